@@ -1,0 +1,33 @@
+//! The policy of the BCP-38 peering filter, as pure functions over integers and byte arrays.
+//!
+//! One packet's way through: [`packet`] reads the headers, [`verdict::decide`] walks the rows of the
+//! policy and names a [`Reason`], [`Reason::action`] turns it into pass or drop. The XDP program, the
+//! daemon, `replay`, the tests and the fuzzers all run these same functions; they differ only in how they
+//! implement [`packet::Bytes`] (where the frame lies) and [`verdict::Policy`] (where the sets lie).
+//!
+//! With the `std` feature it also holds what prepares the policy: [`set`] compiles routes into ranges,
+//! [`bogon`] lists the special-purpose registries, [`cover`] finds the prefix that explains a match.
+//!
+//! This crate never does I/O, and never knows a clock, a file, a BPF map or an async runtime.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod asn;
+pub mod layout;
+pub mod packet;
+pub mod prefix;
+pub mod reason;
+pub mod verdict;
+
+#[cfg(feature = "std")]
+pub mod bogon;
+#[cfg(feature = "std")]
+pub mod cover;
+#[cfg(feature = "std")]
+pub mod set;
+
+pub use address::{Address, Family};
+pub use asn::Asn;
+pub use prefix::Prefix;
+pub use reason::{Action, Mode, NonIp, Reason};

@@ -1,0 +1,327 @@
+//! Sets of addresses as sorted ranges, and the two compilations of SPEC section 2: S'(p) and D'(p).
+//!
+//! Exact: a hole is cut out bit by bit, nothing is rounded. Never knows where a prefix came from or why.
+use crate::address::{Address, Family};
+use crate::cover::Cover;
+use crate::prefix::Prefix;
+
+/// Addresses of one family as sorted, disjoint, non-adjacent inclusive ranges of left-aligned bits.
+/// An IPv4 range ends with its 96 padding bits set (see [`Prefix::range`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges(Vec<(u128, u128)>);
+
+impl Ranges {
+    /// The union of any ranges, in any order.
+    #[must_use]
+    pub fn new(mut ranges: Vec<(u128, u128)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(open) if first <= open.1.saturating_add(1) => open.1 = open.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        merged.shrink_to_fit();
+        Self(merged)
+    }
+
+    /// The ranges, ascending.
+    #[must_use]
+    pub fn as_slice(&self) -> &[(u128, u128)] {
+        &self.0
+    }
+
+    /// Is there no member?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Do these left-aligned bits lie in a range?
+    #[must_use]
+    pub fn contains(&self, bits: u128) -> bool {
+        let after = self.0.partition_point(|&(first, _)| first <= bits);
+        after > 0 && bits <= self.0[after - 1].1
+    }
+
+    /// Members of either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::new([self.as_slice(), other.as_slice()].concat())
+    }
+
+    /// Members of this one that are not in `other`.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        let mut left = Vec::with_capacity(self.0.len());
+        let mut holes = other.0.as_slice();
+        for &(mut first, last) in &self.0 {
+            while holes.first().is_some_and(|hole| hole.1 < first) {
+                holes = &holes[1..];
+            }
+            let mut open = true;
+            for &(hole_first, hole_last) in holes.iter().take_while(|hole| hole.0 <= last) {
+                if first < hole_first {
+                    left.push((first, hole_first - 1));
+                }
+                if hole_last >= last {
+                    open = false;
+                    break;
+                }
+                first = hole_last + 1;
+            }
+            if open {
+                left.push((first, last));
+            }
+        }
+        Self(left)
+    }
+
+    /// Does a range hold both ends of this one?
+    #[must_use]
+    pub fn covers(&self, (first, last): (u128, u128)) -> bool {
+        let after = self.0.partition_point(|range| range.0 <= first);
+        after > 0 && last <= self.0[after - 1].1
+    }
+}
+
+/// Addresses of both families.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrefixSet {
+    /// The IPv4 members.
+    pub ipv4: Ranges,
+    /// The IPv6 members.
+    pub ipv6: Ranges,
+}
+
+impl PrefixSet {
+    /// The members of one family.
+    #[must_use]
+    pub fn family(&self, family: Family) -> &Ranges {
+        match family {
+            Family::Ipv4 => &self.ipv4,
+            Family::Ipv6 => &self.ipv6,
+        }
+    }
+
+    /// Is there no member of either family?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ipv4.is_empty() && self.ipv6.is_empty()
+    }
+
+    /// Is the address a member?
+    #[must_use]
+    pub fn contains(&self, address: Address) -> bool {
+        self.family(address.family).contains(address.bits())
+    }
+
+    /// Is every address of the prefix a member?
+    #[must_use]
+    pub fn covers(&self, prefix: Prefix) -> bool {
+        self.family(prefix.family()).covers(prefix.range())
+    }
+
+    /// Members of either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            ipv4: self.ipv4.union(&other.ipv4),
+            ipv6: self.ipv6.union(&other.ipv6),
+        }
+    }
+
+    /// Members of this set that are not in `other`.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        Self {
+            ipv4: self.ipv4.subtract(&other.ipv4),
+            ipv6: self.ipv6.subtract(&other.ipv6),
+        }
+    }
+}
+
+impl FromIterator<Prefix> for PrefixSet {
+    fn from_iter<I: IntoIterator<Item = Prefix>>(prefixes: I) -> Self {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for prefix in prefixes {
+            match prefix.family() {
+                Family::Ipv4 => ipv4.push(prefix.range()),
+                Family::Ipv6 => ipv6.push(prefix.range()),
+            }
+        }
+        Self {
+            ipv4: Ranges::new(ipv4),
+            ipv6: Ranges::new(ipv6),
+        }
+    }
+}
+
+/// One side of one peer, compiled: who is a member, and which prefix explains it.
+#[derive(Debug, Default)]
+pub struct Side {
+    members: PrefixSet,
+    cover: Cover,
+}
+
+impl Side {
+    /// S'(p) = (`routes` − `withheld`) ∪ `extras`, where `withheld` is bogons ∪ our prefixes ∪ LAN prefixes.
+    /// The operator's extras win over what is withheld.
+    #[must_use]
+    pub fn source(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> Self {
+        let announced: PrefixSet = routes.iter().copied().collect();
+        let extra: PrefixSet = extras.iter().copied().collect();
+        Self {
+            members: announced.subtract(withheld).union(&extra),
+            cover: routes.iter().chain(extras).copied().collect(),
+        }
+    }
+
+    /// D'(p) = `routes` ∪ `own_addresses` ∪ `extras`.
+    #[must_use]
+    pub fn destination(routes: &[Prefix], own_addresses: &[Address], extras: &[Prefix]) -> Self {
+        let own = own_addresses.iter().map(|&address| Prefix::host(address));
+        let all: Vec<Prefix> = routes.iter().chain(extras).copied().chain(own).collect();
+        Self {
+            members: all.iter().copied().collect(),
+            cover: all.into_iter().collect(),
+        }
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn members(&self) -> &PrefixSet {
+        &self.members
+    }
+
+    /// The longest prefix that makes the address a member; `None` if it is none.
+    #[must_use]
+    pub fn covering(&self, address: Address) -> Option<Prefix> {
+        if self.members.contains(address) {
+            self.cover.longest(address)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn prefixes(texts: &[&str]) -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn address(text: &str) -> Address {
+        text.parse::<core::net::IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn adjacent_and_nested_prefixes_become_one_range() {
+        let set: PrefixSet = prefixes(&[
+            "10.0.0.0/25",
+            "10.0.0.128/25",
+            "10.0.0.64/26",
+            "::/1",
+            "8000::/1",
+        ])
+        .into_iter()
+        .collect();
+        assert_eq!(
+            set.ipv4.as_slice(),
+            ["10.0.0.0/24".parse::<Prefix>().unwrap().range()]
+        );
+        assert_eq!(set.ipv6.as_slice(), [(0, u128::MAX)]);
+    }
+
+    #[test]
+    fn extras_win_over_what_is_withheld() {
+        let withheld: PrefixSet = prefixes(&["10.0.0.0/8", "192.0.2.0/25"])
+            .into_iter()
+            .collect();
+        let side = Side::source(
+            &prefixes(&["10.1.0.0/16", "192.0.2.0/24"]),
+            &withheld,
+            &prefixes(&["10.1.2.0/24"]),
+        );
+        assert_eq!(
+            side.covering(address("10.1.2.3")),
+            prefixes(&["10.1.2.0/24"]).pop()
+        );
+        assert_eq!(side.covering(address("10.1.3.1")), None);
+        assert_eq!(side.covering(address("192.0.2.127")), None);
+        assert_eq!(
+            side.covering(address("192.0.2.128")),
+            prefixes(&["192.0.2.0/24"]).pop()
+        );
+    }
+
+    #[test]
+    fn destinations_hold_our_own_addresses() {
+        let side = Side::destination(
+            &prefixes(&["198.51.100.0/24"]),
+            &[address("203.0.113.1"), address("2001:db8::1")],
+            &[],
+        );
+        assert_eq!(
+            side.covering(address("203.0.113.1")).unwrap().to_string(),
+            "203.0.113.1/32"
+        );
+        assert_eq!(
+            side.covering(address("2001:db8::1")).unwrap().to_string(),
+            "2001:db8::1/128"
+        );
+        assert_eq!(side.covering(address("203.0.113.2")), None);
+    }
+
+    /// Prefixes crowded into a few bits, so that they nest, touch and collide; some at the ends of the space.
+    fn crowded() -> impl Strategy<Value = Vec<Prefix>> {
+        let one = (any::<bool>(), any::<u8>(), any::<bool>(), 0u8..=12).prop_map(
+            |(v6, bits, top, len)| {
+                let family = if v6 { Family::Ipv6 } else { Family::Ipv4 };
+                let high = (u128::from(bits) << 4 | if top { 0xf } else { 0 }) << 116;
+                let (bits, len) = if top {
+                    (high | u128::MAX >> 12, family.bits() - len)
+                } else {
+                    (high, len)
+                };
+                Prefix::new(Address::from_bits(family, bits), len).unwrap()
+            },
+        );
+        proptest::collection::vec(one, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn compiled_sides_agree_with_a_per_address_oracle(routes in crowded(), holes in crowded(), extras in crowded()) {
+            let withheld: PrefixSet = holes.iter().copied().collect();
+            let side = Side::source(&routes, &withheld, &extras);
+            for edge in routes.iter().chain(&holes).chain(&extras) {
+                let (first, last) = edge.range();
+                for bits in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
+                    let address = Address::from_bits(edge.family(), bits);
+                    let any = |set: &[Prefix]| set.iter().any(|p| p.contains(address));
+                    let expected = any(&routes) && !any(&holes) || any(&extras);
+                    prop_assert_eq!(side.members().contains(address), expected, "{}", address);
+                    prop_assert_eq!(side.covering(address).is_some(), expected, "{}", address);
+                }
+            }
+        }
+
+        #[test]
+        fn ranges_stay_sorted_and_apart(a in crowded(), b in crowded()) {
+            let (a, b): (PrefixSet, PrefixSet) = (a.into_iter().collect(), b.into_iter().collect());
+            for set in [a.union(&b), a.subtract(&b)] {
+                for family in Family::ALL {
+                    for pair in set.family(family).as_slice().windows(2) {
+                        prop_assert!(pair[0].1 < pair[1].0 - 1);
+                    }
+                    prop_assert!(set.family(family).as_slice().iter().all(|r| r.0 <= r.1));
+                }
+            }
+        }
+    }
+}

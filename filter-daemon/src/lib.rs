@@ -1,0 +1,7 @@
+//! The daemon around the filter: configuration, RIB feeds, the per-peer lifecycle, the command line.
+//!
+//! A feed turns bytes into [`route::RouteEvent`]s and knows nothing else. The lifecycle folds them into what is
+//! wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's verdict: that is
+//! `filter-core`.
+
+pub mod route;

@@ -1,0 +1,2 @@
+//! Entry point of `bcp38`.
+fn main() {}
