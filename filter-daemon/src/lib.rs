@@ -4,4 +4,5 @@
 //! wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's verdict: that is
 //! `filter-core`.
 
+pub mod feeds;
 pub mod route;

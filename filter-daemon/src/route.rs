@@ -56,7 +56,7 @@ pub enum Table {
 }
 
 /// One route, as far as the filter cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
     /// The destination block.
     pub prefix: Prefix,
@@ -64,8 +64,8 @@ pub struct Route {
     pub path: u32,
     /// NEXT_HOP, if the feed tells.
     pub next_hop: Option<IpAddr>,
-    /// How our own announcement to a route server is scoped by its communities, if the feed tells.
-    pub scope: Option<Scope>,
+    /// Its communities, if the feed tells: how our own announcement to a route server is scoped.
+    pub communities: Option<Arc<[Community]>>,
 }
 
 impl Route {
@@ -76,22 +76,18 @@ impl Route {
             prefix,
             path: 0,
             next_hop: None,
-            scope: None,
+            communities: None,
         }
     }
 }
 
-/// Up to this many communities of a route are kept; with more, the route's scope is [`Scope::TooMany`].
-pub const MAX_COMMUNITIES: usize = 16;
-
-/// The (global, local) administrator pairs of a route's communities (RFC 1997, and RFC 8092 with the first
-/// two parts), zero-padded, as a route server reads them.
+/// One community of a route, as a route server reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// All of them.
-    Communities([(u32, u32); MAX_COMMUNITIES]),
-    /// More than [`MAX_COMMUNITIES`]: what they say is unknown.
-    TooMany,
+pub enum Community {
+    /// RFC 1997: two 16-bit halves.
+    Standard(u16, u16),
+    /// RFC 8092: global administrator and two local parts.
+    Large(u32, u32, u32),
 }
 
 /// Why a session ended (RFC 7854 section 4.9).
