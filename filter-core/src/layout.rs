@@ -24,9 +24,9 @@ pub const SAMPLE_BYTES: usize = 128;
 
 /// Names of the maps: the same in the object, on bpffs and in error messages.
 pub mod map {
-    /// ifindex → interface slot (u32).
+    /// ifindex → place of its record (high half) and its counter slot (low half); 0 if it is none of ours.
     pub const INTERFACE_SLOTS: &str = "if_slots";
-    /// Interface slot → [`super::Interface`].
+    /// Place → [`super::Interface`]: two places per interface, so that a record is replaced by one store.
     pub const INTERFACES: &str = "interfaces";
     /// [`super::PeerKey`] → peer slot (u32).
     pub const PEERS: &str = "peers";
@@ -40,6 +40,18 @@ pub mod map {
     pub const SAMPLES_LOST: &str = "samples_lost";
     /// One word: CLOCK_MONOTONIC nanoseconds until which enforcement stands.
     pub const LEASE: &str = "lease";
+    /// Slot → schema and fingerprint (slot 0) or hash of the peer's name: what a restarted loader adopts by.
+    pub const META: &str = "meta";
+    /// The arena of the compiled tables.
+    pub const TABLES: &str = "tables";
+    /// Slot → where its record lies in the arena (u32).
+    pub const SLOTS: &str = "slots";
+    /// The baseline engine's IPv4 trie.
+    pub const LPM_V4: &str = "lpm_v4";
+    /// The baseline engine's IPv6 trie.
+    pub const LPM_V6: &str = "lpm_v6";
+    /// The baseline engine's families and modes per slot.
+    pub const LPM_PEERS: &str = "lpm_peers";
 }
 
 /// Counter slot of a peer or an interface: interfaces hold 1 to [`MAX_INTERFACES`] − 1, peers what follows.
@@ -72,7 +84,7 @@ pub type PeerKey = [u64; 2];
 pub const ANY_MAC: Mac = Mac::from_bits(0);
 
 /// Which families a peer is configured for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Families(u8);
 
 impl Families {
@@ -382,5 +394,68 @@ impl Sample {
             dropped: what & 0xff != 0,
             data: data.try_into().ok()?,
         })
+    }
+}
+
+/// The baseline engine's tries: every set of every peer in one trie per family, told apart by a leading
+/// 32-bit set number.
+pub mod lpm {
+    use super::{Address, Families, Mode};
+
+    /// Set number of the bogons: slot 0 is no interface's and no peer's.
+    pub const BOGONS: u32 = 0;
+    /// Set number of our own prefixes.
+    pub const OURS: u32 = 1;
+
+    /// Set number of S'(p).
+    #[must_use]
+    #[inline(always)]
+    pub const fn source(slot: u32) -> u32 {
+        slot << 1
+    }
+
+    /// Set number of D'(p).
+    #[must_use]
+    #[inline(always)]
+    pub const fn destination(slot: u32) -> u32 {
+        slot << 1 | 1
+    }
+
+    /// What the engine keeps per slot: families in bits 0–1, mode in bit 8, bit 31 "published".
+    #[must_use]
+    pub const fn peer(families: Families, mode: Mode) -> u32 {
+        families.bits() as u32 | (mode as u32) << 8 | 1 << 31
+    }
+
+    /// The mode in a [`peer`] word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn mode(word: u32) -> Mode {
+        if word >> 8 & 1 == 0 {
+            Mode::Observe
+        } else {
+            Mode::Enforce
+        }
+    }
+
+    /// Trie key: set number, then the address, each word in network order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn key_v4(set: u32, address: Address) -> [u32; 2] {
+        [set.to_be(), ((address.hi >> 32) as u32).to_be()]
+    }
+
+    /// Trie key: set number, then the address, each word in network order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn key_v6(set: u32, address: Address) -> [u32; 5] {
+        let Address { hi, lo, .. } = address;
+        [
+            set.to_be(),
+            ((hi >> 32) as u32).to_be(),
+            (hi as u32).to_be(),
+            ((lo >> 32) as u32).to_be(),
+            (lo as u32).to_be(),
+        ]
     }
 }

@@ -6,7 +6,8 @@
 //! implement [`packet::Bytes`] (where the frame lies) and [`verdict::Policy`] (where the sets lie).
 //!
 //! With the `std` feature it also holds what prepares the policy: [`set`] compiles routes into ranges,
-//! [`bogon`] lists the special-purpose registries, [`cover`] finds the prefix that explains a match.
+//! [`bogon`] lists the special-purpose registries, [`cover`] finds the prefix that explains a match,
+//! [`userspace`] judges packets without a kernel.
 //!
 //! This crate never does I/O, and never knows a clock, a file, a BPF map or an async runtime.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -26,6 +27,8 @@ pub mod bogon;
 pub mod cover;
 #[cfg(feature = "std")]
 pub mod set;
+#[cfg(feature = "std")]
+pub mod userspace;
 
 pub use address::{Address, Family};
 pub use asn::Asn;

@@ -96,6 +96,12 @@ pub struct PrefixSet {
 }
 
 impl PrefixSet {
+    /// No member at all.
+    pub const EMPTY: Self = Self {
+        ipv4: Ranges(Vec::new()),
+        ipv6: Ranges(Vec::new()),
+    };
+
     /// The members of one family.
     #[must_use]
     pub fn family(&self, family: Family) -> &Ranges {

@@ -1,0 +1,60 @@
+//! The frame as the program sees it: the one place that reads packet memory.
+//! Never reads a byte it has not compared with the frame's end.
+use aya_ebpf::programs::XdpContext;
+use filter_core::packet::Bytes;
+
+/// No header the verdict reads starts further in: two VLAN tags, IPv4 with options, ICMP, the quoted header.
+/// The verifier needs a bound on offsets that come from the packet.
+const MAX_OFFSET: usize = 255;
+
+/// The linear part of a frame.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+}
+
+impl Frame {
+    /// Of the packet at hand.
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext) -> Self {
+        Self {
+            start: ctx.data(),
+            end: ctx.data_end(),
+        }
+    }
+
+    /// Readable bytes.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+impl Bytes for Frame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let at = self.start + offset;
+        let end = if N == 1 { opaque(at + N) } else { at + N };
+        if end > self.end {
+            return None;
+        }
+        // SAFETY: `at..at + N` lies within the frame, compared with its end just above; bytes have no
+        // alignment and every value is valid.
+        Some(unsafe { core::ptr::read_unaligned(at as *const [u8; N]) })
+    }
+}
+
+/// The same pointer, but the compiler no longer knows how it came about. It would turn `at + 1 > end` into
+/// `at >= end`, from which the verifier learns nothing.
+#[inline(always)]
+fn opaque(mut pointer: usize) -> usize {
+    // SAFETY: moves a register to itself. (No instruction at all would give two source lines one place.)
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, preserves_flags, nostack))
+    };
+    pointer
+}

@@ -1,0 +1,182 @@
+//! What can go wrong between us and the kernel. Every error names the thing and what to do about it.
+use std::io;
+use std::path::PathBuf;
+
+use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, TooMany};
+use filter_core::packet::Mac;
+
+use crate::filter::PeerSlot;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such network device in this network namespace.
+    #[error("unknown interface `{0}`: see `ip link` for the names in this network namespace")]
+    UnknownInterface(String),
+    /// The device's frames do not start with an Ethernet header, so its first bytes are the sender's choice.
+    #[error(
+        "interface `{name}` has no ethernet header (hardware type {kind}): attach to an ethernet, veth, tap, vxlan or gretap device"
+    )]
+    NotEthernet {
+        /// The device.
+        name: String,
+        /// Its ARPHRD type, see include/uapi/linux/if_arp.h.
+        kind: u16,
+    },
+    /// Another XDP program holds the hook.
+    #[error(
+        "interface `{0}` already has an xdp program: remove it first (`bcp38 detach {0}` if it is ours, else `ip link set dev {0} xdp off`)"
+    )]
+    Busy(String),
+    /// The kernel refused to attach in any allowed mode.
+    #[error("cannot attach to interface `{name}`: {why}")]
+    Attach {
+        /// The device.
+        name: String,
+        /// What the kernel said, for each mode that was tried.
+        why: String,
+    },
+    /// Not root and no capabilities.
+    #[error(
+        "missing privileges: loading an xdp program needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    Privileges,
+    /// The kernel refused the program or a map.
+    #[error("cannot load the xdp program: {0}")]
+    Load(String),
+    /// Reading or writing a map failed.
+    #[error("cannot access map `{map}`: {why}")]
+    Map {
+        /// Which map.
+        map: &'static str,
+        /// What the kernel said.
+        why: String,
+    },
+    /// More interfaces than the layout has slots for.
+    #[error("no slot left for interface `{0}`: at most {max} interfaces can be attached", max = MAX_INTERFACES - 1)]
+    TooManyInterfaces(String),
+    /// The flat table from index to slot ends before this index.
+    #[error(
+        "interface `{name}` has index {index}: only indices up to {MAX_IFINDEX} can be attached; use a fresh network namespace or reboot"
+    )]
+    IfindexTooLarge {
+        /// The device.
+        name: String,
+        /// Its index.
+        index: u32,
+    },
+    /// More peers than the maps were made for.
+    #[error(
+        "no slot left for peer `{name}`: the maps hold {limit} peers; raise `max_peers` and restart"
+    )]
+    TooManyPeers {
+        /// The peer.
+        name: String,
+        /// How many fit.
+        limit: u32,
+    },
+    /// Another peer already sends from there.
+    #[error("source mac {mac} belongs to another peer (slot {}): remove it there first", owner.number())]
+    StationTaken {
+        /// The MAC.
+        mac: Mac,
+        /// Who has it.
+        owner: PeerSlot,
+    },
+    /// An interface record overflows.
+    #[error("interface `{name}`: {what}")]
+    InterfaceRecord {
+        /// The device.
+        name: String,
+        /// What overflowed.
+        what: TooMany,
+    },
+    /// A peer's compiled table does not fit.
+    #[error("the table of peer slot {slot} does not fit: {why}; the old one stays")]
+    TableTooLarge {
+        /// Whose.
+        slot: u32,
+        /// With the numbers.
+        why: String,
+    },
+    /// bpffs is not there, or the directory cannot be made.
+    #[error("cannot keep state in `{path}`: {why}; mount it with `mount -t bpf bpf /sys/fs/bpf`")]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
+    /// Pinned state that is not ours to adopt.
+    #[error(
+        "pinned state in `{path}` does not match: {why}; run `bcp38 detach` for each interface to start afresh"
+    )]
+    ForeignState {
+        /// Where.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// Another process writes the same tables.
+    #[error("`{path}` is held by another process: only one may write the tables; stop it first")]
+    SecondWriter {
+        /// The directory that is locked.
+        path: PathBuf,
+    },
+    /// Anything the operating system says.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was tried.
+        what: String,
+        /// What came back.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err` on map accesses.
+    pub(crate) fn map(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Self {
+        move |error| Self::Map {
+            map,
+            why: error.to_string(),
+        }
+    }
+
+    /// For `map_err` on system calls.
+    pub(crate) fn os<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |source| Self::Os {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// The whole chain of an error in one line: aya hides the kernel's words in sources.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The operating system's error number somewhere in the chain.
+pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(code);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,630 @@
+//! The loaded filter: interfaces, peers, their tables, counters, samples. The one writer of the maps.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::programs::{TestRun, TestRunOptions};
+use filter_core::layout::{
+    ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, map, peer_key,
+};
+use filter_core::packet::{Mac, Vlans};
+use filter_core::{Mode, Reason};
+
+use crate::attach::{self, AttachMode, Attached, Hook};
+use crate::device::{Device, InterfaceSpec};
+use crate::error::{Error, chain};
+use crate::lease::Lease;
+use crate::object::{self, Engine, Sizes};
+use crate::pin::PinDir;
+use crate::samples::Samples;
+use crate::stats::{self, Counters};
+use crate::tables::{Memory, Table, Tables};
+use crate::tries::Tries;
+
+/// How to load the filter.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where state is kept so that it outlives this process; `None` ends with it.
+    pub pins: Option<PathBuf>,
+    /// What this policy is, so that another one's pinned state is refused. Any number.
+    pub fingerprint: u64,
+    /// How many peers there may be at most.
+    pub max_peers: u32,
+    /// Memory of the compiled tables, in MiB; rounded up to chunks of 4.
+    pub arena_mib: u32,
+    /// Sampled violations per second and peer; 0 for none.
+    pub samples_per_second: u32,
+    /// What looks addresses up.
+    pub engine: Engine,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pins: None,
+            fingerprint: 0,
+            max_peers: 1024,
+            arena_mib: 64,
+            samples_per_second: 10,
+            engine: Engine::Tables,
+        }
+    }
+}
+
+/// A peer's place in the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerSlot(u32);
+
+impl PeerSlot {
+    /// The slot number, as samples carry it.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a peer's frames come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Station {
+    /// The interface's index.
+    pub ifindex: u32,
+    /// Its VLANs.
+    pub vlans: Vlans,
+    /// Its source MAC; [`Station::ANY_MAC`] on an interface with `any_mac`.
+    pub mac: Mac,
+}
+
+impl Station {
+    /// Any source MAC.
+    pub const ANY_MAC: Mac = ANY_MAC;
+
+    fn key(&self) -> PeerKey {
+        peer_key(self.ifindex, self.vlans, self.mac)
+    }
+}
+
+/// What BPF_PROG_TEST_RUN said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Was the frame dropped?
+    pub dropped: bool,
+    /// Average time of one run.
+    pub time: Duration,
+}
+
+/// The interface index of frames given to [`Filter::run`]: that of the loopback device, which the filter
+/// itself never attaches to.
+pub const TEST_IFINDEX: u32 = 1;
+
+/// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
+const LISTS: u32 = 0;
+/// Bytes of one arena chunk; see `filter_core::table`.
+const CHUNK_MIB: u32 = 4;
+const META_MAGIC: u64 = 0x6263_7033_0000_0000;
+
+/// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
+pub struct Filter {
+    ebpf: Ebpf,
+    program: &'static str,
+    tables: Box<dyn Tables>,
+    lease: Lease,
+    pins: Option<PinDir>,
+    hooks: BTreeMap<String, Hook>,
+    stations: BTreeMap<PeerKey, u32>,
+    /// Slot → hash of the name that holds it.
+    names: BTreeMap<u32, u64>,
+    max_slots: u32,
+}
+
+impl Filter {
+    /// Loads the programs and makes, or takes over, the maps. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// [`Error::Privileges`], [`Error::Load`], [`Error::Pin`], [`Error::ForeignState`], [`Error::SecondWriter`].
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let pins = options.pins.as_deref().map(PinDir::open).transpose()?;
+        let loaded = Self::load_with(options, pins.as_ref());
+        match (loaded, pins) {
+            (Ok(mut filter), pins) => {
+                filter.pins = pins;
+                Ok(filter)
+            }
+            (Err(error), Some(pins)) if pins.is_new() => {
+                _ = pins.remove_if_unused(); // the error that counts is the first one
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
+        let sizes = Sizes {
+            max_peers: options.max_peers,
+            arena_chunks: options.arena_mib.div_ceil(CHUNK_MIB).max(1),
+            samples_per_second: options.samples_per_second,
+            pins: pins.map(PinDir::path),
+        };
+        let (mut ebpf, program) = object::load(options.engine, &sizes)?;
+        let lease = match ebpf.map(map::LEASE) {
+            Some(aya::maps::Map::Array(data)) => Lease::map(data)?,
+            _ => {
+                return Err(Error::Map {
+                    map: map::LEASE,
+                    why: "not an array".to_owned(),
+                });
+            }
+        };
+        let tables: Box<dyn Tables> = Box::new(Tries::new(&mut ebpf)?);
+        let mut filter = Self {
+            ebpf,
+            program,
+            tables,
+            lease,
+            pins: None,
+            hooks: BTreeMap::new(),
+            stations: BTreeMap::new(),
+            names: BTreeMap::new(),
+            max_slots: 0,
+        };
+        filter.adopt(options.fingerprint, pins)?;
+        Ok(filter)
+    }
+
+    /// Reads what an earlier process left, or marks the maps as ours.
+    fn adopt(&mut self, fingerprint: u64, pins: Option<&PinDir>) -> Result<(), Error> {
+        let mut meta = self.meta()?;
+        let ours = [META_MAGIC | u64::from(SCHEMA), fingerprint];
+        let slots = meta.len();
+        match meta.get(&0, 0).map_err(Error::map(map::META))? {
+            [0, 0] => meta.set(0, ours, 0).map_err(Error::map(map::META))?,
+            found if found == ours => {}
+            found => {
+                let path = pins.map(|pins| pins.path().to_owned()).unwrap_or_default();
+                let why = match found {
+                    [schema, _] if schema != ours[0] => {
+                        format!("schema {schema:#x}, this version has {:#x}", ours[0])
+                    }
+                    [_, other] => format!(
+                        "policy fingerprint {other:#x}, this configuration has {fingerprint:#x}"
+                    ),
+                };
+                return Err(Error::ForeignState { path, why });
+            }
+        }
+        let mut names = BTreeMap::new();
+        for slot in 1..slots {
+            let [name, _] = meta.get(&slot, 0).map_err(Error::map(map::META))?;
+            if name != 0 {
+                names.insert(slot, name);
+            }
+        }
+        let mut stations = BTreeMap::new();
+        for entry in self.peers()?.iter() {
+            let (key, slot) = entry.map_err(Error::map(map::PEERS))?;
+            stations.insert(key, slot);
+        }
+        self.max_slots = slots;
+        self.names = names;
+        self.stations = stations;
+        Ok(())
+    }
+
+    /// Sets the two lists that name a violation's reason: bogons and `[router] prefixes`.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub fn publish_lists(&mut self, table: &Table<'_>) -> Result<(), Error> {
+        self.tables.publish(LISTS, table)
+    }
+
+    /// Attaches to an interface, after its record is in place. Taking over an earlier process's link counts
+    /// as attaching.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`], [`Error::NotEthernet`], [`Error::Busy`], [`Error::Attach`] and map errors.
+    pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
+        let device = Device::find(&spec.name)?;
+        device.check()?;
+        self.set_interface(device.ifindex, spec)?;
+        let program = object::program(&mut self.ebpf, self.program)?;
+        let hook = attach::attach(program, &device, mode, self.pins.as_ref())?;
+        let attached = Attached {
+            ifindex: hook.ifindex,
+            kind: hook.kind,
+        };
+        self.hooks.insert(spec.name.clone(), hook);
+        Ok(attached)
+    }
+
+    /// Writes or replaces what the program knows of the interface with this index. A packet sees the old
+    /// record or the new one.
+    ///
+    /// # Errors
+    /// [`Error::InterfaceRecord`], [`Error::TooManyInterfaces`], map errors.
+    pub fn set_interface(&mut self, ifindex: u32, spec: &InterfaceSpec) -> Result<(), Error> {
+        if ifindex > MAX_IFINDEX {
+            return Err(Error::IfindexTooLarge {
+                name: spec.name.clone(),
+                index: ifindex,
+            });
+        }
+        let record = spec.record()?;
+        let slot = self
+            .take_slot(&spec.name, 1..MAX_INTERFACES)
+            .ok_or_else(|| Error::TooManyInterfaces(spec.name.clone()))??;
+        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let now = slots
+            .get(&ifindex, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        // Each interface has two places for its record; the one that is not in use is written, then named.
+        let place = if now >> 16 == slot {
+            slot + MAX_INTERFACES
+        } else {
+            slot
+        };
+        let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;
+        records
+            .set(place, record.0, 0)
+            .map_err(Error::map(map::INTERFACES))?;
+        slots = self.map_mut(map::INTERFACE_SLOTS)?;
+        slots
+            .set(ifindex, place << 16 | slot, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))
+    }
+
+    /// Detaches from an interface and forgets its record and its peers' stations there.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`] if it is not attached; [`Error::Pin`], map errors.
+    pub fn detach(&mut self, name: &str) -> Result<(), Error> {
+        let hook = self
+            .hooks
+            .remove(name)
+            .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
+        if let Some(pins) = &self.pins {
+            let path = pins.link(name);
+            std::fs::remove_file(&path).map_err(|error| Error::Pin {
+                path,
+                why: error.to_string(),
+            })?;
+        }
+        let ifindex = hook.ifindex;
+        drop(hook);
+        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        slots
+            .set(ifindex, 0, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        let gone: Vec<PeerKey> = self
+            .stations
+            .keys()
+            .copied()
+            .filter(|key| (key[0] >> 32) as u32 == ifindex)
+            .collect();
+        self.remove_stations(&gone)
+    }
+
+    /// Detaches everywhere and removes every pin.
+    ///
+    /// # Errors
+    /// The first that occurs; the rest is still removed.
+    pub fn detach_all(mut self) -> Result<(), Error> {
+        let names: Vec<String> = self.hooks.keys().cloned().collect();
+        let results: Vec<_> = names.iter().map(|name| self.detach(name)).collect();
+        let unpinned = self
+            .pins
+            .take()
+            .map_or(Ok(()), |pins| pins.remove_if_unused());
+        results.into_iter().chain([unpinned]).collect()
+    }
+
+    /// The attached interfaces and how.
+    pub fn interfaces(&self) -> impl Iterator<Item = (&str, Attached)> {
+        self.hooks.iter().map(|(name, hook)| {
+            (
+                name.as_str(),
+                Attached {
+                    ifindex: hook.ifindex,
+                    kind: hook.kind,
+                },
+            )
+        })
+    }
+
+    /// A slot for the peer of this name: the one it had before, or a fresh one with counters at zero.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPeers`], map errors.
+    pub fn add_peer(&mut self, name: &str) -> Result<PeerSlot, Error> {
+        let limit = self.max_slots - MAX_INTERFACES;
+        let full = || Error::TooManyPeers {
+            name: name.to_owned(),
+            limit,
+        };
+        Ok(PeerSlot(
+            self.take_slot(name, MAX_INTERFACES..self.max_slots)
+                .ok_or_else(full)??,
+        ))
+    }
+
+    /// Forgets a peer: first its stations, then its table, then its name.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn remove_peer(&mut self, peer: PeerSlot) -> Result<(), Error> {
+        self.set_stations(peer, &[])?;
+        self.tables.retire(peer.0)?;
+        self.names.remove(&peer.0);
+        self.meta()?
+            .set(peer.0, [0, 0], 0)
+            .map_err(Error::map(map::META))
+    }
+
+    /// Peers of an earlier process that none of these names belongs to.
+    #[must_use]
+    pub fn orphans(&self, known: &[PeerSlot]) -> Vec<PeerSlot> {
+        let peers = self
+            .names
+            .range(MAX_INTERFACES..)
+            .map(|(&slot, _)| PeerSlot(slot));
+        peers.filter(|slot| !known.contains(slot)).collect()
+    }
+
+    /// Replaces a peer's table. A packet sees the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::TableTooLarge`], map errors; the old table stays.
+    pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.tables.publish(peer.0, table)
+    }
+
+    /// What the tables take up.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.tables.memory()
+    }
+
+    /// Says from where a peer's frames come: adds first, then removes what is no longer listed.
+    ///
+    /// # Errors
+    /// [`Error::StationTaken`] if another peer holds one of them: nothing is changed then; map errors.
+    pub fn set_stations(&mut self, peer: PeerSlot, stations: &[Station]) -> Result<(), Error> {
+        let wanted: Vec<PeerKey> = stations.iter().map(Station::key).collect();
+        for (station, key) in stations.iter().zip(&wanted) {
+            if let Some(&owner) = self.stations.get(key).filter(|&&owner| owner != peer.0) {
+                return Err(Error::StationTaken {
+                    mac: station.mac,
+                    owner: PeerSlot(owner),
+                });
+            }
+        }
+        for key in &wanted {
+            if self.stations.contains_key(key) {
+                continue;
+            }
+            self.peers()?
+                .insert(key, peer.0, 0)
+                .map_err(Error::map(map::PEERS))?;
+            self.stations.insert(*key, peer.0);
+        }
+        let held = self
+            .stations
+            .iter()
+            .filter(|&(key, &owner)| owner == peer.0 && !wanted.contains(key));
+        let gone: Vec<PeerKey> = held.map(|(key, _)| *key).collect();
+        self.remove_stations(&gone)
+    }
+
+    fn remove_stations(&mut self, keys: &[PeerKey]) -> Result<(), Error> {
+        for key in keys {
+            self.peers()?.remove(key).map_err(Error::map(map::PEERS))?;
+            self.stations.remove(key);
+        }
+        Ok(())
+    }
+
+    /// A peer's counters.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn counters(&self, peer: PeerSlot) -> Result<Counters, Error> {
+        self.read_counters(peer.0)
+    }
+
+    /// What came in on an interface and belongs to no peer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`] if it was never set; map errors.
+    pub fn interface_counters(&self, name: &str) -> Result<Counters, Error> {
+        let hash = name_hash(name);
+        let slot = self
+            .names
+            .range(..MAX_INTERFACES)
+            .find(|&(_, &held)| held == hash);
+        let (&slot, _) = slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
+        self.read_counters(slot)
+    }
+
+    fn read_counters(&self, slot: u32) -> Result<Counters, Error> {
+        let missing = || Error::Map {
+            map: map::COUNTERS,
+            why: "the object has no such map".to_owned(),
+        };
+        let counters = self.ebpf.map(map::COUNTERS).ok_or_else(missing)?;
+        stats::read(
+            &PerCpuArray::try_from(counters).map_err(Error::map(map::COUNTERS))?,
+            slot,
+        )
+    }
+
+    /// The reading end of the samples; there is one.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_samples(&mut self) -> Result<Samples, Error> {
+        let missing = || Error::Map {
+            map: map::SAMPLES,
+            why: "already taken".to_owned(),
+        };
+        let ring = self.ebpf.take_map(map::SAMPLES).ok_or_else(missing)?;
+        Ok(Samples::new(
+            RingBuf::try_from(ring).map_err(Error::map(map::SAMPLES))?,
+        ))
+    }
+
+    /// Samples lost because nobody read the ring in time.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn samples_lost(&self) -> Result<u64, Error> {
+        let missing = || Error::Map {
+            map: map::SAMPLES_LOST,
+            why: "the object has no such map".to_owned(),
+        };
+        let lost = self.ebpf.map(map::SAMPLES_LOST).ok_or_else(missing)?;
+        let lost: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(lost).map_err(Error::map(map::SAMPLES_LOST))?;
+        Ok(lost
+            .get(&0, 0)
+            .map_err(Error::map(map::SAMPLES_LOST))?
+            .iter()
+            .sum())
+    }
+
+    /// The enforcement lease.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Runs the program on a frame as if it had come in on [`TEST_IFINDEX`] (BPF_PROG_TEST_RUN): counters and
+    /// samples are written as for a real one.
+    ///
+    /// # Errors
+    /// What the kernel says; frames under 14 bytes cannot be run.
+    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        let program = object::program(&mut self.ebpf, self.program)?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.repeat = repeat;
+        let result = program
+            .test_run(options)
+            .map_err(|error| Error::Load(format!("test run: {}", chain(&error))))?;
+        Ok(Ran {
+            dropped: result.return_value != XDP_PASS,
+            time: result.duration,
+        })
+    }
+
+    /// The slot of a name within a range, if it has one or one is free.
+    fn take_slot(&mut self, name: &str, range: std::ops::Range<u32>) -> Option<Result<u32, Error>> {
+        let hash = name_hash(name);
+        if let Some((&slot, _)) = self
+            .names
+            .range(range.clone())
+            .find(|&(_, &held)| held == hash)
+        {
+            return Some(Ok(slot));
+        }
+        let free = range
+            .into_iter()
+            .find(|slot| !self.names.contains_key(slot))?;
+        Some(self.claim(free, hash).map(|()| free))
+    }
+
+    fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
+        let zeros = nix_cpus()?;
+        let mut counters: PerCpuArray<_, [u64; 2]> = self.per_cpu_mut(map::COUNTERS)?;
+        for reason in Reason::ALL {
+            for dropped in [false, true] {
+                let values = PerCpuValues::try_from(vec![[0; 2]; zeros])
+                    .map_err(Error::os("cannot count the cpus"))?;
+                counters
+                    .set(counter_index(slot, reason, dropped), values, 0)
+                    .map_err(Error::map(map::COUNTERS))?;
+            }
+        }
+        self.meta()?
+            .set(slot, [hash, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.insert(slot, hash);
+        Ok(())
+    }
+
+    fn meta(&mut self) -> Result<Array<&mut MapData, [u64; 2]>, Error> {
+        self.map_mut(map::META)
+    }
+
+    fn peers(&mut self) -> Result<HashMap<&mut MapData, PeerKey, u32>, Error> {
+        let missing = || Error::Map {
+            map: map::PEERS,
+            why: "the object has no such map".to_owned(),
+        };
+        HashMap::try_from(self.ebpf.map_mut(map::PEERS).ok_or_else(missing)?)
+            .map_err(Error::map(map::PEERS))
+    }
+
+    fn map_mut<V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Array<&mut MapData, V>, Error> {
+        let missing = || Error::Map {
+            map: name,
+            why: "the object has no such map".to_owned(),
+        };
+        Array::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?).map_err(Error::map(name))
+    }
+
+    fn per_cpu_mut<V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<PerCpuArray<&mut MapData, V>, Error> {
+        let missing = || Error::Map {
+            map: name,
+            why: "the object has no such map".to_owned(),
+        };
+        PerCpuArray::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?)
+            .map_err(Error::map(name))
+    }
+}
+
+/// `XDP_PASS` of include/uapi/linux/bpf.h.
+const XDP_PASS: u32 = 2;
+
+fn nix_cpus() -> Result<usize, Error> {
+    aya::util::nr_cpus().map_err(|(path, source)| Error::Os {
+        what: format!("cannot read `{path}`"),
+        source,
+    })
+}
+
+/// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is "nobody".
+fn name_hash(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("program", &self.program)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Table<'_> {
+    fn default() -> Self {
+        static NOTHING: filter_core::set::PrefixSet = filter_core::set::PrefixSet::EMPTY;
+        Self {
+            families: filter_core::layout::Families::from_bits(0),
+            mode: Mode::Observe,
+            generation: 0,
+            sources: &NOTHING,
+            destinations: &NOTHING,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Loads the BCP-38 peering filter into the kernel, feeds it and reads it. The only crate that talks to the
+//! kernel's BPF; usable without the daemon, and without any async runtime.
+//!
+//! ```no_run
+//! use filter_core::{Mode, NonIp, layout::Families, packet::Vlans};
+//! use filter_core::set::{PrefixSet, Side};
+//! use filter_loader::{AttachMode, Filter, InterfaceSpec, Options, Station, Table};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut filter = Filter::load(&Options::default())?;
+//! let peer = filter.add_peer("icrc")?;
+//! let sources = Side::source(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]);
+//! let destinations = Side::destination(&["198.51.100.0/24".parse()?], &[], &[]);
+//! filter.publish(peer, &Table {
+//!     families: Families::new(|_| true),
+//!     mode: Mode::Observe,
+//!     generation: 1,
+//!     sources: sources.members(),
+//!     destinations: destinations.members(),
+//! })?;
+//! // Tables first, then the interface: nothing is ever judged by an empty table.
+//! let mut interface = InterfaceSpec::of_device("ixp0")?;
+//! interface.lan = vec!["203.0.113.0/24".parse()?];
+//! let attached = filter.attach(&interface, AttachMode::Auto)?;
+//! let mac = "02:00:00:00:00:10".parse()?;
+//! filter.set_stations(peer, &[Station { ifindex: attached.ifindex, vlans: Vlans::default(), mac }])?;
+//! for (reason, counter) in filter.counters(peer)?.nonzero() {
+//!     println!("{reason}: {counter:?}");
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root); multi-buffer frames need 5.18.
+//! Never decides a verdict (`filter-core`), never knows a route, a session or a configuration file.
+
+mod attach;
+mod device;
+mod error;
+mod filter;
+mod lease;
+mod object;
+mod pin;
+mod samples;
+mod stats;
+mod tables;
+mod tries;
+
+pub use attach::{AttachMode, Attached, XdpKind};
+pub use device::{Device, InterfaceSpec};
+pub use error::Error;
+pub use filter::{Filter, Options, PeerSlot, Ran, Station, TEST_IFINDEX};
+pub use lease::Lease;
+pub use object::Engine;
+pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces};
+pub use samples::Samples;
+pub use stats::{Counter, Counters, Fates};
+pub use tables::{Memory, Table};

@@ -1,0 +1,119 @@
+//! The compiled programs that come with this crate, and how they are loaded.
+//! Built by `cargo xtask build-ebpf`, committed, never built here.
+use std::path::Path;
+
+use aya::programs::{ProgramError, Xdp};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use filter_core::layout::{MAX_INTERFACES, counter_entries, map};
+
+use crate::error::{Error, chain, os_error};
+
+static TABLES: &[u8] = include_bytes_aligned!("../bpf/bcp38.o");
+static BASELINE: &[u8] = include_bytes_aligned!("../bpf/baseline.o");
+
+/// What looks addresses up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The compiled tables: the product.
+    #[default]
+    Tables,
+    /// The kernel's longest-prefix-match tries: the baseline of benchmarks and differential tests. A packet
+    /// may see a mix of two of its tables.
+    Lpm,
+}
+
+/// How large the maps are made, and where they are kept.
+pub(crate) struct Sizes<'a> {
+    pub max_peers: u32,
+    pub arena_chunks: u32,
+    pub samples_per_second: u32,
+    pub pins: Option<&'a Path>,
+}
+
+/// Maps that outlive the daemon. The tables' own are added by their engine.
+const PINNED: &[&str] = &[
+    map::INTERFACE_SLOTS,
+    map::INTERFACES,
+    map::PEERS,
+    map::COUNTERS,
+    map::SAMPLE_DUE,
+    map::SAMPLES,
+    map::SAMPLES_LOST,
+    map::LEASE,
+    map::META,
+    map::TABLES,
+    map::SLOTS,
+];
+
+/// Kernels before this one know neither multi-buffer XDP nor its helper.
+const FRAGS_SINCE: KernelVersion = KernelVersion::new(5, 18, 0);
+
+/// Loads the object and its program; the program's name comes back with it.
+pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static str), Error> {
+    let slots = MAX_INTERFACES + sizes.max_peers;
+    let interval: u64 = match sizes.samples_per_second {
+        0 => 0,
+        rate => 1_000_000_000 / u64::from(rate),
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("SAMPLE_INTERVAL_NS", &interval, true)
+        .map_max_entries(
+            map::PEERS,
+            sizes.max_peers.saturating_mul(STATIONS_PER_PEER),
+        )
+        .map_max_entries(map::COUNTERS, counter_entries(slots))
+        .map_max_entries(map::SAMPLE_DUE, slots)
+        .map_max_entries(map::META, slots);
+    let bytes = match engine {
+        Engine::Tables => {
+            loader
+                .map_max_entries(map::TABLES, sizes.arena_chunks)
+                .map_max_entries(map::SLOTS, slots);
+            TABLES
+        }
+        Engine::Lpm => {
+            loader.map_max_entries(map::LPM_PEERS, slots);
+            BASELINE
+        }
+    };
+    if let Some(pins) = sizes.pins {
+        for name in PINNED {
+            loader.map_pin_path(name, pins.join(name));
+        }
+    }
+    let mut ebpf = loader.load(bytes).map_err(|error| refused(&error))?;
+    let name = match (engine, KernelVersion::current()) {
+        (Engine::Tables, Ok(version)) if version < FRAGS_SINCE => "bcp38_linear",
+        _ => "bcp38",
+    };
+    program(&mut ebpf, name)?
+        .load()
+        .map_err(|error| refused(&error))?;
+    Ok((ebpf, name))
+}
+
+/// Source MACs (times VLANs and interfaces) the peer hash holds per peer, on average.
+const STATIONS_PER_PEER: u32 = 4;
+
+/// The XDP program of this name.
+pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let missing = || Error::Load(format!("the object has no xdp program `{name}`"));
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| Error::Load(chain(&error)))
+}
+
+/// Telling missing privileges from a kernel that cannot: EPERM is the kernel's only word for the former.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Error {
+    match os_error(error) {
+        Some(libc_errno::EPERM) => Error::Privileges,
+        _ => Error::Load(chain(error)),
+    }
+}
+
+mod libc_errno {
+    pub(super) const EPERM: i32 = nix::errno::Errno::EPERM as i32;
+}

@@ -1,0 +1,161 @@
+//! What outlives the daemon: pinned maps and links on bpffs, one directory per instance, one writer at a time.
+//! Never adopts state of another schema or policy.
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{FsType, statfs};
+
+use crate::error::Error;
+
+/// Where state is kept unless told otherwise.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
+
+const BPFFS: &str = "/sys/fs/bpf";
+const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
+const LINK_PREFIX: &str = "link-";
+
+/// A pin directory held by this process.
+#[derive(Debug)]
+pub(crate) struct PinDir {
+    path: PathBuf,
+    /// Holds the lock; the kernel releases it with the process.
+    _lock: File,
+    created: bool,
+}
+
+impl PinDir {
+    /// Makes the directory if need be and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let fail = |why: String| Error::Pin {
+            path: path.to_owned(),
+            why,
+        };
+        ensure_bpffs(path)?;
+        let created = !path.exists();
+        fs::create_dir_all(path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Error::Privileges,
+            _ => fail(error.to_string()),
+        })?;
+        let lock = File::open(path).map_err(|error| fail(error.to_string()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+                created,
+            }),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::SecondWriter {
+                path: path.to_owned(),
+            }),
+            Err(fs::TryLockError::Error(error)) => Err(fail(error.to_string())),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Was there nothing before us?
+    pub(crate) fn is_new(&self) -> bool {
+        self.created
+    }
+
+    pub(crate) fn link(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{LINK_PREFIX}{interface}"))
+    }
+
+    /// Removes the directory and all in it if no interface is attached any more.
+    pub(crate) fn remove_if_unused(&self) -> Result<(), Error> {
+        remove_if_unused(&self.path)
+    }
+}
+
+/// Interfaces with a pinned link in this directory.
+///
+/// # Errors
+/// [`Error::Pin`] if the directory exists but cannot be read.
+pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
+    let fail = |error: io::Error| Error::Pin {
+        path: dir.to_owned(),
+        why: error.to_string(),
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(fail)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|n| n.strip_prefix(LINK_PREFIX))
+                .map(str::to_owned),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Detaches the program from one interface, and removes every pin once no interface is left.
+/// `false` if nothing of ours was attached there.
+///
+/// # Errors
+/// [`Error::SecondWriter`] while a daemon holds the directory, [`Error::Pin`] if a pin cannot be removed.
+pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
+    if !pinned_interfaces(dir)?.iter().any(|name| name == interface) {
+        return Ok(false);
+    }
+    let pins = PinDir::open(dir)?;
+    // The pin was the link's last reference: removing it detaches the program.
+    fs::remove_file(pins.link(interface)).map_err(|error| Error::Pin {
+        path: pins.link(interface),
+        why: error.to_string(),
+    })?;
+    pins.remove_if_unused()?;
+    Ok(true)
+}
+
+fn remove_if_unused(dir: &Path) -> Result<(), Error> {
+    if !pinned_interfaces(dir)?.is_empty() {
+        return Ok(());
+    }
+    let fail = |path: &Path, error: io::Error| Error::Pin {
+        path: path.to_owned(),
+        why: error.to_string(),
+    };
+    for entry in fs::read_dir(dir).map_err(|error| fail(dir, error))? {
+        let path = entry.map_err(|error| fail(dir, error))?.path();
+        fs::remove_file(&path).map_err(|error| fail(&path, error))?;
+    }
+    fs::remove_dir(dir).map_err(|error| fail(dir, error))
+}
+
+/// Mounts bpffs at its usual place if the directory shall lie there and it is not.
+fn ensure_bpffs(dir: &Path) -> Result<(), Error> {
+    let existing = dir
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    let kind =
+        statfs(existing).map_err(Error::os(format!("cannot stat `{}`", existing.display())))?;
+    if kind.filesystem_type() == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    let fail = |why: &str| Error::Pin {
+        path: dir.to_owned(),
+        why: why.to_owned(),
+    };
+    if !dir.starts_with(BPFFS) {
+        return Err(fail("not on a bpf file system"));
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    match mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700")) {
+        Ok(()) => {
+            log::info!("mounted the bpf file system at {BPFFS}");
+            Ok(())
+        }
+        Err(nix::errno::Errno::EPERM) => Err(Error::Privileges),
+        Err(error) => Err(fail(&format!("cannot mount the bpf file system: {error}"))),
+    }
+}

@@ -1,0 +1,41 @@
+//! How peers' sets get into the kernel: one trait, the compiled tables (the product) and the kernel's tries
+//! (the baseline) behind it.
+use filter_core::Mode;
+use filter_core::layout::Families;
+use filter_core::set::PrefixSet;
+
+use crate::error::Error;
+
+/// One generation of one peer's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    /// Which families the peer is configured for.
+    pub families: Families,
+    /// What its violations meet.
+    pub mode: Mode,
+    /// Its number, shown in status and explain.
+    pub generation: u32,
+    /// S'(p).
+    pub sources: &'a PrefixSet,
+    /// D'(p).
+    pub destinations: &'a PrefixSet,
+}
+
+/// What the tables take up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes there are; 0 if the kernel allocates as it goes.
+    pub capacity: u64,
+}
+
+/// A slot's sets, replaced as a whole.
+pub(crate) trait Tables: Send {
+    /// Replaces the sets of a slot. On an error the old ones stay.
+    fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
+    /// The slot has no table any more: packets that still find it belong to nobody.
+    fn retire(&mut self, slot: u32) -> Result<(), Error>;
+    /// What all tables together take up.
+    fn memory(&self) -> Memory;
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask`: what the project does to itself. Standard library only, so that it builds in a second.
+
+mod build_ebpf;
+mod command;
+mod packages;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  build-ebpf           build the eBPF objects and put them where filter-loader includes them
+  build-ebpf --check   build them and fail if the committed ones differ
+  test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["build-ebpf"] => build_ebpf::build(),
+        ["build-ebpf", "--check"] => build_ebpf::check(),
+        ["test"] => test::all(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
