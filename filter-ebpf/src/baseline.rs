@@ -18,7 +18,7 @@ mod programs {
     use filter_core::{Family, packet::ETHERTYPE_IPV4};
 
     use crate::context::Frame;
-    use crate::entry::{self, MULTI_BUFFER};
+    use crate::entry::{self, Buffers};
     use crate::lpm::Tries;
 
     /// The floor: what a packet costs when nothing is asked of it.
@@ -48,7 +48,7 @@ mod programs {
     /// The whole verdict over the kernel's tries.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
-        entry::run::<Tries, MULTI_BUFFER>(&ctx)
+        entry::run::<Tries>(&ctx, Buffers::Several)
     }
 }
 

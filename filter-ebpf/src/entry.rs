@@ -34,17 +34,22 @@ pub trait Engine {
     fn is_ours(address: Address) -> bool;
 }
 
-/// The program may be given frames that lie in several buffers.
-pub const MULTI_BUFFER: bool = true;
-/// Frames always lie in one buffer.
-pub const SINGLE_BUFFER: bool = false;
+/// In how many buffers the frames this program is given may lie.
+#[derive(Clone, Copy)]
+pub enum Buffers {
+    /// Just one: kernels before 5.18.
+    #[allow(dead_code, reason = "the baseline object has no such program")]
+    One,
+    /// Jumbo frames lie in several; they are judged from the first.
+    Several,
+}
 
 /// No driver splits a frame before this many bytes; a shorter linear part is the whole frame.
 const MIN_SPLIT: usize = 256;
 
 /// The whole program.
 #[inline(always)]
-pub fn run<E: Engine, const FRAMES: bool>(ctx: &XdpContext) -> u32 {
+pub fn run<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
     let Some((interface_slot, interface)) = maps::interface(ifindex) else {
         return xdp_action::XDP_PASS; // attached, but not configured yet
@@ -59,7 +64,7 @@ pub fn run<E: Engine, const FRAMES: bool>(ctx: &XdpContext) -> u32 {
         },
     );
     let slot = judgement.verdict.peer.map_or(interface_slot, E::slot);
-    let length = length::<FRAMES>(ctx, &frame);
+    let length = length(ctx, &frame, buffers);
     maps::count(
         counter_index(slot, judgement.verdict.reason, judgement.action.is_drop()),
         length,
@@ -77,8 +82,8 @@ pub fn run<E: Engine, const FRAMES: bool>(ctx: &XdpContext) -> u32 {
 
 /// Frame length on the wire. The helper is asked only about frames long enough to be split.
 #[inline(always)]
-fn length<const FRAMES: bool>(ctx: &XdpContext, frame: &Frame) -> u64 {
-    if FRAMES && frame.len() >= MIN_SPLIT {
+fn length(ctx: &XdpContext, frame: &Frame, buffers: Buffers) -> u64 {
+    if matches!(buffers, Buffers::Several) && frame.len() >= MIN_SPLIT {
         // SAFETY: the context is the one the kernel gave us.
         return unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
     }

@@ -15,19 +15,19 @@ mod maps;
 mod programs {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-    use crate::entry::{self, MULTI_BUFFER, SINGLE_BUFFER};
+    use crate::entry::{self, Buffers};
     use crate::lpm::Tries;
 
     /// For kernels and drivers with multi-buffer frames: jumbo frames are judged from their first buffer.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
-        entry::run::<Tries, MULTI_BUFFER>(&ctx)
+        entry::run::<Tries>(&ctx, Buffers::Several)
     }
 
     /// For kernels before 5.18.
     #[xdp]
     pub fn bcp38_linear(ctx: XdpContext) -> u32 {
-        entry::run::<Tries, SINGLE_BUFFER>(&ctx)
+        entry::run::<Tries>(&ctx, Buffers::One)
     }
 }
 

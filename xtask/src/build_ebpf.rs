@@ -70,6 +70,9 @@ fn committed(name: &str) -> PathBuf {
         .join(format!("{name}.o"))
 }
 
+/// Name and stripped bytes.
+type Object = (String, Vec<u8>);
+
 struct Toolchain {
     cargo: PathBuf,
     rustc: PathBuf,
@@ -78,7 +81,7 @@ struct Toolchain {
     bootstrap: bool,
 }
 
-fn compile() -> Result<(Vec<(String, Vec<u8>)>, Toolchain)> {
+fn compile() -> Result<(Vec<Object>, Toolchain)> {
     let toolchain = toolchain()?;
     let linker = linker()?;
     let strip = strip()?;
@@ -111,7 +114,7 @@ fn compile() -> Result<(Vec<(String, Vec<u8>)>, Toolchain)> {
         let built = target_dir.join(TARGET).join("release").join(name);
         let stripped = target_dir.join(format!("{name}.o"));
         // Debug information goes, BTF stays.
-        run(Command::new(&strip)
+        run(Command::new(strip)
             .arg("-g")
             .arg("-o")
             .arg(&stripped)
@@ -148,12 +151,13 @@ fn toolchain() -> Result<Toolchain> {
     if packages::is_root() {
         packages::ensure("building the eBPF objects", PACKAGES)?;
     }
-    if Path::new("/usr/lib/rustlib/src/rust/library/core").exists()
-        || Path::new("/usr/src/rustc/library/core").exists()
+    let sources = Path::new("/usr/lib/rustlib/src/rust/library/core");
+    if let Some(found) = sources
+        .exists()
+        .then(|| probe("/usr/bin/cargo".into(), "/usr/bin/rustc".into(), true))
+        .flatten()
     {
-        if let Some(found) = probe("/usr/bin/cargo".into(), "/usr/bin/rustc".into(), true) {
-            return Ok(found);
-        }
+        return Ok(found);
     }
     if let Some(found) = nightly() {
         return Ok(found);
