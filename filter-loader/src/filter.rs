@@ -379,6 +379,14 @@ impl Filter {
         self.tables.publish(peer.0, table)
     }
 
+    /// Replaces a published peer's mode and families; its sets, which are those of `table`, stay.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.tables.publish_rules(peer.0, table)
+    }
+
     /// What the tables take up.
     #[must_use]
     pub fn memory(&self) -> Memory {

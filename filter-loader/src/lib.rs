@@ -42,6 +42,7 @@ mod object;
 mod pin;
 mod samples;
 mod stats;
+pub mod sync;
 mod tables;
 mod tries;
 

@@ -34,6 +34,8 @@ pub struct Memory {
 pub(crate) trait Tables: Send {
     /// Replaces the sets of a slot. On an error the old ones stay.
     fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
+    /// Replaces mode and families of a slot; its sets are those of `table` already.
+    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
     /// The slot has no table any more: packets that still find it belong to nobody.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
     /// What all tables together take up.

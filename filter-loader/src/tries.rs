@@ -96,6 +96,10 @@ impl Tables for Tries {
     fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
         self.replace(lpm::source(slot), table.sources)?;
         self.replace(lpm::destination(slot), table.destinations)?;
+        self.publish_rules(slot, table)
+    }
+
+    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
         self.peers
             .set(slot, lpm::peer(table.families, table.mode), 0)
             .map_err(Error::map(map::LPM_PEERS))
