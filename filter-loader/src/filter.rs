@@ -12,7 +12,7 @@ use filter_core::layout::{
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Mode, Reason};
 
-use crate::attach::{self, AttachMode, Attached, Hook};
+use crate::attach::{self, AttachMode, Attached, Hook, XdpKind};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::{Error, chain};
 use crate::lease::Lease;
@@ -319,6 +319,19 @@ impl Filter {
         results.into_iter().chain([unpinned]).collect()
     }
 
+    /// Takes back what this process did before it failed to start: interfaces it attached itself go, links it
+    /// took over stay, and so does what was pinned before.
+    ///
+    /// # Errors
+    /// The first that occurs; the rest is still undone.
+    pub fn undo(&mut self) -> Result<(), Error> {
+        let own = self.hooks.iter().filter(|(_, hook)| hook.kind != XdpKind::Adopted);
+        let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
+        let results: Vec<_> = own.iter().map(|name| self.detach(name)).collect();
+        let unpinned = self.pins.as_ref().filter(|pins| pins.is_new()).map_or(Ok(()), PinDir::remove_if_unused);
+        results.into_iter().chain([unpinned]).collect()
+    }
+
     /// The attached interfaces and how.
     pub fn interfaces(&self) -> impl Iterator<Item = (&str, Attached)> {
         self.hooks.iter().map(|(name, hook)| {
@@ -377,6 +390,12 @@ impl Filter {
     /// [`Error::TableTooLarge`], map errors; the old table stays.
     pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
         self.tables.publish(peer.0, table)
+    }
+
+    /// The generation of the table an earlier process left for this peer, if there is one.
+    #[must_use]
+    pub fn generation(&self, peer: PeerSlot) -> Option<u32> {
+        self.tables.generation(peer.0)
     }
 
     /// Replaces a published peer's mode and families; its sets, which are those of `table`, stay.

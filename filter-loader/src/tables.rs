@@ -38,6 +38,8 @@ pub(crate) trait Tables: Send {
     fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
     /// The slot has no table any more: packets that still find it belong to nobody.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
+    /// The generation of the table in this slot, if there is one.
+    fn generation(&self, slot: u32) -> Option<u32>;
     /// What all tables together take up.
     fn memory(&self) -> Memory;
 }

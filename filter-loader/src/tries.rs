@@ -113,6 +113,11 @@ impl Tables for Tries {
         self.replace(lpm::destination(slot), &PrefixSet::default())
     }
 
+    /// The tries keep no generations and outlive nobody.
+    fn generation(&self, _slot: u32) -> Option<u32> {
+        None
+    }
+
     fn memory(&self) -> Memory {
         let nodes: usize = self.have.values().map(BTreeSet::len).sum();
         Memory {

@@ -1,4 +1,5 @@
-//! Builds the frames the demo sends. Checksums are left zero: the filter never looks at them.
+//! Builds frames to ask the filter about: what `explain` judges and the demo sends. Checksums are zero: the filter
+//! never looks at them.
 use std::net::IpAddr;
 
 use filter_core::packet::Mac;

@@ -1,0 +1,3 @@
+//! `bcp38 demo`.
+pub mod net;
+pub mod router;
