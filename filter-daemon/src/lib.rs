@@ -6,3 +6,4 @@
 
 pub mod feeds;
 pub mod route;
+pub mod wire;
