@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::route::{Batch, FeedId, RouteEvent};
 
+pub mod bmp;
+
 /// Batches that may wait between feeds and the run loop before feeds are slowed down.
 pub const MAX_WAITING_BATCHES: usize = 64;
 /// Events a feed may put in one batch.
