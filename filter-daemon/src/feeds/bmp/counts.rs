@@ -22,13 +22,15 @@ pub enum LeftOut {
     Mirroring,
     /// An UPDATE that could be read with and without path identifiers; its table is lost.
     Undetermined,
+    /// An UPDATE with attributes and without any prefix.
+    NoRoutes,
     /// A statistic we have no use for, or of a table that is lost.
     Statistic,
 }
 
 impl LeftOut {
     /// All, in the order of the counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ForeignFamily,
         Self::RepeatedAttribute,
         Self::LocallyOriginated,
@@ -38,6 +40,7 @@ impl LeftOut {
         Self::Duplicate,
         Self::Mirroring,
         Self::Undetermined,
+        Self::NoRoutes,
         Self::Statistic,
     ];
 
@@ -54,6 +57,7 @@ impl LeftOut {
             Self::Duplicate => "duplicate",
             Self::Mirroring => "mirroring",
             Self::Undetermined => "undetermined",
+            Self::NoRoutes => "no-routes",
             Self::Statistic => "statistic",
         }
     }
@@ -73,6 +77,12 @@ impl Counts {
     /// Counts `times` more.
     pub const fn add(&mut self, why: LeftOut, times: u64) {
         self.0[why as usize] += times;
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
     }
 
     /// Moves everything to `total`.

@@ -7,7 +7,7 @@ use crate::wire::bmp::PeerUp;
 use filter_core::Family;
 
 /// A session. Outlives its Peer Down, to know a restart from a first start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Life {
     /// Its Peer Up, while it is up.
     pub up: Option<PeerUp>,

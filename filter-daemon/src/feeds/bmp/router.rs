@@ -73,7 +73,7 @@ pub struct Memory {
 }
 
 /// The state of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Router {
     opened: Instant,
     identity: Option<(Daemon, String)>,
@@ -384,6 +384,8 @@ impl Router {
                 let hides = daemon.may_hide_routes(table);
                 if state.emit(session, table, (update, path_ids), hides, events)? {
                     self.last_route = now;
+                } else if update.end_of_rib().is_none() && update.foreign() == 0 {
+                    self.counts.add(LeftOut::NoRoutes, 1);
                 }
                 return Ok(());
             }
