@@ -51,7 +51,7 @@ fn every_byte_flipped() {
             start = end;
         }
     }
-    // Half of it is told by the bytes alone; what is not is addresses, timestamps, AS paths, prefix bits.
+    // What bytes alone cannot tell are other addresses, timestamps, AS paths and prefix bits.
     println!("{refused} of {flips} flips refused");
     assert!(flips > 1_200_000, "{flips}");
     assert!(refused * 4 > flips, "{refused} of {flips}");

@@ -316,6 +316,7 @@ impl Router {
             self.counts.add(LeftOut::UnknownSession, 1);
             return;
         };
+        let before = events.len();
         for statistic in statistics {
             let table = match statistic.gauge {
                 Gauge::AdjIn => Table::AdjInPre,
@@ -336,6 +337,9 @@ impl Router {
                 family: statistic.family,
                 prefixes: statistic.routes,
             });
+        }
+        if events.len() == before {
+            self.counts.add(LeftOut::Statistic, 1);
         }
     }
 
