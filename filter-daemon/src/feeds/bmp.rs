@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped};
+use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
 use crate::route::{Origin, RouteEvent, Session};
 use crate::wire::{ReceiveBuffer, bmp};
 use counts::Counts;
@@ -384,9 +384,4 @@ impl Station {
 
 fn closed(closed: Closed) -> (End, Option<Closed>) {
     (End::Lost(closed.to_string()), Some(closed))
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }

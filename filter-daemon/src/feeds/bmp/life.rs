@@ -1,6 +1,7 @@
 //! A session of a router, from Peer Up on, and what was told of its tables. Keeps no routes. Never decides how
 //! bytes are read: it is given readable UPDATEs.
-use crate::route::{Origin, Route, RouteEvent, Session, Table};
+use crate::feeds::updates::push_routes;
+use crate::route::{Origin, RouteEvent, Session, Table};
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::PeerUp;
@@ -117,38 +118,4 @@ const fn end_of_rib(origin: Origin, table: Table, family: Family) -> RouteEvent 
         table,
         family,
     }
-}
-
-/// What goes, then what comes (RFC 4271 section 4.3: a prefix in both comes).
-pub(super) fn push_routes(
-    origin: Origin,
-    table: Table,
-    (update, path_ids): (&Update<'_>, PathIds),
-    events: &mut Vec<RouteEvent>,
-) -> Result<(), WireError> {
-    for withdrawn in update.withdrawn(path_ids) {
-        let nlri = withdrawn?;
-        events.push(RouteEvent::Withdraw {
-            origin,
-            table,
-            prefix: nlri.prefix,
-            path: nlri.path,
-        });
-    }
-    let communities = update.communities();
-    for announced in update.announced(path_ids) {
-        let announced = announced?;
-        let route = Route {
-            prefix: announced.nlri.prefix,
-            path: announced.nlri.path,
-            next_hop: announced.next_hop,
-            communities: communities.clone(),
-        };
-        events.push(RouteEvent::Announce {
-            origin,
-            table,
-            route,
-        });
-    }
-    Ok(())
 }
