@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::route::{Batch, FeedId, RouteEvent};
 
 pub mod bmp;
+pub mod mrt;
 pub mod shadow;
 mod updates;
 
