@@ -1,4 +1,6 @@
 //! Every recorded BMP stream, folded and compared with what another decoder says and with what the lab configured.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod common;
 
 use std::collections::{BTreeSet, HashSet};

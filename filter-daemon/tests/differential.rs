@@ -1,5 +1,7 @@
 //! Every route monitoring message of every recorded stream, read by us, by `bgpkit-parser` and by netgauze: the same
 //! prefixes come and go, with the same path identifiers. Where the others are known to be wrong, it says so.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod common;
 
 use std::net::{IpAddr, Ipv4Addr};

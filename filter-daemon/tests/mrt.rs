@@ -1,4 +1,6 @@
 //! Dumped tables: what each daemon dumps, and what is refused.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod common;
 
 use std::fs;

@@ -44,6 +44,9 @@ pub enum Ended {
     /// Bytes that are not BGP, or not what was negotiated.
     #[error("malformed BGP: {0}")]
     Malformed(#[from] WireError),
+    /// An OPEN that cannot be read.
+    #[error("malformed OPEN: {0}")]
+    MalformedOpen(WireError),
     /// The router ended it.
     #[error("the router sent NOTIFICATION {}/{}", .0.code, .0.subcode)]
     Notified(Notification),
@@ -80,6 +83,7 @@ impl Ended {
         let (code, subcode) = match self {
             Self::Notified(_) => return None,
             Self::Malformed(_) => (3, 1),
+            Self::MalformedOpen(_) => (2, 0),
             Self::HoldTimer(_) => (4, 0),
             Self::NoOpen | Self::OutOfPlace => (5, 0),
             Self::SameAs(_) => (2, 2),
@@ -185,7 +189,11 @@ impl Speaker {
     /// [`Ended`], to be told to the router by [`Ended::notification`]. No event of the failing message was added.
     pub fn message(&mut self, message: &[u8], now: Instant, out: &mut Out) -> Result<(), Ended> {
         let mut reader = Reader::new(message);
-        let message = bgp::take(&mut reader, self.max_message())?;
+        let message =
+            bgp::take(&mut reader, self.max_message()).map_err(|error| match self.state {
+                State::OpenSent => Ended::MalformedOpen(error),
+                _ => Ended::Malformed(error),
+            })?;
         reader.end("the BGP message")?;
         self.heard = now;
         match (message, self.state) {
