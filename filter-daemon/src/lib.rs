@@ -6,12 +6,13 @@
 
 pub mod admission;
 pub mod config;
+pub mod control;
+pub mod demo;
 pub mod feeds;
+pub mod frame;
 pub mod lifecycle;
 pub mod policy;
 pub mod route;
-pub mod control;
-pub mod demo;
-pub mod frame;
 pub mod runtime;
 pub mod violation;
+pub mod wire;

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use crate::route::{Batch, FeedId, RouteEvent};
 
+pub mod bmp;
+pub mod mrt;
+pub mod shadow;
+mod updates;
+
 /// Batches that may wait between feeds and the run loop before feeds are slowed down.
 pub const MAX_WAITING_BATCHES: usize = 64;
 /// Events a feed may put in one batch.
@@ -116,4 +121,10 @@ impl Outlet {
             self.stop.sleep(Duration::from_millis(1))?;
         }
     }
+}
+
+/// Is it a read that just had nothing yet?
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
