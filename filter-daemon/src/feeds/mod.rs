@@ -1,6 +1,11 @@
 //! RIB sources, one file each. A feed runs on its own thread, turns what a router says into
 //! [`RouteEvent`]s and hands them over in batches; it never sees peers, sets or tables, and never blocks
 //! anything but itself: the hand-over is bounded, so a router that floods us is read slowly.
+pub mod frr;
+mod json;
+pub mod poll;
+mod unix;
+
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
