@@ -2,6 +2,7 @@
 //! into [`RouteEvent`]s. Never speaks to a router itself, and never turns an error into an empty table.
 mod fold;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -282,6 +283,23 @@ pub struct SessionReading {
     pub counts: Vec<Counted>,
 }
 
+impl SessionReading {
+    fn add_table(&mut self, found: TableReading) {
+        let same = |former: &&mut TableReading| {
+            (former.table, former.family) == (found.table, found.family)
+        };
+        let Some(former) = self.tables.iter_mut().find(same) else {
+            self.tables.push(found);
+            return;
+        };
+        match (&mut former.routes, found.routes) {
+            (Ok(routes), Ok(more)) => routes.extend(more),
+            (Ok(_), Err(why)) => former.routes = Err(why),
+            (Err(_), _) => {}
+        }
+    }
+}
+
 /// Everything one poll found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -292,6 +310,26 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Adds what was found of a session. Where two protocols serve one neighbour, an established one counts, and
+    /// their tables are one.
+    pub(super) fn add(&mut self, found: SessionReading) {
+        let same = |former: &&mut SessionReading| former.session == found.session;
+        let Some(former) = self.sessions.iter_mut().find(same) else {
+            self.sessions.push(found);
+            return;
+        };
+        match (&former.state, &found.state) {
+            (_, State::Down(_)) => {}
+            (State::Down(_), State::Up { .. }) => *former = found,
+            (State::Up { .. }, State::Up { .. }) => {
+                for table in found.tables {
+                    former.add_table(table);
+                }
+                former.counts.extend(found.counts);
+            }
+        }
+    }
+
     /// Adds the sessions that were asked for and that the router does not have, as down.
     pub(super) fn add_missing(&mut self, config: &PollConfig) {
         let Sessions::Only(specs) = &config.sessions else {
@@ -312,6 +350,23 @@ impl Reading {
                 tables: Vec::new(),
                 counts: Vec::new(),
             });
+        }
+    }
+}
+
+/// Tells how a session ended on routers that only count NOTIFICATIONs: by whether the count grew since it was up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notified(BTreeMap<IpAddr, u64>);
+
+impl Notified {
+    /// Remembers the count while up; tells why the session is down. What was never seen up may have been lost.
+    pub(super) fn cause(&mut self, address: IpAddr, up: bool, notifications: u64) -> DownCause {
+        if up {
+            self.0.insert(address, notifications);
+        }
+        match self.0.get(&address) {
+            Some(former) if *former != notifications => DownCause::Notification,
+            _ => DownCause::Lost,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use filter_core::Family;
 
 use super::{Counted, PollError, Reading, SessionReading, State, TableReading};
-use crate::route::{DownCause, Origin, RouteEvent, Session, Table};
+use crate::route::{DownCause, Origin, Route, RouteEvent, Session, Table};
 
 /// What was told since the feed came up, to tell changes.
 #[derive(Debug, Default)]
@@ -65,8 +65,7 @@ impl Known {
             let key = (session, table, family);
             match routes {
                 Ok(mut routes) => {
-                    routes.sort_unstable();
-                    routes.dedup();
+                    tidy(&mut routes);
                     self.told.insert(key);
                     self.warned.remove(&key);
                     let routes = routes.into();
@@ -144,5 +143,21 @@ impl Known {
             self.told.retain(|(told, ..)| *told != session);
         }
         self.states.insert(session, state);
+    }
+}
+
+/// Sorts, drops what was told twice, and numbers paths apart that came with the same number.
+fn tidy(routes: &mut Vec<Route>) {
+    routes.sort_unstable();
+    routes.dedup();
+    let mut last = None;
+    for route in routes {
+        if let Some((prefix, path)) = last
+            && prefix == route.prefix
+            && route.path <= path
+        {
+            route.path = path.saturating_add(1);
+        }
+        last = Some((route.prefix, route.path));
     }
 }
