@@ -5,4 +5,5 @@
 //! `filter-core`.
 
 pub mod feeds;
+pub mod neighbours;
 pub mod route;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::Directory;
 
@@ -64,13 +65,13 @@ impl Daemon {
 
     /// Ends it as a crash would, and waits until it is gone.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
+        self.signal(Signal::SIGKILL);
         let _ended = self.child.wait();
     }
 
     /// Asks it to stop; kills it if it does not.
     pub fn stop(&mut self) {
-        self.signal(Signal::TERM);
+        self.signal(Signal::SIGTERM);
         let end = Instant::now() + STOP_WITHIN;
         while self.ended().is_none() {
             if Instant::now() > end {
@@ -89,9 +90,8 @@ impl Daemon {
         if self.ended().is_some() {
             return;
         }
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            let _may_have_ended = kill_process(pid, signal);
-        }
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let _may_have_ended = kill(pid, signal);
     }
 }
 

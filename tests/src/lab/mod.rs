@@ -70,7 +70,7 @@ pub fn require(test: &str, packages: &[Package]) -> bool {
 }
 
 fn check(packages: &[Package]) -> Result<(), String> {
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return Err("it makes network namespaces: run it as root".to_owned());
     }
     if !Path::new("/usr/sbin/ip").exists() && !Path::new("/sbin/ip").exists() {

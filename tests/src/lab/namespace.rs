@@ -1,13 +1,13 @@
 //! Network namespaces and the LAN between them. Never the namespace the test runs in.
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::ip;
 
@@ -63,6 +63,22 @@ impl Namespace {
         ip(["-n", &self.name].iter().chain(arguments)).unwrap()
     }
 
+    /// The index of one of its interfaces.
+    ///
+    /// # Panics
+    /// If it has none of that name.
+    #[must_use]
+    pub fn link_index(&self, device: &str) -> u32 {
+        let shown = self.ip(&["-o", "link", "show", device]);
+        shown
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
     /// A command inside it. Its process is the program itself: `ip netns exec` replaces itself by it.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
@@ -116,10 +132,7 @@ impl Drop for Namespace {
 fn enter(path: &Path) {
     let entered = File::open(path)
         .map_err(|error| error.to_string())
-        .and_then(|file| {
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(file.as_fd(), network).map_err(|error| error.to_string())
-        });
+        .and_then(|file| setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| error.to_string()));
     entered.unwrap_or_else(|error| panic!("cannot enter {}: {error}", path.display()));
 }
 
@@ -218,18 +231,15 @@ pub(super) fn sweep() {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.strip_prefix('-'));
         let owner = owner.and_then(|rest| rest.split('-').next()?.parse().ok());
-        let Some(owner) = owner.and_then(Pid::from_raw) else {
+        let Some(owner) = owner.map(Pid::from_raw) else {
             continue;
         };
-        if test_kill_process(owner).is_ok() {
+        if kill(owner, None).is_ok() {
             continue;
         }
         let inside = ip(["netns", "pids", &name]).unwrap_or_default();
-        for pid in inside
-            .lines()
-            .filter_map(|line| Pid::from_raw(line.trim().parse().ok()?))
-        {
-            let _may_have_ended = kill_process(pid, Signal::KILL);
+        for pid in inside.lines().filter_map(|line| line.trim().parse().ok()) {
+            let _may_have_ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _another_test_was_faster = ip(["netns", "del", &name]);
     }
