@@ -125,3 +125,68 @@ fn drain(
     }
     receiver
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn client<'a>(config: &'a PollConfig, stop: &'a Stop) -> Client<'a> {
+        let options = vec!["-c".into()];
+        Client {
+            program: Path::new("/bin/sh"),
+            options,
+            config,
+            stop,
+        }
+    }
+
+    #[test]
+    fn prints_and_complains() {
+        let (config, stop) = (PollConfig::default(), Stop::default());
+        let output = client(&config, &stop)
+            .run(&["echo told; echo complained >&2; exit 3"])
+            .unwrap();
+        assert_eq!(
+            (output.stdout.as_slice(), output.stderr.as_str()),
+            (&b"told\n"[..], "complained")
+        );
+    }
+
+    #[test]
+    fn is_bounded_in_time_and_size_and_is_reaped() {
+        let stop = Stop::default();
+        let config = PollConfig {
+            reply_timeout: Duration::from_millis(300),
+            max_reply: 1000,
+            ..PollConfig::default()
+        };
+        let client = client(&config, &stop);
+        let started = Instant::now();
+        let error = client.run(&["exec sleep 60"]).unwrap_err();
+        assert!(matches!(error, PollError::Timeout { .. }), "{error}");
+        let error = client.run(&["exec cat /dev/zero"]).unwrap_err();
+        assert!(
+            matches!(error, PollError::TooLong { limit: 1000, .. }),
+            "{error}"
+        );
+        let exactly = client.run(&["head -c 1000 /dev/zero"]).unwrap();
+        assert_eq!(exactly.stdout.len(), 1000);
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn ends_when_told_to_stop_or_not_there() {
+        let (config, stop) = (PollConfig::default(), Stop::default());
+        stop.stop();
+        let error = client(&config, &stop).run(&["exec sleep 60"]).unwrap_err();
+        assert!(matches!(error, PollError::Stopped(_)), "{error}");
+        let missing = Client {
+            program: Path::new("/nowhere/bgpctl"),
+            ..client(&config, &stop)
+        };
+        let error = missing.run(&["show"]).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/bgpctl"), "{error}");
+    }
+}

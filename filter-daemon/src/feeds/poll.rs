@@ -1,6 +1,8 @@
 //! What all polling feeds share: the clock, the back-off, the trigger, and the fold from what a router said
 //! into [`RouteEvent`]s. Never speaks to a router itself, and never turns an error into an empty table.
 mod fold;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -108,3 +108,65 @@ fn is_retry(kind: ErrorKind) -> bool {
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A daemon that says this to whoever connects, and then stays connected for a while, or not.
+    fn daemon(name: &str, says: &'static [u8], stays: bool) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("b38-unix-{}-{name}", std::process::id()));
+        let _none_there = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(says).unwrap();
+            if stays {
+                // Until the other side goes.
+                let _gone = stream.read(&mut [0; 64]);
+                let _gone = stream.read(&mut [0; 64]);
+            }
+        });
+        path
+    }
+
+    fn ask(path: &Path, config: &PollConfig, stop: &Stop) -> Result<Vec<u8>, PollError> {
+        let mut conversation = Conversation::connect(path, config, stop)?;
+        let ended = |bytes: &[u8], _| Some(bytes.iter().position(|byte| *byte == b'.')? + 1);
+        let reply = conversation.hear("ask", ended);
+        let _gone = std::fs::remove_file(path);
+        reply
+    }
+
+    #[test]
+    fn every_way_a_conversation_ends() {
+        let stop = Stop::default();
+        let config = PollConfig {
+            reply_timeout: Duration::from_millis(500),
+            max_reply: 8,
+            ..PollConfig::default()
+        };
+        let reply = ask(&daemon("good", b"told.", true), &config, &stop).unwrap();
+        assert_eq!(reply, b"told.");
+        let error = ask(&daemon("more", b"told.me", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Malformed { .. }), "{error}");
+        let error = ask(&daemon("cut", b"tol", false), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Lost { .. }), "{error}");
+        let error = ask(&daemon("slow", b"tol", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Timeout { .. }), "{error}");
+        let error = ask(&daemon("long", b"told and told", true), &config, &stop).unwrap_err();
+        assert!(
+            matches!(error, PollError::TooLong { limit: 8, .. }),
+            "{error}"
+        );
+        let error = ask(Path::new("/nowhere/bgpd.vty"), &config, &stop).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/bgpd.vty"), "{error}");
+        stop.stop();
+        let error = ask(&daemon("stop", b"tol", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Stopped(_)), "{error}");
+    }
+}
