@@ -14,8 +14,7 @@ use filter_core::Family;
 use serde::Deserialize;
 
 use self::replies::{
-    FamilyInfo, Neighbor, Neighbors, parse_advertised, parse_neighbors, parse_received,
-    parse_routes,
+    Expected, Neighbor, Neighbors, parse_advertised, parse_neighbors, parse_received, parse_routes,
 };
 use super::Stop;
 use super::poll::{PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading};
@@ -136,9 +135,9 @@ impl Vty<'_> {
         let Some(wanted) = config.sessions.tables(address) else {
             return Ok(readings);
         };
-        for (family, counters) in neighbor.families() {
+        for (family, expected) in neighbor.families() {
             for table in wanted.iter() {
-                let routes = self.table(address, family, table, counters)?;
+                let routes = self.table(address, family, table, expected)?;
                 readings.push(TableReading {
                     table,
                     family,
@@ -154,23 +153,23 @@ impl Vty<'_> {
         address: IpAddr,
         family: Family,
         table: Table,
-        counters: &FamilyInfo,
+        expected: Expected,
     ) -> Result<Result<Vec<Route>, String>, PollError> {
         let show =
             |what: &str| format!("show bgp {family} unicast neighbors {address} {what} json");
         let routes = match table {
-            Table::AdjInPre if !counters.inbound_soft_config_permit => {
+            Table::AdjInPre if !expected.keeps_received => {
                 return Ok(Err(format!(
                     "the router keeps no copy of what {address} advertises: configure `neighbor {address} \
                      soft-reconfiguration inbound`, or use the post-policy view"
                 )));
             }
             Table::AdjInPre => self.ask(&show("received-routes"), |text| {
-                parse_received(text, family, counters.accepted_prefix_counter.unwrap_or(0))
+                parse_received(text, family, expected)
             }),
             Table::AdjInPost => self.ask(&show("routes"), |text| parse_routes(text, family)),
             Table::AdjOut => self.ask(&show("advertised-routes"), |text| {
-                parse_advertised(text, family, counters.sent_prefix_counter.unwrap_or(0))
+                parse_advertised(text, family, expected)
             }),
         };
         Ok(Ok(routes?))

@@ -22,14 +22,16 @@ fn frr(version: &str, what: &str) -> Vec<u8> {
 fn frr_tables_are_complete() {
     for version in ["8.4.4", "10.3"] {
         let received = frr(version, "192.0.2.11_received-routes");
-        let received = replies::parse_received(&received, Family::Ipv4, 2).unwrap();
+        let received =
+            replies::parse_received(&received, Family::Ipv4, replies::Expected::default()).unwrap();
         assert_eq!(
             received,
             P1_V4.map(|prefix| route(prefix, "192.0.2.11")),
             "{version}"
         );
         let received = frr(version, "2001_db8_ff__11_received-routes");
-        let received = replies::parse_received(&received, Family::Ipv6, 1).unwrap();
+        let received =
+            replies::parse_received(&received, Family::Ipv6, replies::Expected::default()).unwrap();
         let expected = ["2001:db8:1::/48", "2001:db8:cafe::/48"];
         assert_eq!(
             received,
@@ -70,7 +72,12 @@ fn frr_tables_are_complete() {
                 &["2001:db8:a::/48"],
             ),
         ] {
-            let sent = replies::parse_advertised(&frr(version, what), family, 1).unwrap();
+            let sent = replies::parse_advertised(
+                &frr(version, what),
+                family,
+                replies::Expected::default(),
+            )
+            .unwrap();
             let expected: Vec<_> = expected.iter().map(|prefix| route(prefix, "")).collect();
             assert_eq!(sent, expected, "{version} {what}");
         }
@@ -128,7 +135,7 @@ fn frr_without_a_table_is_an_error_unless_it_counts_none() {
         (r#"{"receivedRoutes":{},"totalPrefixCounter":2}"#, 0, None),
         (
             r#"{"warning":"No such neighbor or address family"}"#,
-            1,
+            0,
             None,
         ),
         ("", 0, None),
@@ -139,7 +146,8 @@ fn frr_without_a_table_is_an_error_unless_it_counts_none() {
             None,
         ),
     ] {
-        let read = replies::parse_advertised(text.as_bytes(), Family::Ipv4, counted);
+        let counting = replies::Expected::counting(counted, false);
+        let read = replies::parse_advertised(text.as_bytes(), Family::Ipv4, counting);
         assert_eq!(
             read.ok().map(|routes| routes.len()),
             expected,
@@ -153,11 +161,11 @@ fn frr_cut_or_flipped() {
     for version in ["8.4.4", "10.3"] {
         let received = frr(version, "192.0.2.11_received-routes");
         torture(&received, Family::Ipv4, |text| {
-            replies::parse_received(text, Family::Ipv4, 2)
+            replies::parse_received(text, Family::Ipv4, replies::Expected::default())
         });
         let sent = frr(version, "2001_db8_ff__12_advertised-routes");
         torture(&sent, Family::Ipv6, |text| {
-            replies::parse_advertised(text, Family::Ipv6, 1)
+            replies::parse_advertised(text, Family::Ipv6, replies::Expected::default())
         });
         let accepted = frr(version, "2001_db8_ff__11_routes");
         torture(&accepted, Family::Ipv6, |text| {
@@ -169,4 +177,30 @@ fn frr_cut_or_flipped() {
         );
         flips_never_panic(&neighbors, |text| replies::parse_neighbors(text).is_ok());
     }
+}
+
+/// ADD-PATH: FRR 8.4.4 counts paths and shows one per prefix.
+#[test]
+fn frr_counts_paths() {
+    let name = "show_bgp_ipv4_unicast_neighbors_192.0.2.11_advertised-routes_json.addpath.txt";
+    let bytes = fixture("frr-8.4.4", name);
+    let read = |several| {
+        let expected = replies::Expected::counting(7, several);
+        replies::parse_advertised(&bytes, Family::Ipv4, expected)
+    };
+    assert_eq!(read(true).unwrap().len(), 5);
+    assert_eq!(
+        read(false),
+        Err("it lists 5 routes and counts 7".to_owned())
+    );
+    let neighbors = fixture(
+        "frr-8.4.4",
+        "show_bgp_neighbors_192.0.2.11_json.addpath.txt",
+    );
+    let neighbors = replies::parse_neighbors(&neighbors).unwrap();
+    let counts = neighbors[&address("192.0.2.11")].counts();
+    assert!(
+        counts.iter().all(|count| count.table != Table::AdjOut),
+        "{counts:?}"
+    );
 }

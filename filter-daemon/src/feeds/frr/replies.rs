@@ -46,6 +46,7 @@ enum BgpState {
 #[serde(rename_all = "camelCase")]
 struct Capabilities {
     multiprotocol_extensions: Option<Multiprotocol>,
+    add_path: Option<AddPaths>,
     graceful_restart: Option<String>,
     graceful_restart_remote_timer_msecs: Option<u64>,
 }
@@ -65,6 +66,22 @@ struct Negotiated {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct AddPaths {
+    ipv4_unicast: Option<AddPath>,
+    ipv6_unicast: Option<AddPath>,
+}
+
+/// ADD-PATH as far as it lets several paths of a prefix through.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AddPath {
+    tx_advertised: bool,
+    tx_advertised_and_received: bool,
+    rx_advertised_and_received: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct AddressFamilyInfo {
     ipv4_unicast: Option<FamilyInfo>,
     ipv6_unicast: Option<FamilyInfo>,
@@ -72,11 +89,11 @@ struct AddressFamilyInfo {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::feeds) struct FamilyInfo {
+struct FamilyInfo {
     #[serde(default)]
-    pub(in crate::feeds) inbound_soft_config_permit: bool,
-    pub(in crate::feeds) accepted_prefix_counter: Option<u64>,
-    pub(in crate::feeds) sent_prefix_counter: Option<u64>,
+    inbound_soft_config_permit: bool,
+    accepted_prefix_counter: Option<u64>,
+    sent_prefix_counter: Option<u64>,
 }
 
 impl Neighbor {
@@ -122,27 +139,43 @@ impl Neighbor {
     }
 
     /// The families both sides agreed on. FRR lists a family that only we configured as if it were there.
-    pub(in crate::feeds) fn families(&self) -> impl Iterator<Item = (Family, &FamilyInfo)> {
+    pub(in crate::feeds) fn families(&self) -> impl Iterator<Item = (Family, Expected)> {
         let info = self.address_family_info.as_ref();
         let capabilities = self.neighbor_capabilities.as_ref();
         let agreed = capabilities.and_then(|all| all.multiprotocol_extensions.as_ref());
+        let paths = capabilities.and_then(|all| all.add_path.as_ref());
         Family::ALL.into_iter().filter_map(move |family| {
-            let (info, agreed) = match family {
-                Family::Ipv4 => (info?.ipv4_unicast.as_ref(), agreed?.ipv4_unicast.as_ref()),
-                Family::Ipv6 => (info?.ipv6_unicast.as_ref(), agreed?.ipv6_unicast.as_ref()),
+            let (info, agreed, paths) = match family {
+                Family::Ipv4 => (
+                    info?.ipv4_unicast.as_ref()?,
+                    agreed?.ipv4_unicast.as_ref()?,
+                    paths.and_then(|all| all.ipv4_unicast),
+                ),
+                Family::Ipv6 => (
+                    info?.ipv6_unicast.as_ref()?,
+                    agreed?.ipv6_unicast.as_ref()?,
+                    paths.and_then(|all| all.ipv6_unicast),
+                ),
             };
-            agreed?.advertised_and_received.then_some((family, info?))
+            let paths = paths.unwrap_or_default();
+            let expected = Expected {
+                keeps_received: info.inbound_soft_config_permit,
+                accepted: info.accepted_prefix_counter,
+                sent: info.sent_prefix_counter,
+                several_in: paths.rx_advertised_and_received,
+                several_out: paths.tx_advertised || paths.tx_advertised_and_received,
+            };
+            agreed.advertised_and_received.then_some((family, expected))
         })
     }
 
-    /// `PfxRcd` counts what was accepted, `PfxSnt` what was sent.
+    /// `PfxRcd` counts what was accepted, `PfxSnt` what was sent; with ADD-PATH paths, which says nothing.
     pub(in crate::feeds) fn counts(&self) -> Vec<Counted> {
-        let counted = self.families().flat_map(|(family, info)| {
-            [
-                (Table::AdjInPost, info.accepted_prefix_counter),
-                (Table::AdjOut, info.sent_prefix_counter),
-            ]
-            .map(|(table, prefixes)| (table, Some(family), prefixes))
+        let counted = self.families().flat_map(|(family, expected)| {
+            let accepted = expected.accepted.filter(|_| !expected.several_in);
+            let sent = expected.sent.filter(|_| !expected.several_out);
+            [(Table::AdjInPost, accepted), (Table::AdjOut, sent)]
+                .map(|(table, prefixes)| (table, Some(family), prefixes))
         });
         counted
             .filter_map(|(table, family, prefixes)| {
@@ -153,6 +186,31 @@ impl Neighbor {
                 })
             })
             .collect()
+    }
+}
+
+/// What the state of a session says its tables must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::feeds) struct Expected {
+    /// With `soft-reconfiguration inbound`.
+    pub(in crate::feeds) keeps_received: bool,
+    accepted: Option<u64>,
+    sent: Option<u64>,
+    several_in: bool,
+    several_out: bool,
+}
+
+#[cfg(test)]
+impl Expected {
+    /// A session that counts this many routes in both directions.
+    pub(in crate::feeds) fn counting(routes: u64, several: bool) -> Self {
+        Self {
+            keeps_received: true,
+            accepted: Some(routes),
+            sent: Some(routes),
+            several_in: several,
+            several_out: several,
+        }
     }
 }
 
@@ -207,6 +265,7 @@ struct AdjRoutes {
     received_routes: Option<Members<Net, AdjRoute>>,
     advertised_routes: Option<Members<Net, AdjRoute>>,
     total_prefix_counter: Option<u64>,
+    warning: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -220,37 +279,41 @@ struct AdjRoute {
 pub(in crate::feeds) fn parse_received(
     text: &[u8],
     family: Family,
-    counted: u64,
+    expected: Expected,
 ) -> Result<Vec<Route>, String> {
     let reply: AdjRoutes = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    adj_routes(
-        reply.received_routes,
-        reply.total_prefix_counter,
-        family,
-        counted,
-    )
+    let counted = (reply.total_prefix_counter, expected.accepted.unwrap_or(0));
+    refuse_warning(&reply)?;
+    adj_routes(reply.received_routes, counted, expected.several_in, family)
 }
 
 pub(in crate::feeds) fn parse_advertised(
     text: &[u8],
     family: Family,
-    counted: u64,
+    expected: Expected,
 ) -> Result<Vec<Route>, String> {
     let reply: AdjRoutes = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let counted = (reply.total_prefix_counter, expected.sent.unwrap_or(0));
+    refuse_warning(&reply)?;
     adj_routes(
         reply.advertised_routes,
-        reply.total_prefix_counter,
-        family,
         counted,
+        expected.several_out,
+        family,
     )
 }
 
-/// `counted` is the router's own counter of this table, at least one if anything must be in it.
+fn refuse_warning(reply: &AdjRoutes) -> Result<(), String> {
+    reply.warning.clone().map_or(Ok(()), Err)
+}
+
+/// Checks the table against its own total and, if it is not there, against the session's counter. With ADD-PATH
+/// the total counts paths, of which FRR shows one per prefix.
 fn adj_routes(
     members: Option<Members<Net, AdjRoute>>,
-    total: Option<u64>,
+    (total, counted): (Option<u64>, u64),
+    several_paths: bool,
     family: Family,
-    counted: u64,
 ) -> Result<Vec<Route>, String> {
     let Some(Members(members)) = members else {
         if total.unwrap_or(0) == 0 && counted == 0 {
@@ -261,12 +324,14 @@ fn adj_routes(
         ));
     };
     let listed = members.len();
-    match total {
-        None => return Err("no totalPrefixCounter in it".to_owned()),
-        Some(total) if total != listed as u64 => {
-            return Err(format!("it lists {listed} routes and counts {total}"));
-        }
-        Some(_) => {}
+    let total = total.ok_or("no totalPrefixCounter in it")?;
+    let is_whole = if several_paths {
+        total >= listed as u64
+    } else {
+        total == listed as u64
+    };
+    if !is_whole {
+        return Err(format!("it lists {listed} routes and counts {total}"));
     }
     let mut routes = Vec::with_capacity(listed);
     for (Net(prefix), route) in members {
