@@ -74,11 +74,15 @@ mod mode {
         serializer.serialize_str(mode.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Mode, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             "observe" => Ok(Mode::Observe),
             "enforce" => Ok(Mode::Enforce),
-            other => Err(D::Error::custom(format!("unknown mode `{other}`: write observe or enforce"))),
+            other => Err(D::Error::custom(format!(
+                "unknown mode `{other}`: write observe or enforce"
+            ))),
         }
     }
 }
@@ -107,7 +111,9 @@ pub struct Pending {
 #[non_exhaustive]
 pub enum ControlError {
     /// No daemon listens there.
-    #[error("no daemon answers on `{path}` ({source}): start it with `bcp38 run --config FILE`, or name its socket with --socket")]
+    #[error(
+        "no daemon answers on `{path}` ({source}): start it with `bcp38 run --config FILE`, or name its socket with --socket"
+    )]
     NotRunning {
         /// The socket.
         path: PathBuf,
@@ -142,15 +148,26 @@ impl Server {
     ///
     /// # Errors
     /// [`ControlError::Busy`] if a daemon answers there already, [`ControlError::Io`].
-    pub fn start(path: &Path, deliver: impl Fn(Pending) -> bool + Send + Sync + 'static) -> Result<Self, ControlError> {
-        let fail = |source| ControlError::Io { path: path.to_owned(), source };
+    pub fn start(
+        path: &Path,
+        deliver: impl Fn(Pending) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, ControlError> {
+        let fail = |source| ControlError::Io {
+            path: path.to_owned(),
+            source,
+        };
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(fail)?;
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(fail)?;
         let deliver = Arc::new(deliver);
         let open = Arc::new(AtomicUsize::new(0));
-        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &deliver, &open)).map_err(fail)?;
-        Ok(Self { path: path.to_owned() })
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || accept(&listener, &deliver, &open))
+            .map_err(fail)?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -162,23 +179,34 @@ impl Drop for Server {
 
 /// A socket file nobody listens on is left over from a daemon that was killed.
 fn remove_stale(path: &Path) -> Result<(), ControlError> {
-    let fail = |source| ControlError::Io { path: path.to_owned(), source };
+    let fail = |source| ControlError::Io {
+        path: path.to_owned(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(fail(error)),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(fail(io::Error::other("exists and is no socket: choose another path")));
+            return Err(fail(io::Error::other(
+                "exists and is no socket: choose another path",
+            )));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(ControlError::Busy(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fail),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(fail)
+        }
         Err(error) => Err(fail(error)),
     }
 }
 
-fn accept<D: Fn(Pending) -> bool + Send + Sync + 'static>(listener: &UnixListener, deliver: &Arc<D>, open: &Arc<AtomicUsize>) {
+fn accept<D: Fn(Pending) -> bool + Send + Sync + 'static>(
+    listener: &UnixListener,
+    deliver: &Arc<D>,
+    open: &Arc<AtomicUsize>,
+) {
     for stream in listener.incoming() {
         let stream = match stream {
             Ok(stream) => stream,
@@ -190,7 +218,10 @@ fn accept<D: Fn(Pending) -> bool + Send + Sync + 'static>(listener: &UnixListene
         };
         if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::AcqRel);
-            _ = send(&stream, &Reply::Error("too many clients at once: try again".to_owned()));
+            _ = send(
+                &stream,
+                &Reply::Error("too many clients at once: try again".to_owned()),
+            );
             continue;
         }
         let (deliver, open) = (Arc::clone(deliver), Arc::clone(open));
@@ -200,7 +231,10 @@ fn accept<D: Fn(Pending) -> bool + Send + Sync + 'static>(listener: &UnixListene
             }
             open.fetch_sub(1, Ordering::AcqRel);
         };
-        if let Err(error) = thread::Builder::new().name("control client".to_owned()).spawn(serve) {
+        if let Err(error) = thread::Builder::new()
+            .name("control client".to_owned())
+            .spawn(serve)
+        {
             log::warn!("control socket: {error}");
         }
     }
@@ -221,7 +255,10 @@ fn serve(stream: &UnixStream, deliver: &dyn Fn(Pending) -> bool) -> io::Result<(
     }
     match answer.recv_timeout(TIMEOUT) {
         Ok(reply) => send(stream, &reply),
-        Err(_) => send(stream, &Reply::Error("the daemon is busy: try again".to_owned())),
+        Err(_) => send(
+            stream,
+            &Reply::Error("the daemon is busy: try again".to_owned()),
+        ),
     }
 }
 
@@ -236,15 +273,23 @@ fn send(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
 /// # Errors
 /// [`ControlError::NotRunning`], [`ControlError::Io`], or the daemon's own refusal.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
-    let fail = |source| ControlError::Io { path: path.to_owned(), source };
-    let stream = UnixStream::connect(path).map_err(|source| ControlError::NotRunning { path: path.to_owned(), source })?;
+    let fail = |source| ControlError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let stream = UnixStream::connect(path).map_err(|source| ControlError::NotRunning {
+        path: path.to_owned(),
+        source,
+    })?;
     stream.set_read_timeout(Some(2 * TIMEOUT)).map_err(fail)?;
     stream.set_write_timeout(Some(TIMEOUT)).map_err(fail)?;
     let mut line = serde_json::to_vec(request).map_err(|error| fail(error.into()))?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(fail)?;
     let mut reply = String::new();
-    BufReader::new((&stream).take(MAX_REPLY)).read_line(&mut reply).map_err(fail)?;
+    BufReader::new((&stream).take(MAX_REPLY))
+        .read_line(&mut reply)
+        .map_err(fail)?;
     match serde_json::from_str(&reply) {
         Ok(Reply::Ok(value)) => Ok(value),
         Ok(Reply::Error(why)) => Err(ControlError::Refused(why)),

@@ -17,7 +17,13 @@ pub fn ethernet(destination: Mac, source: Mac, ethertype: u16, payload: &[u8]) -
 
 /// An IPv4 or IPv6 packet, by the family of the addresses; both must be of one.
 #[must_use]
-pub fn packet(source: IpAddr, destination: IpAddr, protocol: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+pub fn packet(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    hop_limit: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut packet = Vec::new();
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod feeds;
 pub mod frame;
 pub mod lifecycle;
+pub mod neighbours;
 pub mod policy;
 pub mod route;
 pub mod runtime;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use filter_core::packet::{self, Ip};
 use filter_core::layout::Sample;
+use filter_core::packet::{self, Ip};
 use filter_core::{Address, Family, Prefix};
 
 /// The addresses of a sampled frame, if it holds an IP header.
@@ -17,7 +17,11 @@ pub fn addresses(sample: &Sample) -> Option<(Address, Address)> {
         packet::ETHERTYPE_IPV6 => Family::Ipv6,
         _ => return None,
     };
-    let Ip { source, destination, .. } = packet::ip(frame, family, payload.offset).ok()?;
+    let Ip {
+        source,
+        destination,
+        ..
+    } = packet::ip(frame, family, payload.offset).ok()?;
     Some((source, destination))
 }
 
@@ -100,7 +104,13 @@ struct Since {
 impl PointingWatch {
     /// A sampled packet to an address that is not ours. `bytes` is the peer's exact counter of destination
     /// violations. Returns the finding once, when it becomes one.
-    pub fn sample(&mut self, now: Duration, destination: Address, bytes: u64, length: u32) -> Option<DefaultPointing> {
+    pub fn sample(
+        &mut self,
+        now: Duration,
+        destination: Address,
+        bytes: u64,
+        length: u32,
+    ) -> Option<DefaultPointing> {
         self.expire(now);
         let since = self.since.get_or_insert_with(|| Since {
             first: now,
@@ -124,11 +134,18 @@ impl PointingWatch {
     /// What is going on now, if the peer points default.
     #[must_use]
     pub fn current(&self, bytes: u64) -> Option<DefaultPointing> {
-        self.since.as_ref().filter(|since| since.told).map(|since| since.finding(bytes))
+        self.since
+            .as_ref()
+            .filter(|since| since.told)
+            .map(|since| since.finding(bytes))
     }
 
     fn expire(&mut self, now: Duration) {
-        if self.since.as_ref().is_some_and(|since| now.saturating_sub(since.last) > QUIET) {
+        if self
+            .since
+            .as_ref()
+            .is_some_and(|since| now.saturating_sub(since.last) > QUIET)
+        {
             self.since = None;
         }
     }
@@ -173,16 +190,33 @@ mod tests {
         assert_eq!(watch.sample(at(8), v4(2, 1), 3000, 100), None);
         assert_eq!(watch.sample(at(9), v4(3, 1), 4000, 100), None);
         let told = watch.sample(at(10), v4(3, 2), 5000, 100).unwrap();
-        assert_eq!(told, DefaultPointing { bytes: 4000, blocks: 3, duration: at(10) });
+        assert_eq!(
+            told,
+            DefaultPointing {
+                bytes: 4000,
+                blocks: 3,
+                duration: at(10)
+            }
+        );
         assert_eq!(watch.sample(at(11), v4(4, 1), 6000, 100), None);
-        assert_eq!(watch.current(6000), Some(DefaultPointing { bytes: 5000, blocks: 4, duration: at(11) }));
+        assert_eq!(
+            watch.current(6000),
+            Some(DefaultPointing {
+                bytes: 5000,
+                blocks: 4,
+                duration: at(11)
+            })
+        );
     }
 
     #[test]
     fn one_wrong_host_is_no_default_route() {
         let mut watch = PointingWatch::default();
         for second in 0..100 {
-            assert_eq!(watch.sample(at(second), v4(1, second as u8), second * 100, 100), None);
+            assert_eq!(
+                watch.sample(at(second), v4(1, second as u8), second * 100, 100),
+                None
+            );
         }
     }
 

@@ -325,10 +325,17 @@ impl Filter {
     /// # Errors
     /// The first that occurs; the rest is still undone.
     pub fn undo(&mut self) -> Result<(), Error> {
-        let own = self.hooks.iter().filter(|(_, hook)| hook.kind != XdpKind::Adopted);
+        let own = self
+            .hooks
+            .iter()
+            .filter(|(_, hook)| hook.kind != XdpKind::Adopted);
         let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
         let results: Vec<_> = own.iter().map(|name| self.detach(name)).collect();
-        let unpinned = self.pins.as_ref().filter(|pins| pins.is_new()).map_or(Ok(()), PinDir::remove_if_unused);
+        let unpinned = self
+            .pins
+            .as_ref()
+            .filter(|pins| pins.is_new())
+            .map_or(Ok(()), PinDir::remove_if_unused);
         results.into_iter().chain([unpinned]).collect()
     }
 

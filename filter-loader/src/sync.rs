@@ -145,7 +145,13 @@ impl Sync {
 
     /// An earlier process left a table of this generation in force; what is in it is not known.
     pub fn adopt(&mut self, slot: PeerSlot, generation: u32) {
-        self.peers.insert(slot, Peer { generation, ..Peer::default() });
+        self.peers.insert(
+            slot,
+            Peer {
+                generation,
+                ..Peer::default()
+            },
+        );
     }
 
     /// The peer is gone.

@@ -36,7 +36,10 @@ pub enum NetError {
 
 impl NetError {
     fn os<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |source| Self::Os { what: what.into(), source: source.into() }
+        move |source| Self::Os {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 }
 
@@ -45,13 +48,21 @@ impl NetError {
 /// # Errors
 /// With the command line and what it said.
 pub fn ip(words: &str) -> Result<(), NetError> {
-    let fail = |why: String| NetError::Command { command: format!("ip {words}"), why };
-    let run = Command::new("ip").args(words.split_whitespace()).stdin(Stdio::null()).output();
+    let fail = |why: String| NetError::Command {
+        command: format!("ip {words}"),
+        why,
+    };
+    let run = Command::new("ip")
+        .args(words.split_whitespace())
+        .stdin(Stdio::null())
+        .output();
     let output = run.map_err(|error| fail(format!("{error}; install the package iproute2")))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(fail(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(fail(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }
 
 /// A network namespace, removed with everything in it on drop.
@@ -95,8 +106,10 @@ impl Namespace {
     /// # Errors
     /// Without root.
     pub fn enter(&self) -> Result<(), NetError> {
-        let file = File::open(self.path()).map_err(NetError::os(format!("open namespace {}", self.name)))?;
-        setns(file, CloneFlags::CLONE_NEWNET).map_err(NetError::os(format!("enter namespace {}", self.name)))
+        let file = File::open(self.path())
+            .map_err(NetError::os(format!("open namespace {}", self.name)))?;
+        setns(file, CloneFlags::CLONE_NEWNET)
+            .map_err(NetError::os(format!("enter namespace {}", self.name)))
     }
 
     /// Runs a function on a thread of its own inside the namespace.
@@ -106,7 +119,9 @@ impl Namespace {
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetError> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| self.enter().map(|()| work()));
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }
@@ -133,9 +148,15 @@ impl Lan {
     /// As [`Namespace::new`].
     pub fn new(name: &str) -> Result<Self, NetError> {
         let bridge = Namespace::new(name)?;
-        ip(&format!("-n {} link add lan type bridge stp_state 0 mcast_snooping 0", bridge.name))?;
+        ip(&format!(
+            "-n {} link add lan type bridge stp_state 0 mcast_snooping 0",
+            bridge.name
+        ))?;
         ip(&format!("-n {} link set lan up", bridge.name))?;
-        Ok(Self { bridge, ports: std::cell::Cell::new(0) })
+        Ok(Self {
+            bridge,
+            ports: std::cell::Cell::new(0),
+        })
     }
 
     /// Puts a namespace on the LAN through a device of this name and MAC.
@@ -146,7 +167,9 @@ impl Lan {
         let port = self.ports.get();
         self.ports.set(port + 1);
         let (lan, host) = (&self.bridge.name, &namespace.name);
-        ip(&format!("-n {lan} link add port{port} type veth peer name {device} address {mac} netns {host}"))?;
+        ip(&format!(
+            "-n {lan} link add port{port} type veth peer name {device} address {mac} netns {host}"
+        ))?;
         ip(&format!("-n {lan} link set port{port} master lan up"))?;
         ip(&format!("-n {host} link set {device} up"))
     }
@@ -177,9 +200,13 @@ impl FrameSocket {
         // Protocol 0: receives nothing until bound.
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)
             .map_err(NetError::os(format!("open a packet socket for {device}")))?;
-        let index = nix::net::if_::if_nametoindex(device).map_err(NetError::os(format!("find device {device}")))?;
+        let index = nix::net::if_::if_nametoindex(device)
+            .map_err(NetError::os(format!("find device {device}")))?;
         bind(&socket, index).map_err(NetError::os(format!("bind to device {device}")))?;
-        Ok(Self { socket, device: device.to_owned() })
+        Ok(Self {
+            socket,
+            device: device.to_owned(),
+        })
     }
 
     /// Puts one frame on the wire.
@@ -187,7 +214,11 @@ impl FrameSocket {
     /// # Errors
     /// If the device is down or the frame longer than it takes.
     pub fn send(&self, frame: &[u8]) -> Result<(), NetError> {
-        nix::unistd::write(&self.socket, frame).map_err(NetError::os(format!("send {} bytes on {}", frame.len(), self.device)))?;
+        nix::unistd::write(&self.socket, frame).map_err(NetError::os(format!(
+            "send {} bytes on {}",
+            frame.len(),
+            self.device
+        )))?;
         Ok(())
     }
 
@@ -216,5 +247,9 @@ fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the address is a whole sockaddr_ll of the length given, and lives through the call.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if bound == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -77,8 +77,15 @@ impl Router {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub fn announce(&mut self, neighbour: Neighbour, direction: Direction, prefixes: &[Prefix]) -> std::io::Result<()> {
-        let Some(first) = prefixes.first() else { return Ok(()) };
+    pub fn announce(
+        &mut self,
+        neighbour: Neighbour,
+        direction: Direction,
+        prefixes: &[Prefix],
+    ) -> std::io::Result<()> {
+        let Some(first) = prefixes.first() else {
+            return Ok(());
+        };
         let (asn, next_hop) = match direction {
             Direction::Received => (neighbour.asn, neighbour.address),
             Direction::Advertised => (self.asn, self.local),
@@ -89,7 +96,11 @@ impl Router {
         let nlri: Vec<u8> = prefixes.iter().flat_map(|&prefix| encode(prefix)).collect();
         let update = match first.family() {
             Family::Ipv4 => {
-                let v4 = if let IpAddr::V4(v4) = next_hop { v4 } else { Ipv4Addr::UNSPECIFIED };
+                let v4 = if let IpAddr::V4(v4) = next_hop {
+                    v4
+                } else {
+                    Ipv4Addr::UNSPECIFIED
+                };
                 attributes.extend_from_slice(&[0x40, 3, 4]);
                 attributes.extend_from_slice(&v4.octets());
                 update(&[], &attributes, &nlri)
@@ -110,7 +121,12 @@ impl Router {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub fn withdraw(&mut self, neighbour: Neighbour, direction: Direction, prefix: Prefix) -> std::io::Result<()> {
+    pub fn withdraw(
+        &mut self,
+        neighbour: Neighbour,
+        direction: Direction,
+        prefix: Prefix,
+    ) -> std::io::Result<()> {
         let update = match prefix.family() {
             Family::Ipv4 => update(&encode(prefix), &[], &[]),
             Family::Ipv6 => {
@@ -126,7 +142,12 @@ impl Router {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub fn end_of_rib(&mut self, neighbour: Neighbour, direction: Direction, family: Family) -> std::io::Result<()> {
+    pub fn end_of_rib(
+        &mut self,
+        neighbour: Neighbour,
+        direction: Direction,
+        family: Family,
+    ) -> std::io::Result<()> {
         let update = match family {
             Family::Ipv4 => update(&[], &[], &[]),
             Family::Ipv6 => update(&[], &attribute(15, &[0, 2, SAFI_UNICAST]), &[]),
@@ -134,7 +155,12 @@ impl Router {
         self.monitor(neighbour, direction, &update)
     }
 
-    fn monitor(&mut self, neighbour: Neighbour, direction: Direction, update: &[u8]) -> std::io::Result<()> {
+    fn monitor(
+        &mut self,
+        neighbour: Neighbour,
+        direction: Direction,
+        update: &[u8],
+    ) -> std::io::Result<()> {
         let flags = match direction {
             Direction::Received => 0,
             Direction::Advertised => FLAG_ADJ_OUT | FLAG_POST_POLICY,
@@ -156,7 +182,11 @@ impl Router {
 
 /// The per-peer header of RFC 7854 section 4.2.
 fn per_peer(neighbour: Neighbour, flags: u8) -> Vec<u8> {
-    let family = if neighbour.address.is_ipv6() { FLAG_IPV6 } else { 0 };
+    let family = if neighbour.address.is_ipv6() {
+        FLAG_IPV6
+    } else {
+        0
+    };
     let mut header = vec![0, flags | family];
     header.extend_from_slice(&[0; 8]); // distinguisher: the global instance
     header.extend_from_slice(&sixteen(neighbour.address));
@@ -168,7 +198,22 @@ fn per_peer(neighbour: Neighbour, flags: u8) -> Vec<u8> {
 
 /// An OPEN (RFC 4271 section 4.2) with both families and four-octet AS numbers.
 fn open(asn: Asn) -> Vec<u8> {
-    let mut capabilities = vec![1, 4, 0, 1, 0, SAFI_UNICAST, 1, 4, 0, 2, 0, SAFI_UNICAST, 65, 4];
+    let mut capabilities = vec![
+        1,
+        4,
+        0,
+        1,
+        0,
+        SAFI_UNICAST,
+        1,
+        4,
+        0,
+        2,
+        0,
+        SAFI_UNICAST,
+        65,
+        4,
+    ];
     capabilities.extend_from_slice(&asn.get().to_be_bytes());
     let two_octets = u16::try_from(asn.get()).unwrap_or(23456);
     let mut body = vec![4];

@@ -32,13 +32,18 @@ impl Directory {
         let mut directory = Self::default();
         for (id, peer) in peers(config) {
             for attachment in &peer.attachments {
-                let members = directory.by_interface.entry(attachment.interface).or_default();
+                let members = directory
+                    .by_interface
+                    .entry(attachment.interface)
+                    .or_default();
                 if members.last() != Some(&id) {
                     members.push(id);
                 }
                 for &address in &attachment.addresses {
                     directory.owners.insert(address, Owner::Peer(id));
-                    directory.members.insert((attachment.interface, address), id);
+                    directory
+                        .members
+                        .insert((attachment.interface, address), id);
                 }
             }
         }
@@ -65,20 +70,33 @@ impl Directory {
     /// Every peer on the route server's LAN.
     #[must_use]
     pub fn members(&self, server: &RouteServer) -> &[PeerId] {
-        self.by_interface.get(&server.interface).map_or(&[], Vec::as_slice)
+        self.by_interface
+            .get(&server.interface)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Whom an announcement of ours to the route server reaches.
     #[must_use]
-    pub fn served(&self, config: &Config, server: &RouteServer, communities: Option<&[Community]>) -> Vec<PeerId> {
+    pub fn served(
+        &self,
+        config: &Config,
+        server: &RouteServer,
+        communities: Option<&[Community]>,
+    ) -> Vec<PeerId> {
         let members = self.members(server).iter().copied();
-        members.filter(|id| reaches(server, config.peers[id.0 as usize].asn, communities)).collect()
+        members
+            .filter(|id| reaches(server, config.peers[id.0 as usize].asn, communities))
+            .collect()
     }
 }
 
 /// The peers with their ids.
 pub fn peers(config: &Config) -> impl Iterator<Item = (PeerId, &crate::config::Peer)> {
-    config.peers.iter().enumerate().map(|(index, peer)| (PeerId(index as u32), peer))
+    config
+        .peers
+        .iter()
+        .enumerate()
+        .map(|(index, peer)| (PeerId(index as u32), peer))
 }
 
 /// Does the route server hand our announcement on to this member?
@@ -96,15 +114,24 @@ fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>)
 /// names the member wins over what names everybody; without any the announcement reaches all.
 fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
     let names = |number: Asn, half: u16| u32::from(half) == number.get();
-    let (mut to_all, mut to_nobody, mut to_member, mut not_to_member) = (false, false, false, false);
+    let (mut to_all, mut to_nobody, mut to_member, mut not_to_member) =
+        (false, false, false, false);
     for &community in communities {
         match community {
             Community::Standard(0, low) if names(member, low) => not_to_member = true,
-            Community::Standard(high, low) if names(server, high) && names(member, low) => to_member = true,
+            Community::Standard(high, low) if names(server, high) && names(member, low) => {
+                to_member = true
+            }
             Community::Standard(0, low) if names(server, low) => to_nobody = true,
-            Community::Standard(high, low) if names(server, high) && names(server, low) => to_all = true,
-            Community::Large(rs, 0, target) if rs == server.get() && target == member.get() => not_to_member = true,
-            Community::Large(rs, 1, target) if rs == server.get() && target == member.get() => to_member = true,
+            Community::Standard(high, low) if names(server, high) && names(server, low) => {
+                to_all = true
+            }
+            Community::Large(rs, 0, target) if rs == server.get() && target == member.get() => {
+                not_to_member = true
+            }
+            Community::Large(rs, 1, target) if rs == server.get() && target == member.get() => {
+                to_member = true
+            }
             Community::Large(rs, 0, 0) if rs == server.get() => to_nobody = true,
             Community::Standard(..) | Community::Large(..) => {}
         }
@@ -127,13 +154,37 @@ mod tests {
             (&[Community::Standard(0, 64501)], false),
             (&[Community::Standard(0, 64502)], true),
             (&[Community::Standard(0, 64511)], false),
-            (&[Community::Standard(0, 64511), Community::Standard(64511, 64501)], true),
-            (&[Community::Standard(0, 64511), Community::Standard(64511, 64502)], false),
+            (
+                &[
+                    Community::Standard(0, 64511),
+                    Community::Standard(64511, 64501),
+                ],
+                true,
+            ),
+            (
+                &[
+                    Community::Standard(0, 64511),
+                    Community::Standard(64511, 64502),
+                ],
+                false,
+            ),
             (&[Community::Standard(64511, 64511)], true),
-            (&[Community::Standard(64511, 64511), Community::Standard(0, 64501)], false),
+            (
+                &[
+                    Community::Standard(64511, 64511),
+                    Community::Standard(0, 64501),
+                ],
+                false,
+            ),
             (&[Community::Large(64511, 0, 64501)], false),
             (&[Community::Large(64511, 0, 0)], false),
-            (&[Community::Large(64511, 0, 0), Community::Large(64511, 1, 64501)], true),
+            (
+                &[
+                    Community::Large(64511, 0, 0),
+                    Community::Large(64511, 1, 64501),
+                ],
+                true,
+            ),
             (&[Community::Large(64510, 0, 0)], true),
         ];
         for (communities, expected) in cases {
@@ -144,7 +195,11 @@ mod tests {
     #[test]
     fn four_octet_members_are_named_by_large_communities_only() {
         let (rs, member) = (Asn::new(64511), Asn::new(4_200_000_002));
-        assert!(!scope(rs, member, &[Community::Large(64511, 0, 4_200_000_002)]));
+        assert!(!scope(
+            rs,
+            member,
+            &[Community::Large(64511, 0, 4_200_000_002)]
+        ));
         assert!(scope(rs, member, &[Community::Standard(0, 59_906)]));
     }
 }

@@ -37,7 +37,10 @@ impl Ledger {
         let mut change = Change::Same;
         let entry = self.entries.entry(prefix).or_insert_with(|| {
             change = Change::Changed;
-            Entry { holders: 0, leaves_at: Duration::ZERO }
+            Entry {
+                holders: 0,
+                leaves_at: Duration::ZERO,
+            }
         });
         if entry.holders == 0 {
             self.held[prefix.family() as usize] += 1;
@@ -48,7 +51,11 @@ impl Ledger {
 
     /// One holder less. The last one leaves the prefix valid until `leaves_at`; `true` if it was the last.
     pub fn remove(&mut self, prefix: Prefix, leaves_at: Duration) -> bool {
-        let Some(entry) = self.entries.get_mut(&prefix).filter(|entry| entry.holders > 0) else {
+        let Some(entry) = self
+            .entries
+            .get_mut(&prefix)
+            .filter(|entry| entry.holders > 0)
+        else {
             return false;
         };
         entry.holders -= 1;

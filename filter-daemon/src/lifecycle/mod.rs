@@ -33,7 +33,10 @@ pub use directory::{Directory, Owner};
 pub use event::Event;
 pub use ledger::{Change, Ledger};
 pub use peer::{MAX_REFUSED_LISTED, Missing, PeerState};
-pub use source::{Doubt, Entry, MAX_ROUTES, MID_LIFE, QUIET, SETTLE, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT, Source, SourceKey};
+pub use source::{
+    Doubt, Entry, MAX_ROUTES, MID_LIFE, QUIET, SETTLE, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT,
+    Source, SourceKey,
+};
 pub use state::{Cue, State};
 pub use status::{PeerStatus, SourceStatus, Told};
 
@@ -147,7 +150,14 @@ impl Lifecycle {
     /// Nothing told yet: every peer is syncing, and dirty.
     #[must_use]
     pub fn new(config: Arc<Config>) -> Self {
-        let peers = config.peers.iter().map(|peer| Peer { mode: peer.mode, ..Peer::default() }).collect();
+        let peers = config
+            .peers
+            .iter()
+            .map(|peer| Peer {
+                mode: peer.mode,
+                ..Peer::default()
+            })
+            .collect();
         let everyone: BTreeSet<PeerId> = directory::peers(&config).map(|(id, _)| id).collect();
         Self {
             withheld: Withheld::of(&config),
@@ -175,29 +185,94 @@ impl Lifecycle {
         match event {
             RouteEvent::FeedUp => self.feed_up(now, feed),
             RouteEvent::FeedDown { why } => self.feed_down(now, feed, why),
-            RouteEvent::SessionUp { session, restart_time, .. } => self.session_up(now, feed, *session, *restart_time),
-            RouteEvent::SessionDown { session, cause } => self.session_down(now, feed, *session, *cause),
-            RouteEvent::Announce { origin, table, route } => {
-                let key = SourceKey { feed, origin: *origin, table: *table, family: route.prefix.family() };
+            RouteEvent::SessionUp {
+                session,
+                restart_time,
+                ..
+            } => self.session_up(now, feed, *session, *restart_time),
+            RouteEvent::SessionDown { session, cause } => {
+                self.session_down(now, feed, *session, *cause)
+            }
+            RouteEvent::Announce {
+                origin,
+                table,
+                route,
+            } => {
+                let key = SourceKey {
+                    feed,
+                    origin: *origin,
+                    table: *table,
+                    family: route.prefix.family(),
+                };
                 self.announce(now, key, route);
             }
-            RouteEvent::Withdraw { origin, table, prefix, path } => {
-                let key = SourceKey { feed, origin: *origin, table: *table, family: prefix.family() };
+            RouteEvent::Withdraw {
+                origin,
+                table,
+                prefix,
+                path,
+            } => {
+                let key = SourceKey {
+                    feed,
+                    origin: *origin,
+                    table: *table,
+                    family: prefix.family(),
+                };
                 self.withdraw(now, key, *prefix, *path);
             }
-            RouteEvent::EndOfRib { origin, table, family } => {
-                let key = SourceKey { feed, origin: *origin, table: *table, family: *family };
-                if self.open(now, key).is_some_and(|source| source.believes_end_of_rib()) {
+            RouteEvent::EndOfRib {
+                origin,
+                table,
+                family,
+            } => {
+                let key = SourceKey {
+                    feed,
+                    origin: *origin,
+                    table: *table,
+                    family: *family,
+                };
+                if self
+                    .open(now, key)
+                    .is_some_and(|source| source.believes_end_of_rib())
+                {
                     self.complete(now, key);
                 }
             }
-            RouteEvent::Snapshot { origin, table, family, routes } => {
-                let key = SourceKey { feed, origin: *origin, table: *table, family: *family };
+            RouteEvent::Snapshot {
+                origin,
+                table,
+                family,
+                routes,
+            } => {
+                let key = SourceKey {
+                    feed,
+                    origin: *origin,
+                    table: *table,
+                    family: *family,
+                };
                 self.snapshot(now, key, routes);
             }
-            RouteEvent::Count { origin, table, family, prefixes } => {
+            RouteEvent::TableLost { origin, table, .. } => {
+                let lost = |key: &SourceKey| {
+                    key.origin == *origin && table.is_none_or(|table| key.table == table)
+                };
+                for key in self.keys(|key| key.feed == feed && lost(key)) {
+                    self.with(key, |source| source.feed_lost(now));
+                }
+            }
+            RouteEvent::Count {
+                origin,
+                table,
+                family,
+                prefixes,
+            } => {
                 if let Some(family) = family {
-                    let key = SourceKey { feed, origin: *origin, table: *table, family: *family };
+                    let key = SourceKey {
+                        feed,
+                        origin: *origin,
+                        table: *table,
+                        family: *family,
+                    };
                     self.counted(now, key, *prefixes);
                 }
             }
@@ -206,7 +281,11 @@ impl Lifecycle {
 
     /// Ends holds whose time has come and completes tables that have gone quiet.
     pub fn tick(&mut self, now: Duration) {
-        while let Some(entry) = self.leaving.first_entry().filter(|entry| *entry.key() <= now) {
+        while let Some(entry) = self
+            .leaving
+            .first_entry()
+            .filter(|entry| *entry.key() <= now)
+        {
             for (peer, side, prefix) in entry.remove() {
                 if self.peers[peer.0 as usize].ledger(side).expire(prefix, now) == Change::Changed {
                     self.dirty.insert(peer);
@@ -214,9 +293,16 @@ impl Lifecycle {
                 }
             }
         }
-        let waiting: Vec<SourceKey> = self.sources.iter().filter(|(_, s)| s.state() != State::Synced || s.doubt().is_some()).map(|(&key, _)| key).collect();
+        let waiting: Vec<SourceKey> = self
+            .sources
+            .iter()
+            .filter(|(_, s)| s.state() != State::Synced || s.doubt().is_some())
+            .map(|(&key, _)| key)
+            .collect();
         for key in waiting {
-            let Some(source) = self.sources.get(&key) else { continue };
+            let Some(source) = self.sources.get(&key) else {
+                continue;
+            };
             if source.hold_until().is_some_and(|until| until <= now) {
                 self.drop_source(now, key);
             } else if (source.is_quiet(now) && self.is_told(key)) || source.may_retry(now) {
@@ -234,7 +320,10 @@ impl Lifecycle {
             let missing = self.missing(now, id);
             let peer = &mut self.peers[id.0 as usize];
             let state = PeerState::new(peer.mode, missing.as_ref());
-            let changed = peer.told.as_ref().is_none_or(|(was, why)| *was != state || *why != missing);
+            let changed = peer
+                .told
+                .as_ref()
+                .is_none_or(|(was, why)| *was != state || *why != missing);
             if changed {
                 peer.told = Some((state, missing.clone()));
                 self.dirty.insert(id);
@@ -252,8 +341,16 @@ impl Lifecycle {
     #[must_use]
     pub fn wanted(&self, now: Duration, id: PeerId) -> WantedSets {
         let peer = &self.peers[id.0 as usize];
-        let mode = if self.missing(now, id).is_none() { peer.mode } else { Mode::Observe };
-        WantedSets { sources: peer.sources(), destinations: peer.destination.prefixes().collect(), mode }
+        let mode = if self.missing(now, id).is_none() {
+            peer.mode
+        } else {
+            Mode::Observe
+        };
+        WantedSets {
+            sources: peer.sources(),
+            destinations: peer.destination.prefixes().collect(),
+            mode,
+        }
     }
 
     /// What came of publishing, and how much of the address space the published sources cover.
@@ -271,8 +368,15 @@ impl Lifecycle {
     /// Takes the counters of an enforced peer for the breaker: all its packets and the dropped ones, ever.
     pub fn traffic(&mut self, now: Duration, id: PeerId, packets: u64, dropped: u64) {
         let limit = self.config.limits.breaker;
-        if let Some((dropped, packets)) = self.peers[id.0 as usize].breaker.traffic(now, packets, dropped, &limit) {
-            self.tell(Event::BreakerTripped { peer: id, dropped, packets });
+        if let Some((dropped, packets)) = self.peers[id.0 as usize]
+            .breaker
+            .traffic(now, packets, dropped, &limit)
+        {
+            self.tell(Event::BreakerTripped {
+                peer: id,
+                dropped,
+                packets,
+            });
             self.unsettled.insert(id);
         }
     }
@@ -306,7 +410,10 @@ impl Lifecycle {
 
     fn feed_up(&mut self, now: Duration, feed: FeedId) {
         if let Some(state) = self.feeds.get_mut(feed.0 as usize) {
-            *state = FeedState { up_since: Some(now), lost_at: None };
+            *state = FeedState {
+                up_since: Some(now),
+                lost_at: None,
+            };
         }
         for key in self.keys(|key| key.feed == feed) {
             self.with(key, |source| source.start(now, false));
@@ -317,7 +424,10 @@ impl Lifecycle {
 
     fn feed_down(&mut self, now: Duration, feed: FeedId, why: &str) {
         if let Some(state) = self.feeds.get_mut(feed.0 as usize) {
-            *state = FeedState { up_since: None, lost_at: Some(now) };
+            *state = FeedState {
+                up_since: None,
+                lost_at: Some(now),
+            };
         }
         for key in self.keys(|key| key.feed == feed) {
             self.with(key, |source| source.feed_lost(now));
@@ -325,8 +435,23 @@ impl Lifecycle {
         self.tell(Event::FeedDown(feed, why.to_owned()));
     }
 
-    fn session_up(&mut self, now: Duration, feed: FeedId, session: Session, restart_time: Option<Duration>) {
-        let flapped = self.sessions.insert((feed, session), SessionState { up: true, restart_time }).is_some();
+    fn session_up(
+        &mut self,
+        now: Duration,
+        feed: FeedId,
+        session: Session,
+        restart_time: Option<Duration>,
+    ) {
+        let flapped = self
+            .sessions
+            .insert(
+                (feed, session),
+                SessionState {
+                    up: true,
+                    restart_time,
+                },
+            )
+            .is_some();
         let mid_life = flapped || self.is_mid_life(now, feed);
         for key in self.keys(|key| key.feed == feed && key.origin == Origin::Session(session)) {
             self.with(key, |source| source.start(now, mid_life));
@@ -346,7 +471,13 @@ impl Lifecycle {
             (DownCause::Lost, Some(time)) => time,
             _ => self.config.timers.peer_down_hold,
         };
-        self.sessions.insert((feed, session), SessionState { up: false, restart_time: restart });
+        self.sessions.insert(
+            (feed, session),
+            SessionState {
+                up: false,
+                restart_time: restart,
+            },
+        );
         for key in self.keys(|key| key.feed == feed && key.origin == Origin::Session(session)) {
             self.with(key, |source| source.session_down(now, now + hold));
         }
@@ -361,13 +492,21 @@ impl Lifecycle {
         if !self.is_wanted(key) {
             return;
         }
-        let Some(source) = self.open(now, key) else { return };
+        let Some(source) = self.open(now, key) else {
+            return;
+        };
         match source.announce(now, route) {
             Announced::New => {}
             Announced::Same | Announced::Overflow => return,
             Announced::Replaced(before) => {
                 self.add(key, route);
-                self.remove(now, key, route.prefix, &before, self.config.timers.withdraw_hold);
+                self.remove(
+                    now,
+                    key,
+                    route.prefix,
+                    &before,
+                    self.config.timers.withdraw_hold,
+                );
                 return;
             }
         }
@@ -376,7 +515,9 @@ impl Lifecycle {
 
     fn withdraw(&mut self, now: Duration, key: SourceKey, prefix: Prefix, path: u32) {
         let hold = self.config.timers.withdraw_hold;
-        let entry = self.open(now, key).and_then(|source| source.withdraw(now, prefix, path));
+        let entry = self
+            .open(now, key)
+            .and_then(|source| source.withdraw(now, prefix, path));
         if let Some(entry) = entry {
             self.remove(now, key, prefix, &entry, hold);
         }
@@ -386,7 +527,9 @@ impl Lifecycle {
         if !self.is_wanted(key) {
             return;
         }
-        let Some(source) = self.open(now, key) else { return };
+        let Some(source) = self.open(now, key) else {
+            return;
+        };
         source.start_again(now);
         for route in routes.iter() {
             self.announce(now, key, route);
@@ -406,7 +549,9 @@ impl Lifecycle {
 
     /// The table is said, or seen, to be complete: what was not told again goes, after the hold.
     fn complete(&mut self, now: Duration, key: SourceKey) {
-        let Some(source) = self.sources.get_mut(&key) else { return };
+        let Some(source) = self.sources.get_mut(&key) else {
+            return;
+        };
         let (was, doubted) = (source.state(), source.doubt());
         let result = source.complete(now);
         let state = source.state();
@@ -426,15 +571,31 @@ impl Lifecycle {
     fn tell_doubt(&mut self, key: SourceKey, doubt: Doubt) {
         let (session, table, family) = (session_of(key.origin), key.table, key.family);
         match doubt {
-            Doubt::Shrink { had, has } => self.tell(Event::ShrinkRefused { session, table, family, had, has }),
-            Doubt::Count { told, counted } => self.tell(Event::CountMismatch { session, table, told, counted }),
-            Doubt::Overflow => log::error!("more than {MAX_ROUTES} routes in one table of {:?}: it is never complete", key.origin),
+            Doubt::Shrink { had, has } => self.tell(Event::ShrinkRefused {
+                session,
+                table,
+                family,
+                had,
+                has,
+            }),
+            Doubt::Count { told, counted } => self.tell(Event::CountMismatch {
+                session,
+                table,
+                told,
+                counted,
+            }),
+            Doubt::Overflow => log::error!(
+                "more than {MAX_ROUTES} routes in one table of {:?}: it is never complete",
+                key.origin
+            ),
         }
     }
 
     /// The hold is over: the source has no routes, and its peers none of them.
     fn drop_source(&mut self, now: Duration, key: SourceKey) {
-        let Some(source) = self.sources.get_mut(&key) else { return };
+        let Some(source) = self.sources.get_mut(&key) else {
+            return;
+        };
         let was = source.state();
         let gone = source.drop_routes(now);
         let state = source.state();
@@ -446,7 +607,10 @@ impl Lifecycle {
 
     /// A lost feed's routes go once another feed tells the same table; else the peer degrades, if it may.
     fn expire_stale(&mut self, now: Duration, key: SourceKey) {
-        let expired = self.sources.get(&key).is_some_and(|s| now >= s.since() + self.config.timers.stale_hold);
+        let expired = self
+            .sources
+            .get(&key)
+            .is_some_and(|s| now >= s.since() + self.config.timers.stale_hold);
         if !expired {
             return;
         }
@@ -464,10 +628,19 @@ impl Lifecycle {
 
     /// A poll's table beside a push feed's: what differs twice in a row is a disagreement.
     fn compare(&mut self, key: SourceKey) {
-        let Origin::Session(session) = key.origin else { return };
-        let mine = |other: &SourceKey| (other.origin, other.table, other.family) == (key.origin, key.table, key.family);
-        let other = self.sources.iter().find(|(k, s)| k.feed != key.feed && mine(k) && s.state() == State::Synced);
-        let (Some((_, other)), Some(source)) = (other, self.sources.get(&key)) else { return };
+        let Origin::Session(session) = key.origin else {
+            return;
+        };
+        let mine = |other: &SourceKey| {
+            (other.origin, other.table, other.family) == (key.origin, key.table, key.family)
+        };
+        let other = self
+            .sources
+            .iter()
+            .find(|(k, s)| k.feed != key.feed && mine(k) && s.state() == State::Synced);
+        let (Some((_, other)), Some(source)) = (other, self.sources.get(&key)) else {
+            return;
+        };
         let told: HashSet<Prefix> = other.routes().map(|(prefix, _)| prefix).collect();
         let polled: HashSet<Prefix> = source.routes().map(|(prefix, _)| prefix).collect();
         let now: HashSet<Prefix> = told.symmetric_difference(&polled).copied().collect();
@@ -478,12 +651,22 @@ impl Lifecycle {
         difference.told = !twice.is_empty();
         if tell {
             let examples = twice.iter().copied().take(MAX_EXAMPLES).collect();
-            self.tell(Event::FeedDisagreement { session, table: key.table, prefixes: twice.len(), examples });
+            self.tell(Event::FeedDisagreement {
+                session,
+                table: key.table,
+                prefixes: twice.len(),
+                examples,
+            });
         }
     }
 
     /// The peers a route of this source concerns.
-    fn targets(&self, key: SourceKey, next_hop: Option<IpAddr>, communities: Option<&[crate::route::Community]>) -> Vec<PeerId> {
+    fn targets(
+        &self,
+        key: SourceKey,
+        next_hop: Option<IpAddr>,
+        communities: Option<&[crate::route::Community]>,
+    ) -> Vec<PeerId> {
         let session = match key.origin {
             Origin::Peer(peer) => return vec![peer],
             Origin::Session(session) => session,
@@ -492,10 +675,14 @@ impl Lifecycle {
             (Some(Owner::Peer(peer)), _) => vec![peer],
             (Some(Owner::RouteServer(index)), Side::Sources) => {
                 let server = &self.config.route_servers[index];
-                next_hop.and_then(|hop| self.directory.member(server, hop)).into_iter().collect()
+                next_hop
+                    .and_then(|hop| self.directory.member(server, hop))
+                    .into_iter()
+                    .collect()
             }
             (Some(Owner::RouteServer(index)), Side::Destinations) => {
-                self.directory.served(&self.config, &self.config.route_servers[index], communities)
+                self.directory
+                    .served(&self.config, &self.config.route_servers[index], communities)
             }
             (None, _) => Vec::new(),
         }
@@ -506,7 +693,9 @@ impl Lifecycle {
         self.check_next_hop(key, route, &targets);
         for id in targets {
             if Side::of(key.table) == Side::Sources {
-                if self.config.peers[id.0 as usize].view.table() == key.table || matches!(key.origin, Origin::Peer(_)) {
+                if self.config.peers[id.0 as usize].view.table() == key.table
+                    || matches!(key.origin, Origin::Peer(_))
+                {
                     self.add_source(id, key, route.prefix);
                 }
             } else if self.peers[id.0 as usize].destination.add(route.prefix) == Change::Changed {
@@ -517,7 +706,11 @@ impl Lifecycle {
     }
 
     fn add_source(&mut self, id: PeerId, key: SourceKey, prefix: Prefix) {
-        let admitted = admit(prefix, &self.withheld.context(&self.config.peers[id.0 as usize]), provenance(&self.config, key));
+        let admitted = admit(
+            prefix,
+            &self.withheld.context(&self.config.peers[id.0 as usize]),
+            provenance(&self.config, key),
+        );
         let peer = &mut self.peers[id.0 as usize];
         if let Err(refusal) = admitted {
             let words = &mut peer.refused.entry(prefix).or_insert((refusal, 0)).1;
@@ -537,7 +730,12 @@ impl Lifecycle {
         let peer = &mut self.peers[id.0 as usize];
         let prefixes = peer.advertised(family);
         match (peer.limit(family, limit, newest), limit) {
-            (Some(true), Some(limit)) => self.tell(Event::MaxPrefixExceeded { peer: id, family, prefixes, limit }),
+            (Some(true), Some(limit)) => self.tell(Event::MaxPrefixExceeded {
+                peer: id,
+                family,
+                prefixes,
+                limit,
+            }),
             (Some(false), _) => {
                 self.dirty.insert(id);
                 self.tell(Event::MaxPrefixCleared(id, family));
@@ -546,7 +744,14 @@ impl Lifecycle {
         }
     }
 
-    fn remove(&mut self, now: Duration, key: SourceKey, prefix: Prefix, entry: &Entry, hold: Duration) {
+    fn remove(
+        &mut self,
+        now: Duration,
+        key: SourceKey,
+        prefix: Prefix,
+        entry: &Entry,
+        hold: Duration,
+    ) {
         let side = Side::of(key.table);
         for id in self.targets(key, entry.next_hop, entry.communities.as_deref()) {
             let table_matters = side == Side::Destinations
@@ -556,14 +761,21 @@ impl Lifecycle {
                 continue;
             }
             let peer = &mut self.peers[id.0 as usize];
-            let refused = if side == Side::Sources { peer.refused.get_mut(&prefix) } else { None };
+            let refused = if side == Side::Sources {
+                peer.refused.get_mut(&prefix)
+            } else {
+                None
+            };
             if let Some((_, words)) = refused {
                 *words -= 1;
                 if *words == 0 {
                     peer.refused.remove(&prefix);
                 }
             } else if peer.ledger(side).remove(prefix, now + hold) {
-                self.leaving.entry(now + hold).or_default().push((id, side, prefix));
+                self.leaving
+                    .entry(now + hold)
+                    .or_default()
+                    .push((id, side, prefix));
             }
             self.unsettled.insert(id);
             if side == Side::Sources {
@@ -575,10 +787,14 @@ impl Lifecycle {
     /// NEXT_HOP must be the neighbour, or for a route server a member of its LAN (AS57965's policy; RFC 4271
     /// section 5.1.3). IPv6 link-local next hops are the neighbour's own.
     fn check_next_hop(&mut self, key: SourceKey, route: &Route, targets: &[PeerId]) {
-        let (Origin::Session(session), Side::Sources, Some(hop)) = (key.origin, Side::of(key.table), route.next_hop) else {
+        let (Origin::Session(session), Side::Sources, Some(hop)) =
+            (key.origin, Side::of(key.table), route.next_hop)
+        else {
             return;
         };
-        if matches!(hop, IpAddr::V6(v6) if v6.is_unicast_link_local()) || self.next_hops.len() >= MAX_NEXT_HOPS * (1 + self.peers.len()) {
+        if matches!(hop, IpAddr::V6(v6) if v6.is_unicast_link_local())
+            || self.next_hops.len() >= MAX_NEXT_HOPS * (1 + self.peers.len())
+        {
             return;
         }
         match self.directory.owner(session.address) {
@@ -598,19 +814,35 @@ impl Lifecycle {
 
     /// The first thing that keeps the peer from being enforced.
     fn missing(&self, now: Duration, id: PeerId) -> Option<Missing> {
-        let (peer, config) = (&self.peers[id.0 as usize], &self.config.peers[id.0 as usize]);
-        for family in Family::ALL.into_iter().filter(|&family| config.families.contains(family)) {
+        let (peer, config) = (
+            &self.peers[id.0 as usize],
+            &self.config.peers[id.0 as usize],
+        );
+        for family in Family::ALL
+            .into_iter()
+            .filter(|&family| config.families.contains(family))
+        {
             for side in Side::ALL {
                 if let Some(missing) = self.missing_table(now, id, side, family) {
                     return Some(missing);
                 }
             }
         }
-        for family in Family::ALL.into_iter().filter(|&family| config.families.contains(family)) {
-            if !peer.has_sources(family) && !config.extra_sources.iter().any(|p| p.family() == family) {
+        for family in Family::ALL
+            .into_iter()
+            .filter(|&family| config.families.contains(family))
+        {
+            if !peer.has_sources(family)
+                && !config.extra_sources.iter().any(|p| p.family() == family)
+            {
                 return Some(Missing::Empty(Side::Sources, family));
             }
-            if !peer.has_destinations(family) && !config.extra_destinations.iter().any(|p| p.family() == family) {
+            if !peer.has_destinations(family)
+                && !config
+                    .extra_destinations
+                    .iter()
+                    .any(|p| p.family() == family)
+            {
                 return Some(Missing::Empty(Side::Destinations, family));
             }
         }
@@ -623,16 +855,32 @@ impl Lifecycle {
         peer.unpublished.clone().map(Missing::NotPublished)
     }
 
-    fn missing_table(&self, now: Duration, id: PeerId, side: Side, family: Family) -> Option<Missing> {
+    fn missing_table(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        family: Family,
+    ) -> Option<Missing> {
         let config = &self.config.peers[id.0 as usize];
         let mut usable = false;
         let (mut held, mut lost) = (false, false);
         let dynamic = self.has_dynamic_feed(side);
-        for key in self.peers[id.0 as usize].keys.iter().filter(|key| Side::of(key.table) == side && key.family == family) {
-            let Some(source) = self.sources.get(key) else { continue };
+        for key in self.peers[id.0 as usize]
+            .keys
+            .iter()
+            .filter(|key| Side::of(key.table) == side && key.family == family)
+        {
+            let Some(source) = self.sources.get(key) else {
+                continue;
+            };
             match source.doubt() {
-                Some(Doubt::Count { .. } | Doubt::Overflow) => return Some(Missing::CountMismatch(side, family)),
-                Some(Doubt::Shrink { .. }) => return Some(Missing::ShrinkUnconfirmed(side, family)),
+                Some(Doubt::Count { .. } | Doubt::Overflow) => {
+                    return Some(Missing::CountMismatch(side, family));
+                }
+                Some(Doubt::Shrink { .. }) => {
+                    return Some(Missing::ShrinkUnconfirmed(side, family));
+                }
                 None => {}
             }
             let by_hand = provenance(&self.config, *key) == Provenance::Static;
@@ -662,8 +910,12 @@ impl Lifecycle {
         self.config.feeds.iter().any(|feed| match feed {
             Feed::Static { .. } => false,
             Feed::Bmp { .. } | Feed::Mrt { .. } => side == Side::Sources,
-            Feed::Shadow { sessions, .. } => sessions.iter().any(|session| Side::of(session.table) == side),
-            Feed::Frr { .. } | Feed::Bird { .. } | Feed::OpenBgpd { .. } | Feed::GoBgp { .. } => true,
+            Feed::Shadow { sessions, .. } => sessions
+                .iter()
+                .any(|session| Side::of(session.table) == side),
+            Feed::Frr { .. } | Feed::Bird { .. } | Feed::OpenBgpd { .. } | Feed::GoBgp { .. } => {
+                true
+            }
         })
     }
 
@@ -680,7 +932,9 @@ impl Lifecycle {
             Some(Owner::Peer(id)) => self.config.peers[id.0 as usize].view.table() == key.table,
             Some(Owner::RouteServer(index)) => {
                 let members = self.directory.members(&self.config.route_servers[index]);
-                members.iter().any(|id| self.config.peers[id.0 as usize].view.table() == key.table)
+                members
+                    .iter()
+                    .any(|id| self.config.peers[id.0 as usize].view.table() == key.table)
             }
             None => false,
         }
@@ -706,7 +960,10 @@ impl Lifecycle {
                 self.unsettled.insert(id);
             }
             let mid_life = self.is_mid_life(now, key.feed);
-            self.sources.entry(key).or_default().ensure_started(now, mid_life);
+            self.sources
+                .entry(key)
+                .or_default()
+                .ensure_started(now, mid_life);
         }
         self.sources.get_mut(&key)
     }
@@ -719,19 +976,27 @@ impl Lifecycle {
         };
         match self.directory.owner(session.address) {
             Some(Owner::Peer(peer)) => vec![peer],
-            Some(Owner::RouteServer(index)) => self.directory.members(&self.config.route_servers[index]).to_vec(),
+            Some(Owner::RouteServer(index)) => self
+                .directory
+                .members(&self.config.route_servers[index])
+                .to_vec(),
             None => Vec::new(),
         }
     }
 
     fn is_mid_life(&self, now: Duration, feed: FeedId) -> bool {
-        let up_since = self.feeds.get(feed.0 as usize).and_then(|feed| feed.up_since);
+        let up_since = self
+            .feeds
+            .get(feed.0 as usize)
+            .and_then(|feed| feed.up_since);
         up_since.is_none_or(|since| now > since + MID_LIFE)
     }
 
     /// Is the source's feed connected?
     fn is_told(&self, key: SourceKey) -> bool {
-        self.feeds.get(key.feed.0 as usize).is_some_and(|feed| feed.up_since.is_some())
+        self.feeds
+            .get(key.feed.0 as usize)
+            .is_some_and(|feed| feed.up_since.is_some())
     }
 
     fn unknown_session(&mut self, feed: FeedId, address: IpAddr) {
@@ -746,7 +1011,9 @@ impl Lifecycle {
     }
 
     fn with(&mut self, key: SourceKey, change: impl FnOnce(&mut Source)) {
-        let Some(source) = self.sources.get_mut(&key) else { return };
+        let Some(source) = self.sources.get_mut(&key) else {
+            return;
+        };
         let was = source.state();
         change(source);
         let state = source.state();
@@ -756,7 +1023,12 @@ impl Lifecycle {
     fn changed(&mut self, key: SourceKey, was: State, state: State) {
         self.unsettle(key);
         if was != state {
-            self.tell(Event::SourceState { session: session_of(key.origin), table: key.table, family: key.family, state });
+            self.tell(Event::SourceState {
+                session: session_of(key.origin),
+                table: key.table,
+                family: key.family,
+                state,
+            });
         }
     }
 
@@ -797,7 +1069,12 @@ pub const COVERAGE_PERCENT: u128 = 85;
 fn over_budget(sources: &PrefixSet) -> Option<Family> {
     Family::ALL.into_iter().find(|&family| {
         // In units of 2^64 of left-aligned bits, so that the sum fits.
-        let covered: u128 = sources.family(family).as_slice().iter().map(|&(first, last)| ((last - first) >> 64) + 1).sum();
+        let covered: u128 = sources
+            .family(family)
+            .as_slice()
+            .iter()
+            .map(|&(first, last)| ((last - first) >> 64) + 1)
+            .sum();
         let space: u128 = match family {
             Family::Ipv4 => 1 << 64,
             Family::Ipv6 => 1 << 61, // 2000::/3

@@ -42,12 +42,23 @@ impl fmt::Display for Missing {
         match self {
             Self::NeverTold(side, family) => write!(f, "no feed has told its {family} {side} yet"),
             Self::Loading(side, family) => write!(f, "its {family} {side} are still being told"),
-            Self::CountMismatch(side, family) => write!(f, "the router counts other {family} {side} than the feed told"),
-            Self::ShrinkUnconfirmed(side, family) => write!(f, "most of its {family} {side} vanished at once, unconfirmed"),
-            Self::SessionDown(side, family) => write!(f, "every session that carries its {family} {side} is down"),
+            Self::CountMismatch(side, family) => write!(
+                f,
+                "the router counts other {family} {side} than the feed told"
+            ),
+            Self::ShrinkUnconfirmed(side, family) => write!(
+                f,
+                "most of its {family} {side} vanished at once, unconfirmed"
+            ),
+            Self::SessionDown(side, family) => {
+                write!(f, "every session that carries its {family} {side} is down")
+            }
             Self::FeedLost(side, family) => write!(f, "the feed of its {family} {side} is lost"),
             Self::Empty(side, family) => write!(f, "it has no {family} {side}"),
-            Self::CoverageBudget(family) => write!(f, "its {family} sources cover too much of the address space"),
+            Self::CoverageBudget(family) => write!(
+                f,
+                "its {family} sources cover too much of the address space"
+            ),
             Self::BreakerTripped => f.write_str("the breaker tripped: `bcp38 enforce` re-arms it"),
             Self::NotPublished(why) => write!(f, "its table is not in the kernel: {why}"),
         }
@@ -78,7 +89,9 @@ impl PeerState {
                 Mode::Observe => Self::Observing,
                 Mode::Enforce => Self::Enforcing,
             },
-            Some(Missing::NeverTold(..) | Missing::Loading(..) | Missing::Empty(..)) => Self::Syncing,
+            Some(Missing::NeverTold(..) | Missing::Loading(..) | Missing::Empty(..)) => {
+                Self::Syncing
+            }
             Some(Missing::SessionDown(..)) => Self::Holding,
             Some(
                 Missing::CountMismatch(..)
@@ -136,17 +149,29 @@ impl Peer {
 
     /// What the peer advertises of a family, admitted or not: what `max_prefixes` limits.
     pub(super) fn advertised(&self, family: Family) -> u32 {
-        let refused = self.refused.keys().filter(|prefix| prefix.family() == family).count();
+        let refused = self
+            .refused
+            .keys()
+            .filter(|prefix| prefix.family() == family)
+            .count();
         self.source.held(family) + refused as u32
     }
 
     /// Freezes or thaws a family's sources. Returns `Some(true)` when it froze, `Some(false)` when it thawed.
-    pub(super) fn limit(&mut self, family: Family, limit: Option<u32>, newest: Option<Prefix>) -> Option<bool> {
+    pub(super) fn limit(
+        &mut self,
+        family: Family,
+        limit: Option<u32>,
+        newest: Option<Prefix>,
+    ) -> Option<bool> {
         let over = limit.is_some_and(|limit| self.advertised(family) > limit);
         let frozen = &mut self.frozen[family as usize];
         match (over, frozen.is_some()) {
             (true, false) => {
-                let good = self.source.prefixes().filter(|p| p.family() == family && Some(*p) != newest);
+                let good = self
+                    .source
+                    .prefixes()
+                    .filter(|p| p.family() == family && Some(*p) != newest);
                 *frozen = Some(good.collect());
                 Some(true)
             }
@@ -160,20 +185,34 @@ impl Peer {
 
     /// The admitted sources as they are to be enforced.
     pub(super) fn sources(&self) -> Vec<Prefix> {
-        let live = self.source.prefixes().filter(|prefix| self.frozen[prefix.family() as usize].is_none());
-        live.chain(self.frozen.iter().flatten().flatten().copied()).collect()
+        let live = self
+            .source
+            .prefixes()
+            .filter(|prefix| self.frozen[prefix.family() as usize].is_none());
+        live.chain(self.frozen.iter().flatten().flatten().copied())
+            .collect()
     }
 
     /// Is there a source of this family to enforce?
     pub(super) fn has_sources(&self, family: Family) -> bool {
         match &self.frozen[family as usize] {
             Some(good) => !good.is_empty(),
-            None => self.source.held(family) > 0 || self.source.prefixes().any(|prefix| prefix.family() == family),
+            None => {
+                self.source.held(family) > 0
+                    || self
+                        .source
+                        .prefixes()
+                        .any(|prefix| prefix.family() == family)
+            }
         }
     }
 
     pub(super) fn has_destinations(&self, family: Family) -> bool {
-        self.destination.held(family) > 0 || self.destination.prefixes().any(|prefix| prefix.family() == family)
+        self.destination.held(family) > 0
+            || self
+                .destination
+                .prefixes()
+                .any(|prefix| prefix.family() == family)
     }
 }
 
@@ -193,9 +232,22 @@ struct Window {
 
 impl Breaker {
     /// Takes the peer's counters as they are now; says what was dropped of how much when it trips.
-    pub(super) fn traffic(&mut self, now: Duration, packets: u64, dropped: u64, limit: &config::Breaker) -> Option<(u64, u64)> {
-        let window = *self.window.get_or_insert(Window { start: now, packets, dropped });
-        let (seen, lost) = (packets.saturating_sub(window.packets), dropped.saturating_sub(window.dropped));
+    pub(super) fn traffic(
+        &mut self,
+        now: Duration,
+        packets: u64,
+        dropped: u64,
+        limit: &config::Breaker,
+    ) -> Option<(u64, u64)> {
+        let window = *self.window.get_or_insert(Window {
+            start: now,
+            packets,
+            dropped,
+        });
+        let (seen, lost) = (
+            packets.saturating_sub(window.packets),
+            dropped.saturating_sub(window.dropped),
+        );
         let over = lost.saturating_mul(100) > seen.saturating_mul(u64::from(limit.percent));
         if !self.tripped && seen >= limit.packets && over {
             self.tripped = true;
@@ -203,7 +255,11 @@ impl Breaker {
             return Some((lost, seen));
         }
         if now.saturating_sub(window.start) >= limit.window {
-            self.window = Some(Window { start: now, packets, dropped });
+            self.window = Some(Window {
+                start: now,
+                packets,
+                dropped,
+            });
         }
         None
     }

@@ -110,7 +110,9 @@ impl Source {
 
     /// Its routes.
     pub fn routes(&self) -> impl Iterator<Item = (Prefix, &Entry)> {
-        self.routes.iter().map(|(&(prefix, _), entry)| (prefix, entry))
+        self.routes
+            .iter()
+            .map(|(&(prefix, _), entry)| (prefix, entry))
     }
 
     /// How many routes it holds, paths counted apart.
@@ -179,7 +181,8 @@ impl Source {
 
     /// A route was told. Returns what was remembered of it before, if anything.
     pub fn announce(&mut self, now: Duration, route: &Route) -> Announced {
-        if self.routes.len() >= MAX_ROUTES && !self.routes.contains_key(&(route.prefix, route.path)) {
+        if self.routes.len() >= MAX_ROUTES && !self.routes.contains_key(&(route.prefix, route.path))
+        {
             self.overflow = true;
             return Announced::Overflow;
         }
@@ -196,9 +199,17 @@ impl Source {
                 Announced::New
             }
             std::collections::hash_map::Entry::Occupied(mut known) => {
-                let same = known.get().next_hop == entry.next_hop && known.get().communities == entry.communities;
-                let before = known.insert(Entry { since: known.get().since, ..entry });
-                if same { Announced::Same } else { Announced::Replaced(before) }
+                let same = known.get().next_hop == entry.next_hop
+                    && known.get().communities == entry.communities;
+                let before = known.insert(Entry {
+                    since: known.get().since,
+                    ..entry
+                });
+                if same {
+                    Announced::Same
+                } else {
+                    Announced::Replaced(before)
+                }
             }
         }
     }
@@ -254,7 +265,11 @@ impl Source {
         self.doubt = None;
         self.cue(now, Cue::Completed);
         let epoch = self.epoch;
-        Ok(self.routes.extract_if(|_, entry| entry.epoch != epoch).map(|((prefix, _), entry)| (prefix, entry)).collect())
+        Ok(self
+            .routes
+            .extract_if(|_, entry| entry.epoch != epoch)
+            .map(|((prefix, _), entry)| (prefix, entry))
+            .collect())
     }
 
     fn doubts(&self, now: Duration) -> Option<Doubt> {
@@ -265,19 +280,31 @@ impl Source {
             return Some(mismatch);
         }
         let had = self.routes.len();
-        let has = self.routes.values().filter(|entry| entry.epoch == self.epoch).count();
+        let has = self
+            .routes
+            .values()
+            .filter(|entry| entry.epoch == self.epoch)
+            .count();
         let shrank = had >= SHRINK_MIN && (had - has) * 100 > had * SHRINK_PERCENT;
         let confirmed = match self.doubt {
             Some((Doubt::Shrink { .. }, since)) => now > since,
             _ => false,
         };
-        if shrank && !confirmed { Some(Doubt::Shrink { had, has }) } else { None }
+        if shrank && !confirmed {
+            Some(Doubt::Shrink { had, has })
+        } else {
+            None
+        }
     }
 
     /// A count that is newer than the last change and differs from what was told.
     fn count_mismatch(&self) -> Option<Doubt> {
         let (counted, at) = self.count?;
-        let told = self.routes.values().filter(|entry| entry.epoch == self.epoch).count() as u64;
+        let told = self
+            .routes
+            .values()
+            .filter(|entry| entry.epoch == self.epoch)
+            .count() as u64;
         (at > self.last_change && told != counted).then_some(Doubt::Count { told, counted })
     }
 
@@ -285,7 +312,10 @@ impl Source {
     pub fn drop_routes(&mut self, now: Duration) -> Vec<(Prefix, Entry)> {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;
-        self.routes.drain().map(|((prefix, _), entry)| (prefix, entry)).collect()
+        self.routes
+            .drain()
+            .map(|((prefix, _), entry)| (prefix, entry))
+            .collect()
     }
 }
 

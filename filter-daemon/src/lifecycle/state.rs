@@ -37,17 +37,28 @@ pub enum Cue {
 
 impl State {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 6] = [Self::Unknown, Self::Loading, Self::Synced, Self::Held, Self::Stale, Self::Down];
+    pub const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Loading,
+        Self::Synced,
+        Self::Held,
+        Self::Stale,
+        Self::Down,
+    ];
 
     /// The state after a cue. Every pair is decided here and nowhere else.
     #[must_use]
     pub const fn after(self, cue: Cue) -> Self {
         match (self, cue) {
             (_, Cue::Started) => Self::Loading,
-            (Self::Unknown | Self::Loading | Self::Synced | Self::Stale, Cue::Completed) => Self::Synced,
+            (Self::Unknown | Self::Loading | Self::Synced | Self::Stale, Cue::Completed) => {
+                Self::Synced
+            }
             // A table that is completed while its session is down is told late: the session decides.
             (Self::Held | Self::Down, Cue::Completed) => self,
-            (Self::Loading | Self::Synced | Self::Stale | Self::Held, Cue::SessionDown) => Self::Held,
+            (Self::Loading | Self::Synced | Self::Stale | Self::Held, Cue::SessionDown) => {
+                Self::Held
+            }
             (Self::Unknown | Self::Down, Cue::SessionDown) => Self::Down,
             // Feed lost never means peers lost: what was complete stays, as the last known.
             (Self::Synced | Self::Stale, Cue::FeedLost) => Self::Stale,
@@ -55,7 +66,10 @@ impl State {
             (Self::Loading, Cue::FeedLost) => Self::Loading,
             (Self::Unknown | Self::Held | Self::Down, Cue::FeedLost) => self,
             (Self::Held, Cue::HoldOver) => Self::Down,
-            (Self::Unknown | Self::Loading | Self::Synced | Self::Stale | Self::Down, Cue::HoldOver) => self,
+            (
+                Self::Unknown | Self::Loading | Self::Synced | Self::Stale | Self::Down,
+                Cue::HoldOver,
+            ) => self,
         }
     }
 
@@ -87,12 +101,18 @@ mod tests {
     fn only_completion_leads_to_synced_and_only_session_loss_to_emptiness() {
         for state in State::ALL {
             for cue in [Cue::Started, Cue::SessionDown, Cue::FeedLost, Cue::HoldOver] {
-                assert!(state.after(cue) != State::Synced || state == State::Synced, "{state} {cue:?}");
+                assert!(
+                    state.after(cue) != State::Synced || state == State::Synced,
+                    "{state} {cue:?}"
+                );
             }
             assert!(state.after(Cue::FeedLost) != State::Down || state == State::Down);
             assert_eq!(state.after(Cue::Started), State::Loading);
         }
         assert_eq!(State::Loading.after(Cue::FeedLost), State::Loading);
-        assert_eq!(State::Synced.after(Cue::SessionDown).after(Cue::HoldOver), State::Down);
+        assert_eq!(
+            State::Synced.after(Cue::SessionDown).after(Cue::HoldOver),
+            State::Down
+        );
     }
 }

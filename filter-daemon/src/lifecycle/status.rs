@@ -65,7 +65,11 @@ impl Lifecycle {
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let peer = &self.peers[id.0 as usize];
         let missing = self.missing(now, id);
-        let mut refused_list: Vec<_> = peer.refused.iter().map(|(&prefix, &(refusal, _))| (prefix, refusal)).collect();
+        let mut refused_list: Vec<_> = peer
+            .refused
+            .iter()
+            .map(|(&prefix, &(refusal, _))| (prefix, refusal))
+            .collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
         let tables = peer.keys.iter().filter_map(|&key| {
@@ -84,7 +88,10 @@ impl Lifecycle {
             missing,
             sources: peer.sources().len(),
             destinations: peer.destination.len(),
-            frozen: Family::ALL.into_iter().filter(|&family| peer.frozen[family as usize].is_some()).collect(),
+            frozen: Family::ALL
+                .into_iter()
+                .filter(|&family| peer.frozen[family as usize].is_some())
+                .collect(),
             refused: peer.refused.len(),
             refused_list,
             tables: tables.collect(),
@@ -97,8 +104,13 @@ impl Lifecycle {
         let mut told = Vec::new();
         let keys = self.peers[id.0 as usize].keys.iter();
         for &key in keys.filter(|key| Side::of(key.table) == side && key.family == address.family) {
-            let Some(source) = self.sources.get(&key) else { continue };
-            for (prefix, entry) in source.routes().filter(|(prefix, _)| prefix.contains(address)) {
+            let Some(source) = self.sources.get(&key) else {
+                continue;
+            };
+            for (prefix, entry) in source
+                .routes()
+                .filter(|(prefix, _)| prefix.contains(address))
+            {
                 let communities = entry.communities.as_deref();
                 if !self.targets(key, entry.next_hop, communities).contains(&id) {
                     continue;
@@ -107,10 +119,22 @@ impl Lifecycle {
                     Origin::Session(session) => Some(session),
                     Origin::Peer(_) => None,
                 };
-                told.push(Told { prefix, feed: key.feed, session, table: key.table, age: now.saturating_sub(entry.since) });
+                told.push(Told {
+                    prefix,
+                    feed: key.feed,
+                    session,
+                    table: key.table,
+                    age: now.saturating_sub(entry.since),
+                });
             }
         }
-        told.sort_by_key(|told| (std::cmp::Reverse(told.prefix.len()), told.feed, told.session));
+        told.sort_by_key(|told| {
+            (
+                std::cmp::Reverse(told.prefix.len()),
+                told.feed,
+                told.session,
+            )
+        });
         told
     }
 

@@ -17,8 +17,16 @@ impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
         let answer = match request {
             Request::Status => Ok(self.status()),
-            Request::Explain { peer, source, destination } => self.peer_named(peer).and_then(|id| self.explain(id, *source, *destination)),
-            Request::SetMode { peer, mode } => self.peer_named(peer).map(|id| self.set_mode(id, *mode)),
+            Request::Explain {
+                peer,
+                source,
+                destination,
+            } => self
+                .peer_named(peer)
+                .and_then(|id| self.explain(id, *source, *destination)),
+            Request::SetMode { peer, mode } => {
+                self.peer_named(peer).map(|id| self.set_mode(id, *mode))
+            }
             Request::Events { after } => Ok(Value::Array(self.journal.after(*after))),
             Request::Detach { interface } => match self.filter.detach(interface) {
                 Ok(()) => {
@@ -33,7 +41,9 @@ impl Runtime {
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
         let found = self.config.peer_ids().find(|(_, peer)| peer.name == name);
-        found.map(|(id, _)| id).ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+        found
+            .map(|(id, _)| id)
+            .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
     }
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {
@@ -53,7 +63,9 @@ impl Runtime {
     /// that are in force.
     fn explain(&self, id: PeerId, source: IpAddr, destination: IpAddr) -> Result<Value, String> {
         if source.is_ipv4() != destination.is_ipv4() {
-            return Err(format!("{source} and {destination} are not of one family: give two addresses of the same"));
+            return Err(format!(
+                "{source} and {destination} are not of one family: give two addresses of the same"
+            ));
         }
         let now = self.now();
         let peer = &self.config.peers[id.0 as usize];
@@ -63,12 +75,26 @@ impl Runtime {
             families: peer.families,
             mode: sets.mode,
             source: CompiledSide::source(&sets.sources, &self.withheld.all, &peer.extra_sources),
-            destination: CompiledSide::destination(&sets.destinations, &self.own_addresses(id), &peer.extra_destinations),
+            destination: CompiledSide::destination(
+                &sets.destinations,
+                &self.own_addresses(id),
+                &peer.extra_destinations,
+            ),
         };
-        let attachment = peer.attachments.first().ok_or("the peer is attached nowhere")?;
-        let (link, interface) = self.links.get(&attachment.interface).zip(self.config.interface(attachment.interface)).ok_or("the peer's interface is not there")?;
+        let attachment = peer
+            .attachments
+            .first()
+            .ok_or("the peer is attached nowhere")?;
+        let (link, interface) = self
+            .links
+            .get(&attachment.interface)
+            .zip(self.config.interface(attachment.interface))
+            .ok_or("the peer's interface is not there")?;
         let station = (link.ifindex, Vlans::default(), STAND_IN);
-        let record = link.spec(interface).record().map_err(|error| error.to_string())?;
+        let record = link
+            .spec(interface)
+            .record()
+            .map_err(|error| error.to_string())?;
         let peering = Peering {
             bogons: self.withheld.bogons.clone(),
             ours: self.withheld.ours.clone(),
@@ -78,7 +104,9 @@ impl Runtime {
         };
         let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"explain"));
         let packet = frame::ethernet(link.mac, STAND_IN, frame::ethertype(source), &packet);
-        let judgement = peering.judge(link.ifindex, packet.as_slice()).ok_or("the peer's interface is not there")?;
+        let judgement = peering
+            .judge(link.ifindex, packet.as_slice())
+            .ok_or("the peer's interface is not there")?;
         let compiled = &peering.peers[0];
         let (from, to) = (Address::from(source), Address::from(destination));
         Ok(json!({
@@ -99,15 +127,30 @@ impl Runtime {
         }))
     }
 
-    fn story(&self, id: PeerId, source: Address, destination: Address, reason: Reason) -> Option<String> {
+    fn story(
+        &self,
+        id: PeerId,
+        source: Address,
+        destination: Address,
+        reason: Reason,
+    ) -> Option<String> {
         if matches!(reason, Reason::Permitted) {
             return None;
         }
         let flow = self.flow(Some(id), source, destination);
-        Some(crate::violation::describe(&flow.source_story, flow.destination_story))
+        Some(crate::violation::describe(
+            &flow.source_story,
+            flow.destination_story,
+        ))
     }
 
-    fn told(&self, now: std::time::Duration, id: PeerId, side: Side, address: Address) -> Vec<Value> {
+    fn told(
+        &self,
+        now: std::time::Duration,
+        id: PeerId,
+        side: Side,
+        address: Address,
+    ) -> Vec<Value> {
         let told = self.lifecycle.told(now, id, side, address);
         told.iter().map(|told| self.told_value(told)).collect()
     }

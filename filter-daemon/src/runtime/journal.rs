@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::lifecycle::Event;
 use crate::route::{FeedId, PeerId, Session};
-use crate::violation::{DefaultPointing, SourceStory, DestinationStory, describe};
+use crate::violation::{DefaultPointing, DestinationStory, SourceStory, describe};
 
 /// Entries that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -60,7 +60,10 @@ impl Journal {
     /// A sampled violation. Not logged: there may be thousands.
     pub fn violation(&mut self, config: &Config, violation: &Violation) {
         let mut fields = Map::new();
-        fields.insert("peer".into(), violation.peer.map_or(Value::Null, |id| peer(config, id)));
+        fields.insert(
+            "peer".into(),
+            violation.peer.map_or(Value::Null, |id| peer(config, id)),
+        );
         fields.insert("interface".into(), violation.interface.clone().into());
         fields.insert("reason".into(), violation.reason.into());
         fields.insert("dropped".into(), violation.dropped.into());
@@ -103,14 +106,19 @@ impl Journal {
     /// Entries after this number, oldest first.
     #[must_use]
     pub fn after(&self, number: u64) -> Vec<Value> {
-        let skip = self.entries.len().saturating_sub(usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX));
+        let skip = self.entries.len().saturating_sub(
+            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
+        );
         self.entries.iter().skip(skip).cloned().collect()
     }
 
     fn push(&mut self, name: &str, text: &str, fields: Map<String, Value>) {
         self.last += 1;
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut entry = json!({ "number": self.last, "time": time.as_secs_f64(), "event": name, "text": text });
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut entry =
+            json!({ "number": self.last, "time": time.as_secs_f64(), "event": name, "text": text });
         if let Value::Object(entry) = &mut entry {
             entry.extend(fields);
         }
@@ -122,11 +130,16 @@ impl Journal {
 }
 
 fn peer(config: &Config, id: PeerId) -> Value {
-    config.peer(id).map_or(Value::Null, |peer| peer.name.clone().into())
+    config
+        .peer(id)
+        .map_or(Value::Null, |peer| peer.name.clone().into())
 }
 
 fn feed(config: &Config, id: FeedId) -> Value {
-    config.feeds.get(usize::from(id.0)).map_or(Value::Null, |feed| feed.kind().into())
+    config
+        .feeds
+        .get(usize::from(id.0))
+        .map_or(Value::Null, |feed| feed.kind().into())
 }
 
 fn session(session: Option<Session>) -> Value {
@@ -137,19 +150,37 @@ fn session(session: Option<Session>) -> Value {
 fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
     let name = |id: PeerId| config.peer(id).map_or("?", |peer| peer.name.as_str());
     let (value, text) = match event {
-        Event::FeedUp(id) => (json!({ "feed": feed(config, *id) }), format!("feed {} is connected", id.0)),
-        Event::FeedDown(id, why) => (json!({ "feed": feed(config, *id), "why": why }), format!("feed {}: {why}", id.0)),
-        Event::SessionUp(id, s) | Event::SessionDown(id, s) => {
-            (json!({ "peer": peer(config, *id), "session": session(Some(*s)) }), format!("{} {}", name(*id), s.address))
-        }
-        Event::SourceState { session: s, table, family, state } => (
+        Event::FeedUp(id) => (
+            json!({ "feed": feed(config, *id) }),
+            format!("feed {} is connected", id.0),
+        ),
+        Event::FeedDown(id, why) => (
+            json!({ "feed": feed(config, *id), "why": why }),
+            format!("feed {}: {why}", id.0),
+        ),
+        Event::SessionUp(id, s) | Event::SessionDown(id, s) => (
+            json!({ "peer": peer(config, *id), "session": session(Some(*s)) }),
+            format!("{} {}", name(*id), s.address),
+        ),
+        Event::SourceState {
+            session: s,
+            table,
+            family,
+            state,
+        } => (
             json!({ "session": session(*s), "table": format!("{table:?}"), "family": family.name(), "state": state.name() }),
-            format!("{} {table:?} {family}: {state}", s.map_or("static".to_owned(), |s| s.address.to_string())),
+            format!(
+                "{} {table:?} {family}: {state}",
+                s.map_or("static".to_owned(), |s| s.address.to_string())
+            ),
         ),
         Event::PeerState(id, state, missing) => {
             let why = missing.as_ref().map(ToString::to_string);
             let text = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-            (json!({ "peer": peer(config, *id), "state": state.name(), "missing": why }), format!("{} is {}{text}", name(*id), state.name()))
+            (
+                json!({ "peer": peer(config, *id), "state": state.name(), "missing": why }),
+                format!("{} is {}{text}", name(*id), state.name()),
+            )
         }
         Event::UnknownSession(id, address) => (
             json!({ "feed": feed(config, *id), "address": address.to_string() }),
@@ -159,39 +190,87 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             json!({ "peer": peer(config, *id), "prefix": prefix.to_string(), "why": why.name() }),
             format!("{} announces {prefix}: {why}", name(*id)),
         ),
-        Event::MaxPrefixExceeded { peer: id, family, prefixes, limit } => (
+        Event::MaxPrefixExceeded {
+            peer: id,
+            family,
+            prefixes,
+            limit,
+        } => (
             json!({ "peer": peer(config, *id), "family": family.name(), "prefixes": prefixes, "limit": limit }),
-            format!("{} announces {prefixes} {family} prefixes, {limit} are allowed: frozen at the last good ones", name(*id)),
+            format!(
+                "{} announces {prefixes} {family} prefixes, {limit} are allowed: frozen at the last good ones",
+                name(*id)
+            ),
         ),
-        Event::MaxPrefixCleared(id, family) => {
-            (json!({ "peer": peer(config, *id), "family": family.name() }), format!("{} {family} is within its limit again", name(*id)))
-        }
+        Event::MaxPrefixCleared(id, family) => (
+            json!({ "peer": peer(config, *id), "family": family.name() }),
+            format!("{} {family} is within its limit again", name(*id)),
+        ),
         Event::NextHopRewritten(id, hop, prefix) => (
             json!({ "peer": peer(config, *id), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
-            format!("{} announces {prefix} with next hop {hop}, which is not its own", name(*id)),
+            format!(
+                "{} announces {prefix} with next hop {hop}, which is not its own",
+                name(*id)
+            ),
         ),
         Event::NextHopUnknown(s, hop, prefix) => (
             json!({ "session": session(Some(*s)), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
-            format!("route server {} announces {prefix} with next hop {hop}, no member we know", s.address),
+            format!(
+                "route server {} announces {prefix} with next hop {hop}, no member we know",
+                s.address
+            ),
         ),
-        Event::ShrinkRefused { session: s, family, had, has, .. } => (
+        Event::ShrinkRefused {
+            session: s,
+            family,
+            had,
+            has,
+            ..
+        } => (
             json!({ "session": session(*s), "family": family.name(), "had": had, "has": has }),
             format!("{family} shrank from {had} to {has} routes at once: waiting for confirmation"),
         ),
-        Event::CountMismatch { session: s, told, counted, .. } => (
+        Event::CountMismatch {
+            session: s,
+            told,
+            counted,
+            ..
+        } => (
             json!({ "session": session(*s), "told": told, "counted": counted }),
             format!("the feed told {told} prefixes, the router counts {counted}"),
         ),
-        Event::FeedDisagreement { session: s, prefixes, examples, .. } => {
+        Event::FeedDisagreement {
+            session: s,
+            prefixes,
+            examples,
+            ..
+        } => {
             let examples: Vec<String> = examples.iter().map(ToString::to_string).collect();
-            let text = format!("two feeds differ by {prefixes} prefixes for {}: {}", s.address, examples.join(", "));
-            (json!({ "session": session(Some(*s)), "prefixes": prefixes, "examples": examples }), text)
+            let text = format!(
+                "two feeds differ by {prefixes} prefixes for {}: {}",
+                s.address,
+                examples.join(", ")
+            );
+            (
+                json!({ "session": session(Some(*s)), "prefixes": prefixes, "examples": examples }),
+                text,
+            )
         }
-        Event::BreakerTripped { peer: id, dropped, packets } => (
+        Event::BreakerTripped {
+            peer: id,
+            dropped,
+            packets,
+        } => (
             json!({ "peer": peer(config, *id), "dropped": dropped, "packets": packets }),
-            format!("{dropped} of {packets} packets of {} were dropped: it is only observed until re-armed", name(*id)),
+            format!(
+                "{dropped} of {packets} packets of {} were dropped: it is only observed until re-armed",
+                name(*id)
+            ),
         ),
-        Event::ModeChanged(id, mode) => (json!({ "peer": peer(config, *id), "mode": mode.name() }), format!("{}: {mode}", name(*id))),
+        Event::ModeChanged(id, mode) => (
+            json!({ "peer": peer(config, *id), "mode": mode.name() }),
+            format!("{}: {mode}", name(*id)),
+        ),
     };
     match value {
         Value::Object(fields) => (fields, text),

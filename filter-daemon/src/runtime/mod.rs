@@ -171,7 +171,9 @@ impl Runtime {
     pub fn start(config: Config, options: RunOptions, handle: Handle) -> Result<Self, RunError> {
         let config = Arc::new(config);
         let (request_sender, requests) = sync_channel(MAX_REQUESTS);
-        let server = Server::start(&config.daemon.socket, move |pending| request_sender.send(pending).is_ok())?;
+        let server = Server::start(&config.daemon.socket, move |pending| {
+            request_sender.send(pending).is_ok()
+        })?;
         let links = links(&config)?;
         let mut filter = Filter::load(&loader_options(&config))?;
         let samples = filter.take_samples()?;
@@ -292,7 +294,12 @@ impl Runtime {
     fn publish(&mut self, now: Duration) {
         self.pending.append(&mut self.lifecycle.take_dirty());
         let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
-        self.pending.extend(self.config.peer_ids().map(|(id, _)| id).filter(|id| due.contains(&self.peers[id.0 as usize].slot)));
+        self.pending.extend(
+            self.config
+                .peer_ids()
+                .map(|(id, _)| id)
+                .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
+        );
         for id in std::mem::take(&mut self.pending) {
             if now < self.peers[id.0 as usize].not_before || self.keeps_adopted(now, id) {
                 self.pending.insert(id);
@@ -317,7 +324,8 @@ impl Runtime {
             Ok(_) => self.lifecycle.published(id, Ok(&sources)),
             Err(error) => {
                 let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
-                self.journal.note("publish-failed", &format!("{name}: {error}"));
+                self.journal
+                    .note("publish-failed", &format!("{name}: {error}"));
                 self.lifecycle.published(id, Err(error.to_string()));
             }
         }
@@ -332,16 +340,24 @@ impl Runtime {
             families: peer.families,
             mode: sets.mode,
             sources: source_members(&sets.sources, &self.withheld.all, &peer.extra_sources),
-            destinations: destination_members(&sets.destinations, &self.own_addresses(id), &peer.extra_destinations),
+            destinations: destination_members(
+                &sets.destinations,
+                &self.own_addresses(id),
+                &peer.extra_destinations,
+            ),
         }
     }
 
     /// Our addresses on the interfaces the peer is attached to.
     fn own_addresses(&self, id: PeerId) -> Vec<Address> {
         let attachments = self.config.peers[id.0 as usize].attachments.iter();
-        let interfaces: BTreeSet<InterfaceId> = attachments.map(|attachment| attachment.interface).collect();
+        let interfaces: BTreeSet<InterfaceId> =
+            attachments.map(|attachment| attachment.interface).collect();
         let links = interfaces.iter().filter_map(|id| self.links.get(id));
-        links.flat_map(|link| &link.addresses).map(|&address| Address::from(address)).collect()
+        links
+            .flat_map(|link| &link.addresses)
+            .map(|&address| Address::from(address))
+            .collect()
     }
 
     /// What an earlier daemon enforced stays until the feeds have told this one as much, or for `stale_hold`.
@@ -351,7 +367,10 @@ impl Runtime {
             return false;
         }
         let status = self.lifecycle.status(now, id);
-        let loading = matches!(status.missing, Some(Missing::NeverTold(..) | Missing::Loading(..))) && status.state == PeerState::Syncing;
+        let loading = matches!(
+            status.missing,
+            Some(Missing::NeverTold(..) | Missing::Loading(..))
+        ) && status.state == PeerState::Syncing;
         peer.adopted = loading && now < self.config.timers.stale_hold;
         peer.adopted
     }
@@ -373,7 +392,11 @@ impl Runtime {
     }
 
     fn publish_lists(&mut self) -> Result<(), filter_loader::Error> {
-        let lists = Table { sources: &self.withheld.bogons, destinations: &self.withheld.ours, ..Table::default() };
+        let lists = Table {
+            sources: &self.withheld.bogons,
+            destinations: &self.withheld.ours,
+            ..Table::default()
+        };
         self.filter.publish_lists(&lists)
     }
 
@@ -386,7 +409,12 @@ impl Runtime {
             if let Some(generation) = adopted {
                 self.sync.adopt(slot, generation);
             }
-            peers.push(PeerRuntime { slot, adopted: adopted.is_some(), not_before: Duration::ZERO, watch: PointingWatch::default() });
+            peers.push(PeerRuntime {
+                slot,
+                adopted: adopted.is_some(),
+                not_before: Duration::ZERO,
+                watch: PointingWatch::default(),
+            });
         }
         let known: Vec<PeerSlot> = peers.iter().map(|peer| peer.slot).collect();
         for orphan in self.filter.orphans(&known) {
@@ -404,9 +432,14 @@ impl Runtime {
                 Xdp::Native => AttachMode::Native,
                 Xdp::Generic => AttachMode::Generic,
             };
-            let Some(link) = self.links.get(&id) else { continue };
+            let Some(link) = self.links.get(&id) else {
+                continue;
+            };
             let attached = self.filter.attach(&link.spec(interface), mode)?;
-            self.journal.note("attached", &format!("{} ({:?})", interface.name, attached.kind).to_lowercase());
+            self.journal.note(
+                "attached",
+                &format!("{} ({:?})", interface.name, attached.kind).to_lowercase(),
+            );
         }
         Ok(())
     }
@@ -415,11 +448,16 @@ impl Runtime {
     fn place_stations(&mut self) -> Result<(), filter_loader::Error> {
         let mut by_peer: BTreeMap<PeerId, Vec<Station>> = BTreeMap::new();
         for ((ifindex, vlans, mac), id) in policy::stations(&self.config, &self.links) {
-            by_peer.entry(id).or_default().push(Station { ifindex, vlans, mac });
+            by_peer.entry(id).or_default().push(Station {
+                ifindex,
+                vlans,
+                mac,
+            });
         }
         for (id, _) in self.config.peer_ids() {
             let stations = by_peer.remove(&id).unwrap_or_default();
-            self.filter.set_stations(self.peers[id.0 as usize].slot, &stations)?;
+            self.filter
+                .set_stations(self.peers[id.0 as usize].slot, &stations)?;
         }
         Ok(())
     }
@@ -427,19 +465,31 @@ impl Runtime {
     fn start_feeds(&mut self) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
         for (index, config) in self.config.feeds.iter().enumerate() {
-            let fail = |why: String| RunError::Feed { kind: config.kind(), why };
+            let fail = |why: String| RunError::Feed {
+                kind: config.kind(),
+                why,
+            };
             let feed = feeds::build(&self.config, config).map_err(fail)?;
-            let outlet = Outlet::new(FeedId(index as u16), self.outlet.clone(), self.stop_feeds.clone());
+            let outlet = Outlet::new(
+                FeedId(index as u16),
+                self.outlet.clone(),
+                self.stop_feeds.clone(),
+            );
             let thread = thread::Builder::new().name(format!("feed {}", config.kind()));
             let spawned = thread.spawn(move || feed.run(&outlet));
-            self.feeds.push(spawned.map_err(|source| RunError::Thread { what: "feed", source })?);
+            self.feeds.push(spawned.map_err(|source| RunError::Thread {
+                what: "feed",
+                source,
+            })?);
         }
         Ok(())
     }
 
     /// Reads the configuration again. Anything wrong with it leaves the old one in force.
     fn reload(&mut self) {
-        let Some(file) = self.options.config_file.clone() else { return };
+        let Some(file) = self.options.config_file.clone() else {
+            return;
+        };
         let (config, warnings) = match Config::load(&file) {
             Ok(loaded) => loaded,
             Err(error) => return self.journal.note("reload-refused", &error.to_string()),
@@ -463,14 +513,21 @@ impl Runtime {
             _ = feed.join();
         }
         while self.batches.try_recv().is_ok() {} // of feeds that are no more
-        let gone: Vec<String> = self.filter.interfaces().map(|(name, _)| name.to_owned()).collect();
+        let gone: Vec<String> = self
+            .filter
+            .interfaces()
+            .map(|(name, _)| name.to_owned())
+            .collect();
         self.lifecycle = Lifecycle::new(Arc::clone(&config));
         self.withheld = Withheld::of(&config);
         self.links = links;
         self.config = config;
         self.started = Instant::now();
         (self.next_tick, self.next_renewal) = (Duration::ZERO, Duration::ZERO);
-        for name in gone.iter().filter(|name| !self.config.interfaces.iter().any(|i| i.name == **name)) {
+        for name in gone
+            .iter()
+            .filter(|name| !self.config.interfaces.iter().any(|i| i.name == **name))
+        {
             self.filter.detach(name)?;
         }
         self.publish_lists()?;
@@ -488,14 +545,23 @@ impl Runtime {
     fn watch_traffic(&mut self, now: Duration) {
         for index in 0..self.peers.len() {
             let slot = self.peers[index].slot;
-            if self.sync.have(slot).is_none_or(|have| have.mode != Mode::Enforce) {
+            if self
+                .sync
+                .have(slot)
+                .is_none_or(|have| have.mode != Mode::Enforce)
+            {
                 continue;
             }
             match self.filter.counters(slot) {
                 Ok(counters) => {
                     let total = counters.total();
                     let packets = total.passed.packets + total.dropped.packets;
-                    self.lifecycle.traffic(now, PeerId(index as u32), packets, total.dropped.packets);
+                    self.lifecycle.traffic(
+                        now,
+                        PeerId(index as u32),
+                        packets,
+                        total.dropped.packets,
+                    );
                 }
                 Err(error) => log::error!("{error}"),
             }
@@ -504,7 +570,11 @@ impl Runtime {
 }
 
 fn interfaces(config: &Config) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-    config.interfaces.iter().enumerate().map(|(index, interface)| (InterfaceId(index as u16), interface))
+    config
+        .interfaces
+        .iter()
+        .enumerate()
+        .map(|(index, interface)| (InterfaceId(index as u16), interface))
 }
 
 /// What each configured interface is, from the configuration and the device.
@@ -512,7 +582,11 @@ fn links(config: &Config) -> Result<BTreeMap<InterfaceId, Link>, RunError> {
     let mut links = BTreeMap::new();
     for (id, interface) in interfaces(config) {
         let device = Device::find(&interface.name)?;
-        let facts = DeviceFacts { ifindex: device.ifindex, mac: device.mac, addresses: device.addresses };
+        let facts = DeviceFacts {
+            ifindex: device.ifindex,
+            mac: device.mac,
+            addresses: device.addresses,
+        };
         links.insert(id, Link::new(interface, facts.ifindex, Some(&facts))?);
     }
     Ok(links)

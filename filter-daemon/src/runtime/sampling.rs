@@ -13,19 +13,31 @@ const MAX_PER_TURN: usize = 256;
 impl Runtime {
     pub(super) fn take_samples(&mut self) {
         for _ in 0..MAX_PER_TURN {
-            let Some(sample) = self.samples.next_sample() else { return };
+            let Some(sample) = self.samples.next_sample() else {
+                return;
+            };
             self.take_sample(&sample);
         }
     }
 
     fn take_sample(&mut self, sample: &Sample) {
-        let peer = self.peers.iter().position(|peer| peer.slot.number() == sample.slot).map(|index| PeerId(index as u32));
-        let flow = violation::addresses(sample).map(|(source, destination)| self.flow(peer, source, destination));
+        let peer = self
+            .peers
+            .iter()
+            .position(|peer| peer.slot.number() == sample.slot)
+            .map(|index| PeerId(index as u32));
+        let flow = violation::addresses(sample)
+            .map(|(source, destination)| self.flow(peer, source, destination));
         if let (Some(id), Some(flow)) = (peer, &flow) {
             self.watch_destination(id, sample, flow);
         }
-        let interface = self.links.iter().find(|(_, link)| link.ifindex == sample.ifindex);
-        let interface = interface.and_then(|(&id, _)| self.config.interface(id)).map_or_else(String::new, |i| i.name.clone());
+        let interface = self
+            .links
+            .iter()
+            .find(|(_, link)| link.ifindex == sample.ifindex);
+        let interface = interface
+            .and_then(|(&id, _)| self.config.interface(id))
+            .map_or_else(String::new, |i| i.name.clone());
         let violation = Violation {
             peer,
             interface,
@@ -52,9 +64,15 @@ impl Runtime {
 
     /// Bytes a peer has sent to destinations we do not advertise to it, ever.
     pub(super) fn destination_bytes(&self, id: PeerId) -> u64 {
-        let Ok(counters) = self.filter.counters(self.peers[id.0 as usize].slot) else { return 0 };
-        let reasons = [Reason::DestinationUnannounced, Reason::SourceAndDestination].map(|reason| counters.get(reason));
-        reasons.iter().map(|fates| fates.passed.bytes + fates.dropped.bytes).sum()
+        let Ok(counters) = self.filter.counters(self.peers[id.0 as usize].slot) else {
+            return 0;
+        };
+        let reasons = [Reason::DestinationUnannounced, Reason::SourceAndDestination]
+            .map(|reason| counters.get(reason));
+        reasons
+            .iter()
+            .map(|fates| fates.passed.bytes + fates.dropped.bytes)
+            .sum()
     }
 
     /// Who announces the source, whose the destination is, as the kernel's tables have it now.
@@ -64,9 +82,19 @@ impl Runtime {
         let source_story = if own.is_some_and(|have| have.sources.contains(source)) {
             SourceStory::Advertised
         } else {
-            let others = self.config.peer_ids().filter(|&(id, _)| have(id).is_some_and(|have| have.sources.contains(source)));
-            let names: Vec<String> = others.take(MAX_NAMED).map(|(_, peer)| peer.name.clone()).collect();
-            if names.is_empty() { SourceStory::Nobody } else { SourceStory::AdvertisedBy(names) }
+            let others = self
+                .config
+                .peer_ids()
+                .filter(|&(id, _)| have(id).is_some_and(|have| have.sources.contains(source)));
+            let names: Vec<String> = others
+                .take(MAX_NAMED)
+                .map(|(_, peer)| peer.name.clone())
+                .collect();
+            if names.is_empty() {
+                SourceStory::Nobody
+            } else {
+                SourceStory::AdvertisedBy(names)
+            }
         };
         let advertised = own.is_some_and(|have| have.destinations.contains(destination));
         let ours = self.withheld.ours.contains(destination);
@@ -75,6 +103,11 @@ impl Runtime {
             (false, true) => DestinationStory::OursNotAdvertised,
             (false, false) => DestinationStory::NotOurs,
         };
-        Flow { source, destination, source_story, destination_story }
+        Flow {
+            source,
+            destination,
+            source_story,
+            destination_story,
+        }
     }
 }

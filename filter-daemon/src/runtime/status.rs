@@ -49,7 +49,10 @@ impl Runtime {
     }
 
     fn peer_value(&self, id: PeerId) -> Value {
-        let (config, peer) = (&self.config.peers[id.0 as usize], &self.peers[id.0 as usize]);
+        let (config, peer) = (
+            &self.config.peers[id.0 as usize],
+            &self.peers[id.0 as usize],
+        );
         let status = self.lifecycle.status(self.now(), id);
         let live = self.sync.have(peer.slot).map(|have| have.mode.name());
         let dirty = self.sync.dirty(peer.slot);
