@@ -1,5 +1,5 @@
-//! Builds frames to ask the filter about: what `explain` judges and the demo sends. Checksums are zero: the filter
-//! never looks at them.
+//! Builds frames to ask the filter about: what `explain` judges and the demo sends. IPv4 header
+//! checksums are right (bridges with netfilter check them); others are zero: the filter never looks at them.
 use std::net::IpAddr;
 
 use filter_core::packet::Mac;
@@ -33,6 +33,8 @@ pub fn packet(
             packet.extend_from_slice(&[0, 0, 0, 0, hop_limit, protocol, 0, 0]);
             packet.extend_from_slice(&source.octets());
             packet.extend_from_slice(&destination.octets());
+            let checksum = internet_checksum(&packet);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
         }
         (source, destination) => {
             let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
@@ -50,6 +52,18 @@ pub fn packet(
     }
     packet.extend_from_slice(payload);
     packet
+}
+
+/// RFC 1071, over an even number of bytes.
+fn internet_checksum(header: &[u8]) -> u16 {
+    let words = header
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// The ethertype of a packet of this address's family.

@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
 use nix::sched::{CloneFlags, setns};
@@ -43,11 +44,22 @@ impl NetError {
     }
 }
 
+/// How long a new port may take to forward.
+const PORT_UP: Duration = Duration::from_secs(10);
+
 /// Runs `ip` with these words.
 ///
 /// # Errors
 /// With the command line and what it said.
 pub fn ip(words: &str) -> Result<(), NetError> {
+    ip_output(words).map(drop)
+}
+
+/// Runs `ip` with these words and returns what it prints.
+///
+/// # Errors
+/// As [`ip`].
+pub fn ip_output(words: &str) -> Result<String, NetError> {
     let fail = |why: String| NetError::Command {
         command: format!("ip {words}"),
         why,
@@ -58,7 +70,7 @@ pub fn ip(words: &str) -> Result<(), NetError> {
         .output();
     let output = run.map_err(|error| fail(format!("{error}; install the package iproute2")))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(fail(
         String::from_utf8_lossy(&output.stderr).trim().to_owned(),
@@ -106,10 +118,7 @@ impl Namespace {
     /// # Errors
     /// Without root.
     pub fn enter(&self) -> Result<(), NetError> {
-        let file = File::open(self.path())
-            .map_err(NetError::os(format!("open namespace {}", self.name)))?;
-        setns(file, CloneFlags::CLONE_NEWNET)
-            .map_err(NetError::os(format!("enter namespace {}", self.name)))
+        enter(&self.path())
     }
 
     /// Runs a function on a thread of its own inside the namespace.
@@ -124,6 +133,17 @@ impl Namespace {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// Moves the calling thread, and the threads it will start, into a mounted namespace.
+///
+/// # Errors
+/// Without root, or if it is not there.
+pub fn enter(path: &Path) -> Result<(), NetError> {
+    let file =
+        File::open(path).map_err(NetError::os(format!("open namespace {}", path.display())))?;
+    setns(file, CloneFlags::CLONE_NEWNET)
+        .map_err(NetError::os(format!("enter namespace {}", path.display())))
 }
 
 impl Drop for Namespace {
@@ -171,7 +191,20 @@ impl Lan {
             "-n {lan} link add port{port} type veth peer name {device} address {mac} netns {host}"
         ))?;
         ip(&format!("-n {lan} link set port{port} master lan up"))?;
-        ip(&format!("-n {host} link set {device} up"))
+        ip(&format!("-n {host} link set {device} up"))?;
+        // The kernel looks at new carriers once a second: until then the bridge drops what goes to the port.
+        let begin = Instant::now();
+        while !ip_output(&format!("-d -n {lan} link show port{port}"))?.contains("state forwarding")
+        {
+            if begin.elapsed() > PORT_UP {
+                return Err(NetError::Command {
+                    command: format!("ip -d -n {lan} link show port{port}"),
+                    why: "the port does not forward".to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 }
 
