@@ -274,7 +274,7 @@ impl Filter {
             .map_err(Error::map(map::INTERFACE_SLOTS))
     }
 
-    /// Detaches from an interface and forgets its record and its peers' stations there.
+    /// Detaches from an interface and forgets its record, its counters and its peers' stations there.
     ///
     /// # Errors
     /// [`Error::UnknownInterface`] if it is not attached; [`Error::Pin`], map errors.
@@ -302,7 +302,8 @@ impl Filter {
             .copied()
             .filter(|key| (key[0] >> 32) as u32 == ifindex)
             .collect();
-        self.remove_stations(&gone)
+        self.remove_stations(&gone)?;
+        self.release(name)
     }
 
     /// Detaches everywhere and removes every pin.
@@ -437,13 +438,8 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`] if it was never set; map errors.
     pub fn interface_counters(&self, name: &str) -> Result<Counters, Error> {
-        let hash = name_hash(name);
-        let slot = self
-            .names
-            .range(..MAX_INTERFACES)
-            .find(|&(_, &held)| held == hash);
-        let (&slot, _) = slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
-        self.read_counters(slot)
+        let slot = self.interface_slot(name);
+        self.read_counters(slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?)
     }
 
     fn read_counters(&self, slot: u32) -> Result<Counters, Error> {
@@ -531,6 +527,26 @@ impl Filter {
             .into_iter()
             .find(|slot| !self.names.contains_key(slot))?;
         Some(self.claim(free, hash).map(|()| free))
+    }
+
+    /// Gives an interface's slot back.
+    fn release(&mut self, name: &str) -> Result<(), Error> {
+        let Some(slot) = self.interface_slot(name) else {
+            return Ok(());
+        };
+        self.meta()?
+            .set(slot, [0, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.remove(&slot);
+        Ok(())
+    }
+
+    fn interface_slot(&self, name: &str) -> Option<u32> {
+        let hash = name_hash(name);
+        let mut interfaces = self.names.range(..MAX_INTERFACES);
+        interfaces
+            .find(|&(_, &held)| held == hash)
+            .map(|(&slot, _)| slot)
     }
 
     fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
