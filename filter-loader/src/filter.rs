@@ -125,18 +125,9 @@ impl Filter {
     /// [`Error::Privileges`], [`Error::Load`], [`Error::Pin`], [`Error::ForeignState`], [`Error::SecondWriter`].
     pub fn load(options: &Options) -> Result<Self, Error> {
         let pins = options.pins.as_deref().map(PinDir::open).transpose()?;
-        let loaded = Self::load_with(options, pins.as_ref());
-        match (loaded, pins) {
-            (Ok(mut filter), pins) => {
-                filter.pins = pins;
-                Ok(filter)
-            }
-            (Err(error), Some(pins)) if pins.is_new() => {
-                _ = pins.remove_if_unused(); // the error that counts is the first one
-                Err(error)
-            }
-            (Err(error), _) => Err(error),
-        }
+        let mut filter = Self::load_with(options, pins.as_ref())?;
+        filter.pins = pins;
+        Ok(filter)
     }
 
     fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {

@@ -71,6 +71,15 @@ impl PinDir {
     }
 }
 
+/// State nobody filters with is residue: what this process made goes with it, unless a link holds it.
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        if self.is_new() {
+            _ = self.remove_if_unused(); // nobody is left to be told
+        }
+    }
+}
+
 /// Interfaces with a pinned link in this directory.
 ///
 /// # Errors
