@@ -218,6 +218,12 @@ impl Filter {
     pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
         let device = Device::find(&spec.name)?;
         device.check()?;
+        if !self.is_known(&device)? {
+            // A link pinned under this name would be that of a device renamed since, or of another namespace.
+            self.pins
+                .as_ref()
+                .map_or(Ok(()), |pins| pins.remove_link(&device.name))?;
+        }
         self.set_interface(device.ifindex, spec)?;
         let program = object::program(&mut self.ebpf, self.program)?;
         let hook = attach::attach(program, &device, mode, self.pins.as_ref())?;
@@ -227,6 +233,18 @@ impl Filter {
         };
         self.hooks.insert(spec.name.clone(), hook);
         Ok(attached)
+    }
+
+    /// Did this name have this index when its record was last written?
+    fn is_known(&mut self, device: &Device) -> Result<bool, Error> {
+        let Some(slot) = self.interface_slot(&device.name) else {
+            return Ok(false);
+        };
+        let slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let entry = slots
+            .get(&device.ifindex, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        Ok(entry & 0xffff == slot)
     }
 
     /// Writes or replaces what the program knows of the interface with this index. A packet sees the old
@@ -275,11 +293,7 @@ impl Filter {
             .remove(name)
             .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
         if let Some(pins) = &self.pins {
-            let path = pins.link(name);
-            std::fs::remove_file(&path).map_err(|error| Error::Pin {
-                path,
-                why: error.to_string(),
-            })?;
+            pins.remove_link(name)?;
         }
         let ifindex = hook.ifindex;
         drop(hook);
