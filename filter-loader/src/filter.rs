@@ -16,7 +16,7 @@ use crate::attach::{self, AttachMode, Attached, Hook};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::{Error, chain};
 use crate::lease::Lease;
-use crate::object::{self, Engine, Sizes};
+use crate::object::{self, CHUNK_MIB, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::samples::Samples;
 use crate::stats::{self, Counters};
@@ -100,8 +100,6 @@ pub const TEST_IFINDEX: u32 = 1;
 
 /// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
-/// Bytes of one arena chunk; see `filter_core::table`.
-const CHUNK_MIB: u32 = 4;
 const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
