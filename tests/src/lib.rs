@@ -1,10 +1,15 @@
-//! What tests of more than one crate share: [`lab`] builds routers and peers in network namespaces of its own.
+//! What the test files share: the cases and the worlds they happen in, the engines that judge them, the network
+//! namespaces and wires of the tests that need a kernel, and [`lab`], routers and peers in namespaces of its own.
 //!
-//! Nothing here touches the machine's own network, starts anything by a service manager, or ends a process it did
-//! not start.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a lab that cannot be built ends the test: the panic is the report"
-)]
+//! Never shipped, never holds policy of its own. Touches nothing of the machine's own network, starts nothing by a
+//! service manager, and ends no process it did not start.
 
+pub mod case;
+pub mod engines;
+pub mod frame;
+pub mod kernel;
 pub mod lab;
+pub mod mutate;
+pub mod world;
+
+pub use kernel::require_kernel;
