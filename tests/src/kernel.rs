@@ -1,6 +1,8 @@
 //! Whether this process may use the kernel's BPF, said aloud: a skipped test names itself and the reason, and
 //! where `FILTER_REQUIRE_KERNEL` is set it fails instead. Never lets a test pass in silence.
 
+use std::sync::OnceLock;
+
 use filter_loader::{Engine, Filter, Options};
 
 /// May this test use the kernel? If not, it says so and the test has to return.
@@ -19,8 +21,13 @@ pub fn require_kernel(test: &str) -> bool {
     false
 }
 
-/// Loading the smallest filter there is tells more than looking at user ids and capabilities.
+/// Loading the smallest filter there is tells more than looking at user ids and capabilities. Asked once.
 fn probe() -> Result<(), String> {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    ANSWER.get_or_init(load_and_drop).clone()
+}
+
+fn load_and_drop() -> Result<(), String> {
     let options = Options {
         max_peers: 1,
         arena_mib: 4,

@@ -6,6 +6,9 @@ pub mod engines;
 pub mod frame;
 pub mod kernel;
 pub mod mutate;
+pub mod netns;
+pub mod rig;
+pub mod wire;
 pub mod world;
 
 pub use kernel::require_kernel;
