@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::programs::links::PinnedLink;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
@@ -129,8 +130,11 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     let pins = PinDir::open(dir)?;
-    // The pin was the link's last reference: removing it detaches the program.
+    // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
+    // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
+    let last = PinnedLink::from_pin(pins.link(interface));
     pins.remove_link(interface)?;
+    drop(last);
     pins.remove_if_unused()?;
     Ok(true)
 }

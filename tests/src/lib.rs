@@ -10,6 +10,9 @@ pub mod frame;
 pub mod kernel;
 pub mod lab;
 pub mod mutate;
+pub mod netns;
+pub mod rig;
+pub mod wire;
 pub mod world;
 
 pub use kernel::require_kernel;
