@@ -12,6 +12,7 @@ use filter_core::layout::{
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Mode, Reason};
 
+use crate::arena::Arena;
 use crate::attach::{self, AttachMode, Attached, Hook, XdpKind};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::{Error, chain};
@@ -136,16 +137,14 @@ impl Filter {
             pins: pins.map(PinDir::path),
         };
         let (mut ebpf, program) = object::load(options.engine, &sizes)?;
-        let lease = match ebpf.map(map::LEASE) {
-            Some(aya::maps::Map::Array(data)) => Lease::map(data)?,
-            _ => {
-                return Err(Error::Map {
-                    map: map::LEASE,
-                    why: "not an array".to_owned(),
-                });
-            }
+        let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
+        let tables: Box<dyn Tables> = match options.engine {
+            Engine::Tables => Box::new(Arena::new(
+                array(&ebpf, map::TABLES)?,
+                array(&ebpf, map::SLOTS)?,
+            )?),
+            Engine::Lpm => Box::new(Tries::new(&mut ebpf)?),
         };
-        let tables: Box<dyn Tables> = Box::new(Tries::new(&mut ebpf)?);
         let mut filter = Self {
             ebpf,
             program,
@@ -639,6 +638,17 @@ impl Filter {
         };
         PerCpuArray::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?)
             .map_err(Error::map(name))
+    }
+}
+
+/// The array of this name, to be mapped.
+fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data),
+        _ => Err(Error::Map {
+            map: name,
+            why: "the object has no such array".to_owned(),
+        }),
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Table<'a> {
 pub struct Memory {
     /// Bytes in use.
     pub used: u64,
+    /// Bytes that are given back but may still be read by packets in flight.
+    pub retiring: u64,
+    /// The largest table that fits, in bytes.
+    pub largest_free: u64,
     /// Bytes there are; 0 if the kernel allocates as it goes.
     pub capacity: u64,
 }

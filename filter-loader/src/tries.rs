@@ -122,7 +122,7 @@ impl Tables for Tries {
         let nodes: usize = self.have.values().map(BTreeSet::len).sum();
         Memory {
             used: nodes as u64 * NODE_BYTES,
-            capacity: 0,
+            ..Memory::default()
         }
     }
 }

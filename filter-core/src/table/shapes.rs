@@ -12,7 +12,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,12 +21,12 @@ impl Random {
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.word()) * u128::from(limit)) >> 64) as u64
     }
 
     /// 128 random bits.
     pub fn wide(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.word()) << 64 | u128::from(self.word())
     }
 
     /// One of these, `None` if there is none.
@@ -149,16 +149,22 @@ pub fn full_table(family: Family, count: usize, seed: u64) -> Vec<Prefix> {
     prefixes.retain(|_| random.below(100) < 55);
     for _ in 0..MAX_ROUNDS {
         let missing = count.saturating_sub(prefixes.len());
-        prefixes.extend((0..missing).filter_map(|_| piece(plan, &blocks, &mut random)));
+        if missing == 0 {
+            break;
+        }
+        prefixes.extend((0..2 * missing + 100).filter_map(|_| piece(plan, &blocks, &mut random)));
         prefixes.sort_unstable();
         prefixes.dedup();
     }
-    prefixes.truncate(count);
+    while prefixes.len() > count {
+        prefixes.swap_remove(random.below(prefixes.len() as u64) as usize);
+    }
+    prefixes.sort_unstable();
     prefixes
 }
 
-/// Each round replaces the duplicates of the one before.
-const MAX_ROUNDS: usize = 40;
+/// Pieces are drawn twice as often as they are missing; what is drawn again counts for nothing.
+const MAX_ROUNDS: usize = 20;
 
 /// Blocks side by side from the start of each region, one in four left dark.
 fn allocate(plan: &Plan, count: usize, random: &mut Random) -> Vec<Prefix> {

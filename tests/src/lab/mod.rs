@@ -4,7 +4,10 @@
 //! named after the process that made it and removed when it is dropped, also by a panic; what a killed test left
 //! behind is removed by the next one. Conditions are waited for ([`wait_for`]), never slept for.
 
-#![expect(clippy::unwrap_used, reason = "a lab that cannot be built ends the test: the panic is the report")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a lab that cannot be built ends the test: the panic is the report"
+)]
 
 mod daemon;
 mod namespace;
