@@ -5,6 +5,7 @@
 //! behind is removed by the next one. Conditions are waited for ([`wait_for`]), never slept for.
 
 mod daemon;
+mod exabgp;
 mod namespace;
 mod peer;
 mod router;
@@ -17,6 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use daemon::Daemon;
+pub use exabgp::ExaBgp;
 pub use namespace::{Lan, Namespace};
 pub use peer::{Peer, PeerConfig};
 pub use router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};
