@@ -5,5 +5,6 @@
 //! `filter-core`.
 
 pub mod feeds;
+pub mod neighbours;
 pub mod route;
 pub mod wire;

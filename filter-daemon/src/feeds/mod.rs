@@ -1,6 +1,19 @@
 //! RIB sources, one file each. A feed runs on its own thread, turns what a router says into
 //! [`RouteEvent`]s and hands them over in batches; it never sees peers, sets or tables, and never blocks
 //! anything but itself: the hand-over is bounded, so a router that floods us is read slowly.
+pub mod bird;
+mod child;
+pub mod frr;
+pub mod gobgp;
+mod json;
+pub mod openbgpd;
+pub mod poll;
+pub mod static_;
+mod unix;
+
+#[cfg(test)]
+mod fixture_tests;
+
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
