@@ -1,8 +1,6 @@
 //! The shadow speaker against a scripted router over loopback: what it says, what it makes of what it hears, and
 //! how it ends.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +8,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::session;
 use filter_core::{Asn, Family};
 use filter_daemon::feeds::shadow::speaker::{Ended, HOLD_TIME, Out, Role, Speaker};
 use filter_daemon::feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
@@ -18,6 +15,7 @@ use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, Community, FeedId, Origin, RouteEvent, Table};
 use filter_daemon::wire::Reader;
 use filter_daemon::wire::bgp::{self, Message, Notification};
+use tests::captures::session;
 
 const WAIT: Duration = Duration::from_secs(10);
 

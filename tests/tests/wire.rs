@@ -1,6 +1,6 @@
 //! The BGP and BMP reader: what it takes, what it refuses and says, at the edges of each limit; round trips through
 //! an encoder that is only here; nothing allocated per message.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,8 +11,7 @@ use filter_daemon::route::Community;
 use filter_daemon::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
 use filter_daemon::wire::{Malformed, Reader, WireError, bmp};
 use proptest::prelude::*;
-
-mod common;
+use tests::captures::{capture, captures, messages};
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -474,9 +473,9 @@ fn route_refresh_in_all_its_meanings() {
 #[test]
 fn nothing_is_allocated_per_message() {
     let mut read = 0;
-    for name in common::captures() {
-        let stream = common::capture(&name);
-        for message in common::messages(&stream).0 {
+    for name in captures() {
+        let stream = capture(&name);
+        for message in messages(&stream).0 {
             let before = ALLOCATIONS.get();
             let parsed = bmp::read(message).unwrap();
             if let bmp::Message::RouteMonitoring(_, update) = parsed {

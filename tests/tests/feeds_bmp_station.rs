@@ -1,7 +1,5 @@
 //! The station: routers that connect, misbehave, flap and leave; and what time does to a connection.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +7,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{capture, fold, messages, session};
 use filter_daemon::feeds::bmp::counts::LeftOut;
 use filter_daemon::feeds::bmp::router::{
     Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE,
@@ -18,6 +15,7 @@ use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
 use filter_daemon::feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, FeedId, Origin, RouteEvent, Table};
 use filter_daemon::wire::bmp::{self, Message};
+use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);
 
