@@ -1,5 +1,5 @@
 //! What tests of more than one crate share: [`lab`] builds routers and peers in network namespaces of its own,
-//! [`captures`] holds what daemons really sent.
+//! [`captures`] holds what daemons really sent, [`encoder`] says what they might.
 //!
 //! Nothing here touches the machine's own network, starts anything by a service manager, or ends a process it did
 //! not start.
@@ -9,4 +9,5 @@
 )]
 
 pub mod captures;
+pub mod encoder;
 pub mod lab;

@@ -1,7 +1,5 @@
 //! Every byte of every recorded BMP stream flipped, and every message cut at every byte: an error, or a message
 //! that says something and is heard; never a panic, an unbounded allocation, or a message that vanishes.
-#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
-
 use std::time::Instant;
 
 use filter_daemon::feeds::bmp::router::Router;
