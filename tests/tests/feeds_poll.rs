@@ -2,6 +2,7 @@
 //! every step the tables told equal the lab's ground truth, both directions, both families.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use filter_daemon::feeds::gobgp::{GoBgp, GoBgpConfig};
 use filter_daemon::feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
 use filter_daemon::feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
 use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, DownCause, FeedId, Origin, RouteEvent, Table};
+use filter_daemon::route::{Batch, Community, DownCause, FeedId, Origin, Route, RouteEvent, Table};
 use tests::lab::{
-    Accepted, Advertised, Daemon, FrrOptions, Namespace, P1, P2, Package, Peer, Peering, require,
+    Accepted, Advertised, Daemon, ExaBgp, FrrOptions, Namespace, P1, P2, Package, Peer, Peering,
+    require,
 };
 
 /// How long any daemon may take to show a change. FRR waits up to 5 s, GoBGP reconnects slowly.
@@ -31,6 +33,7 @@ struct Watched {
     feed_up: bool,
     sessions: BTreeMap<IpAddr, Option<DownCause>>,
     tables: BTreeMap<Key, BTreeSet<Prefix>>,
+    routes: BTreeMap<Key, Arc<[Route]>>,
     /// Every empty table told since last asked.
     emptied: Vec<Key>,
 }
@@ -48,6 +51,7 @@ impl Watched {
             feed_up: false,
             sessions: BTreeMap::new(),
             tables: BTreeMap::new(),
+            routes: BTreeMap::new(),
             emptied: Vec::new(),
         }
     }
@@ -81,6 +85,7 @@ impl Watched {
                     self.emptied.push(key);
                 }
                 self.tables.insert(key, told);
+                self.routes.insert(key, routes);
             }
             RouteEvent::Count { .. } => {}
             other => panic!("no poll says {other:?}"),
@@ -392,6 +397,48 @@ fn graceful_restart() {
     watched.tables.clear();
     lab.p2.restart();
     watched.until_truth("the peer to be back", &truth(&lab, Tables::ALL));
+}
+
+/// A third peer, ExaBGP: an AS with communities, seen by BIRD's feed with them.
+#[test]
+fn exabgp_as_a_peer() {
+    if !require(
+        "feeds_poll::exabgp_as_a_peer",
+        &[Package::Bird, Package::ExaBgp],
+    ) {
+        return;
+    }
+    let lab = Peering::new();
+    let router = lab.bird();
+    router.reconfigure(|conf| {
+        format!("{conf}\nprotocol bgp p3_4 from peer4 {{ neighbor 192.0.2.13 as 64513; ipv4 {{ export none; }}; }}\n")
+    });
+    let member = lab.member("p3", 13);
+    let _speaker = ExaBgp::start(
+        &member,
+        "neighbor 192.0.2.1 { router-id 192.0.2.13; local-address 192.0.2.13; local-as 64513; peer-as 64500;
+           family { ipv4 unicast; }
+           static { route 198.51.102.0/24 next-hop 192.0.2.13 community [ 64500:1 0:64501 ] large-community [ 64500:2:3 ]; } }",
+    );
+    let feed = Bird::feed(BirdConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    let mut watched = Watched::start(&lab.router, feed);
+    let session: IpAddr = "192.0.2.13".parse().unwrap();
+    let announced = BTreeSet::from(["198.51.102.0/24".parse().unwrap()]);
+    let truth = BTreeMap::from([((session, Table::AdjInPre, Family::Ipv4), announced)]);
+    watched.until_truth("ExaBGP's route", &truth);
+    let told = &watched.routes[&(session, Table::AdjInPre, Family::Ipv4)];
+    let communities = [
+        Community::Standard(64500, 1),
+        Community::Standard(0, 64501),
+        Community::Large(64500, 2, 3),
+    ];
+    let mut found = told[0].communities.as_deref().unwrap().to_vec();
+    found.sort_unstable();
+    assert_eq!(found, [communities[1], communities[0], communities[2]]);
+    assert_eq!(told[0].next_hop, Some(session));
 }
 
 /// What the lab makes is gone when it is dropped.

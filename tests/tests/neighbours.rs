@@ -53,6 +53,22 @@ fn mac(last: u8) -> Mac {
     Mac::from_bytes([2, 0, 0, 0, 0, last])
 }
 
+/// The subscription and every MAC it told.
+struct Followed {
+    neighbours: Neighbours,
+    macs: Macs,
+}
+
+impl Followed {
+    fn until(&mut self, wanted: NeighbourEvent) -> Vec<NeighbourEvent> {
+        let events = until(&mut self.neighbours, wanted);
+        for event in &events {
+            self.macs.learn(event);
+        }
+        events
+    }
+}
+
 #[test]
 fn the_table_live() {
     if !require("neighbours::the_table_live", &[]) {
@@ -60,47 +76,28 @@ fn the_table_live() {
     }
     let wire = wire();
     let (us, them, link) = (&wire.us, &wire.them, wire.link);
-    let addresses: [IpAddr; 2] = [
-        "192.0.2.11".parse().unwrap(),
-        "2001:db8:ff::11".parse().unwrap(),
-    ];
+    let addresses = ["192.0.2.11", "2001:db8:ff::11"].map(|text| text.parse::<IpAddr>().unwrap());
     let silent: IpAddr = "192.0.2.77".parse().unwrap();
-    us.ip(&[
-        "neigh",
-        "add",
-        "192.0.2.77",
-        "lladdr",
-        "02:00:00:00:00:77",
-        "dev",
-        "eth0",
-        "nud",
-        "permanent",
-    ]);
-    let mut neighbours = us.run(|| Neighbours::open([link]).unwrap());
-    let mut macs = Macs::default();
-    let mut follow = |wanted| {
-        let events = until(&mut neighbours, wanted);
-        for event in &events {
-            macs.learn(event);
-        }
-        events
+    permanent(us, "192.0.2.77", "02:00:00:00:00:77", "eth0");
+    let neighbours = us.run(|| Neighbours::open([link]).unwrap());
+    let mut followed = Followed {
+        neighbours,
+        macs: Macs::default(),
     };
 
     // What was there before.
-    let first = follow(NeighbourEvent::Complete);
-    assert!(
-        first.contains(&NeighbourEvent::Known {
-            link,
-            address: silent,
-            mac: mac(0x77)
-        }),
-        "{first:?}"
-    );
+    let first = followed.until(NeighbourEvent::Complete);
+    let known = NeighbourEvent::Known {
+        link,
+        address: silent,
+        mac: mac(0x77),
+    };
+    assert!(first.contains(&known), "{first:?}");
 
     // Resolved by traffic, both families.
     for address in addresses {
         speak(us, address);
-        follow(NeighbourEvent::Known {
+        followed.until(NeighbourEvent::Known {
             link,
             address,
             mac: mac(0x11),
@@ -112,30 +109,48 @@ fn the_table_live() {
     for address in addresses {
         us.ip(&["neigh", "flush", "to", &address.to_string(), "dev", "eth0"]);
         speak(us, address);
-        follow(NeighbourEvent::Known {
+        followed.until(NeighbourEvent::Known {
             link,
             address,
             mac: mac(0x12),
         });
     }
 
-    // Removed by hand, and by silence.
+    // Removed by hand, and by a flush.
     us.ip(&["neigh", "del", "192.0.2.77", "dev", "eth0"]);
-    follow(NeighbourEvent::Gone {
+    followed.until(NeighbourEvent::Gone {
         link,
         address: silent,
     });
     them.ip(&["link", "set", "eth0", "down"]);
     us.ip(&["neigh", "flush", "dev", "eth0"]);
-    follow(NeighbourEvent::Gone {
+    followed.until(NeighbourEvent::Gone {
         link,
         address: addresses[1],
     });
 
     for address in addresses {
-        assert_eq!(macs.of(link, address), [mac(0x11), mac(0x12)], "{address}");
+        assert_eq!(
+            followed.macs.of(link, address),
+            [mac(0x11), mac(0x12)],
+            "{address}"
+        );
     }
-    assert_eq!(macs.of(link, silent), [mac(0x77)]);
+    assert_eq!(followed.macs.of(link, silent), [mac(0x77)]);
+}
+
+fn permanent(us: &Namespace, address: &str, lladdr: &str, device: &str) {
+    us.ip(&[
+        "neigh",
+        "add",
+        address,
+        "lladdr",
+        lladdr,
+        "dev",
+        device,
+        "nud",
+        "permanent",
+    ]);
 }
 
 /// Sends something, which resolves the neighbour; whether it is answered does not matter.
@@ -162,17 +177,7 @@ fn only_the_interfaces_asked_for() {
     ]);
     us.ip(&["link", "set", "other", "up"]);
     for (address, device) in [("192.0.2.50", "eth0"), ("192.0.2.51", "other")] {
-        us.ip(&[
-            "neigh",
-            "add",
-            address,
-            "lladdr",
-            "02:00:00:00:00:50",
-            "dev",
-            device,
-            "nud",
-            "permanent",
-        ]);
+        permanent(us, address, "02:00:00:00:00:50", device);
     }
     let mut neighbours = us.run(|| Neighbours::open([link]).unwrap());
     until(&mut neighbours, NeighbourEvent::Complete);

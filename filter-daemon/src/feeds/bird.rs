@@ -142,6 +142,9 @@ fn state(protocol: &Protocol, life: String) -> State {
 /// A channel counts what it imported and exported, and with `import keep filtered` what it did not import.
 fn counts(protocol: &Protocol) -> Vec<Counted> {
     let mut counted = Vec::new();
+    if protocol.add_path {
+        return counted;
+    }
     for channel in protocol.channels.iter().filter(|channel| channel.up) {
         let Some(counts) = channel.counts else {
             continue;

@@ -1,5 +1,8 @@
 //! What real daemons wrote (tests/fixtures/captures), read in full; and the same bytes cut or flipped anywhere: an
 //! error or well-formed routes, never a panic, never a shorter table.
+//!
+//! In `cli/`: `show_*` is FRR's vty, `socket_*` the bytes of BIRD's control socket, the others what the named client
+//! printed. A first line with `###` names the command and is not part of the reply.
 mod bird;
 mod frr;
 mod gobgp;

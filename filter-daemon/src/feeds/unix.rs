@@ -84,7 +84,7 @@ impl<'a> Conversation<'a> {
                 let command = command.to_owned();
                 return Err(PollError::TooLong { command, limit });
             }
-            reply.extend(chunk.iter().take(read));
+            reply.extend_from_slice(chunk.get(..read).unwrap_or_default());
             match ended(&reply, seen) {
                 Some(end) if end == reply.len() => return Ok(reply),
                 Some(_) => return Err(PollError::malformed(command, "bytes follow its end")),

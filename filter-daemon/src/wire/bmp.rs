@@ -213,6 +213,7 @@ fn header(reader: &mut Reader<'_>) -> Result<(usize, u8), WireError> {
 }
 
 impl PeerHeader {
+    #[inline]
     fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
         let place = *body;
         let kind = match body.u8("the peer type")? {
@@ -258,6 +259,7 @@ impl PeerHeader {
 }
 
 /// A BGP message inside this one.
+#[inline]
 fn bgp_message<'a>(body: &mut Reader<'a>) -> Result<(BgpMessage<'a>, Reader<'a>), WireError> {
     let place = *body;
     Ok((bgp::take(body, bgp::MAX_EXTENDED_MESSAGE)?, place))
@@ -271,6 +273,7 @@ fn wrong_message(place: Reader<'_>, what: &'static str) -> WireError {
     })
 }
 
+#[inline]
 fn update<'a>(body: &mut Reader<'a>) -> Result<Update<'a>, WireError> {
     match bgp_message(body)? {
         (BgpMessage::Update(update), _) => Ok(update),

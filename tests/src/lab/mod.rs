@@ -10,6 +10,7 @@
 )]
 
 mod daemon;
+mod exabgp;
 mod namespace;
 mod peer;
 mod router;
@@ -22,6 +23,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use daemon::Daemon;
+pub use exabgp::ExaBgp;
 pub use namespace::{Lan, Namespace};
 pub use peer::{Peer, PeerConfig};
 pub use router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};

@@ -220,27 +220,38 @@ pub(super) fn probe() -> Result<(), String> {
     ip(["netns", "del", &name]).map(|_| ())
 }
 
-/// Removes what processes that are gone left behind: their namespaces, and the daemons in them.
+/// Removes what processes that are gone left behind: their namespaces, the daemons in them, their directories.
 pub(super) fn sweep() {
-    let Ok(entries) = std::fs::read_dir(NAMESPACES) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.strip_prefix('-'));
-        let owner = owner.and_then(|rest| rest.split('-').next()?.parse().ok());
-        let Some(owner) = owner.map(Pid::from_raw) else {
-            continue;
-        };
-        if kill(owner, None).is_ok() {
-            continue;
-        }
+    for name in orphans(Path::new(NAMESPACES)) {
         let inside = ip(["netns", "pids", &name]).unwrap_or_default();
         for pid in inside.lines().filter_map(|line| line.trim().parse().ok()) {
             let _may_have_ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _another_test_was_faster = ip(["netns", "del", &name]);
     }
+    let temporary = std::env::temp_dir();
+    for name in orphans(&temporary) {
+        let _another_test_was_faster = std::fs::remove_dir_all(temporary.join(name));
+    }
+}
+
+/// What stands in `directory` under the name of a process that is no more.
+fn orphans(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| owner(name).is_some_and(|pid| !is_running(pid)))
+        .collect()
+}
+
+fn owner(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(PREFIX)?.strip_prefix('-')?;
+    rest.split('-').next()?.parse().ok()
+}
+
+/// A process that has ended but was not waited for does not count.
+fn is_running(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| !state.trim().starts_with(['Z', 'X']))
 }

@@ -149,6 +149,25 @@ impl Peering {
         }
     }
 
+    /// One more member of the LAN, with nothing running in it: 192.0.2.`host` and 2001:db8:ff::`host` on `eth0`.
+    ///
+    /// # Panics
+    /// If it cannot be plugged in.
+    #[must_use]
+    pub fn member(&self, name: &str, host: u8) -> Namespace {
+        let namespace = Namespace::new(name);
+        let addresses = [
+            format!("192.0.2.{host}/24"),
+            format!("2001:db8:ff::{host}/64"),
+        ];
+        self.lan.plug(
+            &namespace,
+            "eth0",
+            &addresses.each_ref().map(String::as_str),
+        );
+        namespace
+    }
+
     /// Runs FRR as R.
     ///
     /// # Panics

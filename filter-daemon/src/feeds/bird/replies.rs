@@ -114,6 +114,8 @@ pub(in crate::feeds) struct Protocol {
     pub(in crate::feeds) asn: Option<Asn>,
     pub(in crate::feeds) restart_time: Option<Duration>,
     pub(in crate::feeds) last_error: Option<String>,
+    /// We offer ADD-PATH (the default is not to): its counts may be of paths, not of prefixes.
+    pub(in crate::feeds) add_path: bool,
     pub(in crate::feeds) channels: Vec<Channel>,
 }
 
@@ -184,10 +186,18 @@ fn finish(
     Ok(())
 }
 
+/// Which list of capabilities a line stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Local,
+    Neighbor,
+    Other,
+}
+
 struct ProtocolBuilder {
     protocol: Protocol,
     has_state: bool,
-    in_neighbor_capabilities: bool,
+    section: Section,
     /// Inside a channel that is neither `ipv4` nor `ipv6`.
     in_other_channel: bool,
 }
@@ -218,10 +228,11 @@ impl ProtocolBuilder {
                 asn: None,
                 restart_time: None,
                 last_error: None,
+                add_path: false,
                 channels: Vec::new(),
             },
             has_state: false,
-            in_neighbor_capabilities: false,
+            section: Section::Other,
             in_other_channel: false,
         }))
     }
@@ -230,13 +241,20 @@ impl ProtocolBuilder {
         let indent = text.len() - text.trim_start().len();
         let text = text.trim();
         if indent == 4 {
-            self.in_neighbor_capabilities = text == "Neighbor capabilities";
+            self.section = match text {
+                "Local capabilities" => Section::Local,
+                "Neighbor capabilities" => Section::Neighbor,
+                _ => Section::Other,
+            };
         }
         if indent == 2
             && let Some(name) = text.strip_prefix("Channel ")
         {
             self.start_channel(name);
             return Ok(());
+        }
+        if indent == 6 && text == "ADD-PATH" && self.section == Section::Local {
+            self.protocol.add_path = true;
         }
         let Some((key, value)) = text.split_once(':') else {
             return Ok(());
@@ -257,7 +275,7 @@ impl ProtocolBuilder {
                 self.protocol.last_error = Some(value.to_owned());
                 Ok(())
             }
-            (8, "Restart time") if self.in_neighbor_capabilities => {
+            (8, "Restart time") if self.section == Section::Neighbor => {
                 let seconds = value
                     .parse()
                     .map_err(|_| format!("restart time {value:?}"))?;

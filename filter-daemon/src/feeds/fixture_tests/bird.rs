@@ -153,3 +153,15 @@ fn bird_cut_or_flipped() {
     let read = |bytes: &[u8]| replies::parse_protocols(&replies::text(bytes)).is_ok();
     flips_never_panic(&protocols, read);
 }
+
+/// FRR always offers ADD-PATH to others; only what this BIRD offers makes its counts those of paths.
+#[test]
+fn bird_offers_add_path() {
+    let reply = bird("socket_show_protocols_all.addpath.txt");
+    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
+    let offers: Vec<_> = protocols
+        .iter()
+        .map(|all| (all.name.as_str(), all.add_path))
+        .collect();
+    assert_eq!(offers, [("r4", true), ("r6", false)]);
+}

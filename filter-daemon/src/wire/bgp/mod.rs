@@ -1,5 +1,5 @@
 //! BGP-4 messages (RFC 4271) as far as a filter needs them. Reads; the few messages a passive speaker must send
-//! are in [`write`]. Never keeps session state and never decides what an error means for a session.
+//! are in [`mod@write`]. Never keeps session state and never decides what an error means for a session.
 use super::{Malformed, Reader, WireError};
 use filter_core::Family;
 
@@ -79,6 +79,7 @@ pub fn frame(pending: &[u8], max: usize) -> Result<Option<usize>, WireError> {
 ///
 /// # Errors
 /// Whatever is wrong with it. Nothing of a message with an error is to be believed.
+#[inline]
 pub fn take<'a>(reader: &mut Reader<'a>, max: usize) -> Result<Message<'a>, WireError> {
     let (length, kind) = header(reader, max)?;
     let kind_place = *reader;
@@ -107,6 +108,7 @@ pub fn take<'a>(reader: &mut Reader<'a>, max: usize) -> Result<Message<'a>, Wire
 }
 
 /// Length and type.
+#[inline]
 fn header(reader: &mut Reader<'_>, max: usize) -> Result<(usize, u8), WireError> {
     let start = *reader;
     if reader.array::<16>("the BGP marker")? != [0xff; 16] {

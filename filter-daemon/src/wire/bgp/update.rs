@@ -88,6 +88,7 @@ struct Attributes<'a> {
 
 impl<'a> Update<'a> {
     /// Reads the body of an UPDATE.
+    #[inline]
     pub(super) fn read(body: &mut Reader<'a>) -> Result<Self, WireError> {
         let length = body.u16("the withdrawn routes length")?;
         let withdrawn = body.take(length.into(), "the withdrawn routes")?;
@@ -189,6 +190,7 @@ impl<'a> Update<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    #[inline]
     fn read(mut list: Reader<'a>) -> Result<Self, WireError> {
         let mut attributes = Self {
             next_hop: None,
@@ -321,6 +323,7 @@ impl<'a> Prefixes<'a> {
         }
     }
 
+    #[inline]
     fn entry(&mut self) -> Result<Nlri, WireError> {
         let path = if self.path_ids {
             self.list.u32("a path identifier")?
@@ -334,10 +337,13 @@ impl<'a> Prefixes<'a> {
             return Err(place.error(Malformed::PrefixLength { family, length }));
         }
         let bytes = self.list.take(length.div_ceil(8).into(), "a prefix")?;
-        let mut padded = [0; 16];
-        // At most 16: the length was checked.
-        padded[..bytes.left()].copy_from_slice(bytes.bytes());
-        let address = Address::from_bits(self.family, u128::from_be_bytes(padded));
+        // At most 16: the length was checked. A loop, since a copy of unknown length is a function call.
+        let mut bits = 0;
+        for &byte in bytes.bytes() {
+            bits = bits << 8 | u128::from(byte);
+        }
+        let bits = bits.checked_shl(128 - 8 * bytes.left() as u32).unwrap_or(0);
+        let address = Address::from_bits(self.family, bits);
         let Ok(prefix) = Prefix::new(address, length) else {
             let family = self.family;
             return Err(place.error(Malformed::PrefixLength { family, length }));

@@ -1,5 +1,4 @@
 //! What the tests of feeds share: the recorded streams, and a fold of route events into tables, as naive as can be.
-#![allow(dead_code, reason = "each test binary uses its part")]
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,10 +11,14 @@ use filter_daemon::wire::bmp;
 
 /// Where the recorded streams are.
 pub fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures")
 }
 
 /// The names of all recorded BMP streams, like `frr-10.3/bmp.c1.0`.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn captures() -> Vec<String> {
     let mut names = Vec::new();
     for folder in std::fs::read_dir(fixtures()).unwrap() {
@@ -38,11 +41,19 @@ pub fn captures() -> Vec<String> {
 }
 
 /// The bytes of one.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn capture(name: &str) -> Vec<u8> {
     std::fs::read(fixtures().join(format!("{name}.bmp"))).unwrap()
 }
 
 /// What another decoder made of it.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn decoded(name: &str) -> String {
     std::fs::read_to_string(fixtures().join(format!("{name}.txt"))).unwrap()
 }
@@ -61,11 +72,19 @@ pub fn messages(mut stream: &[u8]) -> (Vec<&[u8]>, &[u8]) {
 }
 
 /// A session of the lab, by the neighbour's address.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn session(address: &str) -> Session {
     Session::global(address.parse().unwrap())
 }
 
 /// Prefixes from text.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn prefixes(texts: &[&str]) -> BTreeSet<Prefix> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
@@ -195,6 +214,10 @@ impl Folded {
 }
 
 /// Folds a byte stream as one connection of a router we remember this of.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn fold(stream: &[u8], memory: Memory) -> (Folded, Router) {
     let now = Instant::now();
     let mut router = Router::new(now);
@@ -223,6 +246,10 @@ pub fn fold(stream: &[u8], memory: Memory) -> (Folded, Router) {
 }
 
 /// Folds a recorded stream of a router that we do not know.
+///
+/// # Panics
+/// If the fixtures are not what they were, which is the test\'s failure.
+#[must_use]
 pub fn fold_capture(name: &str) -> Folded {
     fold(&capture(name), Memory::default()).0
 }

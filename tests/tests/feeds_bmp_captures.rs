@@ -1,17 +1,15 @@
 //! Every recorded BMP stream, folded and compared with what another decoder says and with what the lab configured.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use common::{Folded, capture, captures, decoded, fold, fold_capture, prefixes, session};
 use filter_core::Prefix;
 use filter_daemon::feeds::bmp::counts::LeftOut;
 use filter_daemon::feeds::bmp::router::{Closed, Memory};
 use filter_daemon::route::Table::{self, AdjInPost, AdjInPre, AdjOut};
 use filter_daemon::route::{DownCause, Origin, RouteEvent, Session};
+use tests::captures::{Folded, capture, captures, decoded, fold, fold_capture, prefixes, session};
 
 /// What one line of another decoder, or one of our events, says about a route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,70 +1,16 @@
-//! The BGP and BMP reader: what it takes, what it refuses and says, at the edges of each limit; round trips through
-//! an encoder that is only here; nothing allocated per message.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+//! The BGP and BMP reader: what it takes, what it refuses and says, at the edges of each limit.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::IpAddr;
 
-use filter_core::{Address, Family, Prefix};
+use filter_core::{Family, Prefix};
 use filter_daemon::route::Community;
 use filter_daemon::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
-use filter_daemon::wire::{Malformed, Reader, WireError, bmp};
-use proptest::prelude::*;
-
-mod common;
-
-/// Counts what this thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting touches a constant-initialised thread local without a
-// destructor, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = vec![0xff; 16];
-    message.extend((bgp::HEADER as u16 + body.len() as u16).to_be_bytes());
-    message.push(kind);
-    message.extend(body);
-    message
-}
+use filter_daemon::wire::{Malformed, Reader, WireError};
+use tests::encoder::{self, attribute, message};
 
 fn read(message: &[u8]) -> Result<Message<'_>, WireError> {
     bgp::take(&mut Reader::new(message), bgp::MAX_EXTENDED_MESSAGE)
-}
-
-fn attribute(flags: u8, code: u8, value: &[u8]) -> Vec<u8> {
-    let mut attribute = vec![flags | 0x10, code];
-    attribute.extend((value.len() as u16).to_be_bytes());
-    attribute.extend(value);
-    attribute
-}
-
-fn update_message(withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
-    let mut body = (withdrawn.len() as u16).to_be_bytes().to_vec();
-    body.extend(withdrawn);
-    body.extend((attributes.len() as u16).to_be_bytes());
-    body.extend(attributes);
-    body.extend(nlri);
-    message(2, &body)
 }
 
 fn update(message: &[u8]) -> Update<'_> {
@@ -94,7 +40,7 @@ const ALL_PATHS: PathIds = PathIds {
 #[test]
 fn host_bits_are_cleared_and_next_hops_kept() {
     let next_hop = attribute(0x40, 3, &[192, 0, 2, 1]);
-    let bytes = update_message(&[], &next_hop, &[25, 198, 51, 100, 0xff]);
+    let bytes = encoder::update(&[], &next_hop, &[25, 198, 51, 100, 0xff]);
     let announced: Vec<_> = update(&bytes)
         .announced(PathIds::NONE)
         .map(Result::unwrap)
@@ -125,7 +71,7 @@ fn multiprotocol_next_hops_in_every_form() {
         value.extend(next_hop);
         value.push(0);
         value.extend(nlri);
-        let bytes = update_message(&[], &attribute(0x80, 14, &value), &[]);
+        let bytes = encoder::update(&[], &attribute(0x80, 14, &value), &[]);
         let announced: Vec<_> = update(&bytes)
             .announced(PathIds::NONE)
             .map(Result::unwrap)
@@ -149,7 +95,7 @@ fn multiprotocol_next_hops_in_every_form() {
     for (afi, length) in [(1, 0), (1, 5), (1, 24), (2, 4), (2, 15), (2, 33), (2, 48)] {
         let mut value = vec![0, afi, 1, length];
         value.extend(vec![0; usize::from(length) + 1]);
-        let bytes = update_message(&[], &attribute(0x80, 14, &value), &[]);
+        let bytes = encoder::update(&[], &attribute(0x80, 14, &value), &[]);
         assert!(
             matches!(refused(&bytes), Malformed::Length { .. }),
             "{afi} {length}"
@@ -159,13 +105,13 @@ fn multiprotocol_next_hops_in_every_form() {
 
 #[test]
 fn lengths_beyond_the_family_are_errors_at_their_place() {
-    let bytes = update_message(&[], &[], &[24, 198, 51, 100, 33, 1, 2, 3, 4, 5]);
+    let bytes = encoder::update(&[], &[], &[24, 198, 51, 100, 33, 1, 2, 3, 4, 5]);
     let error = update(&bytes).check(PathIds::NONE).unwrap_err();
     assert_eq!(
         error.to_string(),
         "ipv4 prefix length 33 is over 32, at byte 27 of the message"
     );
-    let bytes = update_message(&[24, 198, 51], &[], &[]);
+    let bytes = encoder::update(&[24, 198, 51], &[], &[]);
     assert!(matches!(
         refused(&bytes),
         Malformed::Cut {
@@ -174,7 +120,7 @@ fn lengths_beyond_the_family_are_errors_at_their_place() {
             ..
         }
     ));
-    let bytes = update_message(&[], &attribute(0x80, 15, &[0, 2, 1, 129]), &[]);
+    let bytes = encoder::update(&[], &attribute(0x80, 15, &[0, 2, 1, 129]), &[]);
     assert_eq!(
         refused(&bytes),
         Malformed::PrefixLength {
@@ -187,7 +133,7 @@ fn lengths_beyond_the_family_are_errors_at_their_place() {
 #[test]
 fn path_identifiers_read_as_prefixes_do_not_pass() {
     let with_ids: &[u8] = &[0, 0, 0, 2, 24, 198, 51, 100];
-    let bytes = update_message(&[], &[], with_ids);
+    let bytes = encoder::update(&[], &[], with_ids);
     assert_eq!(refused(&bytes), Malformed::RepeatedDefault);
     let nlri: Vec<_> = update(&bytes)
         .announced(ALL_PATHS)
@@ -202,22 +148,22 @@ fn path_identifiers_read_as_prefixes_do_not_pass() {
     );
     // A default route alone is a default route; one per path is one per path.
     assert!(
-        update(&update_message(&[], &[], &[0]))
+        update(&encoder::update(&[], &[], &[0]))
             .check(PathIds::NONE)
             .is_ok()
     );
-    let two = update_message(&[], &[], &[0, 0, 0, 1, 0, 0, 0, 0, 2, 0]);
+    let two = encoder::update(&[], &[], &[0, 0, 0, 1, 0, 0, 0, 0, 2, 0]);
     assert!(update(&two).check(ALL_PATHS).is_ok());
 }
 
 #[test]
 fn repeated_attributes_are_treated_as_rfc_7606_has_it() {
     let unreach = attribute(0x80, 15, &[0, 2, 1, 0]);
-    let bytes = update_message(&[], &[&unreach[..], &unreach].concat(), &[]);
+    let bytes = encoder::update(&[], &[&unreach[..], &unreach].concat(), &[]);
     assert_eq!(refused(&bytes), Malformed::RepeatedAttribute(15));
     let first = attribute(0x40, 3, &[192, 0, 2, 1]);
     let second = attribute(0x40, 3, &[192, 0, 2, 2]);
-    let bytes = update_message(&[], &[first, second].concat(), &[8, 9]);
+    let bytes = encoder::update(&[], &[first, second].concat(), &[8, 9]);
     let update = update(&bytes);
     assert_eq!(update.repeated(), 1);
     let announced = update.announced(PathIds::NONE).next().unwrap().unwrap();
@@ -271,7 +217,7 @@ fn attributes_that_decide_are_checked() {
             },
         ),
     ] {
-        assert_eq!(refused(&update_message(&[], &attribute, &[])), expected);
+        assert_eq!(refused(&encoder::update(&[], &attribute, &[])), expected);
     }
 }
 
@@ -279,7 +225,7 @@ fn attributes_that_decide_are_checked() {
 fn communities_are_collected_from_both_attributes() {
     let standard = attribute(0xc0, 8, &[0, 0, 0xe2, 0x6d, 0xfb, 0xff, 0, 7]);
     let large = attribute(0xc0, 32, &[0, 0, 0xfb, 0xff, 0, 0, 0, 1, 0, 3, 0x44, 0xb8]);
-    let bytes = update_message(&[], &[standard, large].concat(), &[]);
+    let bytes = encoder::update(&[], &[standard, large].concat(), &[]);
     assert_eq!(
         update(&bytes).communities().as_deref(),
         Some(
@@ -290,12 +236,12 @@ fn communities_are_collected_from_both_attributes() {
             ][..]
         )
     );
-    assert_eq!(update(&update_message(&[], &[], &[])).communities(), None);
+    assert_eq!(update(&encoder::update(&[], &[], &[])).communities(), None);
 }
 
 #[test]
 fn ends_of_ribs_and_foreign_families() {
-    let end = |attributes: &[u8]| update(&update_message(&[], attributes, &[])).end_of_rib();
+    let end = |attributes: &[u8]| update(&encoder::update(&[], attributes, &[])).end_of_rib();
     assert_eq!(end(&[]), Some(Family::Ipv4));
     assert_eq!(end(&attribute(0x80, 15, &[0, 2, 1])), Some(Family::Ipv6));
     assert_eq!(end(&attribute(0x80, 15, &[0, 1, 1])), Some(Family::Ipv4));
@@ -303,7 +249,7 @@ fn ends_of_ribs_and_foreign_families() {
     assert_eq!(end(&attribute(0x80, 15, &[0, 1, 128])), None);
     assert_eq!(end(&attribute(0x40, 1, &[0])), None);
     assert_eq!(
-        update(&update_message(&[8, 10], &[], &[])).end_of_rib(),
+        update(&encoder::update(&[8, 10], &[], &[])).end_of_rib(),
         None
     );
     // VPNv4 with a next hop of its own form, and EVPN: skipped, counted.
@@ -313,7 +259,7 @@ fn ends_of_ribs_and_foreign_families() {
         ][..],
         &[0, 25, 70, 4, 1, 2, 3, 4, 0],
     ] {
-        let bytes = update_message(&[], &attribute(0x80, 14, value), &[]);
+        let bytes = encoder::update(&[], &attribute(0x80, 14, value), &[]);
         assert_eq!(update(&bytes).foreign(), 1);
         assert_eq!(update(&bytes).announced(PathIds::NONE).count(), 0);
     }
@@ -436,7 +382,7 @@ fn lengths_at_their_edges() {
     assert!(matches!(refused(&message(3, &[6])), Malformed::Cut { .. }));
     // The longest UPDATE there can be: 65512 bytes of prefixes.
     let nlri = [8, 10].repeat(32756);
-    let longest = update_message(&[], &[], &nlri);
+    let longest = encoder::update(&[], &[], &nlri);
     assert_eq!(longest.len(), bgp::MAX_EXTENDED_MESSAGE);
     assert_eq!(update(&longest).announced(PathIds::NONE).count(), 32756);
 }
@@ -468,108 +414,4 @@ fn route_refresh_in_all_its_meanings() {
         refused(&message(5, &[0, 1, 1, 1, 0])),
         Malformed::Excess { .. }
     ));
-}
-
-/// Reading, checking and walking every message of every recorded stream allocates nothing.
-#[test]
-fn nothing_is_allocated_per_message() {
-    let mut read = 0;
-    for name in common::captures() {
-        let stream = common::capture(&name);
-        for message in common::messages(&stream).0 {
-            let before = ALLOCATIONS.get();
-            let parsed = bmp::read(message).unwrap();
-            if let bmp::Message::RouteMonitoring(_, update) = parsed {
-                // Either way is right for some; both must do without.
-                let _ = (update.check(PathIds::NONE), update.check(ALL_PATHS));
-                let _ = update.withdrawn(PathIds::NONE).count()
-                    + update.announced(PathIds::NONE).count();
-            }
-            assert_eq!(ALLOCATIONS.get(), before, "{name}");
-            read += 1;
-        }
-    }
-    assert!(read > 1000, "{read}");
-}
-
-fn any_prefix(family: Family) -> impl Strategy<Value = Prefix> {
-    (any::<u128>(), 0..=family.bits()).prop_map(move |(bits, length)| {
-        Prefix::new(Address::from_bits(family, bits), length).unwrap()
-    })
-}
-
-/// The encoder of the round trip (RFC 4271 section 4.3, RFC 7911 section 3).
-fn encode(list: &[(u32, Prefix)], path_ids: bool) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (path, prefix) in list {
-        if path_ids {
-            bytes.extend(path.to_be_bytes());
-        }
-        bytes.push(prefix.len());
-        let address = prefix.address().bits().to_be_bytes();
-        bytes.extend(&address[..usize::from(prefix.len().div_ceil(8))]);
-    }
-    bytes
-}
-
-proptest! {
-    #[test]
-    fn prefixes_round_trip(
-        withdrawn in proptest::collection::vec((any::<u32>(), any_prefix(Family::Ipv4)), 0..50),
-        gone in proptest::collection::vec((any::<u32>(), any_prefix(Family::Ipv6)), 0..50),
-        come in proptest::collection::vec((any::<u32>(), any_prefix(Family::Ipv6)), 0..50),
-        announced in proptest::collection::vec((any::<u32>(), any_prefix(Family::Ipv4)), 0..50),
-        path_ids: bool,
-    ) {
-        let defaults = |list: &[(u32, Prefix)]| list.iter().filter(|(_, prefix)| prefix.len() == 0).count();
-        prop_assume!(path_ids || [&withdrawn, &gone, &come, &announced].iter().all(|list| defaults(list) < 2));
-        let ids = PathIds { ipv4: path_ids, ipv6: path_ids };
-        let mut reach = vec![0, 2, 1, 16];
-        reach.extend([0x20; 17]);
-        reach.extend(encode(&come, path_ids));
-        let mut unreach = vec![0, 2, 1];
-        unreach.extend(encode(&gone, path_ids));
-        let attributes = [attribute(0x80, 14, &reach), attribute(0x80, 15, &unreach)].concat();
-        let bytes = update_message(&encode(&withdrawn, path_ids), &attributes, &encode(&announced, path_ids));
-        let update = update(&bytes);
-        let expected = |lists: [&Vec<(u32, Prefix)>; 2]| -> Vec<Nlri> {
-            let entries = lists.into_iter().flatten();
-            entries.map(|(path, prefix)| Nlri { path: if path_ids { *path } else { 0 }, prefix: *prefix }).collect()
-        };
-        let read: Vec<Nlri> = update.withdrawn(ids).map(Result::unwrap).collect();
-        prop_assert_eq!(read, expected([&withdrawn, &gone]));
-        let read: Vec<Nlri> = update.announced(ids).map(|route| route.unwrap().nlri).collect();
-        prop_assert_eq!(read, expected([&announced, &come]));
-        prop_assert_eq!(update.check(ids), Ok(()));
-    }
-
-    #[test]
-    fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in 0u8..8) {
-        let _ = (bmp::frame(&bytes), bmp::read(&bytes), read(&bytes));
-        // The same behind headers that fit.
-        let message = message(kind, &bytes);
-        if let Ok(Message::Update(update)) = read(&message) {
-            let _ = (update.check(PathIds::NONE), update.check(ALL_PATHS), update.end_of_rib(), update.communities());
-        }
-        if bytes.len() >= bmp::COMMON_HEADER {
-            bytes[0] = 3;
-            let length = bytes.len() as u32;
-            bytes[1..5].copy_from_slice(&length.to_be_bytes());
-            bytes[5] = kind;
-            let _ = bmp::read(&bytes);
-        }
-    }
-
-    #[test]
-    fn route_monitoring_of_arbitrary_bodies_never_panics(body in proptest::collection::vec(any::<u8>(), 0..300), flags: u8) {
-        let update = message(2, &body);
-        let mut bytes = vec![3, 0, 0, 0, 0, 0, 0, flags];
-        bytes.extend([0; 40]);
-        bytes.extend(update);
-        let length = bytes.len() as u32;
-        bytes[1..5].copy_from_slice(&length.to_be_bytes());
-        if let Ok(bmp::Message::RouteMonitoring(_, update)) = bmp::read(&bytes) {
-            let _ = (update.check(PathIds::NONE), update.check(ALL_PATHS));
-        }
-    }
 }

@@ -1,8 +1,6 @@
 //! The shadow speaker against a scripted router over loopback: what it says, what it makes of what it hears, and
 //! how it ends.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +8,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::session;
 use filter_core::{Asn, Family};
 use filter_daemon::feeds::shadow::speaker::{Ended, HOLD_TIME, Out, Role, Speaker};
 use filter_daemon::feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
@@ -18,6 +15,8 @@ use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, Community, FeedId, Origin, RouteEvent, Table};
 use filter_daemon::wire::Reader;
 use filter_daemon::wire::bgp::{self, Message, Notification};
+use tests::captures::session;
+use tests::encoder::{self, message};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -100,7 +99,11 @@ impl Router {
     }
 
     fn say(&mut self, kind: u8, body: &[u8]) {
-        self.0.write_all(&message(kind, body)).unwrap();
+        self.send(&message(kind, body));
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.0.write_all(message).unwrap();
     }
 
     /// The next message.
@@ -126,14 +129,6 @@ fn parse(message: &[u8]) -> Message<'_> {
     bgp::take(&mut Reader::new(message), 65535).unwrap()
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = vec![0xff; 16];
-    message.extend((19 + body.len() as u16).to_be_bytes());
-    message.push(kind);
-    message.extend(body);
-    message
-}
-
 fn open_body(asn: u16, hold: u16, capabilities: &[u8]) -> Vec<u8> {
     let mut body = vec![4];
     body.extend(asn.to_be_bytes());
@@ -157,12 +152,7 @@ const ATTRIBUTES: &[u8] = &[
 
 fn update(withdrawn: &[u8], nlri: &[u8]) -> Vec<u8> {
     let attributes = if nlri.is_empty() { &[] } else { ATTRIBUTES };
-    let mut body = (withdrawn.len() as u16).to_be_bytes().to_vec();
-    body.extend(withdrawn);
-    body.extend((attributes.len() as u16).to_be_bytes());
-    body.extend(attributes);
-    body.extend(nlri);
-    body
+    encoder::update(withdrawn, attributes, nlri)
 }
 
 const A: &[u8] = &[24, 198, 51, 100];
@@ -225,9 +215,9 @@ fn our_open_says_what_makes_routers_talk() {
 fn a_table_is_told_live_and_then_as_a_whole() {
     let feed = Running::one();
     let mut router = Router::establish(feed.address, IPV4);
-    router.say(2, &update(&[], &[A, B].concat()));
-    router.say(2, &update(A, &[]));
-    router.say(2, &update(&[], &[]));
+    router.send(&update(&[], &[A, B].concat()));
+    router.send(&update(A, &[]));
+    router.send(&update(&[], &[]));
     let events = feed.until(is_end_of_rib);
     assert_eq!(events[0], RouteEvent::FeedUp);
     let RouteEvent::Announce {
@@ -258,7 +248,7 @@ fn a_table_is_told_live_and_then_as_a_whole() {
     );
     assert_eq!(snapshot(&events), ["203.0.113.0/24#0"]);
     // After that, changes come one by one.
-    router.say(2, &update(&[], A));
+    router.send(&update(&[], A));
     let changed = feed.until(|event| matches!(event, RouteEvent::Announce { .. }));
     assert_eq!(changed.len(), 1);
     drop(router);
@@ -270,8 +260,8 @@ fn a_table_is_told_live_and_then_as_a_whole() {
 fn a_refresh_sweeps_what_was_not_said_again() {
     let feed = Running::one();
     let mut router = Router::establish(feed.address, IPV4);
-    router.say(2, &update(&[], &[A, B].concat()));
-    router.say(2, &update(&[], &[]));
+    router.send(&update(&[], &[A, B].concat()));
+    router.send(&update(&[], &[]));
     assert_eq!(snapshot(&feed.until(is_end_of_rib)).len(), 2);
 
     feed.refresher.refresh();
@@ -280,7 +270,7 @@ fn a_refresh_sweeps_what_was_not_said_again() {
     // An end without a beginning sweeps nothing.
     router.say(5, EORR);
     router.say(5, BORR);
-    router.say(2, &update(&[], B));
+    router.send(&update(&[], B));
     router.say(5, EORR);
     let events = feed.until(is_end_of_rib);
     assert_eq!(snapshot(&events), ["203.0.113.0/24#0"]);
@@ -291,16 +281,14 @@ fn several_paths_are_told_apart() {
     let feed = Running::one();
     let mut router = Router::establish(feed.address, IPV4_PATHS);
     let path = |id: u8, prefix: &[u8]| [&[0, 0, 0, id], prefix].concat();
-    router.say(
-        2,
-        &update(&[], &[path(1, A), path(2, A), path(3, B)].concat()),
-    );
-    router.say(2, &update(&path(1, A), &[]));
-    router.say(2, &update(&[], &[]));
+    let three = [path(1, A), path(2, A), path(3, B)].concat();
+    router.send(&update(&[], &three));
+    router.send(&update(&path(1, A), &[]));
+    router.send(&update(&[], &[]));
     let events = feed.until(is_end_of_rib);
     assert_eq!(snapshot(&events), ["198.51.100.0/24#2", "203.0.113.0/24#3"]);
     // Plain prefixes are not what was negotiated: the session ends, nothing is guessed.
-    router.say(2, &update(&[], A));
+    router.send(&update(&[], A));
     assert_eq!(
         router.hear_notification(),
         Notification {
@@ -314,8 +302,8 @@ fn several_paths_are_told_apart() {
 fn a_session_that_comes_back_is_swept_by_its_snapshot() {
     let feed = Running::one();
     let mut router = Router::establish(feed.address, IPV4);
-    router.say(2, &update(&[], &[A, B].concat()));
-    router.say(2, &update(&[], &[]));
+    router.send(&update(&[], &[A, B].concat()));
+    router.send(&update(&[], &[]));
     feed.until(is_end_of_rib);
     router.say(3, &[6, 2]);
     let down = feed.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
@@ -323,8 +311,8 @@ fn a_session_that_comes_back_is_swept_by_its_snapshot() {
         matches!(down.last(), Some(RouteEvent::FeedDown { why }) if why.contains("NOTIFICATION 6/2"))
     );
     let mut router = Router::establish(feed.address, IPV4);
-    router.say(2, &update(&[], B));
-    router.say(2, &update(&[], &[]));
+    router.send(&update(&[], B));
+    router.send(&update(&[], &[]));
     let events = feed.until(is_end_of_rib);
     assert_eq!(events[0], RouteEvent::FeedUp);
     assert_eq!(snapshot(&events), ["203.0.113.0/24#0"]);
@@ -348,7 +336,7 @@ fn one_of_several_shadows_lost_is_a_lost_table() {
     let first = Router::establish(addresses[0], IPV4);
     assert_eq!(next(), [RouteEvent::FeedUp]);
     let mut second = Router::establish(addresses[1], IPV4);
-    second.say(2, &update(&[], A));
+    second.send(&update(&[], A));
     assert!(matches!(next()[0], RouteEvent::Announce { .. }));
     drop(first);
     let lost = next();
@@ -388,7 +376,7 @@ fn strangers_and_wrong_opens_are_told_why() {
     }
     let mut early = Router(TcpStream::connect(feed.address).unwrap());
     early.hear();
-    early.say(2, &update(&[], A));
+    early.send(&update(&[], A));
     assert_eq!(
         early.hear_notification(),
         Notification {
@@ -465,10 +453,10 @@ fn timers_and_limits_hold_at_their_edges() {
     let prefix = |last: u8| [32, 192, 0, 2, last];
     let three = [prefix(1), prefix(2), prefix(3)].concat();
     speaker
-        .message(&message(2, &update(&[], &three)), start, &mut out)
+        .message(&update(&[], &three), start, &mut out)
         .unwrap();
     assert_eq!(out.events.len(), 3);
-    let fourth = message(2, &update(&[], &prefix(4)));
+    let fourth = update(&[], &prefix(4));
     assert_eq!(
         speaker.message(&fourth, start, &mut out),
         Err(Ended::TooManyRoutes(3))

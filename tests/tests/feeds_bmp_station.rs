@@ -1,7 +1,5 @@
 //! The station: routers that connect, misbehave, flap and leave; and what time does to a connection.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,15 +7,16 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{capture, fold, messages, session};
 use filter_daemon::feeds::bmp::counts::LeftOut;
 use filter_daemon::feeds::bmp::router::{
     Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE,
 };
 use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
 use filter_daemon::feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, FeedId, Origin, RouteEvent, Table};
+use filter_daemon::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
+use filter_daemon::wire::bgp::{PathIds, Update};
 use filter_daemon::wire::bmp::{self, Message};
+use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -324,6 +323,19 @@ fn a_router_that_is_never_quiet_is_healed_all_the_same() {
     assert!(router.tick(start + MAX_UNQUIET).is_err());
 }
 
+/// The first message about this session's routes before policy that is wanted.
+fn before_policy<'a, 'b>(
+    whole: &'a [&'b [u8]],
+    session: Session,
+    wanted: fn(&Update<'_>) -> bool,
+) -> &'a &'b [u8] {
+    let found = whole.iter().find(|message| {
+        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
+            if header.session == session && header.table == Some(Table::AdjInPre) && wanted(&update))
+    });
+    found.unwrap()
+}
+
 /// FRR without soft-reconfiguration inbound: before policy, every announcement arrives as a withdrawal.
 #[test]
 fn a_table_of_which_only_withdrawals_arrive_is_lost() {
@@ -331,41 +343,30 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
     let stream = capture("frr-10.3/bmp.c2.0");
     let (whole, _) = messages(&stream);
     let p1 = session("192.0.2.11");
-    let of_p1 = |message: &&&[u8], wanted: fn(&filter_daemon::wire::bgp::Update<'_>) -> bool| {
-        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
-            if header.session == p1 && header.table == Some(Table::AdjInPre) && wanted(&update))
-    };
-    let withdraw = whole
-        .iter()
-        .find(|message| {
-            of_p1(message, |update| {
-                update.withdrawn(Default::default()).count() > 0
-            })
-        })
-        .unwrap();
-    let announce = whole
-        .iter()
-        .find(|message| {
-            of_p1(message, |update| {
-                update.announced(Default::default()).count() > 0
-            })
-        })
-        .unwrap();
-    let end = whole
-        .iter()
-        .find(|message| of_p1(message, |update| update.end_of_rib().is_some()))
-        .unwrap();
-    let ups = whole.iter().filter(|message| {
+    let withdraw = before_policy(&whole, p1, |update| {
+        update.withdrawn(PathIds::NONE).count() > 0
+    });
+    let announce = before_policy(&whole, p1, |update| {
+        update.announced(PathIds::NONE).count() > 0
+    });
+    let end = before_policy(&whole, p1, |update| update.end_of_rib().is_some());
+    let starts = whole.iter().filter(|message| {
         matches!(
             bmp::read(message),
             Ok(Message::Initiation(_) | Message::PeerUp(..))
         )
     });
-    let statistics = whole.iter().find(|message| matches!(bmp::read(message), Ok(Message::Statistics(header, _)) if header.session == p1)).unwrap();
+    let statistics = whole.iter().find(
+        |message| matches!(bmp::read(message), Ok(Message::Statistics(header, _)) if header.session == p1),
+    );
 
     let mut router = Router::new(now);
     let mut events = Vec::new();
-    for message in ups.take(6).chain([withdraw, withdraw, end, statistics]) {
+    for message in starts
+        .take(6)
+        .chain([withdraw, withdraw, end])
+        .chain(statistics)
+    {
         router
             .message(message, now, &mut events, &mut |_| true)
             .unwrap();

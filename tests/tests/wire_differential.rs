@@ -1,8 +1,6 @@
 //! Every route monitoring message of every recorded stream, read by us, by `bgpkit-parser` and by netgauze: the same
 //! prefixes come and go, with the same path identifiers. Where the others are known to be wrong, it says so.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -11,7 +9,6 @@ use bgpkit_parser::bmp::messages::BmpMessageBody;
 use bgpkit_parser::models::{Asn, BgpMessage as KitMessage, ElemType};
 use bgpkit_parser::{Elementor, parse_bmp_msg};
 use bytes::{Bytes, BytesMut};
-use common::{capture, captures, messages};
 use filter_core::Prefix;
 use filter_daemon::feeds::bmp::router::Router;
 use filter_daemon::route::RouteEvent;
@@ -21,6 +18,7 @@ use netgauze_bgp_pkt::update::BgpUpdateMessage;
 use netgauze_bmp_pkt::BmpMessage;
 use netgauze_bmp_pkt::codec::BmpCodec;
 use netgauze_bmp_pkt::v3::BmpMessageValue;
+use tests::captures::{capture, captures, messages};
 use tokio_util::codec::Decoder;
 
 /// A prefix that comes (true) or goes, and its path identifier.

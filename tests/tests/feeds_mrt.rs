@@ -1,16 +1,14 @@
 //! Dumped tables: what each daemon dumps, and what is refused.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use common::{Folded, fixtures, prefixes};
 use filter_daemon::feeds::mrt::{MrtConfig, MrtError, MrtFeed, snapshots};
 use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{FeedId, RouteEvent, Table};
+use tests::captures::{Folded, fixtures, prefixes};
 
 fn dump(name: &str) -> Vec<u8> {
     fs::read(fixtures().join(name)).unwrap()

@@ -1,16 +1,12 @@
 //! Every byte of every recorded BMP stream flipped, and every message cut at every byte: an error, or a message
 //! that says something and is heard; never a panic, an unbounded allocation, or a message that vanishes.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-mod common;
-
 use std::time::Instant;
 
-use common::{capture, captures, fold_capture, messages};
 use filter_daemon::feeds::bmp::router::Router;
 use filter_daemon::route::RouteEvent;
 use filter_daemon::wire::bmp;
 use filter_daemon::wire::{Malformed, WireError};
+use tests::captures::{capture, captures, fold, fold_capture, messages};
 
 /// What a message was turned into: how many events, how much that is left out and counted.
 fn hear(router: &mut Router, message: &[u8], now: Instant) -> Option<(Vec<RouteEvent>, u64)> {
@@ -145,7 +141,7 @@ fn a_cut_stream_says_what_came_before() {
             ends.push(at);
         }
         for cut in (0..stream.len()).step_by(7) {
-            let (folded, _) = common::fold(&stream[..cut], Default::default());
+            let (folded, _) = fold(&stream[..cut], Default::default());
             let complete = ends.iter().filter(|&&end| end <= cut).count();
             assert_eq!(
                 messages(&stream[..cut]).0.len(),
