@@ -4,5 +4,8 @@
 //! wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's verdict: that is
 //! `filter-core`.
 
+pub mod admission;
+pub mod config;
 pub mod feeds;
+pub mod policy;
 pub mod route;

@@ -1,0 +1,374 @@
+//! What the sections of a configuration mean to each other: names and stations that collide, references, limits.
+//! Only looks: nothing is changed or filled in here.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use filter_core::layout::{ANY_MAC, MAX_LANS, MAX_OWN_ADDRESSES, TooMany};
+use filter_core::packet::{Mac, Vlans};
+use filter_core::{Address, Asn, Family, Mode, Prefix};
+
+use super::error::{ConfigError, Oddity, Problem, Warning};
+use super::parse::{Read, Sections};
+use super::section::{Item, Section};
+use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, parse_feed};
+use crate::admission::{Provenance, admit};
+use crate::policy::Withheld;
+
+pub(super) fn sections(
+    sections: &Sections<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    unique_names(&sections.interfaces, "name", |interface| &interface.name)?;
+    unique_names(&sections.peers, "name", |peer| &peer.name)?;
+    unique_names(&sections.route_servers, "name", |server| &server.name)?;
+    router(sections, warnings)?;
+    for interface in &sections.interfaces {
+        fits(interface)?;
+    }
+    as_numbers(sections)?;
+    session_addresses(sections, warnings)?;
+    stations(sections, warnings)?;
+    feeds(sections)?;
+    let (found, limit) = (sections.peers.len(), sections.limits.max_peers as usize);
+    match sections.peers.get(limit) {
+        None => Ok(()),
+        Some(first_over) => Err(first_over.section.error(
+            None,
+            Problem::Limit {
+                found,
+                limit,
+                advice: "raise `max_peers` in [limits]",
+            },
+        )),
+    }
+}
+
+fn unique_names<T>(
+    read: &[Read<'_, T>],
+    what: &'static str,
+    name: impl Fn(&T) -> &str,
+) -> Result<(), ConfigError> {
+    let mut lines = BTreeMap::new();
+    for Read { value, section } in read {
+        if let Some(line) = lines.insert(name(value), section.line()) {
+            return Err(section
+                .require("name")?
+                .error(Problem::Duplicate { what, line }));
+        }
+    }
+    Ok(())
+}
+
+fn router(sections: &Sections<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+    let Read { value, section } = &sections.router;
+    refuse_everything(section, "prefixes", &value.prefixes)?;
+    if value.prefixes.is_empty() {
+        warnings.push(section.warning_of("prefixes", Oddity::NoPrefixes));
+    }
+    Ok(())
+}
+
+/// A default route in these lists would void every peer's sources.
+fn refuse_everything(
+    section: &Section<'_>,
+    key: &'static str,
+    prefixes: &[Prefix],
+) -> Result<(), ConfigError> {
+    let mut read = section.list(key)?.into_iter().zip(prefixes);
+    match read.find(|(_, prefix)| prefix.len() == 0) {
+        Some((item, _)) => Err(item.error(Problem::DefaultRoute)),
+        None => Ok(()),
+    }
+}
+
+/// Do the lists of an interface fit into the data plane's record?
+fn fits(read: &Read<'_, Interface>) -> Result<(), ConfigError> {
+    let Read { value, section } = read;
+    refuse_everything(section, "lan", &value.lan)?;
+    let lan = value.lan.iter().map(|lan| lan.family());
+    fits_in(section, "lan", lan, MAX_LANS)?;
+    let addresses = value.addresses.iter().flatten();
+    let addresses = addresses.map(|&address| Address::from(address).family);
+    fits_in(section, "addresses", addresses, MAX_OWN_ADDRESSES)
+}
+
+fn fits_in(
+    section: &Section<'_>,
+    what: &'static str,
+    families: impl Iterator<Item = Family>,
+    limit: usize,
+) -> Result<(), ConfigError> {
+    let mut used = [0; Family::ALL.len()];
+    for (family, item) in families.zip(section.list(what)?) {
+        used[family as usize] += 1;
+        if used[family as usize] > limit {
+            return Err(item.error(Problem::TooMany(TooMany {
+                what,
+                family,
+                limit,
+            })));
+        }
+    }
+    Ok(())
+}
+
+fn as_numbers(sections: &Sections<'_>) -> Result<(), ConfigError> {
+    let ours = sections.router.value.asn;
+    let mut peers: BTreeMap<Asn, &str> = BTreeMap::new();
+    for Read { value, section } in &sections.peers {
+        let item = section.require("asn")?;
+        if value.asn == ours {
+            return Err(item.error(Problem::OwnAsn));
+        }
+        if let Some(other) = peers.insert(value.asn, section.place()) {
+            let other = other.to_owned();
+            return Err(item.error(Problem::SameAsn { other }));
+        }
+    }
+    let servers = sections.route_servers.iter();
+    let servers = servers.map(|read| (read.value.asn, &read.section));
+    let shadows = sections.feeds.iter().filter_map(|read| match read.value {
+        Feed::Shadow { asn, .. } => Some((asn, &read.section)),
+        _ => None,
+    });
+    match servers.chain(shadows).find(|(asn, _)| *asn == ours) {
+        Some((_, section)) => Err(section.require("asn")?.error(Problem::OwnAsn)),
+        None => Ok(()),
+    }
+}
+
+/// Every address names one thing: ours on an interface, or a session of one peer or route server. A link-local
+/// one does so per interface.
+#[derive(Default)]
+struct Addresses(BTreeMap<(IpAddr, Option<InterfaceId>), String>);
+
+impl Addresses {
+    fn claim(
+        &mut self,
+        address: IpAddr,
+        interface: InterfaceId,
+        item: &Item<'_>,
+        owner: &str,
+    ) -> Result<(), ConfigError> {
+        let scope = is_link_local(address).then_some(interface);
+        match self.0.insert((address, scope), owner.to_owned()) {
+            Some(other) if other != owner => Err(item.error(Problem::SameAddress { other })),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn session_addresses(
+    sections: &Sections<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    let mut claimed = Addresses::default();
+    for (id, Read { value, section }) in (0..).map(InterfaceId).zip(&sections.interfaces) {
+        let addresses = value.addresses.iter().flatten();
+        for (&address, item) in addresses.zip(section.list("addresses")?) {
+            // The same address on several of our interfaces (unnumbered links) is nobody's mistake.
+            let scope = is_link_local(address).then_some(id);
+            claimed
+                .0
+                .insert((address, scope), section.place().to_owned());
+            warn_outside_lan(value, address, &item, warnings);
+        }
+    }
+    let peers = sections.peers.iter().zip(&sections.attachments);
+    for (peer, places) in peers {
+        for (attachment, section) in peer.value.attachments.iter().zip(places) {
+            let interface = &sections.interfaces[usize::from(attachment.interface.0)].value;
+            for (&address, item) in attachment.addresses.iter().zip(section.list("addresses")?) {
+                claimed.claim(address, attachment.interface, &item, peer.section.place())?;
+                warn_outside_lan(interface, address, &item, warnings);
+            }
+        }
+    }
+    for Read { value, section } in &sections.route_servers {
+        let interface = &sections.interfaces[usize::from(value.interface.0)].value;
+        if interface.kind == InterfaceKind::Port {
+            let item = section.require("interface")?;
+            return Err(item.error(Problem::RouteServerOnPort(interface.name.clone())));
+        }
+        for (&address, item) in value.addresses.iter().zip(section.list("addresses")?) {
+            claimed.claim(address, value.interface, &item, section.place())?;
+            warn_outside_lan(interface, address, &item, warnings);
+        }
+    }
+    Ok(())
+}
+
+fn warn_outside_lan(
+    interface: &Interface,
+    address: IpAddr,
+    item: &Item<'_>,
+    warnings: &mut Vec<Warning>,
+) {
+    let is_inside = |lan: &Prefix| lan.contains(address.into());
+    if !interface.lan.is_empty() && !interface.lan.iter().any(is_inside) && !is_link_local(address)
+    {
+        warnings.push(item.warning(Oddity::OutsideLan(interface.name.clone())));
+    }
+}
+
+/// Can every frame be told to be of one peer?
+fn stations(sections: &Sections<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+    let mut stations: BTreeMap<(InterfaceId, Vlans, Mac), &str> = BTreeMap::new();
+    let peers = sections.peers.iter().zip(&sections.attachments);
+    for (peer, places) in peers {
+        for (attachment, section) in peer.value.attachments.iter().zip(places) {
+            let interface = &sections.interfaces[usize::from(attachment.interface.0)].value;
+            let is_any = attachment.macs.is_empty() && interface.kind == InterfaceKind::Port;
+            if attachment.macs.is_empty() && attachment.addresses.is_empty() && !is_any {
+                warnings.push(section.warning(Oddity::NoStation));
+            }
+            let any = [ANY_MAC];
+            let macs = if is_any { &any[..] } else { &attachment.macs };
+            let items = if is_any {
+                Vec::new()
+            } else {
+                section.list("macs")?
+            };
+            let place = peer.section.place();
+            for (index, &mac) in macs.iter().enumerate() {
+                let item = items.get(index);
+                if let Some(item) = item.filter(|_| interface.mac == Some(mac)) {
+                    return Err(item.error(Problem::OwnMac(interface.name.clone())));
+                }
+                let key = (attachment.interface, attachment.vlans, mac);
+                if let Some(other) = stations.insert(key, place).filter(|&other| other != place) {
+                    let problem = same_station(other, &interface.name, attachment);
+                    return Err(match item {
+                        Some(item) => item.error(problem),
+                        None => section.require("interface")?.error(problem),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_station(other: &str, interface: &str, attachment: &Attachment) -> Problem {
+    let Vlans { outer, inner } = attachment.vlans;
+    Problem::SameStation {
+        other: other.to_owned(),
+        interface: interface.to_owned(),
+        vlans: match (outer, inner) {
+            (0, _) => "untagged".to_owned(),
+            (outer, 0) => format!("vlan {outer}"),
+            (outer, inner) => format!("vlan {outer}.{inner}"),
+        },
+    }
+}
+
+fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
+    let mut listening = BTreeMap::new();
+    let attachments = sections
+        .peers
+        .iter()
+        .flat_map(|read| &read.value.attachments);
+    let known: Vec<IpAddr> = attachments
+        .flat_map(|attachment| &attachment.addresses)
+        .chain(
+            sections
+                .route_servers
+                .iter()
+                .flat_map(|read| &read.value.addresses),
+        )
+        .copied()
+        .collect();
+    for Read { value, section } in &sections.feeds {
+        if let Some(listen) = parse_feed::listens(value)
+            && let Some(line) = listening.insert(listen, section.line())
+        {
+            let what = "`listen`";
+            let item = section.require("listen")?;
+            return Err(item.error(Problem::Duplicate { what, line }));
+        }
+        let mut named = parse_feed::named_sessions(value).zip(0..);
+        if let Some((_, index)) = named.find(|(address, _)| !known.contains(address)) {
+            return Err(parse_feed::session_item(section, index)?.error(Problem::UnknownSession));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of what the finished configuration cannot do: static routes that are refused or useless, peers that
+/// nothing is known of.
+pub(super) fn routes(
+    config: &Config,
+    peers: &[Section<'_>],
+    feeds: &[Section<'_>],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    let withheld = Withheld::of(config);
+    let mut is_fed = vec![false; config.peers.len()];
+    for (feed, section) in config.feeds.iter().zip(feeds) {
+        let Feed::Static {
+            peer,
+            advertised_by_peer,
+            advertised_to_peer,
+        } = feed
+        else {
+            is_fed.fill(true);
+            continue;
+        };
+        let peer_id = peer.0 as usize;
+        is_fed[peer_id] = true;
+        let peer = &config.peers[peer_id];
+        let context = withheld.context(peer);
+        for (&prefix, item) in advertised_by_peer
+            .iter()
+            .zip(section.list("advertised_by_peer")?)
+        {
+            if let Err(refusal) = admit(prefix, &context, Provenance::Static) {
+                warnings.push(item.warning(Oddity::Refused(refusal.to_string())));
+            }
+        }
+        let lists = [
+            ("advertised_by_peer", advertised_by_peer),
+            ("advertised_to_peer", advertised_to_peer),
+        ];
+        for (key, prefixes) in lists {
+            warn_of_families(peer, section, key, prefixes, warnings)?;
+        }
+    }
+    for ((peer, section), is_fed) in config.peers.iter().zip(peers).zip(is_fed) {
+        warn_of_families(
+            peer,
+            section,
+            "extra_sources",
+            &peer.extra_sources,
+            warnings,
+        )?;
+        let destinations = &peer.extra_destinations;
+        warn_of_families(peer, section, "extra_destinations", destinations, warnings)?;
+        if !is_fed && peer.mode == Mode::Enforce {
+            warnings.push(section.require("mode")?.warning(Oddity::NoFeed));
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_families(
+    peer: &super::Peer,
+    section: &Section<'_>,
+    key: &'static str,
+    prefixes: &[Prefix],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    for (prefix, item) in prefixes.iter().zip(section.list(key)?) {
+        if !peer.families.contains(prefix.family()) {
+            warnings.push(item.warning(Oddity::FamilyNotPeered(prefix.family())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Prints a configuration as TOML that says every value, so that nothing is left to guess, and that parses back
+//! to the same configuration. Prints no comments and hides nothing.
+use std::fmt::{self, Display, Formatter, Write};
+use std::path::Path;
+
+use filter_core::{Family, NonIp};
+
+use super::duration::print as duration;
+use super::{
+    Attachment, Config, Feed, Interface, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
+    RouteServer, Serves, View, Xdp,
+};
+use crate::route::Table;
+
+pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
+    let Config {
+        router,
+        interfaces,
+        peers,
+        route_servers,
+        feeds,
+        timers,
+        limits,
+        daemon,
+    } = config;
+    writeln!(f, "[router]")?;
+    writeln!(f, "asn = {}", router.asn)?;
+    writeln!(f, "prefixes = {}", quoted(&router.prefixes))?;
+    writeln!(f, "bogon_exceptions = {}", quoted(&router.bogon_exceptions))?;
+    for each in interfaces {
+        interface(each, f)?;
+    }
+    for each in peers {
+        peer(config, each, f)?;
+    }
+    for each in route_servers {
+        route_server(config, each, f)?;
+    }
+    for each in feeds {
+        feed(config, each, f)?;
+    }
+    writeln!(f, "\n[timers]")?;
+    writeln!(f, "withdraw_hold = \"{}\"", duration(timers.withdraw_hold))?;
+    writeln!(
+        f,
+        "peer_down_hold = \"{}\"",
+        duration(timers.peer_down_hold)
+    )?;
+    writeln!(f, "stale_hold = \"{}\"", duration(timers.stale_hold))?;
+    writeln!(f, "lease = \"{}\"", duration(timers.lease))?;
+    let on_lease_end = match timers.on_lease_end {
+        OnLeaseEnd::Observe => "observe",
+        OnLeaseEnd::Keep => "keep",
+    };
+    writeln!(f, "on_lease_end = \"{on_lease_end}\"")?;
+    writeln!(f, "\n[limits]")?;
+    writeln!(f, "max_peers = {}", limits.max_peers)?;
+    writeln!(f, "arena_mib = {}", limits.arena_mib)?;
+    writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
+    writeln!(
+        f,
+        "breaker = {{ percent = {}, packets = {}, window = \"{}\" }}",
+        limits.breaker.percent,
+        limits.breaker.packets,
+        duration(limits.breaker.window)
+    )?;
+    writeln!(f, "\n[daemon]")?;
+    writeln!(f, "socket = {}", path(&daemon.socket))?;
+    writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))
+}
+
+fn interface(interface: &Interface, f: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[[interface]]")?;
+    writeln!(f, "name = {}", text(&interface.name))?;
+    let kind = match interface.kind {
+        InterfaceKind::Port => "port",
+        InterfaceKind::Lan => "lan",
+    };
+    writeln!(f, "kind = \"{kind}\"")?;
+    writeln!(f, "lan = {}", quoted(&interface.lan))?;
+    if let Some(mac) = interface.mac {
+        writeln!(f, "mac = \"{mac}\"")?;
+    }
+    if let Some(addresses) = &interface.addresses {
+        writeln!(f, "addresses = {}", quoted(addresses))?;
+    }
+    writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
+    let non_ip = match interface.non_ip {
+        NonIp::Pass => "pass",
+        NonIp::Violation => "violation",
+    };
+    writeln!(f, "non_ip = \"{non_ip}\"")?;
+    let xdp = match interface.xdp {
+        Xdp::Auto => "auto",
+        Xdp::Native => "native",
+        Xdp::Generic => "generic",
+    };
+    writeln!(f, "xdp = \"{xdp}\"")
+}
+
+fn peer(config: &Config, peer: &Peer, f: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[[peer]]")?;
+    writeln!(f, "name = {}", text(&peer.name))?;
+    writeln!(f, "asn = {}", peer.asn)?;
+    let mut attachments = peer.attachments.iter();
+    if let Some(first) = attachments.next() {
+        attachment(config, first, f)?;
+    }
+    let families = Family::ALL
+        .into_iter()
+        .filter(|&each| peer.families.contains(each));
+    writeln!(f, "families = {}", quoted(&families.collect::<Vec<_>>()))?;
+    let max_prefixes = families_with(|family| *peer.max_prefixes.get(family));
+    if !max_prefixes.is_empty() {
+        writeln!(f, "max_prefixes = {{ {max_prefixes} }}")?;
+    }
+    let bounds = families_with(|family| {
+        let bounds = PerFamily::get(&peer.prefix_bounds, family);
+        Some(format!("[{}, {}]", bounds.min, bounds.max))
+    });
+    writeln!(f, "prefix_bounds = {{ {bounds} }}")?;
+    writeln!(f, "mode = \"{}\"", peer.mode)?;
+    let view = match peer.view {
+        View::PrePolicy => "pre-policy",
+        View::PostPolicy => "post-policy",
+    };
+    writeln!(f, "view = \"{view}\"")?;
+    let on_stale = match peer.on_stale {
+        OnStale::Degrade => "degrade",
+        OnStale::Keep => "keep",
+    };
+    writeln!(f, "on_stale = \"{on_stale}\"")?;
+    writeln!(f, "extra_sources = {}", quoted(&peer.extra_sources))?;
+    writeln!(
+        f,
+        "extra_destinations = {}",
+        quoted(&peer.extra_destinations)
+    )?;
+    for each in attachments {
+        writeln!(f, "\n[[peer.attachment]]")?;
+        attachment(config, each, f)?;
+    }
+    Ok(())
+}
+
+fn attachment(config: &Config, attachment: &Attachment, f: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "interface = {}",
+        interface_name(config, attachment.interface)
+    )?;
+    if attachment.vlans.outer != 0 {
+        writeln!(f, "vlan = {}", attachment.vlans.outer)?;
+    }
+    if attachment.vlans.inner != 0 {
+        writeln!(f, "inner_vlan = {}", attachment.vlans.inner)?;
+    }
+    writeln!(f, "addresses = {}", quoted(&attachment.addresses))?;
+    writeln!(f, "macs = {}", quoted(&attachment.macs))
+}
+
+fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[[route_server]]")?;
+    writeln!(f, "name = {}", text(&server.name))?;
+    writeln!(f, "asn = {}", server.asn)?;
+    writeln!(
+        f,
+        "interface = {}",
+        interface_name(config, server.interface)
+    )?;
+    writeln!(f, "addresses = {}", quoted(&server.addresses))?;
+    let serves = match &server.serves {
+        Serves::All => "\"all\"".to_owned(),
+        Serves::None => "\"none\"".to_owned(),
+        Serves::Communities => "\"communities\"".to_owned(),
+        Serves::Listed(asns) => list(asns.iter().map(ToString::to_string)),
+    };
+    writeln!(f, "serves = {serves}")
+}
+
+fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[[feed]]\nkind = \"{}\"", feed.kind())?;
+    match feed {
+        Feed::Static {
+            peer,
+            advertised_by_peer,
+            advertised_to_peer,
+        } => {
+            let name = config.peer(*peer).map_or("", |peer| &peer.name);
+            writeln!(f, "peer = {}", text(name))?;
+            writeln!(f, "advertised_by_peer = {}", quoted(advertised_by_peer))?;
+            writeln!(f, "advertised_to_peer = {}", quoted(advertised_to_peer))
+        }
+        Feed::Bmp {
+            listen,
+            max_routers,
+        } => writeln!(f, "listen = \"{listen}\"\nmax_routers = {max_routers}"),
+        Feed::Mrt { path: file } => writeln!(f, "path = {}", path(file)),
+        Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
+            writeln!(f, "socket = {}", path(socket))?;
+            writeln!(f, "interval = \"{}\"", duration(*interval))
+        }
+        Feed::OpenBgpd {
+            command,
+            socket,
+            interval,
+        } => {
+            writeln!(f, "command = {}", path(command))?;
+            if let Some(socket) = socket {
+                writeln!(f, "socket = {}", path(socket))?;
+            }
+            writeln!(f, "interval = \"{}\"", duration(*interval))
+        }
+        Feed::GoBgp {
+            command,
+            server,
+            interval,
+        } => {
+            writeln!(f, "command = {}", path(command))?;
+            if let Some(server) = server {
+                writeln!(f, "server = \"{server}\"")?;
+            }
+            writeln!(f, "interval = \"{}\"", duration(*interval))
+        }
+        Feed::Shadow {
+            listen,
+            asn,
+            sessions,
+        } => {
+            writeln!(f, "listen = \"{listen}\"\nasn = {asn}")?;
+            let sessions = sessions.iter().map(|each| {
+                let table = match each.table {
+                    Table::AdjOut => "adj-out",
+                    Table::AdjInPre => "adj-in-pre",
+                    Table::AdjInPost => "adj-in-post",
+                };
+                let (address, session) = (each.address, each.session);
+                format!(
+                    "{{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }}"
+                )
+            });
+            writeln!(f, "sessions = {}", list(sessions))
+        }
+    }
+}
+
+fn families_with<T: Display>(value: impl Fn(Family) -> Option<T>) -> String {
+    let one = |family| value(family).map(|value| format!("{family} = {value}"));
+    let all: Vec<String> = Family::ALL.into_iter().filter_map(one).collect();
+    all.join(", ")
+}
+
+fn interface_name(config: &Config, id: super::InterfaceId) -> String {
+    text(config.interface(id).map_or("", |interface| &interface.name))
+}
+
+fn list(elements: impl Iterator<Item = String>) -> String {
+    format!("[{}]", elements.collect::<Vec<_>>().join(", "))
+}
+
+fn quoted<T: Display>(elements: &[T]) -> String {
+    list(elements.iter().map(|each| format!("\"{each}\"")))
+}
+
+/// A path the parser took from text, so nothing is lost.
+fn path(path: &Path) -> String {
+    text(&path.to_string_lossy())
+}
+
+/// A TOML basic string (TOML 1.0, section "String").
+fn text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => _ = write!(quoted, "\\U{:08X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,478 @@
+//! From the TOML tree to typed sections, in the order names are needed: interfaces, peers, the rest.
+//! Each section by itself; what sections mean to each other is checked in [`super::check`].
+use std::time::Duration;
+
+use filter_core::NonIp;
+use filter_core::layout::{Families, MAX_INTERFACES};
+use filter_core::packet::{Mac, Vlans};
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Problem, Warning};
+use super::section::{Item, Section, Source};
+use super::values::{
+    addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
+    warn_of_twins,
+};
+use super::{
+    Attachment, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId, InterfaceKind,
+    Limits, OnLeaseEnd, OnStale, Peer, PerFamily, RouteServer, Router, Serves, Timers, View, Xdp,
+    check, parse_feed,
+};
+
+const TOP: &[&str] = &[
+    "router",
+    "interface",
+    "peer",
+    "route_server",
+    "feed",
+    "timers",
+    "limits",
+    "daemon",
+];
+const ROUTER: &[&str] = &["asn", "prefixes", "bogon_exceptions"];
+const INTERFACE: &[&str] = &[
+    "name",
+    "kind",
+    "lan",
+    "mac",
+    "addresses",
+    "unknown_peer",
+    "non_ip",
+    "xdp",
+];
+const PEER: &[&str] = &[
+    "name",
+    "asn",
+    "interface",
+    "vlan",
+    "inner_vlan",
+    "addresses",
+    "macs",
+    "attachment",
+    "families",
+    "max_prefixes",
+    "prefix_bounds",
+    "mode",
+    "view",
+    "on_stale",
+    "extra_sources",
+    "extra_destinations",
+];
+const ATTACHMENT: &[&str] = &["interface", "vlan", "inner_vlan", "addresses", "macs"];
+const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves"];
+const TIMERS: &[&str] = &[
+    "withdraw_hold",
+    "peer_down_hold",
+    "stale_hold",
+    "lease",
+    "on_lease_end",
+];
+const LIMITS: &[&str] = &["max_peers", "arena_mib", "samples_per_second", "breaker"];
+const BREAKER: &[&str] = &["percent", "packets", "window"];
+const DAEMON: &[&str] = &["socket", "pin_dir"];
+
+/// VLAN ids that name a VLAN (IEEE 802.1Q).
+const VLAN_IDS: (u64, u64) = (1, 4094);
+/// Longest device name, as in the kernel (IFNAMSIZ − 1).
+const MAX_DEVICE_NAME: usize = 15;
+/// A lease is renewed each second; a shorter one would end while the daemon is merely busy.
+const MIN_LEASE: Duration = Duration::from_secs(5);
+/// More than any exchange has members.
+const MAX_PEERS: u64 = 65_536;
+const MAX_ARENA_MIB: u64 = 2048;
+const MAX_SAMPLES_PER_SECOND: u64 = 1_000_000;
+
+/// A section together with what was read from it, so that later checks can point at it.
+pub(super) struct Read<'a, T> {
+    pub(super) value: T,
+    pub(super) section: Section<'a>,
+}
+
+/// Everything that was read, before it is one [`Config`].
+pub(super) struct Sections<'a> {
+    pub(super) router: Read<'a, Router>,
+    pub(super) interfaces: Vec<Read<'a, Interface>>,
+    pub(super) peers: Vec<Read<'a, Peer>>,
+    /// For each peer, the sections of its attachments, in their order.
+    pub(super) attachments: Vec<Vec<Section<'a>>>,
+    pub(super) route_servers: Vec<Read<'a, RouteServer>>,
+    pub(super) feeds: Vec<Read<'a, super::Feed>>,
+    pub(super) limits: Limits,
+}
+
+pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let source = Source::new(text, file_name);
+    let table = DeTable::parse(source.text()).map_err(|error| source.syntax(&error))?;
+    let top = Section::open(&source, String::new(), table.get_ref(), 0, TOP)?;
+    let mut warnings = Vec::new();
+    let (timers, limits, daemon) = (timers(&top)?, limits(&top)?, daemon(&top)?);
+    let router = router(&top, &mut warnings)?;
+    let interfaces = interfaces(&top, &mut warnings)?;
+    let (peers, attachments) = peers(&top, &interfaces, &mut warnings)?;
+    let route_servers = route_servers(&top, &interfaces, &mut warnings)?;
+    let feeds = parse_feed::feeds(&top, &peers, &mut warnings)?;
+    let sections = Sections {
+        router,
+        interfaces,
+        peers,
+        attachments,
+        route_servers,
+        feeds,
+        limits,
+    };
+    check::sections(&sections, &mut warnings)?;
+    let (peers, peer_sections) = split(sections.peers);
+    let (feeds, feed_sections) = split(sections.feeds);
+    let config = Config {
+        router: sections.router.value,
+        interfaces: split(sections.interfaces).0,
+        peers,
+        route_servers: split(sections.route_servers).0,
+        feeds,
+        timers,
+        limits,
+        daemon,
+    };
+    check::routes(&config, &peer_sections, &feed_sections, &mut warnings)?;
+    warnings.sort_by_key(|warning| warning.at.line);
+    Ok((config, warnings))
+}
+
+fn split<T>(read: Vec<Read<'_, T>>) -> (Vec<T>, Vec<Section<'_>>) {
+    read.into_iter()
+        .map(|read| (read.value, read.section))
+        .unzip()
+}
+
+fn router<'a>(
+    top: &Section<'a>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Read<'a, Router>, ConfigError> {
+    let section = top
+        .require("router")?
+        .section("[router]".to_owned(), ROUTER)?;
+    let value = Router {
+        asn: asn(&section.require("asn")?, warnings)?,
+        prefixes: prefixes(&section, "prefixes", warnings)?,
+        bogon_exceptions: prefixes(&section, "bogon_exceptions", warnings)?,
+    };
+    Ok(Read { value, section })
+}
+
+fn interfaces<'a>(
+    top: &Section<'a>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Read<'a, Interface>>, ConfigError> {
+    let sections = top.sections("interface", |n| format!("interface {n}"), INTERFACE)?;
+    if sections.is_empty() {
+        return Err(top.error(Some("interface"), Problem::NoSection("interface")));
+    }
+    let limit = MAX_INTERFACES as usize - 1;
+    if let Some(first_over) = sections.get(limit) {
+        return Err(first_over.error(
+            None,
+            Problem::Limit {
+                found: sections.len(),
+                limit,
+                advice: "split them between two routers or instances",
+            },
+        ));
+    }
+    let one = |mut section: Section<'a>| {
+        let item = section.require("name")?;
+        let text = name(&item, MAX_DEVICE_NAME, "spaces, `/` and `:`", |c| {
+            c.is_whitespace() || c == '/' || c == ':'
+        })?;
+        section.rename(format!("interface \"{text}\""));
+        let value = interface(text, &section, warnings)?;
+        Ok(Read { value, section })
+    };
+    sections.into_iter().map(one).collect()
+}
+
+fn interface(
+    name: String,
+    section: &Section<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Interface, ConfigError> {
+    let kind = section
+        .require("kind")?
+        .choice(&["port", "lan"], &[InterfaceKind::Port, InterfaceKind::Lan])?;
+    let lan = prefixes(section, "lan", warnings)?;
+    if kind == InterfaceKind::Lan && lan.is_empty() {
+        return Err(match section.get("lan") {
+            Some(item) => item.error(Problem::Empty),
+            None => section.missing("lan"),
+        });
+    }
+    Ok(Interface {
+        name,
+        kind,
+        lan,
+        mac: section.optional("mac", mac)?,
+        addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
+        unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
+        non_ip: section
+            .optional("non_ip", |item| {
+                item.choice(&["pass", "violation"], &[NonIp::Pass, NonIp::Violation])
+            })?
+            .unwrap_or_default(),
+        xdp: section
+            .optional("xdp", |item| {
+                let values = [Xdp::Auto, Xdp::Native, Xdp::Generic];
+                item.choice(&["auto", "native", "generic"], &values)
+            })?
+            .unwrap_or_default(),
+    })
+}
+
+type Peers<'a> = (Vec<Read<'a, Peer>>, Vec<Vec<Section<'a>>>);
+
+fn peers<'a>(
+    top: &Section<'a>,
+    interfaces: &[Read<'_, Interface>],
+    warnings: &mut Vec<Warning>,
+) -> Result<Peers<'a>, ConfigError> {
+    let one = |mut section: Section<'a>| {
+        let name = free_name(&section.require("name")?)?;
+        section.rename(format!("peer \"{name}\""));
+        let places = attachment_sections(&section)?;
+        let attachments = places
+            .iter()
+            .map(|place| attachment(place, interfaces, warnings))
+            .collect::<Result<_, _>>()?;
+        let value = peer(name, attachments, &section, warnings)?;
+        Ok((Read { value, section }, places))
+    };
+    let sections = top.sections("peer", |n| format!("peer {n}"), PEER)?;
+    let read: Vec<_> = sections.into_iter().map(one).collect::<Result<_, _>>()?;
+    Ok(read.into_iter().unzip())
+}
+
+/// The peer's own section, if it is attached there, and each `[[peer.attachment]]`.
+fn attachment_sections<'a>(section: &Section<'a>) -> Result<Vec<Section<'a>>, ConfigError> {
+    let place = section.place();
+    let mut places = section.sections(
+        "attachment",
+        |n| format!("{place}: attachment {n}"),
+        ATTACHMENT,
+    )?;
+    if section.get("interface").is_some() {
+        places.insert(0, section.clone());
+    } else if let Some(item) = ATTACHMENT.iter().find_map(|key| section.get(key)) {
+        return Err(item.error(Problem::NoInterface));
+    }
+    if places.is_empty() {
+        return Err(section.missing("interface"));
+    }
+    Ok(places)
+}
+
+fn attachment(
+    section: &Section<'_>,
+    interfaces: &[Read<'_, Interface>],
+    warnings: &mut Vec<Warning>,
+) -> Result<Attachment, ConfigError> {
+    let vlan = |item: &Item<'_>| item.integer(VLAN_IDS.0, VLAN_IDS.1);
+    let outer = section.optional("vlan", vlan)?;
+    if let (None, Some(inner)) = (outer, section.get("inner_vlan")) {
+        return Err(inner.error(Problem::InnerWithoutOuter));
+    }
+    let macs: Vec<Mac> = section
+        .list("macs")?
+        .iter()
+        .map(mac)
+        .collect::<Result<_, _>>()?;
+    warn_of_twins(&section.list("macs")?, &macs, warnings);
+    Ok(Attachment {
+        interface: interface_id(&section.require("interface")?, interfaces)?,
+        vlans: Vlans {
+            outer: outer.unwrap_or(0),
+            inner: section.optional("inner_vlan", vlan)?.unwrap_or(0),
+        },
+        addresses: addresses(section, "addresses", warnings)?,
+        macs,
+    })
+}
+
+fn peer(
+    name: String,
+    attachments: Vec<Attachment>,
+    section: &Section<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Peer, ConfigError> {
+    Ok(Peer {
+        name,
+        asn: asn(&section.require("asn")?, warnings)?,
+        attachments,
+        families: section
+            .optional("families", families)?
+            .unwrap_or(Families::new(|_| true)),
+        max_prefixes: section
+            .optional("max_prefixes", |item| {
+                let read = |item: &Item<'_>| item.integer(0, u64::from(u32::MAX)).map(Some);
+                per_family(item, section, PerFamily::default(), |_, item| read(item))
+            })?
+            .unwrap_or_default(),
+        prefix_bounds: section
+            .optional("prefix_bounds", |item| {
+                per_family(item, section, DEFAULT_BOUNDS, bounds)
+            })?
+            .unwrap_or(DEFAULT_BOUNDS),
+        mode: section.optional("mode", mode)?.unwrap_or_default(),
+        view: section
+            .optional("view", |item| {
+                let values = [View::PrePolicy, View::PostPolicy];
+                item.choice(&["pre-policy", "post-policy"], &values)
+            })?
+            .unwrap_or_default(),
+        on_stale: section
+            .optional("on_stale", |item| {
+                item.choice(&["degrade", "keep"], &[OnStale::Degrade, OnStale::Keep])
+            })?
+            .unwrap_or_default(),
+        extra_sources: prefixes(section, "extra_sources", warnings)?,
+        extra_destinations: prefixes(section, "extra_destinations", warnings)?,
+    })
+}
+
+fn route_servers<'a>(
+    top: &Section<'a>,
+    interfaces: &[Read<'_, Interface>],
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Read<'a, RouteServer>>, ConfigError> {
+    let one = |mut section: Section<'a>| {
+        let name = free_name(&section.require("name")?)?;
+        section.rename(format!("route server \"{name}\""));
+        let list = section.require("addresses")?;
+        if list.list()?.is_empty() {
+            return Err(list.error(Problem::Empty));
+        }
+        let value = RouteServer {
+            name,
+            asn: asn(&section.require("asn")?, warnings)?,
+            interface: interface_id(&section.require("interface")?, interfaces)?,
+            addresses: addresses(&section, "addresses", warnings)?,
+            serves: section.optional("serves", serves)?.unwrap_or_default(),
+        };
+        Ok(Read { value, section })
+    };
+    let sections = top.sections(
+        "route_server",
+        |n| format!("route server {n}"),
+        ROUTE_SERVER,
+    )?;
+    sections.into_iter().map(one).collect()
+}
+
+fn serves(item: &Item<'_>) -> Result<Serves, ConfigError> {
+    match item.value() {
+        DeValue::Array(_) => {
+            let members = item.list()?;
+            let asns = members.iter().map(identity).collect::<Result<_, _>>()?;
+            Ok(Serves::Listed(asns))
+        }
+        DeValue::String(text) => match text.as_ref() {
+            "all" => Ok(Serves::All),
+            "none" => Ok(Serves::None),
+            "communities" => Ok(Serves::Communities),
+            _ => Err(item.error(Problem::Choice(&["all", "none", "communities", "[asn, …]"]))),
+        },
+        _ => Err(item.wrong_type("\"all\", \"none\", \"communities\" or a list of as numbers")),
+    }
+}
+
+fn timers(top: &Section<'_>) -> Result<Timers, ConfigError> {
+    let default = Timers::default();
+    let Some(item) = top.get("timers") else {
+        return Ok(default);
+    };
+    let section = item.section("[timers]".to_owned(), TIMERS)?;
+    let timer = |key, least, default| {
+        let read = section.optional(key, |item| item.duration(least))?;
+        Ok(read.unwrap_or(default))
+    };
+    Ok(Timers {
+        withdraw_hold: timer("withdraw_hold", Duration::ZERO, default.withdraw_hold)?,
+        peer_down_hold: timer("peer_down_hold", Duration::ZERO, default.peer_down_hold)?,
+        stale_hold: timer("stale_hold", Duration::ZERO, default.stale_hold)?,
+        lease: timer("lease", MIN_LEASE, default.lease)?,
+        on_lease_end: section
+            .optional("on_lease_end", |item| {
+                item.choice(
+                    &["observe", "keep"],
+                    &[OnLeaseEnd::Observe, OnLeaseEnd::Keep],
+                )
+            })?
+            .unwrap_or_default(),
+    })
+}
+
+fn limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let Some(item) = top.get("limits") else {
+        return Ok(default);
+    };
+    let section = item.section("[limits]".to_owned(), LIMITS)?;
+    let limit = |key, min, max, default| {
+        let read = section.optional(key, |item| item.integer(min, max))?;
+        Ok(read.unwrap_or(default))
+    };
+    Ok(Limits {
+        max_peers: limit("max_peers", 1, MAX_PEERS, default.max_peers)?,
+        arena_mib: limit("arena_mib", 4, MAX_ARENA_MIB, default.arena_mib)?,
+        samples_per_second: limit(
+            "samples_per_second",
+            0,
+            MAX_SAMPLES_PER_SECOND,
+            default.samples_per_second,
+        )?,
+        breaker: section
+            .optional("breaker", |item| breaker(item, default.breaker))?
+            .unwrap_or(default.breaker),
+    })
+}
+
+fn breaker(item: &Item<'_>, default: Breaker) -> Result<Breaker, ConfigError> {
+    let section = item.section("[limits]: breaker".to_owned(), BREAKER)?;
+    Ok(Breaker {
+        percent: section
+            .optional("percent", |item| item.integer(1, 100))?
+            .unwrap_or(default.percent),
+        packets: section
+            .optional("packets", |item| item.number(1, u64::from(u32::MAX)))?
+            .unwrap_or(default.packets),
+        window: section
+            .optional("window", |item| item.duration(Duration::from_secs(1)))?
+            .unwrap_or(default.window),
+    })
+}
+
+fn daemon(top: &Section<'_>) -> Result<Daemon, ConfigError> {
+    let default = Daemon::default();
+    let Some(item) = top.get("daemon") else {
+        return Ok(default);
+    };
+    let section = item.section("[daemon]".to_owned(), DAEMON)?;
+    Ok(Daemon {
+        socket: section
+            .optional("socket", parse_feed::path)?
+            .unwrap_or(default.socket),
+        pin_dir: section
+            .optional("pin_dir", parse_feed::path)?
+            .unwrap_or(default.pin_dir),
+    })
+}
+
+fn interface_id(
+    item: &Item<'_>,
+    interfaces: &[Read<'_, Interface>],
+) -> Result<InterfaceId, ConfigError> {
+    let text = item.text()?;
+    let mut ids = (0..).map(InterfaceId).zip(interfaces);
+    let found = ids.find(|(_, read)| read.value.name == text);
+    found.map(|(id, _)| id).ok_or_else(|| {
+        let names = interfaces.iter().map(|read| read.value.name.clone());
+        item.error(Problem::UnknownInterface(names.collect()))
+    })
+}
