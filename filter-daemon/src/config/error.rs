@@ -112,10 +112,10 @@ pub enum Problem {
     #[error("unknown key: use one of {}, or remove it", names(.0))]
     UnknownKey(&'static [&'static str]),
     /// A key that must be there.
-    #[error("missing: add `{0}`")]
-    Missing(&'static str),
+    #[error("missing: add it")]
+    Missing,
     /// A value of another TOML type.
-    #[error("{found} where {expected} belongs: write {expected}")]
+    #[error("{found} where {expected} belongs: write {}", written(expected))]
     Type {
         /// What belongs there.
         expected: &'static str,
@@ -323,6 +323,17 @@ fn known(names: &[String], what: &str) -> String {
         "use one of {}, or add an `[[{what}]]` section",
         quoted.join(", ")
     )
+}
+
+/// How a value of this type is written.
+fn written(expected: &str) -> &str {
+    match expected {
+        "a text" => "it in quotes",
+        "a list" => "it in [ ]",
+        "one section" => "`[name]` or `{ key = value }`",
+        "a list of sections" => "`[[name]]`",
+        other => other,
+    }
 }
 
 /// [`AsnError`] says what to do for some values only.

@@ -108,8 +108,11 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     let (timers, limits, daemon) = (timers(&top)?, limits(&top)?, daemon(&top)?);
     let router = router(&top, &mut warnings)?;
     let interfaces = interfaces(&top, &mut warnings)?;
+    check::names(&interfaces, |interface| &interface.name)?;
     let (peers, attachments) = peers(&top, &interfaces, &mut warnings)?;
+    check::names(&peers, |peer| &peer.name)?;
     let route_servers = route_servers(&top, &interfaces, &mut warnings)?;
+    check::names(&route_servers, |server| &server.name)?;
     let feeds = parse_feed::feeds(&top, &peers, &mut warnings)?;
     let sections = Sections {
         router,
