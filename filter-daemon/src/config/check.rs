@@ -18,9 +18,6 @@ pub(super) fn sections(
     sections: &Sections<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), ConfigError> {
-    unique_names(&sections.interfaces, "name", |interface| &interface.name)?;
-    unique_names(&sections.peers, "name", |peer| &peer.name)?;
-    unique_names(&sections.route_servers, "name", |server| &server.name)?;
     router(sections, warnings)?;
     for interface in &sections.interfaces {
         fits(interface)?;
@@ -43,17 +40,14 @@ pub(super) fn sections(
     }
 }
 
-fn unique_names<T>(
-    read: &[Read<'_, T>],
-    what: &'static str,
-    name: impl Fn(&T) -> &str,
-) -> Result<(), ConfigError> {
+/// Before anything refers to them by name.
+pub(super) fn names<T>(read: &[Read<'_, T>], name: impl Fn(&T) -> &str) -> Result<(), ConfigError> {
     let mut lines = BTreeMap::new();
     for Read { value, section } in read {
         if let Some(line) = lines.insert(name(value), section.line()) {
-            return Err(section
-                .require("name")?
-                .error(Problem::Duplicate { what, line }));
+            let what = "name";
+            let item = section.require("name")?;
+            return Err(item.error(Problem::Duplicate { what, line }));
         }
     }
     Ok(())

@@ -112,10 +112,10 @@ pub enum Problem {
     #[error("unknown key: use one of {}, or remove it", names(.0))]
     UnknownKey(&'static [&'static str]),
     /// A key that must be there.
-    #[error("missing: add `{0}`")]
-    Missing(&'static str),
+    #[error("missing: add it")]
+    Missing,
     /// A value of another TOML type.
-    #[error("{found} where {expected} belongs: write {expected}")]
+    #[error("{found} where {expected} belongs: write {}", written(expected))]
     Type {
         /// What belongs there.
         expected: &'static str,
@@ -155,7 +155,7 @@ pub enum Problem {
         without: &'static str,
     },
     /// Not an AS number, or one no network can hold.
-    #[error("{0}{advice}", advice = asn_advice(.0))]
+    #[error("{problem}{advice}", problem = .0, advice = asn_advice(.0))]
     Asn(#[from] AsnError),
     /// `1.10` without quotes.
     #[error("a decimal number where an as number belongs: write asdot in quotes, \"{0}\"")]
@@ -192,7 +192,10 @@ pub enum Problem {
     #[error("not an address and port: write 127.0.0.1:11019 or [::1]:11019")]
     Socket,
     /// Lengths the family does not have.
-    #[error("not two lengths from 0 to {bits}, the shorter first: write [8, 24] for ipv4, [16, 48] for ipv6", bits = .0.bits())]
+    #[error(
+        "not two {family} lengths from 0 to {max}: write the shorter and the longer, like [8, 24]",
+        family = .0, max = .0.bits()
+    )]
     Bounds(Family),
     /// More than the data plane's interface record holds.
     #[error("{0}")]
@@ -320,6 +323,17 @@ fn known(names: &[String], what: &str) -> String {
         "use one of {}, or add an `[[{what}]]` section",
         quoted.join(", ")
     )
+}
+
+/// How a value of this type is written.
+fn written(expected: &str) -> &str {
+    match expected {
+        "a text" => "it in quotes",
+        "a list" => "it in [ ]",
+        "one section" => "`[name]` or `{ key = value }`",
+        "a list of sections" => "`[[name]]`",
+        other => other,
+    }
 }
 
 /// [`AsnError`] says what to do for some values only.

@@ -21,6 +21,7 @@ mod feed;
 mod parse;
 mod parse_feed;
 mod section;
+mod values;
 
 pub use error::{At, ConfigError, Problem, Warning};
 pub use feed::{Feed, ShadowSession};

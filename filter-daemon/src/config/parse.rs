@@ -1,19 +1,22 @@
 //! From the TOML tree to typed sections, in the order names are needed: interfaces, peers, the rest.
 //! Each section by itself; what sections mean to each other is checked in [`super::check`].
-use std::net::IpAddr;
 use std::time::Duration;
 
+use filter_core::NonIp;
 use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Address, Asn, Family, Mode, NonIp, Prefix};
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Oddity, Problem, Warning};
+use super::error::{ConfigError, Problem, Warning};
 use super::section::{Item, Section, Source};
+use super::values::{
+    addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
+    warn_of_twins,
+};
 use super::{
-    Attachment, Bounds, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId,
-    InterfaceKind, Limits, OnLeaseEnd, OnStale, Peer, PerFamily, RouteServer, Router, Serves,
-    Timers, View, Xdp, check, parse_feed,
+    Attachment, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId, InterfaceKind,
+    Limits, OnLeaseEnd, OnStale, Peer, PerFamily, RouteServer, Router, Serves, Timers, View, Xdp,
+    check, parse_feed,
 };
 
 const TOP: &[&str] = &[
@@ -67,14 +70,11 @@ const TIMERS: &[&str] = &[
 const LIMITS: &[&str] = &["max_peers", "arena_mib", "samples_per_second", "breaker"];
 const BREAKER: &[&str] = &["percent", "packets", "window"];
 const DAEMON: &[&str] = &["socket", "pin_dir"];
-const PER_FAMILY: &[&str] = &["ipv4", "ipv6"];
 
 /// VLAN ids that name a VLAN (IEEE 802.1Q).
 const VLAN_IDS: (u64, u64) = (1, 4094);
 /// Longest device name, as in the kernel (IFNAMSIZ − 1).
 const MAX_DEVICE_NAME: usize = 15;
-/// Longest name of a peer or a route server, in bytes.
-const MAX_NAME: usize = 64;
 /// A lease is renewed each second; a shorter one would end while the daemon is merely busy.
 const MIN_LEASE: Duration = Duration::from_secs(5);
 /// More than any exchange has members.
@@ -108,8 +108,11 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     let (timers, limits, daemon) = (timers(&top)?, limits(&top)?, daemon(&top)?);
     let router = router(&top, &mut warnings)?;
     let interfaces = interfaces(&top, &mut warnings)?;
+    check::names(&interfaces, |interface| &interface.name)?;
     let (peers, attachments) = peers(&top, &interfaces, &mut warnings)?;
+    check::names(&peers, |peer| &peer.name)?;
     let route_servers = route_servers(&top, &interfaces, &mut warnings)?;
+    check::names(&route_servers, |server| &server.name)?;
     let feeds = parse_feed::feeds(&top, &peers, &mut warnings)?;
     let sections = Sections {
         router,
@@ -464,61 +467,6 @@ fn daemon(top: &Section<'_>) -> Result<Daemon, ConfigError> {
     })
 }
 
-fn free_name(item: &Item<'_>) -> Result<String, ConfigError> {
-    name(item, MAX_NAME, "control characters", char::is_control)
-}
-
-fn name(
-    item: &Item<'_>,
-    max: usize,
-    without: &'static str,
-    is_bad: impl Fn(char) -> bool,
-) -> Result<String, ConfigError> {
-    let text = item.text()?;
-    let is_name = (1..=max).contains(&text.len())
-        && !text.chars().any(|c| c.is_control() || is_bad(c))
-        && text.trim() == text
-        && text != "."
-        && text != "..";
-    if is_name {
-        Ok(text.to_owned())
-    } else {
-        Err(item.error(Problem::Name { max, without }))
-    }
-}
-
-fn mode(item: &Item<'_>) -> Result<Mode, ConfigError> {
-    item.choice(&["observe", "enforce"], &[Mode::Observe, Mode::Enforce])
-}
-
-fn mac(item: &Item<'_>) -> Result<Mac, ConfigError> {
-    let mac: Mac = item.parse()?;
-    if mac.is_group() || mac.bits() == 0 {
-        return Err(item.error(Problem::MacNotUnicast));
-    }
-    Ok(mac)
-}
-
-/// An AS number as somebody's identity, with a warning if it is nobody's on the Internet.
-fn asn(item: &Item<'_>, warnings: &mut Vec<Warning>) -> Result<Asn, ConfigError> {
-    let asn = identity(item)?;
-    warnings.extend(asn.warning().map(|what| item.warning(Oddity::Asn(what))));
-    Ok(asn)
-}
-
-/// An AS number that can be somebody's.
-pub(super) fn identity(item: &Item<'_>) -> Result<Asn, ConfigError> {
-    let asn = match item.value() {
-        DeValue::String(_) => item.parse()?,
-        DeValue::Integer(_) => Asn::new(item.integer(0, u64::from(u32::MAX))?),
-        DeValue::Float(float) => {
-            return Err(item.error(Problem::AsnFloat(float.as_str().to_owned())));
-        }
-        _ => return Err(item.wrong_type("an as number")),
-    };
-    asn.identity().map_err(|error| item.error(error.into()))
-}
-
 fn interface_id(
     item: &Item<'_>,
     interfaces: &[Read<'_, Interface>],
@@ -530,106 +478,4 @@ fn interface_id(
         let names = interfaces.iter().map(|read| read.value.name.clone());
         item.error(Problem::UnknownInterface(names.collect()))
     })
-}
-
-fn families(item: &Item<'_>) -> Result<Families, ConfigError> {
-    let listed: Vec<Family> = item
-        .list()?
-        .iter()
-        .map(|item| item.choice(&["ipv4", "ipv6"], &Family::ALL))
-        .collect::<Result<_, _>>()?;
-    if listed.is_empty() {
-        return Err(item.error(Problem::Empty));
-    }
-    Ok(Families::new(|family| listed.contains(&family)))
-}
-
-/// `{ ipv4 = …, ipv6 = … }`, either of them left out for its default.
-fn per_family<T: Copy>(
-    item: &Item<'_>,
-    parent: &Section<'_>,
-    default: PerFamily<T>,
-    read: impl Fn(Family, &Item<'_>) -> Result<T, ConfigError>,
-) -> Result<PerFamily<T>, ConfigError> {
-    let section = item.section(format!("{}: {}", parent.place(), item.key()), PER_FAMILY)?;
-    let one = |family: Family, default| {
-        let read = section.optional(family.name(), |item| read(family, item))?;
-        Ok(read.unwrap_or(default))
-    };
-    Ok(PerFamily {
-        ipv4: one(Family::Ipv4, default.ipv4)?,
-        ipv6: one(Family::Ipv6, default.ipv6)?,
-    })
-}
-
-fn bounds(family: Family, item: &Item<'_>) -> Result<Bounds, ConfigError> {
-    let wrong = || item.error(Problem::Bounds(family));
-    let lengths: Vec<u8> = item
-        .list()?
-        .iter()
-        .map(|item| item.integer(0, u64::from(family.bits())))
-        .collect::<Result<_, _>>()?;
-    match lengths[..] {
-        [min, max] if min <= max => Ok(Bounds { min, max }),
-        _ => Err(wrong()),
-    }
-}
-
-/// The prefixes of a list, canonical; warns of host bits and of twins.
-pub(super) fn prefixes(
-    section: &Section<'_>,
-    key: &'static str,
-    warnings: &mut Vec<Warning>,
-) -> Result<Vec<Prefix>, ConfigError> {
-    let items = section.list(key)?;
-    let mut prefixes = Vec::with_capacity(items.len());
-    for item in &items {
-        let prefix: Prefix = item.parse()?;
-        let (written, _) = item.text()?.split_once('/').unwrap_or_default();
-        if written.parse().map(|ip: IpAddr| Address::from(ip)) != Ok(prefix.address()) {
-            warnings.push(item.warning(Oddity::HostBits(prefix)));
-        }
-        prefixes.push(prefix);
-    }
-    warn_of_twins(&items, &prefixes, warnings);
-    Ok(prefixes)
-}
-
-/// Addresses a router can have.
-fn addresses(
-    section: &Section<'_>,
-    key: &'static str,
-    warnings: &mut Vec<Warning>,
-) -> Result<Vec<IpAddr>, ConfigError> {
-    let items = section.list(key)?;
-    let addresses: Vec<IpAddr> = items.iter().map(address).collect::<Result<_, _>>()?;
-    warn_of_twins(&items, &addresses, warnings);
-    Ok(addresses)
-}
-
-pub(super) fn address(item: &Item<'_>) -> Result<IpAddr, ConfigError> {
-    let address: IpAddr = item
-        .text()?
-        .parse()
-        .map_err(|_| item.error(Problem::Address))?;
-    let is_unicast = match address {
-        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
-        IpAddr::V6(v6) => {
-            !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some())
-        }
-    };
-    if is_unicast {
-        Ok(address)
-    } else {
-        Err(item.error(Problem::AddressNotUnicast))
-    }
-}
-
-fn warn_of_twins<T: Ord + Clone>(items: &[Item<'_>], values: &[T], warnings: &mut Vec<Warning>) {
-    let mut seen = std::collections::BTreeSet::new();
-    for (item, value) in items.iter().zip(values) {
-        if !seen.insert(value) {
-            warnings.push(item.warning(Oddity::Twice));
-        }
-    }
 }

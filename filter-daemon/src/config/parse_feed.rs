@@ -8,8 +8,9 @@ use crate::route::{PeerId, Table};
 use super::Peer;
 use super::error::{ConfigError, Problem, Warning};
 use super::feed::{Feed, ShadowSession};
-use super::parse::{Read, address, identity, prefixes};
+use super::parse::Read;
 use super::section::{Item, Section};
+use super::values::{address, identity, prefixes};
 
 const KINDS: &[&str] = &[
     "static", "bmp", "mrt", "frr", "bird", "openbgpd", "gobgp", "shadow",

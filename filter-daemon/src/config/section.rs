@@ -21,6 +21,8 @@ const MAX_SHOWN: usize = 60;
 pub(super) struct Source<'a> {
     file: Arc<str>,
     text: &'a str,
+    /// Where each line but the first starts.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
@@ -28,6 +30,7 @@ impl<'a> Source<'a> {
         Self {
             file: file_name.into(),
             text,
+            lines: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
         }
     }
 
@@ -36,10 +39,9 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn at(&self, offset: usize) -> At {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         At {
             file: Arc::clone(&self.file),
-            line: 1 + before.iter().filter(|&&byte| byte == b'\n').count(),
+            line: 1 + self.lines.partition_point(|&start| start <= offset),
         }
     }
 
@@ -61,10 +63,10 @@ impl<'a> Source<'a> {
             .span()
             .map_or(0, |span| span.start)
             .min(self.text.len());
-        let start = self.text.as_bytes()[..offset]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |newline| newline + 1);
+        let start = match self.lines.partition_point(|&start| start <= offset) {
+            0 => 0,
+            line => self.lines[line - 1],
+        };
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         ConfigError(Box::new(Finding {
             at: self.at(offset),
@@ -157,7 +159,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn missing(&self, key: &'static str) -> ConfigError {
-        self.error(None, Problem::Missing(key))
+        self.error(Some(key), Problem::Missing)
     }
 
     /// A problem of the whole section, or of a key that is not there.
@@ -197,7 +199,13 @@ impl<'a> Section<'a> {
         place: impl Fn(usize) -> String,
         keys: &'static [&'static str],
     ) -> Result<Vec<Section<'a>>, ConfigError> {
-        let items = self.list(key)?.into_iter().zip(1..);
+        let Some(list) = self.get(key) else {
+            return Ok(Vec::new());
+        };
+        if list.value().as_array().is_none() {
+            return Err(list.wrong_type("a list of sections"));
+        }
+        let items = list.list()?.into_iter().zip(1..);
         items
             .map(|(item, number)| item.section(place(number), keys))
             .collect()
@@ -254,7 +262,7 @@ impl<'a> Item<'a> {
         let table = self
             .value()
             .as_table()
-            .ok_or_else(|| self.wrong_type("a table"))?;
+            .ok_or_else(|| self.wrong_type("a section"))?;
         let section = Section {
             source: self.source,
             place: place.to_owned(),
@@ -278,7 +286,7 @@ impl<'a> Item<'a> {
             DeValue::Boolean(_) => "true or false",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
+            DeValue::Table(_) => "a section",
         };
         self.error(Problem::Type { expected, found })
     }
@@ -286,7 +294,7 @@ impl<'a> Item<'a> {
     pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
         self.value()
             .as_str()
-            .ok_or_else(|| self.wrong_type("a text in quotes"))
+            .ok_or_else(|| self.wrong_type("a text"))
     }
 
     /// A text that reads as a `T`.
@@ -353,7 +361,7 @@ impl<'a> Item<'a> {
         let array = self
             .value()
             .as_array()
-            .ok_or_else(|| self.wrong_type("a list in [ ]"))?;
+            .ok_or_else(|| self.wrong_type("a list"))?;
         let element = |value| Item {
             value,
             ..self.clone()
@@ -370,7 +378,7 @@ impl<'a> Item<'a> {
         let table = self
             .value()
             .as_table()
-            .ok_or_else(|| self.wrong_type("a table"))?;
+            .ok_or_else(|| self.wrong_type("one section"))?;
         Section::open(self.source, place, table, self.value.span().start, keys)
     }
 }

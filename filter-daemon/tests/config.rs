@@ -1,0 +1,428 @@
+//! The configuration as an operator meets it: what is accepted, what is refused and in which words, and that the
+//! effective configuration is the same configuration.
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use filter_core::layout::Families;
+use filter_core::packet::Vlans;
+use filter_core::{Asn, Family, Mode, NonIp};
+use filter_daemon::config::{
+    Bounds, Config, DEFAULT_BOUNDS, Feed, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale,
+    PerFamily, Serves, View, Xdp,
+};
+use filter_daemon::route::{PeerId, Table};
+
+const BASE: &str = r#"[router]
+asn = 64500
+prefixes = ["198.51.100.0/24"]
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["203.0.113.0/24"]
+mac = "02:00:00:00:00:01"
+addresses = ["203.0.113.1"]
+[[interface]]
+name = "pni0"
+kind = "port"
+[[peer]]
+name = "icrc"
+asn = 57965
+interface = "ixp0"
+addresses = ["203.0.113.10"]
+macs = ["02:00:00:00:00:10"]
+[[peer]]
+name = "other"
+asn = 3333
+interface = "pni0"
+[[route_server]]
+name = "rs1"
+asn = 64511
+interface = "ixp0"
+addresses = ["203.0.113.250"]
+[[feed]]
+kind = "static"
+peer = "icrc"
+advertised_by_peer = ["45.146.194.0/23"]
+advertised_to_peer = ["198.51.100.0/24"]
+[[feed]]
+kind = "shadow"
+listen = "127.0.0.1:1790"
+asn = 64999
+sessions = [{ address = "127.0.3.10", session = "203.0.113.250" }]
+"#;
+
+const ERRORS: &str = include_str!("config_errors.txt");
+const EXAMPLE: &str = include_str!("../../docs/examples/bcp38.toml");
+
+fn parse(text: &str) -> Config {
+    match Config::parse(text, "b.toml") {
+        Ok((config, _)) => config,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    let (_, warnings) = Config::parse(text, "b.toml").unwrap();
+    warnings.iter().map(ToString::to_string).collect()
+}
+
+/// The base with one thing changed.
+fn changed(from: &str, to: &str) -> String {
+    assert!(BASE.contains(from), "not in the base: {from}");
+    BASE.replacen(from, to, 1)
+}
+
+#[test]
+fn every_mistake_gets_its_line() {
+    let mut cases = 0;
+    let blocks = ERRORS.split("\n\n").filter(|block| block.starts_with("- "));
+    for block in blocks {
+        let lines: Vec<&str> = block.lines().collect();
+        let [from, to, error] = lines[..] else {
+            panic!("not three lines: {block}");
+        };
+        let text = |line: &str| line[2..].replace("\\n", "\n").replace("\\e", "\u{1b}");
+        let told = match Config::parse(&changed(&text(from), &text(to)), "b.toml") {
+            Ok(_) => "nothing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told, format!("b.toml:{}", &error[2..]), "{block}");
+        cases += 1;
+    }
+    assert!(cases > 80, "only {cases} cases were read");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let error = |path: &Path| Config::load(path).unwrap_err().to_string();
+    assert_eq!(
+        error(Path::new("/nonexistent/b.toml")),
+        "/nonexistent/b.toml: cannot read the configuration: No such file or directory (os error 2); give the path of a readable file"
+    );
+    let path = std::env::temp_dir().join(format!("bcp38-config-{}.toml", std::process::id()));
+    std::fs::write(&path, b"[router]\n# \xff\n").unwrap();
+    let told = error(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(
+        told,
+        format!(
+            "{}:2: not utf-8: save the file in that encoding",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn empty_files_name_what_is_missing() {
+    let error = |text| Config::parse(text, "b.toml").unwrap_err().to_string();
+    assert_eq!(error(""), "b.toml:1: `router`: missing: add it");
+    assert_eq!(
+        error("[router]\nasn = 1\n"),
+        "b.toml:1: `interface`: a filter needs one: add an `[[interface]]` section"
+    );
+}
+
+/// Nothing an operator can do to a file makes the parser panic.
+#[test]
+fn a_file_cut_anywhere_is_read_or_refused() {
+    for end in 0..EXAMPLE.len() {
+        if let Some(text) = EXAMPLE.get(..end) {
+            _ = Config::parse(text, "b.toml").map_err(|error| error.to_string());
+        }
+    }
+}
+
+#[test]
+fn defaults_are_those_documented() {
+    let config = parse(BASE);
+    let (_, icrc) = config.peer_named("icrc").unwrap();
+    assert_eq!(icrc.asn, Asn::new(57965));
+    assert_eq!(icrc.families, Families::new(|_| true));
+    assert_eq!(
+        (icrc.mode, icrc.view, icrc.on_stale),
+        (Mode::Observe, View::PrePolicy, OnStale::Degrade)
+    );
+    assert_eq!(icrc.prefix_bounds, DEFAULT_BOUNDS);
+    assert_eq!(icrc.max_prefixes, PerFamily::default());
+    assert_eq!(icrc.attachments[0].vlans, Vlans::default());
+    let (id, pni) = config.interface_named("pni0").unwrap();
+    assert_eq!(id, InterfaceId(1));
+    assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
+    assert_eq!((pni.mac, &pni.addresses), (None, &None));
+    assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
+    assert_eq!(config.route_servers[0].serves, Serves::All);
+    let seconds = Duration::from_secs;
+    assert_eq!(config.timers.withdraw_hold, seconds(30));
+    assert_eq!(config.timers.peer_down_hold, seconds(120));
+    assert_eq!(config.timers.stale_hold, seconds(300));
+    assert_eq!(config.timers.lease, seconds(60));
+    assert_eq!(config.timers.on_lease_end, OnLeaseEnd::Observe);
+    assert_eq!(
+        (config.limits.max_peers, config.limits.arena_mib),
+        (1024, 64)
+    );
+    assert_eq!(config.limits.samples_per_second, 10);
+    let breaker = config.limits.breaker;
+    assert_eq!(
+        (breaker.percent, breaker.packets, breaker.window),
+        (20, 1000, seconds(10))
+    );
+    assert_eq!(config.daemon.socket, PathBuf::from("/run/bcp38.sock"));
+    assert_eq!(config.daemon.pin_dir, PathBuf::from("/sys/fs/bpf/bcp38"));
+}
+
+/// Every key with a value that is not its default.
+const EVERYTHING: &str = r#"
+[router]
+asn = "1.10"
+prefixes = ["198.51.100.0/24", "2001:db8:100::/40"]
+bogon_exceptions = ["2001:db8::/32"]
+
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["203.0.113.0/24"]
+mac = "02-00-00-00-00-01"
+addresses = ["203.0.113.1", "fe80::1"]
+unknown_peer = "enforce"
+non_ip = "violation"
+xdp = "native"
+
+[[interface]]
+name = "pni0"
+kind = "port"
+addresses = []
+xdp = "generic"
+
+[[peer]]
+name = "a \"peer\" \\ ünïcode"
+asn = "AS57965"
+interface = "ixp0"
+vlan = 100
+inner_vlan = 4094
+addresses = ["203.0.113.10"]
+macs = ["02:00:00:00:00:10", "02:00:00:00:00:11"]
+families = ["ipv6"]
+max_prefixes = { ipv6 = 2 }
+prefix_bounds = { ipv4 = [0, 32], ipv6 = [20, 64] }
+mode = "enforce"
+view = "post-policy"
+on_stale = "keep"
+extra_sources = ["2001:db8:1::/48"]
+extra_destinations = ["::/0"]
+[[peer.attachment]]
+interface = "pni0"
+addresses = ["192.0.2.2", "fe80::2"]
+
+[[peer]]
+name = "only attachments"
+asn = 3333
+[[peer.attachment]]
+interface = "pni0"
+vlan = 7
+[[peer.attachment]]
+interface = "ixp0"
+macs = ["02:00:00:00:00:12"]
+
+[[route_server]]
+name = "rs1"
+asn = 64511
+interface = "ixp0"
+addresses = ["203.0.113.250"]
+serves = [57965, "0.3333"]
+[[route_server]]
+name = "rs2"
+asn = 64511
+interface = "ixp0"
+addresses = ["203.0.113.251"]
+serves = "none"
+[[route_server]]
+name = "rs3"
+asn = 64511
+interface = "ixp0"
+addresses = ["203.0.113.252"]
+serves = "communities"
+
+[[feed]]
+kind = "static"
+peer = "only attachments"
+advertised_to_peer = ["198.51.100.0/24"]
+[[feed]]
+kind = "bmp"
+listen = "[::1]:11019"
+max_routers = 3
+[[feed]]
+kind = "mrt"
+path = "/tmp/rib \"1\".mrt"
+[[feed]]
+kind = "frr"
+socket = "/run/x/bgpd.vty"
+interval = 5
+[[feed]]
+kind = "bird"
+[[feed]]
+kind = "openbgpd"
+command = "/usr/sbin/bgpctl"
+socket = "/run/bgpd.sock"
+interval = "1500ms"
+[[feed]]
+kind = "openbgpd"
+[[feed]]
+kind = "gobgp"
+server = "127.0.0.1:50051"
+[[feed]]
+kind = "gobgp"
+[[feed]]
+kind = "shadow"
+listen = "127.0.0.1:1790"
+asn = 4200000000
+sessions = [
+  { address = "127.0.3.1", session = "203.0.113.10" },
+  { address = "127.0.3.2", session = "203.0.113.250", table = "adj-in-post" },
+  { address = "127.0.3.3", session = "192.0.2.2", table = "adj-in-pre" },
+]
+
+[timers]
+withdraw_hold = 0
+peer_down_hold = "90s"
+stale_hold = "1h"
+lease = "10s"
+on_lease_end = "keep"
+
+[limits]
+max_peers = 2
+arena_mib = 1024
+samples_per_second = 0
+breaker = { percent = 100, window = "1m" }
+
+[daemon]
+socket = "/tmp/b.sock"
+pin_dir = "/sys/fs/bpf/other"
+"#;
+
+#[test]
+fn the_effective_configuration_is_the_same_configuration() {
+    for text in [EXAMPLE, BASE, EVERYTHING] {
+        let config = parse(text);
+        let printed = config.to_string();
+        assert_eq!(parse(&printed), config, "{printed}");
+        assert_eq!(parse(&printed).to_string(), printed);
+    }
+}
+
+#[test]
+fn everything_is_read_as_written() {
+    let config = parse(EVERYTHING);
+    assert_eq!(config.router.asn, Asn::new(65546));
+    let peer = config.peer(PeerId(0)).unwrap();
+    assert_eq!(peer.name, "a \"peer\" \\ ünïcode");
+    assert!(!peer.families.contains(Family::Ipv4));
+    assert_eq!(peer.prefix_bounds.ipv4, Bounds { min: 0, max: 32 });
+    assert_eq!(
+        peer.attachments[0].vlans,
+        Vlans {
+            outer: 100,
+            inner: 4094
+        }
+    );
+    assert_eq!(peer.attachments[1].interface, InterfaceId(1));
+    assert_eq!(config.peers[1].attachments.len(), 2);
+    assert_eq!(
+        config.route_servers[0].serves,
+        Serves::Listed(vec![Asn::new(57965), Asn::new(3333)])
+    );
+    let Some(Feed::Shadow { sessions, .. }) = config.feeds.last() else {
+        panic!("{:?}", config.feeds.last());
+    };
+    let session: IpAddr = "203.0.113.10".parse().unwrap();
+    assert_eq!(
+        (sessions[0].session, sessions[0].table),
+        (session, Table::AdjOut)
+    );
+    assert_eq!(sessions[1].table, Table::AdjInPost);
+}
+
+#[test]
+fn what_is_odd_is_told() {
+    let cases = [
+        (
+            "203.0.113.0/24",
+            "203.0.113.7/24",
+            "7: interface \"ixp0\": `lan` = \"203.0.113.7/24\": host bits are set: read as 203.0.113.0/24; write that",
+        ),
+        (
+            "\"203.0.113.10\"]\nmacs",
+            "\"192.0.2.10\"]\nmacs",
+            "17: peer \"icrc\": `addresses` = \"192.0.2.10\": not within the `lan` of interface `ixp0`: its session would be judged like traffic; correct one of them unless the session is multihop",
+        ),
+        (
+            "interface = \"pni0\"",
+            "interface = \"ixp0\"",
+            "19: peer \"other\": no `macs` and no `addresses`: no packet can be attributed to it; add one of them",
+        ),
+        (
+            "interface = \"pni0\"",
+            "interface = \"pni0\"\nextra_sources = [\"192.0.2.0/24\", \"192.0.2.0/24\"]",
+            "23: peer \"other\": `extra_sources` = \"192.0.2.0/24\": it is there twice: remove one",
+        ),
+        (
+            "interface = \"pni0\"",
+            "interface = \"pni0\"\nfamilies = [\"ipv6\"]\nextra_sources = [\"192.0.2.0/24\"]",
+            "24: peer \"other\": `extra_sources` = \"192.0.2.0/24\": ipv4 is not in the peer's `families`, so it is never used: add it there, or remove the prefix",
+        ),
+        (
+            "[\"45.146.194.0/23\"]",
+            "[\"10.0.0.0/8\"]",
+            "31: feed 1 (static): `advertised_by_peer` = \"10.0.0.0/8\": it is within the bogon list, so it will not be admitted: remove it, or put it into `extra_sources` if it is meant",
+        ),
+        (
+            "prefixes = [\"198.51.100.0/24\"]",
+            "prefixes = []",
+            "1: [router]: `prefixes`: none: packets from our own addresses would not be named as such; add our prefixes",
+        ),
+        (
+            "asn = 3333",
+            "asn = 64512",
+            "21: peer \"other\": `asn` = 64512: an as number for private use (RFC 6996): make sure that it is meant",
+        ),
+    ];
+    let base = warnings(BASE);
+    for (from, to, warning) in cases {
+        let mut told = warnings(&changed(from, to));
+        told.retain(|line| !base.contains(line));
+        let expected = format!("b.toml:{warning}");
+        assert!(told.contains(&expected), "{expected}\n{told:#?}");
+    }
+}
+
+#[test]
+fn an_enforced_peer_without_a_feed_is_told() {
+    let text = changed(
+        "interface = \"pni0\"",
+        "interface = \"pni0\"\nmode = \"enforce\"",
+    );
+    let text = &text[..text.rfind("[[feed]]").unwrap()];
+    let text = text.replace(
+        "203.0.113.10\"]\nmacs",
+        "203.0.113.10\"]\nmode = \"enforce\"\nmacs",
+    );
+    let told: Vec<String> = warnings(&text);
+    let told: Vec<&String> = told
+        .iter()
+        .filter(|line| line.contains("no feed"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
+        ]
+    );
+}
+
+#[test]
+fn the_base_is_merely_odd_in_its_numbers() {
+    for line in warnings(BASE).iter().chain(&warnings(EXAMPLE)) {
+        assert!(line.contains("documentation"), "{line}");
+    }
+}
