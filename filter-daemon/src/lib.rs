@@ -5,6 +5,8 @@
 //! `filter-core`.
 
 pub mod admission;
+pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;

@@ -63,8 +63,10 @@ fn parse(text: &str) -> Config {
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    let (_, warnings) = Config::parse(text, "b.toml").unwrap();
-    warnings.iter().map(ToString::to_string).collect()
+    match Config::parse(text, "b.toml") {
+        Ok((_, warnings)) => warnings.iter().map(ToString::to_string).collect(),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// The base with one thing changed.

@@ -1,0 +1,119 @@
+//! The command line: one file per command, and the one place that turns an error into an exit code.
+//! Commands print results on stdout and everything else on stderr; none of them decides a verdict.
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+pub mod check_config;
+pub mod replay;
+
+/// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
+/// advertises to us and go to a prefix we currently advertise to that peer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bcp38",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Parse a configuration and print what is in effect, defaults included
+    CheckConfig(check_config::Args),
+    /// Run the packets of a capture through the verdict; needs no privileges
+    Replay(replay::Args),
+}
+
+/// Why a command did not do what it should: decides the exit code.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The operator has to change the command or the configuration: exit code 2.
+    Usage(String),
+    /// It was tried and failed: exit code 1.
+    Failed(String),
+    /// Whoever read our output has enough: no message, exit code 0.
+    OutputClosed,
+}
+
+impl Failure {
+    /// Usage: a wrong name on the command line, a configuration that does not fit the command.
+    pub fn usage(error: impl Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    /// Anything else.
+    pub fn failed(error: impl Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+/// Errors of writing results; those of reading are [`Failure::failed`] with the file's name.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(format!(
+                "cannot write the output: {error}; make room for it"
+            )),
+        }
+    }
+}
+
+impl From<filter_loader::Error> for Failure {
+    fn from(error: filter_loader::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl Cli {
+    /// Runs the command and says in one line on stderr what went wrong.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        let done = match &self.command {
+            Command::CheckConfig(args) => check_config::run(args),
+            Command::Replay(args) => replay::run(args),
+        };
+        match done {
+            Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+            Err(Failure::Failed(message)) => report(&message, 1),
+            Err(Failure::Usage(message)) => report(&message, 2),
+        }
+    }
+}
+
+fn report(message: &str, code: u8) -> ExitCode {
+    anstream::eprintln!("{ERROR}error:{ERROR:#} {message}");
+    ExitCode::from(code)
+}
+
+const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+const WARNING: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
+
+/// One line about something that does not stop the command.
+fn warn(message: impl Display) {
+    anstream::eprintln!("{WARNING}warning:{WARNING:#} {message}");
+}
+
+/// Reads a configuration; its warnings are `check-config`'s to print.
+fn load(path: &Path) -> Result<Config, Failure> {
+    let (config, _) = Config::load(path)?;
+    Ok(config)
+}

@@ -1,0 +1,190 @@
+//! `bcp38 replay`: the packets of a capture, judged as if they came in on a configured interface now.
+//!
+//! Reads a file and a configuration; attaches nothing. Routes are those of `static` feeds: there is no daemon to
+//! ask, and a capture judged twice must come out the same.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use filter_loader::{Device, TEST_IFINDEX};
+
+use crate::capture::Capture;
+use crate::cli::{Failure, load, warn};
+use crate::config::{Config, Interface, InterfaceId};
+use crate::policy::{self, DeviceFacts, Link, MissingFact, Withheld};
+
+mod engine;
+mod print;
+
+use engine::{Judged, Kernel};
+use print::Printer;
+
+/// What to replay, and how.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The configured interface the packets came in on; may be left out if there is only one
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
+    /// One JSON object per packet, then a summary
+    #[arg(long)]
+    pub json: bool,
+    /// What judges the packets
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: EngineName,
+    /// A pcap or pcapng file of Ethernet frames
+    pub capture: PathBuf,
+}
+
+/// What judges the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// The verdict code in this process; needs no privileges
+    #[default]
+    User,
+    /// The XDP program in the kernel (BPF_PROG_TEST_RUN); needs root
+    Kernel,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure::Usage`] for the configuration and the interface, [`Failure::Failed`] for the capture and the
+/// kernel. What was judged before stays printed.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = load(&args.config)?;
+    let (id, interface) = choose(&config, args.interface.as_deref())?;
+    let links = links(&config, id).map_err(Failure::usage)?;
+    warn_of_strangers(&config, id, interface);
+    let withheld = Withheld::of(&config);
+    let (routes, refused) = policy::static_routes(&config, &withheld);
+    for refused in refused {
+        let name = config.peer(refused.peer).map_or("", |peer| &peer.name);
+        let (prefix, why) = (refused.prefix, refused.why);
+        warn(format!(
+            "peer \"{name}\": {prefix} is not admitted: it is {why}"
+        ));
+    }
+    let peering = policy::compile(&config, &routes, &links)?;
+    let mut kernel = match (args.engine, links.get(&id)) {
+        (EngineName::Kernel, Some(link)) => {
+            let spec = link.spec(interface);
+            Some(Kernel::load(&config, &peering, &spec)?)
+        }
+        _ => None,
+    };
+    let mut capture = Capture::open(&args.capture).map_err(Failure::failed)?;
+    let mut printer = Printer::new(&config, args.json);
+    let mut not_run = 0;
+    let mut end = Ok(());
+    loop {
+        let frame = match capture.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error) => {
+                end = Err(Failure::failed(error));
+                break;
+            }
+        };
+        let judged = Judged::in_user_space(&peering, TEST_IFINDEX, frame);
+        let judged = match &mut kernel {
+            Some(kernel) if Kernel::can_run(frame) => kernel.judge(frame, judged)?,
+            Some(_) => {
+                not_run += 1;
+                judged
+            }
+            None => judged,
+        };
+        printer.packet(&judged)?;
+    }
+    if end.is_ok() {
+        printer.summary()?;
+    }
+    printer.flush()?;
+    if not_run > 0 {
+        let least = engine::LEAST_RUN;
+        warn(format!(
+            "{not_run} packets of less than {least} bytes were judged in user space: the kernel cannot be given them"
+        ));
+    }
+    end
+}
+
+/// The interface of this name, or the only one.
+fn choose<'a>(
+    config: &'a Config,
+    name: Option<&str>,
+) -> Result<(InterfaceId, &'a Interface), Failure> {
+    let known = || {
+        let names = config
+            .interfaces
+            .iter()
+            .map(|each| format!("`{}`", each.name));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match (name, &config.interfaces[..]) {
+        (Some(name), _) => config.interface_named(name).ok_or_else(|| {
+            let known = known();
+            Failure::Usage(format!(
+                "unknown interface `{name}`: the configuration has {known}; use one of them"
+            ))
+        }),
+        (None, [only]) => Ok((InterfaceId(0), only)),
+        (None, _) => Err(Failure::Usage(format!(
+            "several interfaces are configured: choose one of {} with `--interface`",
+            known()
+        ))),
+    }
+}
+
+/// The chosen interface stands at [`TEST_IFINDEX`], where the kernel engine's packets come in; the others only
+/// lend their addresses, if those are known.
+fn links(config: &Config, chosen: InterfaceId) -> Result<BTreeMap<InterfaceId, Link>, MissingFact> {
+    let mut links = BTreeMap::new();
+    for (id, interface) in (0..).map(InterfaceId).zip(&config.interfaces) {
+        let is_told = interface.mac.is_some() && interface.addresses.is_some();
+        let device = if is_told {
+            None
+        } else {
+            facts(&interface.name)
+        };
+        let ifindex = if id == chosen {
+            TEST_IFINDEX
+        } else {
+            TEST_IFINDEX + 1 + u32::from(id.0)
+        };
+        match Link::new(interface, ifindex, device.as_ref()) {
+            Ok(link) => _ = links.insert(id, link),
+            Err(missing) if id == chosen => return Err(missing),
+            Err(_) => {} // nothing comes in there
+        }
+    }
+    Ok(links)
+}
+
+fn facts(name: &str) -> Option<DeviceFacts> {
+    let device = Device::find(name).ok()?;
+    Some(DeviceFacts {
+        ifindex: device.ifindex,
+        mac: device.mac,
+        addresses: device.addresses,
+    })
+}
+
+/// MACs are learned from the neighbour table of a running router, which a capture does not have.
+fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface) {
+    if interface.kind == crate::config::InterfaceKind::Port {
+        return;
+    }
+    for peer in &config.peers {
+        let mut here = peer.attachments.iter().filter(|each| each.interface == id);
+        if here.any(|attachment| attachment.macs.is_empty()) {
+            warn(format!(
+                "peer \"{}\" has no `macs` on interface `{}`: its packets will be unknown-peer; add them to the configuration to replay",
+                peer.name, interface.name
+            ));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The two engines of `replay`: the verdict in this process, and the same frame through the loaded XDP program.
+//! Which prefix covers an address is always looked up here: the kernel knows membership only.
+use filter_core::packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip};
+use filter_core::userspace::Peering;
+use filter_core::{Family, Mode, NonIp, Prefix, Reason};
+use filter_loader::{
+    Counters, Filter, InterfaceSpec, Options, PeerSlot, Station, TEST_IFINDEX, Table,
+};
+
+use crate::cli::Failure;
+use crate::config::Config;
+
+/// The kernel takes no shorter frame (ETH_HLEN).
+pub(super) const LEAST_RUN: usize = packet::ETHERNET_LEN;
+/// What is run of a longer frame: one page of linear data is what every driver and kernel takes, and all headers
+/// lie in it.
+const MOST_RUN: usize = 2048;
+
+/// One judged packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// Its peer's place.
+    pub(super) peer: Option<usize>,
+    pub(super) reason: Reason,
+    pub(super) is_violation: bool,
+    pub(super) is_dropped: bool,
+    /// The headers, if they could be read.
+    pub(super) ip: Option<Ip>,
+    pub(super) source_prefix: Option<Prefix>,
+    pub(super) destination_prefix: Option<Prefix>,
+}
+
+impl Judged {
+    /// By the verdict code in this process.
+    pub(super) fn in_user_space(peering: &Peering, ifindex: u32, frame: &[u8]) -> Self {
+        let ip = ip(frame);
+        let Some(judgement) = peering.judge(ifindex, frame) else {
+            // `policy::compile` made the record of this interface.
+            return Self::new(peering, None, Reason::UnknownPeer, true, false, ip);
+        };
+        let action = judgement.action;
+        let verdict = judgement.verdict;
+        Self::new(
+            peering,
+            verdict.peer,
+            verdict.reason,
+            action.is_violation(),
+            action.is_drop(),
+            ip,
+        )
+    }
+
+    fn new(
+        peering: &Peering,
+        peer: Option<usize>,
+        reason: Reason,
+        is_violation: bool,
+        is_dropped: bool,
+        ip: Option<Ip>,
+    ) -> Self {
+        let sides = peer.filter(|_| asks_the_sets(reason)).zip(ip);
+        let sides = sides.map(|(peer, ip)| (&peering.peers[peer], ip));
+        Self {
+            peer,
+            reason,
+            is_violation,
+            is_dropped,
+            ip,
+            source_prefix: sides.and_then(|(peer, ip)| peer.source.covering(ip.source)),
+            destination_prefix: sides
+                .and_then(|(peer, ip)| peer.destination.covering(ip.destination)),
+        }
+    }
+}
+
+/// Is it one of rows 12 to 18, which look at S' and D'?
+const fn asks_the_sets(reason: Reason) -> bool {
+    match reason {
+        Reason::Permitted
+        | Reason::IcmpError
+        | Reason::SourceBogon
+        | Reason::SourceOurs
+        | Reason::SourceAndDestination
+        | Reason::SourceUnannounced
+        | Reason::DestinationUnannounced => true,
+        Reason::Malformed
+        | Reason::NotForUs
+        | Reason::Arp
+        | Reason::NonIp
+        | Reason::NeighbourDiscovery
+        | Reason::LinkLocal
+        | Reason::PeeringLan
+        | Reason::UnknownPeer
+        | Reason::FamilyNotPeered => false,
+    }
+}
+
+fn ip(frame: &[u8]) -> Option<Ip> {
+    let payload = packet::payload(frame).ok()?;
+    let family = match payload.ethertype {
+        ETHERTYPE_IPV4 => Family::Ipv4,
+        ETHERTYPE_IPV6 => Family::Ipv6,
+        _ => return None,
+    };
+    packet::ip(frame, family, payload.offset).ok()
+}
+
+/// The XDP program, loaded but attached nowhere.
+pub(super) struct Kernel<'a> {
+    filter: Filter,
+    peering: &'a Peering,
+    interface: String,
+    non_ip: NonIp,
+    slots: Vec<Slot>,
+}
+
+/// Somebody packets can count for, and the counters as they were last read.
+struct Slot {
+    /// A peer's place and slot; `None` is the interface.
+    peer: Option<(usize, PeerSlot)>,
+    counters: Counters,
+}
+
+impl<'a> Kernel<'a> {
+    /// Loads the program and gives it the same policy.
+    pub(super) fn load(
+        config: &Config,
+        peering: &'a Peering,
+        spec: &InterfaceSpec,
+    ) -> Result<Self, Failure> {
+        let options = Options {
+            max_peers: config.limits.max_peers,
+            arena_mib: config.limits.arena_mib,
+            samples_per_second: 0,
+            engine: filter_loader::Engine::Tables,
+            ..Options::default()
+        };
+        let mut filter = Filter::load(&options)?;
+        filter.lease().keep();
+        filter.publish_lists(&Table {
+            sources: &peering.bogons,
+            destinations: &peering.ours,
+            ..Table::default()
+        })?;
+        filter.set_interface(TEST_IFINDEX, spec)?;
+        let mut slots = vec![Slot {
+            peer: None,
+            counters: filter.interface_counters(&spec.name)?,
+        }];
+        for (place, (peer, named)) in peering.peers.iter().zip(&config.peers).enumerate() {
+            let slot = filter.add_peer(&named.name)?;
+            filter.publish(
+                slot,
+                &Table {
+                    families: peer.families,
+                    mode: peer.mode,
+                    generation: 1,
+                    sources: peer.source.members(),
+                    destinations: peer.destination.members(),
+                },
+            )?;
+            let here = peering.stations.iter();
+            let here =
+                here.filter(|&(&(ifindex, ..), &owner)| ifindex == TEST_IFINDEX && owner == place);
+            let stations: Vec<Station> = here
+                .map(|(&(ifindex, vlans, mac), _)| Station {
+                    ifindex,
+                    vlans,
+                    mac,
+                })
+                .collect();
+            filter.set_stations(slot, &stations)?;
+            if !stations.is_empty() {
+                let counters = filter.counters(slot)?;
+                let peer = Some((place, slot));
+                slots.push(Slot { peer, counters });
+            }
+        }
+        Ok(Self {
+            filter,
+            peering,
+            interface: spec.name.clone(),
+            non_ip: spec.non_ip,
+            slots,
+        })
+    }
+
+    /// Does the kernel take this frame?
+    pub(super) const fn can_run(frame: &[u8]) -> bool {
+        frame.len() >= LEAST_RUN
+    }
+
+    /// Runs the frame; what it was counted as is what the program decided.
+    pub(super) fn judge(&mut self, frame: &[u8], in_user_space: Judged) -> Result<Judged, Failure> {
+        let frame = &frame[..frame.len().min(MOST_RUN)];
+        self.filter.run(frame, 1)?;
+        // Whom user space counts it for is looked at first, nobody is trusted.
+        let expected = in_user_space.peer;
+        self.slots
+            .sort_by_key(|slot| slot.peer.map(|(place, _)| place) != expected);
+        for slot in &mut self.slots {
+            let now = match slot.peer {
+                None => self.filter.interface_counters(&self.interface)?,
+                Some((_, peer)) => self.filter.counters(peer)?,
+            };
+            let since = now.since(&slot.counters);
+            slot.counters = now;
+            let Some((reason, fates)) = since.nonzero().next() else {
+                continue;
+            };
+            return Ok(Judged::new(
+                self.peering,
+                slot.peer.map(|(place, _)| place),
+                reason,
+                reason.action(Mode::Enforce, self.non_ip).is_violation(),
+                fates.dropped.packets > 0,
+                in_user_space.ip,
+            ));
+        }
+        Err(Failure::Failed(
+            "the xdp program counted a packet nowhere: report this with the capture".to_owned(),
+        ))
+    }
+}
