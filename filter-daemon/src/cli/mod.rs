@@ -6,11 +6,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use filter_core::Mode;
 
 use crate::config::{Config, ConfigError};
 
 pub mod check_config;
+pub mod client;
+pub mod detach;
 pub mod replay;
+pub mod run;
+mod table;
 
 /// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
 /// advertises to us and go to a prefix we currently advertise to that peer.
@@ -33,6 +38,22 @@ pub enum Command {
     CheckConfig(check_config::Args),
     /// Run the packets of a capture through the verdict; needs no privileges
     Replay(replay::Args),
+    /// Attach the filter, follow the feeds, serve; SIGHUP reloads, SIGTERM leaves the filter attached
+    Run(run::Args),
+    /// Peers, feeds and interfaces of the running daemon
+    Status(client::Status),
+    /// What would become of a packet from a peer, and why
+    Explain(client::Explain),
+    /// What happened
+    Events(client::Events),
+    /// Only watch a peer: violations pass and are counted
+    Observe(client::SetMode),
+    /// Drop a peer's violations, once everything that needs to be known is; re-arms its breaker
+    Enforce(client::SetMode),
+    /// Remove the filter from an interface
+    Detach(detach::Args),
+    /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space
+    Demo,
 }
 
 /// Why a command did not do what it should: decides the exit code.
@@ -90,6 +111,14 @@ impl Cli {
         let done = match &self.command {
             Command::CheckConfig(args) => check_config::run(args),
             Command::Replay(args) => replay::run(args),
+            Command::Run(args) => run::run(args),
+            Command::Status(args) => client::status(args),
+            Command::Explain(args) => client::explain(args),
+            Command::Events(args) => client::events(args),
+            Command::Observe(args) => client::set_mode(args, Mode::Observe),
+            Command::Enforce(args) => client::set_mode(args, Mode::Enforce),
+            Command::Detach(args) => detach::run(args),
+            Command::Demo => client::demo(),
         };
         match done {
             Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -1,0 +1,184 @@
+//! The commands that ask a running daemon: `status`, `explain`, `events`, `observe`, `enforce`.
+//! They only show what it says.
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use filter_core::Mode;
+use serde_json::Value;
+
+use super::{Failure, load, table};
+use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
+
+/// Which daemon to ask.
+#[derive(Debug, ClapArgs)]
+pub struct Daemon {
+    /// Its control socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Its configuration, which names the control socket
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+}
+
+impl Daemon {
+    pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
+        match &self.config {
+            Some(file) => Ok(load(file)?.daemon.socket),
+            None => Ok(self.socket.clone()),
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Value, Failure> {
+        control::ask(&self.socket()?, request).map_err(|error| match error {
+            ControlError::Refused(_) => Failure::usage(error),
+            _ => Failure::failed(error),
+        })
+    }
+}
+
+/// `bcp38 status`.
+#[derive(Debug, ClapArgs)]
+pub struct Status {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Peers, feeds and interfaces.
+///
+/// # Errors
+/// If no daemon answers.
+pub fn status(args: &Status) -> Result<(), Failure> {
+    let status = args.daemon.ask(&Request::Status)?;
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{status}")?);
+    }
+    Ok(table::status(&mut out, &status)?)
+}
+
+/// `bcp38 explain`.
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// The peer that would send the packet
+    #[arg(long, value_name = "NAME")]
+    peer: String,
+    /// Its source address
+    source: IpAddr,
+    /// Its destination address
+    destination: IpAddr,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What would become of a packet, and why.
+///
+/// # Errors
+/// If no daemon answers, or it knows no such peer.
+pub fn explain(args: &Explain) -> Result<(), Failure> {
+    let request = Request::Explain {
+        peer: args.peer.clone(),
+        source: args.source,
+        destination: args.destination,
+    };
+    let explained = args.daemon.ask(&request)?;
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{explained}")?);
+    }
+    Ok(table::explained(&mut out, &explained)?)
+}
+
+/// `bcp38 events`.
+#[derive(Debug, ClapArgs)]
+pub struct Events {
+    /// Go on until interrupted
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON, one event a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often new events are asked for.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// What happened.
+///
+/// # Errors
+/// If no daemon answers.
+pub fn events(args: &Events) -> Result<(), Failure> {
+    let mut after = 0;
+    loop {
+        let events = args.daemon.ask(&Request::Events { after })?;
+        let mut out = anstream::stdout().lock();
+        for event in events.as_array().into_iter().flatten() {
+            after = event["number"].as_u64().unwrap_or(after);
+            if args.json {
+                writeln!(out, "{event}")?;
+            } else {
+                table::event(&mut out, event)?;
+            }
+        }
+        out.flush()?;
+        drop(out);
+        if !args.follow {
+            return Ok(());
+        }
+        thread::sleep(FOLLOW);
+    }
+}
+
+/// `bcp38 observe` and `bcp38 enforce`.
+#[derive(Debug, ClapArgs)]
+pub struct SetMode {
+    /// The peer
+    peer: String,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// Changes a peer's mode, until the configuration is read again.
+///
+/// # Errors
+/// If no daemon answers, or it knows no such peer.
+pub fn set_mode(args: &SetMode, mode: Mode) -> Result<(), Failure> {
+    let changed = args.daemon.ask(&Request::SetMode {
+        peer: args.peer.clone(),
+        mode,
+    })?;
+    let mut out = anstream::stdout().lock();
+    let missing = changed["missing"].as_str().map_or(String::new(), |why| {
+        format!(": behaves as observe, because {why}")
+    });
+    writeln!(
+        out,
+        "{}: mode {}, {}{missing}",
+        args.peer,
+        mode,
+        changed["state"].as_str().unwrap_or("?")
+    )?;
+    Ok(())
+}
+
+/// `bcp38 demo`.
+///
+/// # Errors
+/// What the demo stumbled over.
+pub fn demo() -> Result<(), Failure> {
+    crate::demo::run(&mut io::stdout().lock()).map_err(|error| match error {
+        crate::demo::DemoError::Io(error) => error.into(),
+        error => Failure::failed(error),
+    })
+}

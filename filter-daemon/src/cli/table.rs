@@ -1,0 +1,196 @@
+//! Tables and lines for people; scripts get `--json`. Colour only where the terminal takes it (anstream decides).
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const WAITING: Style = AnsiColor::Yellow.on_default();
+const HEAD: Style = Style::new().bold();
+
+/// `status`: a table of peers, then what else is worth a line.
+pub(super) fn status(out: &mut dyn Write, status: &Value) -> io::Result<()> {
+    let rows: Vec<Row> = array(status, "peers").iter().map(Row::of).collect();
+    let width = rows
+        .iter()
+        .map(|row| row.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    writeln!(
+        out,
+        "{HEAD}{:width$}  {:>10}  {:<9}  {:>4}  {:>8}  {:>8}  {:>12}  {:>12}  {:>10}{HEAD:#}",
+        "peer", "as", "state", "gen", "sources", "dests", "passed", "violations", "dropped"
+    )?;
+    for row in &rows {
+        row.write(out, width)?;
+    }
+    for feed in array(status, "feeds") {
+        let (style, word) = if feed["up"] == true {
+            (GOOD, "up")
+        } else {
+            (BAD, "down")
+        };
+        let since = feed["seconds"]
+            .as_u64()
+            .map_or(String::new(), |seconds| format!(" for {seconds} s"));
+        writeln!(
+            out,
+            "feed {} {}: {style}{word}{style:#}{since}",
+            feed["number"],
+            text(feed, "kind")
+        )?;
+    }
+    for interface in array(status, "interfaces") {
+        let (passed, violations, dropped) = totals(&interface["counters"]);
+        writeln!(
+            out,
+            "interface {} ({}): {passed} frames of no peer passed, {violations} of them violations, {dropped} dropped",
+            text(interface, "name"),
+            text(interface, "xdp")
+        )?;
+    }
+    let (used, capacity) = (
+        &status["tables"]["bytes_used"],
+        &status["tables"]["bytes_capacity"],
+    );
+    let lease = status["lease_seconds_left"]
+        .as_u64()
+        .map_or("kept for ever".to_owned(), |left| format!("{left} s left"));
+    writeln!(out, "tables: {used} of {capacity} bytes; lease: {lease}")
+}
+
+struct Row<'a> {
+    name: &'a str,
+    peer: &'a Value,
+}
+
+impl<'a> Row<'a> {
+    fn of(peer: &'a Value) -> Self {
+        Self {
+            name: peer["name"].as_str().unwrap_or("?"),
+            peer,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write, width: usize) -> io::Result<()> {
+        let peer = self.peer;
+        let state = text(peer, "state");
+        let style = match state {
+            "enforcing" | "observing" => GOOD,
+            "syncing" | "holding" => WAITING,
+            _ => BAD,
+        };
+        let (passed, violations, dropped) = totals(&peer["counters"]);
+        writeln!(
+            out,
+            "{:width$}  {:>10}  {style}{state:<9}{style:#}  {:>4}  {:>8}  {:>8}  {passed:>12}  {violations:>12}  {dropped:>10}",
+            self.name, peer["asn"], peer["generation"], peer["sources"], peer["destinations"]
+        )?;
+        if let Some(missing) = peer["missing"].as_str() {
+            writeln!(
+                out,
+                "{:width$}  {WAITING}behaves as observe: {missing}{WAITING:#}",
+                ""
+            )?;
+        }
+        if let Some(why) = peer["publish_error"].as_str() {
+            writeln!(out, "{:width$}  {BAD}{why}{BAD:#}", "")?;
+        }
+        if let Some(refused) = peer["refused"].as_u64().filter(|&refused| refused > 0) {
+            writeln!(
+                out,
+                "{:width$}  {refused} announced prefixes are not admitted (see --json)",
+                ""
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Packets passed, violations among them and among the dropped, packets dropped.
+fn totals(counters: &Value) -> (u64, u64, u64) {
+    let (mut passed, mut violations, mut dropped) = (0, 0, 0);
+    for (reason, fates) in counters.as_object().into_iter().flatten() {
+        let count = |fate: &str| fates[fate]["packets"].as_u64().unwrap_or(0);
+        passed += count("passed");
+        dropped += count("dropped");
+        let is_violation = filter_core::Reason::from_name(reason).is_some_and(|reason| {
+            reason
+                .action(filter_core::Mode::Observe, filter_core::NonIp::Pass)
+                .is_violation()
+        });
+        if is_violation {
+            violations += count("passed") + count("dropped");
+        }
+    }
+    (passed, violations, dropped)
+}
+
+/// `explain`: the verdict, then each side with who told it.
+pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    let style = if value["violation"] == true {
+        BAD
+    } else {
+        GOOD
+    };
+    writeln!(
+        out,
+        "{} {} > {}: {style}{}{style:#}, {} (mode {}, generation {})",
+        text(value, "peer"),
+        text(value, "source"),
+        text(value, "destination"),
+        text(value, "reason"),
+        text(value, "action"),
+        text(value, "mode"),
+        value["generation"]
+    )?;
+    for (side, prefix, told) in [
+        ("source", "source_prefix", "source_told"),
+        ("destination", "destination_prefix", "destination_told"),
+    ] {
+        writeln!(
+            out,
+            "  {side:<12} {}",
+            value[prefix].as_str().unwrap_or("covered by no prefix")
+        )?;
+        for told in array(value, told) {
+            let session = told["session"]
+                .as_str()
+                .map_or(String::new(), |session| format!(" session {session}"));
+            writeln!(
+                out,
+                "               {} told by {}{session}, {} s ago",
+                text(told, "prefix"),
+                text(told, "feed"),
+                told["seconds_ago"]
+            )?;
+        }
+    }
+    for key in ["story", "missing"] {
+        if let Some(line) = value[key].as_str() {
+            writeln!(out, "  {key:<12} {line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// One event.
+pub(super) fn event(out: &mut dyn Write, event: &Value) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:>14.3}  {HEAD}{:<20}{HEAD:#}  {}",
+        event["time"].as_f64().unwrap_or(0.0),
+        text(event, "event"),
+        text(event, "text")
+    )
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("-")
+}
