@@ -1,5 +1,5 @@
 //! From ranges to lines, in one pass over the boundaries. What the lines mean is for the lookup to say.
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use super::node::{Node, SetDescriptor, Window};
 use super::{CHUNK_LINES, LINE_WORDS, Line};
@@ -7,6 +7,9 @@ use crate::set::Ranges;
 
 /// Nodes in a line of a table.
 const LINE_NODES: u64 = 2 * LINE_WORDS as u64;
+/// As many leaves are left to index lines; a slot with more gets a table of its own. Of 1, 4, 8 and 16, 8 was best:
+/// the global IPv6 table is a tenth faster so than with index lines alone, the IPv4 one seldom comes so far.
+const MAX_TREE: usize = 8;
 
 /// A compiled set: its lines, and the descriptor that finds the way through them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,9 +18,15 @@ pub struct CompiledSet {
     lines: Vec<Line>,
     /// The line of the chunk where the first line is meant to lie.
     base: u16,
-    /// The lines that are nothing but nodes.
-    table: Range<usize>,
-    /// The lines whose first word is a node.
+    pointers: Pointers,
+}
+
+/// Where the nodes are, which have to know where the set lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Pointers {
+    /// Lines that are nothing but nodes.
+    tables: Vec<Range<usize>>,
+    /// Lines whose first word is a node.
     indices: Vec<usize>,
 }
 
@@ -56,28 +65,25 @@ pub fn compile(ranges: &Ranges) -> Result<CompiledSet, TableError> {
         flip,
         boundaries: &short,
         lines: long_list(&long),
-        indices: Vec::new(),
+        pointers: Pointers::default(),
     };
     let start = compiler.lines.len();
-    let (descriptor, table) = compiler.compile();
-    let Compiler {
-        mut lines, indices, ..
-    } = compiler;
-    if lines.len() == start && start > 0 {
-        lines.push(Line::default()); // the long list is found by the line after it
+    let mut descriptor = compiler.compile();
+    if start > 0 {
+        descriptor = descriptor.with_long_list(start);
+        if compiler.lines.len() == start {
+            compiler.lines.push(Line::default()); // the list is found by the line after it
+        }
     }
+    let Compiler {
+        lines, pointers, ..
+    } = compiler;
     fits(lines.len(), 0)?;
-    let descriptor = if long.is_empty() {
-        descriptor
-    } else {
-        descriptor.with_long_list(start)
-    };
     Ok(CompiledSet {
         descriptor,
         lines,
         base: 0,
-        table: start..start + table,
-        indices,
+        pointers,
     })
 }
 
@@ -108,10 +114,12 @@ impl CompiledSet {
         let base = base as u16;
         let distance = u64::from(base.wrapping_sub(self.base));
         let moved = |node: u64| node & !0xffff | node.wrapping_add(distance) & 0xffff;
-        for word in self.lines[self.table.clone()].as_flattened_mut() {
-            *word = moved(*word >> 32) << 32 | moved(*word & 0xffff_ffff);
+        for table in &self.pointers.tables {
+            for word in self.lines[table.clone()].as_flattened_mut() {
+                *word = moved(*word >> 32) << 32 | moved(*word & 0xffff_ffff);
+            }
         }
-        for &index in &self.indices {
+        for &index in &self.pointers.indices {
             self.lines[index][0] = moved(self.lines[index][0]);
         }
         self.descriptor.0 = moved(self.descriptor.0);
@@ -209,7 +217,7 @@ impl Span {
     fn of(boundaries: &[u64]) -> Option<Self> {
         let (&first, &final_) = (boundaries.first()?, boundaries.last()?);
         // One answer must do for both outsides, or there must be only one.
-        let is_same_outside = boundaries.len() % 2 == 0;
+        let is_same_outside = boundaries.len().is_multiple_of(2);
         let limit = (boundaries.len() as u64 / 2).clamp(LINE_NODES, SetDescriptor::MAX_SLOTS);
         (SetDescriptor::MIN_SHIFT..64)
             .map(|shift| {
@@ -221,6 +229,15 @@ impl Span {
                 }
             })
             .find(|span| span.last < limit)
+    }
+
+    /// One of its slots as a span of 2^`width` slots.
+    fn within(self, slot: u64, width: u32) -> Self {
+        Self {
+            shift: self.shift - width,
+            base: (slot + self.base) << width,
+            last: (1 << width) - 1,
+        }
     }
 
     fn slot(self, boundary: u64) -> u64 {
@@ -238,60 +255,68 @@ impl Span {
     }
 }
 
-/// Boundaries that share a node, and how they are stored.
+/// Slots that share a node, their boundaries, and how those are stored.
 struct Run {
-    end: usize,
-    last_slot: u64,
+    slots: RangeInclusive<u64>,
+    boundaries: Range<usize>,
     window: Window,
+}
+
+impl Run {
+    fn fits_a_leaf(&self) -> bool {
+        self.boundaries.len() <= self.window.leaf_capacity()
+    }
 }
 
 struct Compiler<'a> {
     flip: bool,
     boundaries: &'a [u64],
     lines: Vec<Line>,
-    indices: Vec<usize>,
+    pointers: Pointers,
 }
 
 impl Compiler<'_> {
-    /// The short boundaries, after the lines that are there. Returns how many lines of nodes come first.
-    fn compile(&mut self) -> (SetDescriptor, usize) {
-        let all = self.boundaries.len();
+    /// The short boundaries, after the lines that are there.
+    fn compile(&mut self) -> SetDescriptor {
+        let all = 0..self.boundaries.len();
         let window = Window::new(64, zeros(self.boundaries));
         let Some(span) = Span::of(self.boundaries) else {
-            return (SetDescriptor::of_node(Node::constant(self.flip)), 0);
+            return SetDescriptor::of_node(Node::constant(self.flip));
         };
-        if all <= window.leaf_capacity() {
-            return (SetDescriptor::of_node(self.tree(0..all, window)), 0);
+        if all.len() <= window.leaf_capacity() {
+            return SetDescriptor::of_node(self.tree(all, window));
         }
-        let start = self.lines.len();
-        self.lines.resize(start + span.lines(), Line::default());
-        let nodes = self.nodes(span);
-        for (word, pair) in self.lines[start..]
-            .as_flattened_mut()
-            .iter_mut()
-            .zip(nodes.chunks(2))
-        {
-            *word = u64::from(pair[0].0) | u64::from(pair.get(1).map_or(0, |node| node.0)) << 32;
-        }
-        (
-            SetDescriptor::of_table(start, span.shift, span.base, span.last),
-            span.lines(),
-        )
+        let line = self.table(span, all, true);
+        SetDescriptor::of_table(line, span.shift, span.base, span.last)
     }
 
-    /// The node of every slot; leaves and index lines are appended on the way.
-    fn nodes(&mut self, span: Span) -> Vec<Node> {
+    /// A table for these boundaries, and all that is below it. Returns its line.
+    fn table(&mut self, span: Span, range: Range<usize>, may_nest: bool) -> usize {
+        let lines = self.lines.len()..self.lines.len() + span.lines();
+        self.lines.resize(lines.end, Line::default());
+        self.pointers.tables.push(lines.clone());
+        let nodes = self.nodes(span, range, may_nest);
+        let words = self.lines[lines.clone()].as_flattened_mut();
+        for (word, pair) in words.iter_mut().zip(nodes.chunks(2)) {
+            let high = pair.get(1).map_or(0, |node| node.0);
+            *word = u64::from(pair[0].0) | u64::from(high) << 32;
+        }
+        lines.start
+    }
+
+    /// The node of every slot.
+    fn nodes(&mut self, span: Span, range: Range<usize>, may_nest: bool) -> Vec<Node> {
         let mut nodes = Vec::with_capacity(span.last as usize + 1);
-        let mut start = 0;
-        while let Some(&boundary) = self.boundaries.get(start) {
+        let mut start = range.start;
+        while start < range.end {
+            let run = self.run(span, start..range.end);
             nodes.resize(
-                span.slot(boundary) as usize,
+                *run.slots.start() as usize,
                 Node::constant(self.is_member_before(start)),
             );
-            let run = self.run(start, span);
-            let node = self.tree(start..run.end, run.window);
-            nodes.resize(run.last_slot as usize + 1, node);
-            start = run.end;
+            let node = self.node(span, &run, may_nest);
+            nodes.resize(*run.slots.end() as usize + 1, node);
+            start = run.boundaries.end;
         }
         nodes.resize(
             span.last as usize + 1,
@@ -300,32 +325,57 @@ impl Compiler<'_> {
         nodes
     }
 
+    /// What the slots of a run share: a leaf or a small tree, or a table of its own for a slot that is crowded. There
+    /// is only one level of those: what is still crowded then has all its boundaries in one corner, where a tree
+    /// stays logarithmic and tables would go on forever.
+    fn node(&mut self, span: Span, run: &Run, may_nest: bool) -> Node {
+        let Run {
+            slots,
+            boundaries,
+            window,
+        } = run;
+        let leaves = boundaries.len().div_ceil(window.leaf_capacity());
+        if leaves <= MAX_TREE || !may_nest {
+            return self.tree(boundaries.clone(), *window);
+        }
+        // About a slot per range, but none finer than the boundaries are; more than one leaf are more than eight.
+        let finest = span.shift.saturating_sub(window.shift);
+        let width = (boundaries.len() / 2)
+            .ilog2()
+            .min(finest)
+            .min(Node::MAX_WIDTH);
+        let nested = span.within(*slots.start(), width);
+        let line = self.table(nested, boundaries.clone(), false);
+        Node::table(line, nested.shift, width)
+    }
+
     /// Is the address right before this boundary a member?
     fn is_member_before(&self, boundary: usize) -> bool {
         self.flip ^ (boundary % 2 == 1)
     }
 
-    /// The boundaries of one slot, and of the next ones as long as all fit one leaf.
-    fn run(&self, start: usize, span: Span) -> Run {
-        let first_slot = span.slot(self.boundaries[start]);
+    /// The boundaries of the first slot that has some, and of the next ones as long as all fit one leaf.
+    fn run(&self, span: Span, range: Range<usize>) -> Run {
+        let first = span.slot(self.boundaries[range.start]);
         let up_to = |end: usize| {
-            let last_slot = span.slot(self.boundaries[end]);
-            let rest = self.boundaries[end..].iter();
-            let end = end + rest.take_while(|&&b| span.slot(b) == last_slot).count();
+            let last = span.slot(self.boundaries[end]);
+            let rest = self.boundaries[end..range.end].iter();
+            let end = end + rest.take_while(|&&b| span.slot(b) == last).count();
+            let boundaries = range.start..end;
             let window = Window::new(
-                span.bits(first_slot, last_slot),
-                zeros(&self.boundaries[start..end]),
+                span.bits(first, last),
+                zeros(&self.boundaries[boundaries.clone()]),
             );
             Run {
-                end,
-                last_slot,
+                slots: first..=last,
+                boundaries,
                 window,
             }
         };
-        let mut run = up_to(start);
-        while run.end < self.boundaries.len() {
-            let longer = up_to(run.end);
-            if longer.end - start > longer.window.leaf_capacity() {
+        let mut run = up_to(range.start);
+        while run.boundaries.end < range.end {
+            let longer = up_to(run.boundaries.end);
+            if !longer.fits_a_leaf() {
                 break;
             }
             run = longer;
@@ -353,7 +403,7 @@ impl Compiler<'_> {
                 let mut line = Line::default();
                 line[0] = u64::from(node.0) + (i * fanout) as u64;
                 window.pack(&children[1..], &mut line[1..]);
-                self.indices.push(self.lines.len());
+                self.pointers.indices.push(self.lines.len());
                 self.lines.push(line);
             }
             firsts = firsts.chunks(fanout).map(|children| children[0]).collect();

@@ -1,5 +1,5 @@
-//! The walk from a descriptor to an answer. Runs in the kernel: no branch the verifier would have to multiply,
-//! no index that could panic, no loop without a constant bound.
+//! The walk from a descriptor to an answer. It runs in the kernel, so: no index that could panic, no loop without
+//! a constant bound, no 128-bit arithmetic, and few branches, each of which the verifier follows both ways.
 use super::node::{Node, SetDescriptor, Words};
 use super::{LINE_WORDS, Line, MAX_STEPS};
 use crate::address::Address;
@@ -10,6 +10,9 @@ use crate::verdict::Membership;
 #[inline(always)]
 pub fn contains<W: Words + ?Sized>(words: &W, set: SetDescriptor, address: Address) -> bool {
     let mut node = enter(words, set, address.hi);
+    if node.is_table() {
+        node = narrow(words, node, address.hi);
+    }
     for _ in 0..MAX_STEPS {
         if !node.is_index() {
             break;
@@ -29,6 +32,10 @@ pub fn contains_both<S: Words + ?Sized, D: Words + ?Sized>(
 ) -> Membership {
     let mut from = enter(source_words, source_set, source.hi);
     let mut to = enter(destination_words, destination_set, destination.hi);
+    if from.is_table() | to.is_table() {
+        from = narrow(source_words, from, source.hi);
+        to = narrow(destination_words, to, destination.hi);
+    }
     for _ in 0..MAX_STEPS {
         if !from.is_index() & !to.is_index() {
             break;
@@ -53,8 +60,18 @@ fn enter<W: Words + ?Sized>(words: &W, set: SetDescriptor, key: u64) -> Node {
     let slot = (key >> node.shift())
         .wrapping_sub(set.base())
         .min(set.last());
-    let first = u32::from(node.line()) * (2 * LINE_WORDS as u32);
-    Node(words.half(first + slot as u32))
+    entry(words, node, slot as u32)
+}
+
+/// One step through a slot's own table; anything else stays where it is.
+#[inline(always)]
+fn narrow<W: Words + ?Sized>(words: &W, node: Node, key: u64) -> Node {
+    node.or_entry(entry(words, node, node.slot(key)).0)
+}
+
+#[inline(always)]
+fn entry<W: Words + ?Sized>(words: &W, table: Node, slot: u32) -> Node {
+    Node(words.half(u32::from(table.line()) * (2 * LINE_WORDS as u32) + slot))
 }
 
 /// One step down from an index line; a leaf stays where it is.
@@ -99,7 +116,7 @@ fn probe(node: Node, key: u64) -> (u64, u64) {
 #[inline(always)]
 fn settle<W: Words + ?Sized>(words: &W, set: SetDescriptor, leaf: Node, address: Address) -> bool {
     parity(&words.line(leaf.line()), leaf, address.hi)
-        || set.has_long() && is_in_long_list(words, set, address)
+        || set.has_long_list() && is_in_long_list(words, set, address)
 }
 
 /// Bits of the longest long list's length: pairs of words in a chunk.
@@ -107,21 +124,28 @@ const LONG_LIST_BITS: u32 = (super::CHUNK_WORDS as u32 / 2).ilog2();
 
 /// Exactly, to 128 bits: the parity of the boundaries at or below the address among those in /64s that are
 /// members in part. They end two words before the line the descriptor names; there stands how many they are.
+///
+/// No branch depends on what is read: the verifier would follow both sides of each, 2^18 ways in all.
 #[inline(always)]
 fn is_in_long_list<W: Words + ?Sized>(words: &W, set: SetDescriptor, address: Address) -> bool {
     let end = (u32::from(set.node().line()) * LINE_WORDS as u32).wrapping_sub(2);
-    let count = words.word(end) as u32;
-    let start = end.wrapping_sub(count.wrapping_mul(2));
+    let count = words.word(end);
+    let start = u64::from(end).wrapping_sub(count.wrapping_mul(2));
     let mut passed = 0;
     for bit in (0..LONG_LIST_BITS).rev() {
-        let next = passed + (1 << bit);
-        if next <= count {
-            let at = start.wrapping_add((next - 1) * 2);
-            let (hi, lo) = (words.word(at), words.word(at.wrapping_add(1)));
-            if hi < address.hi || hi == address.hi && lo <= address.lo {
-                passed = next;
-            }
-        }
+        let step = 1 << bit;
+        let at = start.wrapping_add((passed + step - 1) * 2) as u32;
+        let (hi, lo) = (words.word(at), words.word(at.wrapping_add(1)));
+        let below = borrow(address.hi, hi, borrow(address.lo, lo, 0));
+        let is_passed = 1 - (below | borrow(count, passed + step, 0));
+        passed += is_passed << bit;
     }
     passed & 1 != 0
+}
+
+/// 1 if `a` − `b` − `borrowed` is negative, else 0, as the hardware's borrow flag has it.
+#[inline(always)]
+const fn borrow(a: u64, b: u64, borrowed: u64) -> u64 {
+    let difference = a.wrapping_sub(b).wrapping_sub(borrowed);
+    ((!a & b) | (!(a ^ b) & difference)) >> 63
 }

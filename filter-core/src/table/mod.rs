@@ -8,45 +8,50 @@
 //! is cut into lines of 64 bytes, and the rest of the structure finds the one line that matters.
 //!
 //! ```text
-//!   descriptor (64 bits, in the peer's record)
-//!   ┌────────┬────────┬────────┬────────┐        table: one node per slot of 2^shift addresses
-//!   │ line   │ shift  │ base   │ last   │─────▶ ┌────┬────┬────┬────┬────┬────┬────┐
-//!   └────────┴────────┴────────┴────────┘       │ ░░ │ A  │ A  │ ██ │ B  │ ░░ │ C  │
-//!   slot = min((address >> shift) − base, last) └────┴─┬──┴─┬──┴────┴─┬──┴────┴─┬──┘
-//!   ░░ nobody  ██ everybody: no line at all            └─┬──┘         │         │
-//!                 neighbouring slots share a leaf ───────┘            │         │
-//!            ┌───────────────────────────┐   ┌────────────────────────▼──┐      │ a crowded slot has
-//!     leaf A │ 8 × 63, 16 × 31 or 32 ×  │   │ leaf B                    │      ▼ index lines above its leaves
-//!            │ 15 bits, sorted; the odd  │   └───────────────────────────┘ ┌──────────┬──────────────┐
-//!            │ number passed = a member  │                         index C │ 1st child│ 7 × 63 | 31 |15 bits
-//!            └───────────────────────────┘                                 └────┬─────┴──────────────┘
-//!                                                 child = 1st child + number passed: ┌▼─────┬──────┬───
-//!                                                                                    │ leaf │ leaf │ …
+//!  descriptor, 64 bits, in the peer's record          table: a node for each slot of 2^shift addresses
+//!  ┌──────┬───────┬──────┬──────┐                    ┌─────┬─────┬─────┬─────┬─────┬─────┬─────┬─────┐
+//!  │ line │ shift │ base │ last │──────────────────▶ │ no  │  A  │  A  │ yes │  B  │ no  │  C  │ no  │
+//!  └──────┴───────┴──────┴──────┘                    └─────┴──┬──┴──┬──┴─────┴──┬──┴─────┴──┬──┴─────┘
+//!  slot = min((address >> shift) − base, last)                │     │           │           │
+//!                                            ┌────────────────┴─────┘           │           │
+//!                       sparse slots share A ▼         crowded: index lines B   ▼           │
+//!                       ┌───────────────────────┐      ┌───────┬──────────────────┐         │
+//!                       │ leaf: 8 words of      │      │ child │ 7 words of       │         │
+//!                       │ boundaries, ascending │      └───┬───┴──────────────────┘         │
+//!                       └───────────────────────┘          ▼ child + number passed          │
+//!                       odd number passed: member          ┌──────┬──────┬──────┬───        │
+//!                                                          │ leaf │ leaf │ leaf │ …         │
+//!                                                          └──────┴──────┴──────┴───        │
+//!                                   very crowded: a table C of its own, once, without base  ▼
+//!                                   ┌─────┬─────┬─────┬──── (address >> shift) mod 2^width ───
+//!                                   │ no  │  D  │  E  │ …   leaves and index lines as above
+//!                                   └─────┴─────┴─────┴────
 //!
-//!   node (32 bits)  31 index line?  24 flip  23–22 lanes  21–16 shift  15–0 line
-//!   descriptor      a node if bit 63 is clear, else   63 table  62 long list  61–44 last  43–22 base  21–16 shift  15–0 line
+//!  descriptor   62 has a table   61 has a long list   60–43 last   42–22 base   21–16 shift   15–0 line
+//!               without a table, the low half is the node of the only leaf
+//!  node         30 table   29 index line   28–25 width   24 flip   23–22 lanes   21–16 shift   15–0 line
+//!  lanes        0: none   1: 1 × 63 bits a word   2: 2 × 31 bits   3: 4 × 15 bits
 //! ```
 //!
-//! * A boundary is stored as the few bits in which the addresses that come to its line differ: `(address >>
-//!   shift)`, cut to the lane. A line then holds 8, 16 or 32 of them, and a global IPv4 table needs 15 bits nearly
-//!   everywhere. The spare bit on top of each lane catches the borrow of one wide subtraction, so a line is
-//!   compared in eight of them, without a branch.
+//! * A boundary is stored as the few bits that addresses coming to its line can differ in: `address >> shift`, cut
+//!   to the lane. So a line holds 8, 16 or 32 of them, and nearly everywhere 15 bits do for the global IPv4 table.
+//!   The spare bit on top of each lane catches the borrow of a subtraction: a line is compared in eight wide ones,
+//!   without a branch.
 //! * The node says how to read the line it points to. That is known before the line arrives, so the address is
-//!   prepared while the cache misses.
-//! * `flip` is the answer below the line's first boundary.
+//!   prepared while the cache misses. `flip` is the answer below the line's first boundary.
 //! * A set that fits one leaf has no table: its descriptor is the node. The empty set and the default route need
 //!   no line at all, and the descriptor 0 is the empty set.
-//! * The table is as large as the set deserves and covers only the span the set uses. Adversarial clustering costs
-//!   index lines, logarithmically few: at most [`MAX_STEPS`] deep for any set that fits a chunk.
+//! * The table has about one slot per range and covers only the span that the set uses; the last slot answers for
+//!   everything outside. However the boundaries crowd, there are at most [`MAX_STEPS`] index lines to a leaf.
 //!
-//! IPv4 and IPv6 differ in nothing but the width: everything above is about the top 64 bits of a left-aligned
-//! address. A /64 that is a member in part counts as none there, and descriptor bit 62 says that the exact 128-bit
-//! boundaries of all such /64s lie, sorted, in the lines before the table: a binary search that only addresses
-//! the fast path has refused ever pay for.
+//! IPv4 and IPv6 differ in nothing: all this is about the top 64 bits of a left-aligned address. A /64 that is a
+//! member in part counts as none there; the exact 128-bit boundaries of all such /64s lie sorted in front of the
+//! line that the descriptor names, and after them their number. That *long list* is searched, by halves, for
+//! addresses that the walk has refused: a permitted packet pays for it only where it needs it.
 //!
-//! Line numbers are those of one *chunk*, the 4 MiB a kernel map value may have at most (`KMALLOC_MAX_SIZE` in
-//! 5.15 and 6.1), so they need 16 bits and a masked offset can never leave the value: whatever the content, a
-//! lookup ends, in bounds.
+//! Line numbers are those of one *chunk*, the 4 MiB a kernel map value may have at most (`KMALLOC_MAX_SIZE` in 5.15
+//! and 6.1): 16 bits name a line, and a masked offset cannot leave the value. Whatever the content, a lookup ends,
+//! and in bounds.
 mod lookup;
 mod node;
 
@@ -76,6 +81,6 @@ pub const CHUNK_LINES: usize = 1 << 16;
 pub const CHUNK_BYTES: usize = CHUNK_LINES * LINE_BYTES;
 /// Words in a chunk. A power of two: an index is made safe with `& (CHUNK_WORDS − 1)`.
 pub const CHUNK_WORDS: usize = CHUNK_BYTES / 8;
-/// Index lines between table and leaf, at most: eight children each over eight boundaries a leaf reach 2^21,
-/// and a chunk holds fewer than 2^19 of those.
+/// Index lines above a leaf, at most: with the widest lanes, eight children each over leaves of eight boundaries
+/// make 2^21, and a chunk holds less than 2^19 of those.
 pub const MAX_STEPS: u32 = 6;

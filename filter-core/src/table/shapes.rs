@@ -12,7 +12,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,17 +21,24 @@ impl Random {
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.word()) * u128::from(limit)) >> 64) as u64
     }
 
     /// 128 random bits.
     pub fn wide(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.word()) << 64 | u128::from(self.word())
     }
 
     /// One of these, `None` if there is none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(self.below(from.len() as u64) as usize)
+    }
+
+    /// Puts a list in any order.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for i in (1..list.len()).rev() {
+            list.swap(i, self.below(i as u64 + 1) as usize);
+        }
     }
 
     /// An address of the prefix.
@@ -66,6 +73,8 @@ struct Plan {
     announced: &'static [(u8, u64)],
     /// Announced prefixes per allocation.
     per_block: usize,
+    /// Allocations that are announced whole, in percent.
+    whole: u64,
 }
 
 const IPV4: Plan = Plan {
@@ -107,6 +116,7 @@ const IPV4: Plan = Plan {
         (16, 2),
     ],
     per_block: 8,
+    whole: 60,
 };
 
 const IPV6: Plan = Plan {
@@ -133,6 +143,7 @@ const IPV6: Plan = Plan {
         (29, 3),
     ],
     per_block: 4,
+    whole: 72,
 };
 
 /// A table of this many prefixes, about as the global one of that family; ascending, without duplicates.
@@ -144,21 +155,33 @@ pub fn full_table(family: Family, count: usize, seed: u64) -> Vec<Prefix> {
         Family::Ipv6 => &IPV6,
     };
     let mut random = Random(seed);
-    let blocks = allocate(plan, count / plan.per_block + 1, &mut random);
-    let mut prefixes = blocks.clone();
-    prefixes.retain(|_| random.below(100) < 55);
+    let mut blocks = allocate(plan, count / plan.per_block + 1, &mut random);
+    random.shuffle(&mut blocks); // the busy ones lie anywhere
+    let mut whole = blocks.clone();
+    whole.sort_unstable();
+    whole.retain(|_| random.below(100) < plan.whole);
+    let mut pieces = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let missing = count.saturating_sub(prefixes.len());
-        prefixes.extend((0..missing).filter_map(|_| piece(plan, &blocks, &mut random)));
-        prefixes.sort_unstable();
-        prefixes.dedup();
+        let missing = count.saturating_sub(whole.len() + pieces.len());
+        if missing == 0 {
+            break;
+        }
+        let drawn = (0..2 * missing + 100).filter_map(|_| piece(plan, &blocks, &mut random));
+        pieces.extend(drawn.filter(|piece| whole.binary_search(piece).is_err()));
+        pieces.sort_unstable();
+        pieces.dedup();
     }
-    prefixes.truncate(count);
-    prefixes
+    while !pieces.is_empty() && whole.len() + pieces.len() > count {
+        pieces.swap_remove(random.below(pieces.len() as u64) as usize);
+    }
+    whole.append(&mut pieces);
+    whole.sort_unstable();
+    whole.truncate(count);
+    whole
 }
 
-/// Each round replaces the duplicates of the one before.
-const MAX_ROUNDS: usize = 40;
+/// Pieces are drawn twice as often as they are missing; what is drawn again counts for nothing.
+const MAX_ROUNDS: usize = 20;
 
 /// Blocks side by side from the start of each region, one in four left dark.
 fn allocate(plan: &Plan, count: usize, random: &mut Random) -> Vec<Prefix> {

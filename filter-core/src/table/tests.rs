@@ -4,6 +4,7 @@ use super::*;
 use crate::address::{Address, Family};
 use crate::prefix::Prefix;
 use crate::set::{PrefixSet, Ranges};
+use crate::verdict::Membership;
 use proptest::prelude::*;
 
 /// A compiled set in the middle of a chunk full of garbage.
@@ -28,28 +29,19 @@ fn place(ranges: &Ranges) -> Placed {
 
 impl Placed {
     fn contains(&self, address: Address) -> bool {
-        let one = contains(self.chunk.as_slice(), self.descriptor, address);
         let ask = (self.chunk.as_slice(), self.descriptor, address);
-        let nobody = (self.chunk.as_slice(), SetDescriptor::EMPTY, address);
-        assert_eq!(
-            contains_both(ask, nobody),
-            crate::verdict::Membership {
-                source: one,
-                destination: false
-            }
-        );
-        assert_eq!(
-            contains_both(nobody, ask),
-            crate::verdict::Membership {
-                source: false,
-                destination: one
-            }
-        );
+        let one = contains(ask.0, ask.1, ask.2);
+        let both = Membership {
+            source: one,
+            destination: one,
+        };
+        assert_eq!(contains_both(ask, ask), both, "{address}");
         one
     }
 }
 
-/// How many random addresses each shape is asked: 10^7 in the long run, `TABLE_TEST_ADDRESSES=10000000`.
+/// How many random addresses a shape is asked, a small one a tenth: 10^7 in the long run, with
+/// `TABLE_TEST_ADDRESSES=10000000`.
 fn addresses_per_shape() -> usize {
     let variable = std::env::var("TABLE_TEST_ADDRESSES");
     variable.map_or(100_000, |text| text.parse().unwrap())
@@ -83,7 +75,8 @@ fn check(family: Family, ranges: &Ranges) {
         .into_iter()
         .for_each(ask);
     let mut random = Random(7);
-    for i in 0..addresses_per_shape() {
+    let few = ranges.as_slice().len() < 100;
+    for i in 0..addresses_per_shape() / if few { 10 } else { 1 } {
         ask(match (i % 2, random.pick(ranges.as_slice())) {
             (0, Some(&(first, _))) => first ^ random.wide() >> random.below(128),
             _ => random.wide(),
@@ -231,7 +224,7 @@ fn alternating_hosts() {
     let v6 = |i: u64| Prefix::host(Address::from_v6(0x2001_0db8_0000_0001, 2 * i + 1));
     let links =
         |i: u64| Prefix::new(Address::from_v6(0x2001_0db8_0000_0000 + 2 * i, 0), 64).unwrap();
-    for count in [1, 4, 5, 9, 17, 100, 3000, 20_000] {
+    for count in [1, 5, 9, 33, 3000, 20_000] {
         check_prefixes(&(0..count).map(v4).collect::<Vec<_>>());
         check_prefixes(&(0..count.into()).map(v6).collect::<Vec<_>>());
         check_prefixes(&(0..count.into()).map(links).collect::<Vec<_>>());
@@ -261,7 +254,7 @@ fn crowded_64s_cost_steps_that_are_bounded() {
     let crowd =
         |i: u64| Prefix::new(Address::from_v6(0x2001_0db8_0000_0001 + 2 * i, 0), 64).unwrap();
     let far = "ffff:ffff:ffff:ffff::/64".parse().unwrap();
-    check_prefixes(&(0..200_000).map(crowd).chain([far]).collect::<Vec<_>>());
+    check_prefixes(&(0..150_000).map(crowd).chain([far]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -358,10 +351,10 @@ fn placing_twice_is_placing_once() {
 fn corrupt_content_ends_in_some_answer() {
     let mut random = Random(10);
     let chunk: Vec<Line> = (0..CHUNK_LINES)
-        .map(|_| core::array::from_fn(|_| random.next()))
+        .map(|_| core::array::from_fn(|_| random.word()))
         .collect();
     for _ in 0..10_000 {
-        let set = SetDescriptor(random.next());
+        let set = SetDescriptor(random.word());
         let address = Address::from_bits(Family::Ipv6, random.wide());
         let _ = contains(chunk.as_slice(), set, address);
         let _ = contains(chunk[..100].as_flattened(), set, address);
