@@ -4,6 +4,7 @@
 //! policy and names a [`Reason`], [`Reason::action`] turns it into pass or drop. The XDP program, the
 //! daemon, `replay`, the tests and the fuzzers all run these same functions; they differ only in how they
 //! implement [`packet::Bytes`] (where the frame lies) and [`verdict::Policy`] (where the sets lie).
+//! Where a set has to be fast it is a compiled [`table`], read over [`table::Words`].
 //!
 //! With the `std` feature it also holds what prepares the policy: [`set`] compiles routes into ranges,
 //! [`bogon`] lists the special-purpose registries, [`cover`] finds the prefix that explains a match,

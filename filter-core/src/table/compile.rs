@@ -1,6 +1,7 @@
 //! From ranges to lines, in one pass over the boundaries. What the lines mean is for the lookup to say.
 use core::ops::{Range, RangeInclusive};
 
+use super::boundaries::{Boundaries, long_list};
 use super::node::{Node, SetDescriptor, Window};
 use super::{CHUNK_LINES, LINE_WORDS, Line};
 use crate::set::Ranges;
@@ -140,68 +141,6 @@ impl CompiledSet {
     }
 }
 
-/// Where membership flips.
-struct Boundaries {
-    /// Is the lowest address a member?
-    flip: bool,
-    /// Between /64s: the lowest top halves of the other kind, ascending, without zero. /64s that are members in
-    /// part are members nowhere here.
-    short: Vec<u64>,
-    /// Within the /64s that are members in part: whole addresses, ascending.
-    long: Vec<u128>,
-}
-
-impl Boundaries {
-    fn of(ranges: &Ranges) -> Self {
-        let (mut short, mut long) = (Vec::with_capacity(2 * ranges.as_slice().len()), Vec::new());
-        for &(first, last) in ranges.as_slice() {
-            let (mut from, mut to) = ((first >> 64) as u64, (last >> 64) as u64);
-            let (cut_first, cut_last) = (first as u64 != 0, last as u64 != u64::MAX);
-            if from == to && (cut_first || cut_last) {
-                long.push(first);
-                long.extend(last.checked_add(1));
-                continue;
-            }
-            if cut_first {
-                from += 1;
-                long.extend([first, u128::from(from) << 64]);
-            }
-            if cut_last {
-                long.extend([u128::from(to) << 64, last + 1]);
-                to -= 1;
-            }
-            if from <= to {
-                short.push(from);
-                short.extend(to.checked_add(1));
-            }
-        }
-        let flip = short.first() == Some(&0);
-        if flip {
-            short.remove(0);
-        }
-        Self { flip, short, long }
-    }
-}
-
-/// The boundaries within /64s, then their number, two words each, up to the end of a line.
-fn long_list(boundaries: &[u128]) -> Vec<Line> {
-    if boundaries.is_empty() {
-        return Vec::new();
-    }
-    let words = 2 * (boundaries.len() + 1);
-    let mut lines = vec![Line::default(); words.div_ceil(LINE_WORDS)];
-    let all = lines.as_flattened_mut();
-    let start = all.len() - words;
-    let pairs = boundaries.iter().map(|&b| [(b >> 64) as u64, b as u64]);
-    for (cell, pair) in all[start..]
-        .chunks_exact_mut(2)
-        .zip(pairs.chain([[boundaries.len() as u64, 0]]))
-    {
-        cell.copy_from_slice(&pair);
-    }
-    lines
-}
-
 /// What part of the address space a table covers, in slots of 2^`shift`.
 #[derive(Clone, Copy)]
 struct Span {
@@ -338,9 +277,12 @@ impl Compiler<'_> {
         if leaves <= MAX_TREE || !may_nest {
             return self.tree(boundaries.clone(), *window);
         }
-        // About a slot per boundary; never finer than the boundaries, of which there are more than sixteen.
+        // About a slot per range, but none finer than the boundaries are; more than one leaf are more than eight.
         let finest = span.shift.saturating_sub(window.shift);
-        let width = boundaries.len().ilog2().min(finest).min(Node::MAX_WIDTH);
+        let width = (boundaries.len() / 2)
+            .ilog2()
+            .min(finest)
+            .min(Node::MAX_WIDTH);
         let nested = span.within(*slots.start(), width);
         let line = self.table(nested, boundaries.clone(), false);
         Node::table(line, nested.shift, width)
@@ -372,7 +314,7 @@ impl Compiler<'_> {
         let mut run = up_to(range.start);
         while run.boundaries.end < range.end {
             let longer = up_to(run.boundaries.end);
-            if !longer.fits_a_leaf() || longer.window.lanes < 2.min(run.window.lanes) {
+            if !longer.fits_a_leaf() {
                 break;
             }
             run = longer;

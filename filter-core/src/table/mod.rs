@@ -56,6 +56,8 @@ mod lookup;
 mod node;
 
 #[cfg(feature = "std")]
+mod boundaries;
+#[cfg(feature = "std")]
 mod compile;
 #[cfg(any(test, feature = "shapes"))]
 pub mod shapes;

@@ -34,6 +34,13 @@ impl Random {
         from.get(self.below(from.len() as u64) as usize)
     }
 
+    /// Puts a list in any order.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for i in (1..list.len()).rev() {
+            list.swap(i, self.below(i as u64 + 1) as usize);
+        }
+    }
+
     /// An address of the prefix.
     pub fn within(&mut self, prefix: Prefix) -> Address {
         let (first, last) = prefix.range();
@@ -66,6 +73,8 @@ struct Plan {
     announced: &'static [(u8, u64)],
     /// Announced prefixes per allocation.
     per_block: usize,
+    /// Allocations that are announced whole, in percent.
+    whole: u64,
 }
 
 const IPV4: Plan = Plan {
@@ -107,6 +116,7 @@ const IPV4: Plan = Plan {
         (16, 2),
     ],
     per_block: 8,
+    whole: 60,
 };
 
 const IPV6: Plan = Plan {
@@ -133,6 +143,7 @@ const IPV6: Plan = Plan {
         (29, 3),
     ],
     per_block: 4,
+    whole: 72,
 };
 
 /// A table of this many prefixes, about as the global one of that family; ascending, without duplicates.
@@ -144,23 +155,29 @@ pub fn full_table(family: Family, count: usize, seed: u64) -> Vec<Prefix> {
         Family::Ipv6 => &IPV6,
     };
     let mut random = Random(seed);
-    let blocks = allocate(plan, count / plan.per_block + 1, &mut random);
-    let mut prefixes = blocks.clone();
-    prefixes.retain(|_| random.below(100) < 55);
+    let mut blocks = allocate(plan, count / plan.per_block + 1, &mut random);
+    random.shuffle(&mut blocks); // the busy ones lie anywhere
+    let mut whole = blocks.clone();
+    whole.sort_unstable();
+    whole.retain(|_| random.below(100) < plan.whole);
+    let mut pieces = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let missing = count.saturating_sub(prefixes.len());
+        let missing = count.saturating_sub(whole.len() + pieces.len());
         if missing == 0 {
             break;
         }
-        prefixes.extend((0..2 * missing + 100).filter_map(|_| piece(plan, &blocks, &mut random)));
-        prefixes.sort_unstable();
-        prefixes.dedup();
+        let drawn = (0..2 * missing + 100).filter_map(|_| piece(plan, &blocks, &mut random));
+        pieces.extend(drawn.filter(|piece| whole.binary_search(piece).is_err()));
+        pieces.sort_unstable();
+        pieces.dedup();
     }
-    while prefixes.len() > count {
-        prefixes.swap_remove(random.below(prefixes.len() as u64) as usize);
+    while !pieces.is_empty() && whole.len() + pieces.len() > count {
+        pieces.swap_remove(random.below(pieces.len() as u64) as usize);
     }
-    prefixes.sort_unstable();
-    prefixes
+    whole.append(&mut pieces);
+    whole.sort_unstable();
+    whole.truncate(count);
+    whole
 }
 
 /// Pieces are drawn twice as often as they are missing; what is drawn again counts for nothing.
