@@ -9,6 +9,7 @@ const LOG_VARIABLE: &str = "BCP38_LOG";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or(LOG_VARIABLE, "info")).init();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or(LOG_VARIABLE, cli.log_level()))
+        .init();
     cli.run()
 }

@@ -105,6 +105,15 @@ impl From<filter_loader::Error> for Failure {
 }
 
 impl Cli {
+    /// What is logged unless the environment says otherwise: the demo tells its own story.
+    #[must_use]
+    pub const fn log_level(&self) -> &'static str {
+        match self.command {
+            Command::Demo => "warn",
+            _ => "info",
+        }
+    }
+
     /// Runs the command and says in one line on stderr what went wrong.
     #[must_use]
     pub fn run(&self) -> ExitCode {
