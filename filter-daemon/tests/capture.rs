@@ -1,5 +1,6 @@
 //! Capture files: cut at every byte, damaged at every byte, of unusual shape and size. Whatever they are, reading
 //! ends, and what stands whole before the damage is read.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 mod common;
 
 use std::path::Path;

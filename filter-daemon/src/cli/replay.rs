@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if not_run > 0 {
         let least = engine::LEAST_RUN;
         warn(format!(
-            "{not_run} packets of less than {least} bytes were judged in user space: the kernel cannot be given them"
+            "packets of less than {least} bytes, which the kernel takes none of, judged in user space instead: {not_run}"
         ));
     }
     end
