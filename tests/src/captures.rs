@@ -1,4 +1,9 @@
 //! What the tests of feeds share: the recorded streams, and a fold of route events into tables, as naive as can be.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be read ends the test: the panic is the report"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,4 +1,9 @@
 //! Writes BGP messages for tests: what the product itself must never be able to say. Does not check what it writes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be read ends the test: the panic is the report"
+)]
+
 use filter_core::Prefix;
 
 /// A whole message (RFC 4271 section 4.1).

@@ -798,15 +798,16 @@ impl Lifecycle {
             return;
         }
         match self.directory.owner(session.address) {
-            Some(Owner::Peer(id)) if self.directory.owner(hop) != Some(Owner::Peer(id)) => {
-                if self.next_hops.insert((Some(id), hop)) {
-                    self.tell(Event::NextHopRewritten(id, hop, route.prefix));
-                }
+            Some(Owner::Peer(id))
+                if self.directory.owner(hop) != Some(Owner::Peer(id))
+                    && self.next_hops.insert((Some(id), hop)) =>
+            {
+                self.tell(Event::NextHopRewritten(id, hop, route.prefix));
             }
-            Some(Owner::RouteServer(_)) if targets.is_empty() => {
-                if self.next_hops.insert((None, hop)) {
-                    self.tell(Event::NextHopUnknown(session, hop, route.prefix));
-                }
+            Some(Owner::RouteServer(_))
+                if targets.is_empty() && self.next_hops.insert((None, hop)) =>
+            {
+                self.tell(Event::NextHopUnknown(session, hop, route.prefix));
             }
             _ => {}
         }
