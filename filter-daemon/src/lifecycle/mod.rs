@@ -1,8 +1,8 @@
 //! When a peer may be enforced, and with which tables: the product's conscience.
 //!
 //! Folds [`RouteEvent`]s into what is wanted per peer. Each *source* (one table of one family of one session as
-//! one feed tells it) has a state ([`state`]) and its routes ([`source`]); each peer has two ledgers that count
-//! who holds a prefix ([`ledger`]); [`directory`] says whose a session is. Announcements count at once,
+//! one feed tells it) has a state ([`State`]) and its routes ([`Source`]); each peer has two ledgers that count
+//! who holds a prefix ([`Ledger`]); [`directory`] says whose a session is. Announcements count at once,
 //! withdrawals after `withdraw_hold`; a lost feed never empties a table.
 //!
 //! Pure: time is an argument, nothing is read or written. Never publishes: [`Lifecycle::take_dirty`] says whose
