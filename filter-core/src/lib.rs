@@ -19,6 +19,7 @@ pub mod layout;
 pub mod packet;
 pub mod prefix;
 pub mod reason;
+pub mod table;
 pub mod verdict;
 
 #[cfg(feature = "std")]

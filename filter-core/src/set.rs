@@ -164,6 +164,26 @@ impl FromIterator<Prefix> for PrefixSet {
     }
 }
 
+/// The members of S'(p), when nothing needs to be explained; see [`Side::source`].
+#[must_use]
+pub fn source_members(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> PrefixSet {
+    let announced: PrefixSet = routes.iter().copied().collect();
+    announced
+        .subtract(withheld)
+        .union(&extras.iter().copied().collect())
+}
+
+/// The members of D'(p), when nothing needs to be explained; see [`Side::destination`].
+#[must_use]
+pub fn destination_members(
+    routes: &[Prefix],
+    own_addresses: &[Address],
+    extras: &[Prefix],
+) -> PrefixSet {
+    let own = own_addresses.iter().map(|&address| Prefix::host(address));
+    routes.iter().chain(extras).copied().chain(own).collect()
+}
+
 /// One side of one peer, compiled: who is a member, and which prefix explains it.
 #[derive(Debug, Default)]
 pub struct Side {
@@ -176,10 +196,8 @@ impl Side {
     /// The operator's extras win over what is withheld.
     #[must_use]
     pub fn source(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> Self {
-        let announced: PrefixSet = routes.iter().copied().collect();
-        let extra: PrefixSet = extras.iter().copied().collect();
         Self {
-            members: announced.subtract(withheld).union(&extra),
+            members: source_members(routes, withheld, extras),
             cover: routes.iter().chain(extras).copied().collect(),
         }
     }

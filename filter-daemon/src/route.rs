@@ -167,6 +167,18 @@ pub enum RouteEvent {
         /// Everything in it.
         routes: Arc<[Route]>,
     },
+    /// What the feed tells of this table is not complete, although the feed as a whole lives on: the connection it
+    /// came over is lost while others remain, or what comes is known to be wrong. What [`RouteEvent::FeedDown`] says
+    /// of everything, for one table: what was told before goes stale, is never taken for the table, and never means
+    /// that the routes are gone. Ends with the next [`RouteEvent::EndOfRib`] or [`RouteEvent::Snapshot`] of it.
+    TableLost {
+        /// Whose.
+        origin: Origin,
+        /// Which, or all of them.
+        table: Option<Table>,
+        /// What happened, for people.
+        why: String,
+    },
     /// How many prefixes the router says the table holds: evidence independent of the routes.
     Count {
         /// Whose.

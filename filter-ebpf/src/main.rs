@@ -7,27 +7,27 @@ mod context;
 #[cfg(target_arch = "bpf")]
 mod entry;
 #[cfg(target_arch = "bpf")]
-mod lpm;
-#[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod tables;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
 
     use crate::entry::{self, Buffers};
-    use crate::lpm::Tries;
+    use crate::tables::Compiled;
 
     /// For kernels and drivers with multi-buffer frames: jumbo frames are judged from their first buffer.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
-        entry::run::<Tries>(&ctx, Buffers::Several)
+        entry::run::<Compiled>(&ctx, Buffers::Several)
     }
 
     /// For kernels before 5.18.
     #[xdp]
     pub fn bcp38_linear(ctx: XdpContext) -> u32 {
-        entry::run::<Tries>(&ctx, Buffers::One)
+        entry::run::<Compiled>(&ctx, Buffers::One)
     }
 }
 

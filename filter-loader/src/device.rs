@@ -5,11 +5,14 @@ use filter_core::layout::{Interface, MAX_IFINDEX};
 use filter_core::packet::Mac;
 use filter_core::{Address, Mode, NonIp, Prefix};
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
 
 use crate::error::Error;
 
 /// ARPHRD_ETHER of include/uapi/linux/if_arp.h: frames start with an Ethernet header.
 const ARPHRD_ETHER: u16 = 1;
+/// ARPHRD_NONE: no link-layer header at all (tun, wireguard).
+const ARPHRD_NONE: u16 = 0xfffe;
 
 /// A device of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub struct Device {
     pub name: String,
     /// Its index.
     pub ifindex: u32,
-    /// Its hardware type (ARPHRD).
+    /// Its hardware type (ARPHRD); 65534 (none) for any device without a hardware address.
     pub kind: u16,
     /// Its own MAC.
     pub mac: Mac,
@@ -54,7 +57,9 @@ impl Device {
                 addresses.push(IpAddr::V6(v6.ip()));
             }
         }
-        let (ifindex, kind, mac) = found.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
+        let (ifindex, kind, mac) = found
+            .or_else(|| Self::without_mac(name))
+            .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
         Ok(Self {
             name: name.to_owned(),
             ifindex,
@@ -62,6 +67,12 @@ impl Device {
             mac,
             addresses,
         })
+    }
+
+    /// Devices without a hardware address have no link-level entry in the list of addresses.
+    fn without_mac(name: &str) -> Option<(u32, u16, Mac)> {
+        let ifindex = if_nametoindex(name).ok()?;
+        Some((ifindex, ARPHRD_NONE, Mac::from_bits(0)))
     }
 
     /// May the program be attached here?

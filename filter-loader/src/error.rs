@@ -135,6 +135,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the slot whose table does not fit.
+    pub(crate) fn of_slot(self, slot: u32) -> Self {
+        match self {
+            Self::TableTooLarge { why, .. } => Self::TableTooLarge { slot, why },
+            other => other,
+        }
+    }
+
     /// For `map_err` on map accesses.
     pub(crate) fn map(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Self {
         move |error| Self::Map {

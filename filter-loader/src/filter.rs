@@ -12,11 +12,12 @@ use filter_core::layout::{
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Mode, Reason};
 
-use crate::attach::{self, AttachMode, Attached, Hook};
+use crate::arena::Arena;
+use crate::attach::{self, AttachMode, Attached, Hook, XdpKind};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::{Error, chain};
 use crate::lease::Lease;
-use crate::object::{self, Engine, Sizes};
+use crate::object::{self, CHUNK_MIB, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::samples::Samples;
 use crate::stats::{self, Counters};
@@ -100,8 +101,6 @@ pub const TEST_IFINDEX: u32 = 1;
 
 /// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
-/// Bytes of one arena chunk; see `filter_core::table`.
-const CHUNK_MIB: u32 = 4;
 const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
@@ -125,18 +124,9 @@ impl Filter {
     /// [`Error::Privileges`], [`Error::Load`], [`Error::Pin`], [`Error::ForeignState`], [`Error::SecondWriter`].
     pub fn load(options: &Options) -> Result<Self, Error> {
         let pins = options.pins.as_deref().map(PinDir::open).transpose()?;
-        let loaded = Self::load_with(options, pins.as_ref());
-        match (loaded, pins) {
-            (Ok(mut filter), pins) => {
-                filter.pins = pins;
-                Ok(filter)
-            }
-            (Err(error), Some(pins)) if pins.is_new() => {
-                _ = pins.remove_if_unused(); // the error that counts is the first one
-                Err(error)
-            }
-            (Err(error), _) => Err(error),
-        }
+        let mut filter = Self::load_with(options, pins.as_ref())?;
+        filter.pins = pins;
+        Ok(filter)
     }
 
     fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
@@ -147,16 +137,14 @@ impl Filter {
             pins: pins.map(PinDir::path),
         };
         let (mut ebpf, program) = object::load(options.engine, &sizes)?;
-        let lease = match ebpf.map(map::LEASE) {
-            Some(aya::maps::Map::Array(data)) => Lease::map(data)?,
-            _ => {
-                return Err(Error::Map {
-                    map: map::LEASE,
-                    why: "not an array".to_owned(),
-                });
-            }
+        let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
+        let tables: Box<dyn Tables> = match options.engine {
+            Engine::Tables => Box::new(Arena::new(
+                array(&ebpf, map::TABLES)?,
+                array(&ebpf, map::SLOTS)?,
+            )?),
+            Engine::Lpm => Box::new(Tries::new(&mut ebpf)?),
         };
-        let tables: Box<dyn Tables> = Box::new(Tries::new(&mut ebpf)?);
         let mut filter = Self {
             ebpf,
             program,
@@ -227,6 +215,12 @@ impl Filter {
     pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
         let device = Device::find(&spec.name)?;
         device.check()?;
+        if !self.is_known(&device)? {
+            // A link pinned under this name would be that of a device renamed since, or of another namespace.
+            self.pins
+                .as_ref()
+                .map_or(Ok(()), |pins| pins.remove_link(&device.name))?;
+        }
         self.set_interface(device.ifindex, spec)?;
         let program = object::program(&mut self.ebpf, self.program)?;
         let hook = attach::attach(program, &device, mode, self.pins.as_ref())?;
@@ -236,6 +230,18 @@ impl Filter {
         };
         self.hooks.insert(spec.name.clone(), hook);
         Ok(attached)
+    }
+
+    /// Did this name have this index when its record was last written?
+    fn is_known(&mut self, device: &Device) -> Result<bool, Error> {
+        let Some(slot) = self.interface_slot(&device.name) else {
+            return Ok(false);
+        };
+        let slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let entry = slots
+            .get(&device.ifindex, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        Ok(entry & 0xffff == slot)
     }
 
     /// Writes or replaces what the program knows of the interface with this index. A packet sees the old
@@ -274,7 +280,7 @@ impl Filter {
             .map_err(Error::map(map::INTERFACE_SLOTS))
     }
 
-    /// Detaches from an interface and forgets its record and its peers' stations there.
+    /// Detaches from an interface and forgets its record, its counters and its peers' stations there.
     ///
     /// # Errors
     /// [`Error::UnknownInterface`] if it is not attached; [`Error::Pin`], map errors.
@@ -284,11 +290,7 @@ impl Filter {
             .remove(name)
             .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
         if let Some(pins) = &self.pins {
-            let path = pins.link(name);
-            std::fs::remove_file(&path).map_err(|error| Error::Pin {
-                path,
-                why: error.to_string(),
-            })?;
+            pins.remove_link(name)?;
         }
         let ifindex = hook.ifindex;
         drop(hook);
@@ -302,7 +304,8 @@ impl Filter {
             .copied()
             .filter(|key| (key[0] >> 32) as u32 == ifindex)
             .collect();
-        self.remove_stations(&gone)
+        self.remove_stations(&gone)?;
+        self.release(name)
     }
 
     /// Detaches everywhere and removes every pin.
@@ -316,6 +319,26 @@ impl Filter {
             .pins
             .take()
             .map_or(Ok(()), |pins| pins.remove_if_unused());
+        results.into_iter().chain([unpinned]).collect()
+    }
+
+    /// Takes back what this process did before it failed to start: interfaces it attached itself go, links it
+    /// took over stay, and so does what was pinned before.
+    ///
+    /// # Errors
+    /// The first that occurs; the rest is still undone.
+    pub fn undo(&mut self) -> Result<(), Error> {
+        let own = self
+            .hooks
+            .iter()
+            .filter(|(_, hook)| hook.kind != XdpKind::Adopted);
+        let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
+        let results: Vec<_> = own.iter().map(|name| self.detach(name)).collect();
+        let unpinned = self
+            .pins
+            .as_ref()
+            .filter(|pins| pins.is_new())
+            .map_or(Ok(()), PinDir::remove_if_unused);
         results.into_iter().chain([unpinned]).collect()
     }
 
@@ -379,6 +402,20 @@ impl Filter {
         self.tables.publish(peer.0, table)
     }
 
+    /// The generation of the table an earlier process left for this peer, if there is one.
+    #[must_use]
+    pub fn generation(&self, peer: PeerSlot) -> Option<u32> {
+        self.tables.generation(peer.0)
+    }
+
+    /// Replaces a published peer's mode and families; its sets, which are those of `table`, stay.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.tables.publish_rules(peer.0, table)
+    }
+
     /// What the tables take up.
     #[must_use]
     pub fn memory(&self) -> Memory {
@@ -437,13 +474,8 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`] if it was never set; map errors.
     pub fn interface_counters(&self, name: &str) -> Result<Counters, Error> {
-        let hash = name_hash(name);
-        let slot = self
-            .names
-            .range(..MAX_INTERFACES)
-            .find(|&(_, &held)| held == hash);
-        let (&slot, _) = slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
-        self.read_counters(slot)
+        let slot = self.interface_slot(name);
+        self.read_counters(slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?)
     }
 
     fn read_counters(&self, slot: u32) -> Result<Counters, Error> {
@@ -533,6 +565,26 @@ impl Filter {
         Some(self.claim(free, hash).map(|()| free))
     }
 
+    /// Gives an interface's slot back.
+    fn release(&mut self, name: &str) -> Result<(), Error> {
+        let Some(slot) = self.interface_slot(name) else {
+            return Ok(());
+        };
+        self.meta()?
+            .set(slot, [0, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.remove(&slot);
+        Ok(())
+    }
+
+    fn interface_slot(&self, name: &str) -> Option<u32> {
+        let hash = name_hash(name);
+        let mut interfaces = self.names.range(..MAX_INTERFACES);
+        interfaces
+            .find(|&(_, &held)| held == hash)
+            .map(|(&slot, _)| slot)
+    }
+
     fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
         let zeros = nix_cpus()?;
         let mut counters: PerCpuArray<_, [u64; 2]> = self.per_cpu_mut(map::COUNTERS)?;
@@ -586,6 +638,17 @@ impl Filter {
         };
         PerCpuArray::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?)
             .map_err(Error::map(name))
+    }
+}
+
+/// The array of this name, to be mapped.
+fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data),
+        _ => Err(Error::Map {
+            map: name,
+            why: "the object has no such array".to_owned(),
+        }),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The enforcement lease: until when the program may drop. Renewed each second by whoever keeps the tables
 //! true; when it runs out the program itself falls back to observing.
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use memmap2::MmapRaw;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::error::Error;
+use crate::mapped;
 
 /// The lease word, mapped into our memory.
 #[derive(Debug)]
@@ -19,12 +19,7 @@ const FOREVER: u64 = u64::MAX;
 
 impl Lease {
     pub(crate) fn map(data: &aya::maps::MapData) -> Result<Self, Error> {
-        let fd = data.fd().as_fd().as_raw_fd();
-        let raw = memmap2::MmapOptions::new().len(page_size()).map_raw(fd);
-        Ok(Self(raw.map_err(Error::os(format!(
-            "cannot map `{}`",
-            map::LEASE
-        )))?))
+        Ok(Self(mapped::raw(data, size_of::<u64>(), map::LEASE)?))
     }
 
     /// Enforcement stands for this long from now.
@@ -76,9 +71,4 @@ pub(crate) fn monotonic() -> Result<Duration, Error> {
     let now =
         clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(Error::os("cannot read the clock"))?;
     Ok(Duration::from(now))
-}
-
-/// The kernel maps whole pages; the map's one value lies at the start of the first.
-fn page_size() -> usize {
-    4096
 }

@@ -33,15 +33,20 @@
 //! Needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root); multi-buffer frames need 5.18.
 //! Never decides a verdict (`filter-core`), never knows a route, a session or a configuration file.
 
+mod arena;
 mod attach;
 mod device;
 mod error;
 mod filter;
+mod free;
+mod grace;
 mod lease;
+mod mapped;
 mod object;
 mod pin;
 mod samples;
 mod stats;
+pub mod sync;
 mod tables;
 mod tries;
 

@@ -2,6 +2,7 @@
 //! Built by `cargo xtask build-ebpf`, committed, never built here.
 use std::path::Path;
 
+use aya::maps::MapInfo;
 use aya::programs::{ProgramError, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -22,6 +23,9 @@ pub enum Engine {
     /// may see a mix of two of its tables.
     Lpm,
 }
+
+/// MiB of one arena chunk; see `filter_core::table`.
+pub(crate) const CHUNK_MIB: u32 = 4;
 
 /// How large the maps are made, and where they are kept.
 pub(crate) struct Sizes<'a> {
@@ -79,6 +83,7 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
         }
     };
     if let Some(pins) = sizes.pins {
+        check_sizes(pins, engine, sizes)?;
         for name in PINNED {
             loader.map_pin_path(name, pins.join(name));
         }
@@ -92,6 +97,36 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
         .load()
         .map_err(|error| refused(&error))?;
     Ok((ebpf, name))
+}
+
+/// Pinned maps keep the size they were made with, and the loader would write past their end.
+fn check_sizes(pins: &Path, engine: Engine, sizes: &Sizes<'_>) -> Result<(), Error> {
+    let slots = MAX_INTERFACES + sizes.max_peers;
+    let mut wanted = vec![(map::META, slots, MAX_INTERFACES, 1, "peers")];
+    if engine == Engine::Tables {
+        wanted.push((
+            map::TABLES,
+            sizes.arena_chunks,
+            0,
+            CHUNK_MIB,
+            "MiB of tables",
+        ));
+    }
+    for (name, entries, offset, unit, what) in wanted {
+        let Ok(pinned) = MapInfo::from_pin(pins.join(name)) else {
+            continue; // there is none yet
+        };
+        let found = pinned.max_entries();
+        if found != entries {
+            let [found, asked] =
+                [found, entries].map(|entries| entries.saturating_sub(offset) * unit);
+            return Err(Error::ForeignState {
+                path: pins.to_owned(),
+                why: format!("it has room for {found} {what}, this configuration asks for {asked}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Source MACs (times VLANs and interfaces) the peer hash holds per peer, on average.

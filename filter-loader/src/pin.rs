@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::programs::links::PinnedLink;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
@@ -65,9 +66,31 @@ impl PinDir {
         self.path.join(format!("{LINK_PREFIX}{interface}"))
     }
 
+    /// Removes the pin of an interface's link, if there is one: the program stays where another reference to the
+    /// link is held.
+    pub(crate) fn remove_link(&self, interface: &str) -> Result<(), Error> {
+        let path = self.link(interface);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Pin {
+                path,
+                why: error.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the directory and all in it if no interface is attached any more.
     pub(crate) fn remove_if_unused(&self) -> Result<(), Error> {
         remove_if_unused(&self.path)
+    }
+}
+
+/// State nobody filters with is residue: what this process made goes with it, unless a link holds it.
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        if self.is_new() {
+            _ = self.remove_if_unused(); // nobody is left to be told
+        }
     }
 }
 
@@ -107,11 +130,11 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     let pins = PinDir::open(dir)?;
-    // The pin was the link's last reference: removing it detaches the program.
-    fs::remove_file(pins.link(interface)).map_err(|error| Error::Pin {
-        path: pins.link(interface),
-        why: error.to_string(),
-    })?;
+    // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
+    // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
+    let last = PinnedLink::from_pin(pins.link(interface));
+    pins.remove_link(interface)?;
+    drop(last);
     pins.remove_if_unused()?;
     Ok(true)
 }

@@ -26,6 +26,10 @@ pub struct Table<'a> {
 pub struct Memory {
     /// Bytes in use.
     pub used: u64,
+    /// Bytes that are given back but may still be read by packets in flight.
+    pub retiring: u64,
+    /// The largest table that fits, in bytes.
+    pub largest_free: u64,
     /// Bytes there are; 0 if the kernel allocates as it goes.
     pub capacity: u64,
 }
@@ -34,8 +38,12 @@ pub struct Memory {
 pub(crate) trait Tables: Send {
     /// Replaces the sets of a slot. On an error the old ones stay.
     fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
+    /// Replaces mode and families of a slot; its sets are those of `table` already.
+    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
     /// The slot has no table any more: packets that still find it belong to nobody.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
+    /// The generation of the table in this slot, if there is one.
+    fn generation(&self, slot: u32) -> Option<u32>;
     /// What all tables together take up.
     fn memory(&self) -> Memory;
 }

@@ -96,6 +96,10 @@ impl Tables for Tries {
     fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
         self.replace(lpm::source(slot), table.sources)?;
         self.replace(lpm::destination(slot), table.destinations)?;
+        self.publish_rules(slot, table)
+    }
+
+    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
         self.peers
             .set(slot, lpm::peer(table.families, table.mode), 0)
             .map_err(Error::map(map::LPM_PEERS))
@@ -109,11 +113,16 @@ impl Tables for Tries {
         self.replace(lpm::destination(slot), &PrefixSet::default())
     }
 
+    /// The tries keep no generations and outlive nobody.
+    fn generation(&self, _slot: u32) -> Option<u32> {
+        None
+    }
+
     fn memory(&self) -> Memory {
         let nodes: usize = self.have.values().map(BTreeSet::len).sum();
         Memory {
             used: nodes as u64 * NODE_BYTES,
-            capacity: 0,
+            ..Memory::default()
         }
     }
 }

@@ -1,11 +1,31 @@
 //! RIB sources, one file each. A feed runs on its own thread, turns what a router says into
 //! [`RouteEvent`]s and hands them over in batches; it never sees peers, sets or tables, and never blocks
 //! anything but itself: the hand-over is bounded, so a router that floods us is read slowly.
+pub mod bird;
+pub mod bmp;
+mod build;
+mod child;
+pub mod frr;
+pub mod gobgp;
+mod json;
+pub mod mrt;
+pub mod openbgpd;
+pub mod poll;
+pub mod shadow;
+pub mod static_;
+mod unix;
+mod updates;
+
+#[cfg(test)]
+mod fixture_tests;
+
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::route::{Batch, FeedId, RouteEvent};
+
+pub use build::build;
 
 /// Batches that may wait between feeds and the run loop before feeds are slowed down.
 pub const MAX_WAITING_BATCHES: usize = 64;
@@ -116,4 +136,10 @@ impl Outlet {
             self.stop.sleep(Duration::from_millis(1))?;
         }
     }
+}
+
+/// Is it a read that just had nothing yet?
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }

@@ -1,0 +1,94 @@
+//! What a station did not turn into events, by reason. Nothing is left out without being counted here.
+
+/// Why a message, a part of one, or a route became no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum LeftOut {
+    /// An attribute of another family than IPv4 and IPv6 unicast.
+    ForeignFamily,
+    /// A repeated path attribute, discarded as RFC 7606 section 3 g has it.
+    RepeatedAttribute,
+    /// A message about the pseudo-peers 0.0.0.0 and `::`: the router's own routes.
+    LocallyOriginated,
+    /// A message about the Loc-RIB.
+    LocRib,
+    /// A message about Adj-RIB-Out before export policy.
+    AdjOutPre,
+    /// A message about a session that is not up.
+    UnknownSession,
+    /// Peer Up of a session that is up, Peer Down of one that is not.
+    Duplicate,
+    /// Route mirroring.
+    Mirroring,
+    /// An UPDATE that could be read with and without path identifiers; its table is lost.
+    Undetermined,
+    /// An UPDATE with attributes and without any prefix.
+    NoRoutes,
+    /// A statistic we have no use for, or of a table that is lost.
+    Statistic,
+}
+
+impl LeftOut {
+    /// All, in the order of the counters.
+    pub const ALL: [Self; 11] = [
+        Self::ForeignFamily,
+        Self::RepeatedAttribute,
+        Self::LocallyOriginated,
+        Self::LocRib,
+        Self::AdjOutPre,
+        Self::UnknownSession,
+        Self::Duplicate,
+        Self::Mirroring,
+        Self::Undetermined,
+        Self::NoRoutes,
+        Self::Statistic,
+    ];
+
+    /// The name in status and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ForeignFamily => "foreign-family",
+            Self::RepeatedAttribute => "repeated-attribute",
+            Self::LocallyOriginated => "locally-originated",
+            Self::LocRib => "loc-rib",
+            Self::AdjOutPre => "adj-out-pre-policy",
+            Self::UnknownSession => "unknown-session",
+            Self::Duplicate => "duplicate",
+            Self::Mirroring => "mirroring",
+            Self::Undetermined => "undetermined",
+            Self::NoRoutes => "no-routes",
+            Self::Statistic => "statistic",
+        }
+    }
+}
+
+/// How often each happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; LeftOut::ALL.len()]);
+
+impl Counts {
+    /// How often this one did.
+    #[must_use]
+    pub const fn of(&self, why: LeftOut) -> u64 {
+        self.0[why as usize]
+    }
+
+    /// Counts `times` more.
+    pub const fn add(&mut self, why: LeftOut, times: u64) {
+        self.0[why as usize] += times;
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Moves everything to `total`.
+    pub fn drain_into(&mut self, total: &mut Self) {
+        for (total, count) in total.0.iter_mut().zip(&mut self.0) {
+            *total += std::mem::take(count);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! BIRD 2 over its control socket.
+use std::time::Duration;
+
+use filter_core::Family;
+
+use super::{MARKS, P1_V4, address, fixture, flips_never_panic, route, torture, with};
+use crate::feeds::bird::replies;
+use crate::route::Route;
+
+fn bird(name: &str) -> Vec<u8> {
+    fixture("bird-2.0.12", name)
+}
+
+fn bird_routes(bytes: &[u8], family: Family) -> Result<Vec<Route>, String> {
+    replies::parse_routes(&replies::text(bytes), family).map_err(|error| format!("{error:?}"))
+}
+
+#[test]
+fn bird_tables_are_complete() {
+    let read = |name: &str, family| {
+        let mut routes = bird_routes(&bird(name), family).unwrap();
+        routes.sort();
+        routes
+    };
+    let marked = |prefix| with(route(prefix, "192.0.2.11"), &MARKS);
+    let received = read(
+        "socket_show_route_all_import_table_p1_4.ipv4.txt",
+        Family::Ipv4,
+    );
+    assert_eq!(received, P1_V4.map(marked));
+    let accepted = read(
+        "socket_show_route_all_protocol_p1_4_table_master4.txt",
+        Family::Ipv4,
+    );
+    assert_eq!(
+        accepted,
+        [marked("198.51.100.0/24"), marked("203.0.113.0/24")]
+    );
+    let filtered = read(
+        "socket_show_route_all_filtered_protocol_p1_4_table_master4.txt",
+        Family::Ipv4,
+    );
+    assert_eq!(filtered, [marked("10.10.0.0/16")]);
+    let own = |prefix| with(route(prefix, ""), &[]);
+    for name in ["export_table_p1_4.ipv4", "export_p1_4.ipv4"] {
+        let sent = read(&format!("socket_show_route_all_{name}.txt"), Family::Ipv4);
+        assert_eq!(sent, [own("100.64.0.0/24"), own("100.64.1.0/24")]);
+    }
+    let received = read(
+        "socket_show_route_all_import_table_p1_6.ipv6.txt",
+        Family::Ipv6,
+    );
+    let v6 = |prefix| with(route(prefix, "2001:db8:ff::11"), &[]);
+    assert_eq!(received, [v6("2001:db8:1::/48"), v6("2001:db8:cafe::/48")]);
+    let all = read("socket_show_route_all_table_master4.txt", Family::Ipv4);
+    let shared: Vec<_> = all
+        .iter()
+        .filter(|route| route.prefix == P1_V4[2].parse().unwrap())
+        .collect();
+    let next_hops: Vec<_> = shared
+        .iter()
+        .map(|route| (route.path, route.next_hop.unwrap()))
+        .collect();
+    assert_eq!(
+        next_hops,
+        [(0, address("192.0.2.11")), (1, address("192.0.2.12"))]
+    );
+}
+
+#[test]
+fn bird_protocols_are_complete() {
+    let reply = bird("socket_show_protocols_all.txt");
+    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
+    let found: Vec<_> = protocols
+        .iter()
+        .map(|all| {
+            (
+                all.name.as_str(),
+                all.established,
+                all.address.unwrap().to_string(),
+                all.asn.unwrap().get(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("p1_4", true, "192.0.2.11".to_owned(), 64501),
+            ("p2_4", true, "192.0.2.12".to_owned(), 4_200_000_002),
+            ("p1_6", true, "2001:db8:ff::11".to_owned(), 64501),
+            ("p2_6", true, "2001:db8:ff::12".to_owned(), 4_200_000_002),
+        ]
+    );
+    let [channel] = &protocols[0].channels[..] else {
+        panic!("{:?}", protocols[0]);
+    };
+    assert_eq!(
+        (channel.family, channel.up, channel.table.as_str()),
+        (Family::Ipv4, true, "master4")
+    );
+    let counts = channel.counts.unwrap();
+    assert_eq!(
+        (counts.imported, counts.filtered, counts.exported),
+        (2, Some(1), 2)
+    );
+    let restart_times: Vec<_> = protocols.iter().map(|all| all.restart_time).collect();
+    assert_eq!(
+        restart_times,
+        [Some(Duration::from_secs(60)), None, None, None]
+    );
+}
+
+#[test]
+fn bird_says_no() {
+    let reply = bird("socket_show_route_all_export_table_own4.ipv4.txt");
+    let refused = replies::ReplyError::Refused("No export table in channel own4.ipv4".to_owned());
+    assert_eq!(
+        replies::parse_routes(&replies::text(&reply), Family::Ipv4),
+        Err(refused)
+    );
+    let greeting = bird("socket_greeting.txt");
+    replies::check_greeting(&replies::text(&greeting)).unwrap();
+    for other in [
+        "0001 BIRD 3.1.7 ready.\n",
+        "0001 BIRD 1.6.8 ready.\n",
+        "0001 BIRD ready.\n",
+        "0000 \n",
+        "",
+    ] {
+        assert!(replies::check_greeting(other).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn bird_cut_or_flipped() {
+    for (name, family) in [
+        (
+            "socket_show_route_all_import_table_p1_4.ipv4.txt",
+            Family::Ipv4,
+        ),
+        (
+            "socket_show_route_all_export_table_p1_6.ipv6.txt",
+            Family::Ipv6,
+        ),
+        (
+            "socket_show_route_all_protocol_p1_6_table_master6.txt",
+            Family::Ipv6,
+        ),
+    ] {
+        torture(&bird(name), family, |bytes| bird_routes(bytes, family));
+    }
+    let protocols = bird("socket_show_protocols_all.txt");
+    let read = |bytes: &[u8]| replies::parse_protocols(&replies::text(bytes)).is_ok();
+    flips_never_panic(&protocols, read);
+}
+
+/// FRR always offers ADD-PATH to others; only what this BIRD offers makes its counts those of paths.
+#[test]
+fn bird_offers_add_path() {
+    let reply = bird("socket_show_protocols_all.addpath.txt");
+    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
+    let offers: Vec<_> = protocols
+        .iter()
+        .map(|all| (all.name.as_str(), all.add_path))
+        .collect();
+    assert_eq!(offers, [("r4", true), ("r6", false)]);
+}

@@ -1,0 +1,172 @@
+//! One conversation over a daemon's Unix control socket: bounded in time and size, and it stops when told to.
+//! Never interprets what it carries.
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use super::poll::{PollConfig, PollError};
+use super::{STOP_CHECK, Stop};
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+
+/// A connected control socket.
+#[derive(Debug)]
+pub(super) struct Conversation<'a> {
+    stream: UnixStream,
+    what: String,
+    config: &'a PollConfig,
+    stop: &'a Stop,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn connect(
+        path: &Path,
+        config: &'a PollConfig,
+        stop: &'a Stop,
+    ) -> Result<Self, PollError> {
+        let what = path.display().to_string();
+        let connect = || -> std::io::Result<UnixStream> {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(STOP_CHECK))?;
+            stream.set_write_timeout(Some(config.reply_timeout))?;
+            Ok(stream)
+        };
+        match connect() {
+            Ok(stream) => Ok(Self {
+                stream,
+                what,
+                config,
+                stop,
+            }),
+            Err(source) => Err(PollError::Reach { what, source }),
+        }
+    }
+
+    /// Sends `command` followed by `end`.
+    pub(super) fn say(&mut self, command: &str, end: u8) -> Result<(), PollError> {
+        let mut line = command.as_bytes().to_vec();
+        line.push(end);
+        self.stream
+            .write_all(&line)
+            .map_err(|source| self.lost(command, source))
+    }
+
+    /// Reads until `ended` says where in the bytes the reply ends; it is told how many bytes it saw before.
+    /// Bytes after the end are an error: nobody asked for them.
+    pub(super) fn hear(
+        &mut self,
+        command: &str,
+        mut ended: impl FnMut(&[u8], usize) -> Option<usize>,
+    ) -> Result<Vec<u8>, PollError> {
+        let started = Instant::now();
+        let mut reply = Vec::new();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            if self.stop.is_stopped() {
+                return Err(super::Stopped.into());
+            }
+            if started.elapsed() > self.config.reply_timeout {
+                let after = self.config.reply_timeout;
+                let command = command.to_owned();
+                return Err(PollError::Timeout { command, after });
+            }
+            let read = match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(self.lost(command, ErrorKind::UnexpectedEof.into())),
+                Ok(read) => read,
+                Err(error) if is_retry(error.kind()) => continue,
+                Err(error) => return Err(self.lost(command, error)),
+            };
+            let seen = reply.len();
+            if seen + read > self.config.max_reply {
+                let limit = self.config.max_reply;
+                let command = command.to_owned();
+                return Err(PollError::TooLong { command, limit });
+            }
+            reply.extend_from_slice(chunk.get(..read).unwrap_or_default());
+            match ended(&reply, seen) {
+                Some(end) if end == reply.len() => return Ok(reply),
+                Some(_) => return Err(PollError::malformed(command, "bytes follow its end")),
+                None => {}
+            }
+        }
+    }
+
+    fn lost(&self, command: &str, source: std::io::Error) -> PollError {
+        PollError::Lost {
+            what: self.what.clone(),
+            command: command.to_owned(),
+            source,
+        }
+    }
+}
+
+fn is_retry(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A daemon that says this to whoever connects, and then stays connected for a while, or not.
+    fn daemon(name: &str, says: &'static [u8], stays: bool) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("b38-unix-{}-{name}", std::process::id()));
+        let _none_there = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(says).unwrap();
+            if stays {
+                // Until the other side goes.
+                let _gone = stream.read(&mut [0; 64]);
+                let _gone = stream.read(&mut [0; 64]);
+            }
+        });
+        path
+    }
+
+    fn ask(path: &Path, config: &PollConfig, stop: &Stop) -> Result<Vec<u8>, PollError> {
+        let mut conversation = Conversation::connect(path, config, stop)?;
+        let ended = |bytes: &[u8], _| Some(bytes.iter().position(|byte| *byte == b'.')? + 1);
+        let reply = conversation.hear("ask", ended);
+        let _gone = std::fs::remove_file(path);
+        reply
+    }
+
+    #[test]
+    fn every_way_a_conversation_ends() {
+        let stop = Stop::default();
+        let config = PollConfig {
+            reply_timeout: Duration::from_millis(500),
+            max_reply: 8,
+            ..PollConfig::default()
+        };
+        let reply = ask(&daemon("good", b"told.", true), &config, &stop).unwrap();
+        assert_eq!(reply, b"told.");
+        let error = ask(&daemon("more", b"told.me", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Malformed { .. }), "{error}");
+        let error = ask(&daemon("cut", b"tol", false), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Lost { .. }), "{error}");
+        let error = ask(&daemon("slow", b"tol", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Timeout { .. }), "{error}");
+        let error = ask(&daemon("long", b"told and told", true), &config, &stop).unwrap_err();
+        assert!(
+            matches!(error, PollError::TooLong { limit: 8, .. }),
+            "{error}"
+        );
+        let error = ask(Path::new("/nowhere/bgpd.vty"), &config, &stop).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/bgpd.vty"), "{error}");
+        stop.stop();
+        let error = ask(&daemon("stop", b"tol", true), &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Stopped(_)), "{error}");
+    }
+}

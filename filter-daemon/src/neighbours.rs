@@ -1,0 +1,300 @@
+//! Who answers for an address on the wire: the kernel's neighbour table, both families, live by rtnetlink; and
+//! [`ixf`], what an exchange says its members' addresses and MACs are.
+//!
+//! An address may have several MACs over time (router swaps, VRRP): [`Macs`] keeps them all, bounded. Nothing here
+//! knows peers: which peer an address belongs to, and what to do about a MAC that two peers claim, is decided by
+//! whoever reads the events. Never sends a neighbour solicitation, never writes to the kernel's table.
+pub mod ixf;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use filter_core::packet::Mac;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
+    setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use wire::Told;
+
+/// Entries of the kernel's table we follow at most; its own limit for learned ones is 1024 by default.
+pub const MAX_NEIGHBOURS: usize = 1 << 16;
+/// MACs remembered per address; the one unseen for longest goes first.
+pub const MAX_MACS_PER_ADDRESS: usize = 16;
+/// The multicast group of neighbour changes (`RTMGRP_NEIGH`, linux/rtnetlink.h).
+const GROUP_NEIGH: u32 = 1 << 2;
+/// The kernel fills at most 32 KiB per dump message.
+const BUFFER: usize = 64 << 10;
+
+/// What the kernel's table said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourEvent {
+    /// The address answers at this MAC: new, or another one than before.
+    Known {
+        /// Index of the interface it is on.
+        link: u32,
+        /// The neighbour's address.
+        address: IpAddr,
+        /// Where it answers.
+        mac: Mac,
+    },
+    /// The kernel no longer knows: removed, or it did not answer. Frames from its last MAC may still come.
+    Gone {
+        /// Index of the interface it was on.
+        link: u32,
+        /// The neighbour's address.
+        address: IpAddr,
+    },
+    /// The whole table has been told, at the start or after messages were lost.
+    Complete,
+}
+
+/// Why the table cannot be followed any more; open it anew.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NeighbourError {
+    /// The socket failed.
+    #[error("neighbour table: {what}: {source}")]
+    Socket {
+        /// Doing what.
+        what: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// The kernel refused to list its table.
+    #[error("neighbour table: the kernel will not list it: {0}")]
+    Refused(String),
+    /// The kernel sent what is no netlink message.
+    #[error("neighbour table: {0}")]
+    Malformed(String),
+    /// More entries than anyone peers with.
+    #[error("neighbour table: more than {MAX_NEIGHBOURS} entries; name the interfaces to follow")]
+    TooMany,
+}
+
+/// A subscription to the kernel's neighbour table, of the network namespace it was opened in.
+#[derive(Debug)]
+pub struct Neighbours {
+    socket: OwnedFd,
+    links: BTreeSet<u32>,
+    known: BTreeMap<(u32, IpAddr), Mac>,
+    /// While the table is being listed: what was listed so far.
+    listed: Option<BTreeSet<(u32, IpAddr)>>,
+    interrupted: bool,
+    /// A former listing still ran when this one was asked for.
+    busy: bool,
+    sequence: u32,
+}
+
+impl Neighbours {
+    /// Subscribes, then asks for the whole table, so that nothing is missed in between. Only entries of the
+    /// interfaces given count; of all interfaces if none is given.
+    ///
+    /// # Errors
+    /// [`NeighbourError::Socket`] where netlink is not to be had.
+    pub fn open(links: impl IntoIterator<Item = u32>) -> Result<Self, NeighbourError> {
+        let failed = |what| move |source| NeighbourError::Socket { what, source };
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkRoute,
+        )
+        .map_err(failed("socket"))?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP_NEIGH)).map_err(failed("bind"))?;
+        let mut neighbours = Self {
+            socket,
+            links: links.into_iter().collect(),
+            known: BTreeMap::new(),
+            listed: None,
+            interrupted: false,
+            busy: false,
+            sequence: 0,
+        };
+        neighbours.list()?;
+        Ok(neighbours)
+    }
+
+    /// What happened; waits for it up to `wait`, then nothing did.
+    ///
+    /// # Errors
+    /// [`NeighbourError`] when the table cannot be followed any more.
+    pub fn next(&mut self, wait: Duration) -> Result<Vec<NeighbourEvent>, NeighbourError> {
+        let failed = |what| move |source| NeighbourError::Socket { what, source };
+        // Zero would mean for ever.
+        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX).max(1);
+        let timeout = TimeVal::microseconds(micros);
+        setsockopt(&self.socket, sockopt::ReceiveTimeout, &timeout).map_err(failed("timeout"))?;
+        let mut buffer = vec![0; BUFFER];
+        match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
+            // Other processes may write to us; only the kernel is believed.
+            Ok((_, Some(from))) if from.pid() != 0 => Ok(Vec::new()),
+            Ok((length, _)) => self.fold(buffer.get(..length).unwrap_or_default()),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Vec::new()),
+            // The kernel had more to say than the socket holds: start over.
+            Err(Errno::ENOBUFS) => self.list().map(|()| Vec::new()),
+            Err(source) => Err(failed("receive")(source)),
+        }
+    }
+
+    /// Everything known now.
+    pub fn known(&self) -> impl Iterator<Item = (u32, IpAddr, Mac)> + '_ {
+        let all = self.known.iter();
+        all.map(|(&(link, address), &mac)| (link, address, mac))
+    }
+
+    /// Asks for the whole table.
+    fn list(&mut self) -> Result<(), NeighbourError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.listed = Some(BTreeSet::new());
+        self.interrupted = false;
+        let request = wire::list_request(self.sequence);
+        match send(self.socket.as_raw_fd(), &request, MsgFlags::empty()) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(NeighbourError::Socket {
+                what: "request",
+                source,
+            }),
+        }
+    }
+
+    fn fold(&mut self, datagram: &[u8]) -> Result<Vec<NeighbourEvent>, NeighbourError> {
+        let mut events = Vec::new();
+        for told in wire::parse(datagram).map_err(NeighbourError::Malformed)? {
+            match told {
+                Told::Entry { link, address, mac } => {
+                    self.entry(link, address, mac, &mut events)?
+                }
+                Told::Interrupted => self.interrupted = true,
+                // Of a former listing, given up since; if ours had to wait for it, ask again.
+                Told::Done { sequence } if sequence != self.sequence => {
+                    if std::mem::take(&mut self.busy) {
+                        self.list()?;
+                    }
+                }
+                Told::Done { .. } if self.interrupted => self.list()?,
+                Told::Done { .. } => self.done(&mut events),
+                // The kernel lists one at a time.
+                Told::Busy => self.busy = true,
+                Told::Refused(why) => return Err(NeighbourError::Refused(why)),
+            }
+        }
+        Ok(events)
+    }
+
+    fn entry(
+        &mut self,
+        link: u32,
+        address: IpAddr,
+        mac: Option<Mac>,
+        events: &mut Vec<NeighbourEvent>,
+    ) -> Result<(), NeighbourError> {
+        if !self.links.is_empty() && !self.links.contains(&link) {
+            return Ok(());
+        }
+        let key = (link, address);
+        // Group and null addresses are no neighbour's own.
+        let Some(mac) = mac.filter(|mac| !mac.is_group() && mac.bits() != 0) else {
+            if self.known.remove(&key).is_some() {
+                events.push(NeighbourEvent::Gone { link, address });
+            }
+            return Ok(());
+        };
+        if let Some(listed) = &mut self.listed {
+            listed.insert(key);
+        }
+        if self.known.insert(key, mac) != Some(mac) {
+            events.push(NeighbourEvent::Known { link, address, mac });
+        }
+        if self.known.len() > MAX_NEIGHBOURS {
+            return Err(NeighbourError::TooMany);
+        }
+        Ok(())
+    }
+
+    /// The whole table was listed: what is not in it is gone.
+    fn done(&mut self, events: &mut Vec<NeighbourEvent>) {
+        let Some(listed) = self.listed.take() else {
+            return;
+        };
+        self.known.retain(|key, _| {
+            let stays = listed.contains(key);
+            if !stays {
+                events.push(NeighbourEvent::Gone {
+                    link: key.0,
+                    address: key.1,
+                });
+            }
+            stays
+        });
+        events.push(NeighbourEvent::Complete);
+    }
+}
+
+/// Every MAC an address was seen at, latest last. A MAC outlives its neighbour entry: the kernel forgets silent
+/// neighbours, whose frames still come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Macs(BTreeMap<(u32, IpAddr), Vec<Mac>>);
+
+impl Macs {
+    /// Learns from an event; true if the address was never seen at this MAC.
+    pub fn learn(&mut self, event: &NeighbourEvent) -> bool {
+        let NeighbourEvent::Known { link, address, mac } = *event else {
+            return false;
+        };
+        let macs = self.0.entry((link, address)).or_default();
+        let known = macs.iter().position(|known| *known == mac);
+        if let Some(at) = known {
+            macs.remove(at);
+        }
+        macs.push(mac);
+        if macs.len() > MAX_MACS_PER_ADDRESS {
+            macs.remove(0);
+        }
+        known.is_none()
+    }
+
+    /// Where the address was seen on this interface, latest last.
+    #[must_use]
+    pub fn of(&self, link: u32, address: IpAddr) -> &[Mac] {
+        self.0.get(&(link, address)).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(last: u8) -> NeighbourEvent {
+        let address = "192.0.2.11".parse().unwrap();
+        NeighbourEvent::Known {
+            link: 2,
+            address,
+            mac: Mac::from_bytes([2, 0, 0, 0, 0, last]),
+        }
+    }
+
+    #[test]
+    fn macs_of_an_address_add_up_bounded() {
+        let mut macs = Macs::default();
+        let address = "192.0.2.11".parse().unwrap();
+        assert!(macs.learn(&known(1)) && macs.learn(&known(2)));
+        assert!(!macs.learn(&known(1)), "it came back");
+        assert!(!macs.learn(&NeighbourEvent::Gone { link: 2, address }));
+        let last_bytes = |macs: &Macs| -> Vec<u8> {
+            macs.of(2, address)
+                .iter()
+                .map(|mac| mac.bytes()[5])
+                .collect()
+        };
+        assert_eq!(last_bytes(&macs), [2, 1]);
+        assert_eq!(macs.of(3, address), []);
+        (3..30).for_each(|last| assert!(macs.learn(&known(last))));
+        assert_eq!(last_bytes(&macs), (14..30).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,604 @@
+//! The daemon's run loop: feeds in, lifecycle, tables out, one thread that owns all of it.
+//!
+//! Order matters: tables are made before an interface is attached, and what an earlier daemon left in force
+//! stays until this one knows better. Never decides a verdict or when a peer may be enforced.
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use filter_core::set::{destination_members, source_members};
+use filter_core::{Address, Mode};
+use filter_loader::sync::{Step, Sync, Wanted};
+use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Station, Table};
+
+use crate::config::{Config, Interface, InterfaceId, OnLeaseEnd, Xdp};
+use crate::control::{Pending, Server};
+use crate::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
+use crate::lifecycle::{Lifecycle, Missing, PeerState, TICK};
+use crate::policy::{self, DeviceFacts, Link, Withheld};
+use crate::route::{Batch, FeedId, PeerId};
+use crate::violation::PointingWatch;
+
+mod answer;
+mod journal;
+mod sampling;
+mod status;
+
+pub use journal::{Journal, MAX_ENTRIES};
+
+/// How long the loop waits for a route before it looks at everything else.
+const IDLE: Duration = Duration::from_millis(20);
+/// How long routes may keep coming before what they changed is published.
+const GATHER: Duration = Duration::from_millis(4);
+/// A table that took longer than this to build is not built again before four times as long is over.
+const SLOW_BUILD: Duration = Duration::from_millis(20);
+/// How often the lease is renewed.
+const RENEW: Duration = Duration::from_secs(1);
+/// Control requests that may wait.
+const MAX_REQUESTS: usize = 16;
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The loader's words.
+    #[error(transparent)]
+    Loader(#[from] filter_loader::Error),
+    /// The control socket's.
+    #[error(transparent)]
+    Control(#[from] crate::control::ControlError),
+    /// A device is not there and its MAC or addresses are not configured.
+    #[error(transparent)]
+    MissingFact(#[from] policy::MissingFact),
+    /// A feed cannot start.
+    #[error("feed {kind}: {why}")]
+    Feed {
+        /// Its kind.
+        kind: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// No thread can be started.
+    #[error("cannot start thread {what}: {source}")]
+    Thread {
+        /// Which.
+        what: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// What the daemon does when it stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtExit {
+    /// The filter stays attached: the lease decides what becomes of enforcement.
+    #[default]
+    Leave,
+    /// Everything is detached and removed.
+    Detach,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// What happens at the end.
+    pub at_exit: AtExit,
+    /// The file to read again on a reload; without it reloads are refused.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Tells a running daemon to stop or reload, from another thread or a signal handler.
+#[derive(Clone, Debug, Default)]
+pub struct Handle {
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    reload: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Handle {
+    /// Stop after what is being done.
+    pub fn stop(&self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// The flag behind [`Handle::stop`], for signal handlers.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<std::sync::atomic::AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// The flag that asks for a reload, for signal handlers.
+    #[must_use]
+    pub fn reload_flag(&self) -> Arc<std::sync::atomic::AtomicBool> {
+        Arc::clone(&self.reload)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn take_reload(&self) -> bool {
+        self.reload.swap(false, std::sync::atomic::Ordering::AcqRel)
+    }
+}
+
+/// A peer as the loop sees it.
+#[derive(Debug)]
+struct PeerRuntime {
+    slot: PeerSlot,
+    /// An earlier daemon's table is in force, and this one has not been complete yet.
+    adopted: bool,
+    /// Not to be built before.
+    not_before: Duration,
+    watch: PointingWatch,
+}
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Runtime {
+    config: Arc<Config>,
+    options: RunOptions,
+    handle: Handle,
+    started: Instant,
+    filter: Filter,
+    sync: Sync,
+    lifecycle: Lifecycle,
+    withheld: Withheld,
+    links: BTreeMap<InterfaceId, Link>,
+    peers: Vec<PeerRuntime>,
+    journal: Journal,
+    samples: Samples,
+    pending: BTreeSet<PeerId>,
+    batches: Receiver<Batch>,
+    /// Kept so that feeds can be started again on a reload.
+    outlet: SyncSender<Batch>,
+    requests: Receiver<Pending>,
+    feeds: Vec<JoinHandle<()>>,
+    stop_feeds: Stop,
+    _server: Server,
+    next_tick: Duration,
+    next_renewal: Duration,
+}
+
+impl Runtime {
+    /// Loads the filter, publishes what is known, attaches, starts the feeds and the control socket. On an
+    /// error nothing that was not there before stays attached.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn start(config: Config, options: RunOptions, handle: Handle) -> Result<Self, RunError> {
+        let config = Arc::new(config);
+        let (request_sender, requests) = sync_channel(MAX_REQUESTS);
+        let server = Server::start(&config.daemon.socket, move |pending| {
+            request_sender.send(pending).is_ok()
+        })?;
+        let links = links(&config)?;
+        let mut filter = Filter::load(&loader_options(&config))?;
+        let samples = filter.take_samples()?;
+        let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let mut runtime = Self {
+            lifecycle: Lifecycle::new(Arc::clone(&config)),
+            withheld: Withheld::of(&config),
+            options,
+            handle,
+            started: Instant::now(),
+            filter,
+            sync: Sync::default(),
+            links,
+            peers: Vec::new(),
+            journal: Journal::default(),
+            samples,
+            pending: BTreeSet::new(),
+            batches,
+            outlet,
+            requests,
+            feeds: Vec::new(),
+            stop_feeds: Stop::default(),
+            _server: server,
+            next_tick: Duration::ZERO,
+            next_renewal: Duration::ZERO,
+            config,
+        };
+        match runtime.set_up() {
+            Ok(()) => Ok(runtime),
+            Err(error) => {
+                runtime.stop_feeds.stop();
+                _ = runtime.filter.undo(); // the error that counts is the first one
+                Err(error)
+            }
+        }
+    }
+
+    fn set_up(&mut self) -> Result<(), RunError> {
+        self.renew_lease()?;
+        self.publish_lists()?;
+        self.register_peers()?;
+        self.publish(self.now());
+        self.attach()?;
+        self.place_stations()?;
+        self.start_feeds()
+    }
+
+    /// Runs until told to stop. Feeds are stopped at the end; the filter stays or goes as asked.
+    ///
+    /// # Errors
+    /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
+    pub fn run(mut self) -> Result<(), RunError> {
+        while !self.handle.is_stopped() {
+            self.turn();
+        }
+        self.stop_feeds.stop();
+        drop(self.batches); // a feed that waits to hand over sees that nobody takes it
+        for feed in self.feeds {
+            _ = feed.join(); // a feed that panicked has said so
+        }
+        match self.options.at_exit {
+            AtExit::Leave => Ok(()),
+            AtExit::Detach => Ok(self.filter.detach_all()?),
+        }
+    }
+
+    /// One turn of the loop: routes, requests, samples, timers, tables.
+    fn turn(&mut self) {
+        self.take_routes();
+        while let Ok(Pending { request, reply }) = self.requests.try_recv() {
+            let answer = self.answer(&request);
+            _ = reply.try_send(answer); // a client that is gone needs none
+        }
+        self.take_samples();
+        let now = self.now();
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.lifecycle.tick(now);
+            self.watch_traffic(now);
+        }
+        if now >= self.next_renewal {
+            self.next_renewal = now + RENEW;
+            if let Err(error) = self.renew_lease() {
+                log::error!("{error}");
+            }
+        }
+        if self.handle.take_reload() {
+            self.reload();
+        }
+        self.lifecycle.settle(now);
+        self.publish(now);
+        self.tell_events();
+    }
+
+    fn take_routes(&mut self) {
+        match self.batches.recv_timeout(IDLE) {
+            Ok(batch) => self.take_batch(&batch),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        let until = Instant::now() + GATHER;
+        while Instant::now() < until {
+            match self.batches.try_recv() {
+                Ok(batch) => self.take_batch(&batch),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take_batch(&mut self, batch: &Batch) {
+        let now = self.now();
+        for event in &batch.events {
+            self.lifecycle.event(now, batch.feed, event);
+        }
+        self.lifecycle.settle(now);
+    }
+
+    /// Publishes everyone whose tables changed, and retries those that failed.
+    fn publish(&mut self, now: Duration) {
+        self.pending.append(&mut self.lifecycle.take_dirty());
+        let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
+        self.pending.extend(
+            self.config
+                .peer_ids()
+                .map(|(id, _)| id)
+                .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
+        );
+        for id in std::mem::take(&mut self.pending) {
+            if now < self.peers[id.0 as usize].not_before || self.keeps_adopted(now, id) {
+                self.pending.insert(id);
+            } else {
+                self.publish_peer(now, id);
+            }
+        }
+    }
+
+    fn publish_peer(&mut self, now: Duration, id: PeerId) {
+        let begin = Instant::now();
+        let want = self.want(now, id);
+        let sources = want.sources.clone();
+        let peer = &mut self.peers[id.0 as usize];
+        let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
+        let took = begin.elapsed();
+        if took > SLOW_BUILD {
+            peer.not_before = now + 4 * took;
+        }
+        match applied {
+            Ok(published) if published.step == Step::Keep => {}
+            Ok(_) => self.lifecycle.published(id, Ok(&sources)),
+            Err(error) => {
+                let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
+                self.journal
+                    .note("publish-failed", &format!("{name}: {error}"));
+                self.lifecycle.published(id, Err(error.to_string()));
+            }
+        }
+        self.lifecycle.settle(now);
+    }
+
+    /// S'(p), D'(p) and the rules, as they should be now.
+    fn want(&self, now: Duration, id: PeerId) -> Wanted {
+        let peer = &self.config.peers[id.0 as usize];
+        let sets = self.lifecycle.wanted(now, id);
+        Wanted {
+            families: peer.families,
+            mode: sets.mode,
+            sources: source_members(&sets.sources, &self.withheld.all, &peer.extra_sources),
+            destinations: destination_members(
+                &sets.destinations,
+                &self.own_addresses(id),
+                &peer.extra_destinations,
+            ),
+        }
+    }
+
+    /// Our addresses on the interfaces the peer is attached to.
+    fn own_addresses(&self, id: PeerId) -> Vec<Address> {
+        let attachments = self.config.peers[id.0 as usize].attachments.iter();
+        let interfaces: BTreeSet<InterfaceId> =
+            attachments.map(|attachment| attachment.interface).collect();
+        let links = interfaces.iter().filter_map(|id| self.links.get(id));
+        links
+            .flat_map(|link| &link.addresses)
+            .map(|&address| Address::from(address))
+            .collect()
+    }
+
+    /// What an earlier daemon enforced stays until the feeds have told this one as much, or for `stale_hold`.
+    fn keeps_adopted(&mut self, now: Duration, id: PeerId) -> bool {
+        let peer = &mut self.peers[id.0 as usize];
+        if !peer.adopted {
+            return false;
+        }
+        let status = self.lifecycle.status(now, id);
+        let loading = matches!(
+            status.missing,
+            Some(Missing::NeverTold(..) | Missing::Loading(..))
+        ) && status.state == PeerState::Syncing;
+        peer.adopted = loading && now < self.config.timers.stale_hold;
+        peer.adopted
+    }
+
+    fn tell_events(&mut self) {
+        for event in self.lifecycle.take_events() {
+            self.journal.event(&self.config, &event);
+        }
+    }
+
+    fn renew_lease(&self) -> Result<(), filter_loader::Error> {
+        match self.config.timers.on_lease_end {
+            OnLeaseEnd::Observe => self.filter.lease().renew(self.config.timers.lease),
+            OnLeaseEnd::Keep => {
+                self.filter.lease().keep();
+                Ok(())
+            }
+        }
+    }
+
+    fn publish_lists(&mut self) -> Result<(), filter_loader::Error> {
+        let lists = Table {
+            sources: &self.withheld.bogons,
+            destinations: &self.withheld.ours,
+            ..Table::default()
+        };
+        self.filter.publish_lists(&lists)
+    }
+
+    /// Slots for every peer; those of peers that are no longer configured are given back.
+    fn register_peers(&mut self) -> Result<(), filter_loader::Error> {
+        let mut peers = Vec::new();
+        for peer in &self.config.peers {
+            let slot = self.filter.add_peer(&peer.name)?;
+            let adopted = self.filter.generation(slot);
+            if let Some(generation) = adopted {
+                self.sync.adopt(slot, generation);
+            }
+            peers.push(PeerRuntime {
+                slot,
+                adopted: adopted.is_some(),
+                not_before: Duration::ZERO,
+                watch: PointingWatch::default(),
+            });
+        }
+        let known: Vec<PeerSlot> = peers.iter().map(|peer| peer.slot).collect();
+        for orphan in self.filter.orphans(&known) {
+            self.filter.remove_peer(orphan)?;
+            self.sync.forget(orphan);
+        }
+        self.peers = peers;
+        Ok(())
+    }
+
+    fn attach(&mut self) -> Result<(), RunError> {
+        for (id, interface) in interfaces(&self.config) {
+            let mode = match interface.xdp {
+                Xdp::Auto => AttachMode::Auto,
+                Xdp::Native => AttachMode::Native,
+                Xdp::Generic => AttachMode::Generic,
+            };
+            let Some(link) = self.links.get(&id) else {
+                continue;
+            };
+            let attached = self.filter.attach(&link.spec(interface), mode)?;
+            self.journal.note(
+                "attached",
+                &format!("{} ({:?})", interface.name, attached.kind).to_lowercase(),
+            );
+        }
+        Ok(())
+    }
+
+    /// From where each peer's frames come, as configured.
+    fn place_stations(&mut self) -> Result<(), filter_loader::Error> {
+        let mut by_peer: BTreeMap<PeerId, Vec<Station>> = BTreeMap::new();
+        for ((ifindex, vlans, mac), id) in policy::stations(&self.config, &self.links) {
+            by_peer.entry(id).or_default().push(Station {
+                ifindex,
+                vlans,
+                mac,
+            });
+        }
+        for (id, _) in self.config.peer_ids() {
+            let stations = by_peer.remove(&id).unwrap_or_default();
+            self.filter
+                .set_stations(self.peers[id.0 as usize].slot, &stations)?;
+        }
+        Ok(())
+    }
+
+    fn start_feeds(&mut self) -> Result<(), RunError> {
+        self.stop_feeds = Stop::default();
+        for (index, config) in self.config.feeds.iter().enumerate() {
+            let fail = |why: String| RunError::Feed {
+                kind: config.kind(),
+                why,
+            };
+            let feed = feeds::build(&self.config, config).map_err(fail)?;
+            let outlet = Outlet::new(
+                FeedId(index as u16),
+                self.outlet.clone(),
+                self.stop_feeds.clone(),
+            );
+            let thread = thread::Builder::new().name(format!("feed {}", config.kind()));
+            let spawned = thread.spawn(move || feed.run(&outlet));
+            self.feeds.push(spawned.map_err(|source| RunError::Thread {
+                what: "feed",
+                source,
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again. Anything wrong with it leaves the old one in force.
+    fn reload(&mut self) {
+        let Some(file) = self.options.config_file.clone() else {
+            return;
+        };
+        let (config, warnings) = match Config::load(&file) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.journal.note("reload-refused", &error.to_string()),
+        };
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        if let Err(error) = self.apply_config(config) {
+            self.journal.note("reload-incomplete", &error.to_string());
+        } else {
+            self.journal.note("reloaded", &file.display().to_string());
+        }
+    }
+
+    /// Everything is told anew by the feeds; until then the tables in force stay, as after a restart.
+    fn apply_config(&mut self, config: Config) -> Result<(), RunError> {
+        let config = Arc::new(config);
+        let links = links(&config)?;
+        self.stop_feeds.stop();
+        for feed in self.feeds.drain(..) {
+            _ = feed.join();
+        }
+        while self.batches.try_recv().is_ok() {} // of feeds that are no more
+        let gone: Vec<String> = self
+            .filter
+            .interfaces()
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        self.lifecycle = Lifecycle::new(Arc::clone(&config));
+        self.withheld = Withheld::of(&config);
+        self.links = links;
+        self.config = config;
+        self.started = Instant::now();
+        (self.next_tick, self.next_renewal) = (Duration::ZERO, Duration::ZERO);
+        for name in gone
+            .iter()
+            .filter(|name| !self.config.interfaces.iter().any(|i| i.name == **name))
+        {
+            self.filter.detach(name)?;
+        }
+        self.publish_lists()?;
+        self.register_peers()?;
+        self.attach()?;
+        self.place_stations()?;
+        self.start_feeds()
+    }
+
+    /// Time since the daemon, or its configuration, started.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn watch_traffic(&mut self, now: Duration) {
+        for index in 0..self.peers.len() {
+            let slot = self.peers[index].slot;
+            if self
+                .sync
+                .have(slot)
+                .is_none_or(|have| have.mode != Mode::Enforce)
+            {
+                continue;
+            }
+            match self.filter.counters(slot) {
+                Ok(counters) => {
+                    let total = counters.total();
+                    let packets = total.passed.packets + total.dropped.packets;
+                    self.lifecycle.traffic(
+                        now,
+                        PeerId(index as u32),
+                        packets,
+                        total.dropped.packets,
+                    );
+                }
+                Err(error) => log::error!("{error}"),
+            }
+        }
+    }
+}
+
+fn interfaces(config: &Config) -> impl Iterator<Item = (InterfaceId, &Interface)> {
+    config
+        .interfaces
+        .iter()
+        .enumerate()
+        .map(|(index, interface)| (InterfaceId(index as u16), interface))
+}
+
+/// What each configured interface is, from the configuration and the device.
+fn links(config: &Config) -> Result<BTreeMap<InterfaceId, Link>, RunError> {
+    let mut links = BTreeMap::new();
+    for (id, interface) in interfaces(config) {
+        let device = Device::find(&interface.name)?;
+        let facts = DeviceFacts {
+            ifindex: device.ifindex,
+            mac: device.mac,
+            addresses: device.addresses,
+        };
+        links.insert(id, Link::new(interface, facts.ifindex, Some(&facts))?);
+    }
+    Ok(links)
+}
+
+fn loader_options(config: &Config) -> Options {
+    Options {
+        pins: Some(config.daemon.pin_dir.clone()),
+        fingerprint: u64::from(config.router.asn.get()),
+        max_peers: config.limits.max_peers,
+        arena_mib: config.limits.arena_mib,
+        samples_per_second: config.limits.samples_per_second,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,111 @@
+//! `status`: everything about everyone, as JSON. The command line makes a table of it.
+use filter_core::Family;
+use filter_loader::Counters;
+use serde_json::{Map, Value, json};
+
+use super::Runtime;
+use crate::lifecycle::SourceStatus;
+use crate::route::{FeedId, Origin, PeerId};
+
+impl Runtime {
+    pub(super) fn status(&self) -> Value {
+        let now = self.now();
+        let memory = self.filter.memory();
+        let lease = self.filter.lease().left().ok().flatten();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": now.as_secs(),
+            "lease_seconds_left": lease.map(|left| left.as_secs()),
+            "tables": { "bytes_used": memory.used, "bytes_capacity": memory.capacity },
+            "samples_lost": self.filter.samples_lost().ok(),
+            "unknown_sessions": self.lifecycle.unknown_sessions(),
+            "events_lost": self.lifecycle.events_lost(),
+            "interfaces": self.interfaces(),
+            "feeds": self.feed_values(),
+            "peers": self.config.peer_ids().map(|(id, _)| self.peer_value(id)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn interfaces(&self) -> Vec<Value> {
+        let attached = self.filter.interfaces();
+        let value = |(name, attached): (&str, filter_loader::Attached)| {
+            json!({
+                "name": name,
+                "ifindex": attached.ifindex,
+                "xdp": format!("{:?}", attached.kind).to_lowercase(),
+                "counters": self.filter.interface_counters(name).map(|counters| counter_values(&counters)).ok(),
+            })
+        };
+        attached.map(value).collect()
+    }
+
+    fn feed_values(&self) -> Vec<Value> {
+        let feeds = self.config.feeds.iter().enumerate();
+        let value = |(index, feed): (usize, &crate::config::Feed)| {
+            let (up, age) = self.lifecycle.feed(self.now(), FeedId(index as u16));
+            json!({ "number": index, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) })
+        };
+        feeds.map(value).collect()
+    }
+
+    fn peer_value(&self, id: PeerId) -> Value {
+        let (config, peer) = (
+            &self.config.peers[id.0 as usize],
+            &self.peers[id.0 as usize],
+        );
+        let status = self.lifecycle.status(self.now(), id);
+        let live = self.sync.have(peer.slot).map(|have| have.mode.name());
+        let dirty = self.sync.dirty(peer.slot);
+        let pointing = peer.watch.current(self.destination_bytes(id));
+        json!({
+            "name": config.name,
+            "asn": config.asn.get(),
+            "families": Family::ALL.into_iter().filter(|&f| config.families.contains(f)).map(Family::name).collect::<Vec<_>>(),
+            "mode": status.mode.name(),
+            "mode_in_force": live,
+            "state": status.state.name(),
+            "missing": status.missing.as_ref().map(ToString::to_string),
+            "adopted": peer.adopted,
+            "generation": self.sync.generation(peer.slot),
+            "publish_error": dirty.map(|dirty| dirty.why.clone()),
+            "sources": status.sources,
+            "destinations": status.destinations,
+            "frozen": status.frozen.iter().map(|family| family.name()).collect::<Vec<_>>(),
+            "refused": status.refused,
+            "refused_list": status.refused_list.iter().map(|(prefix, why)| json!({ "prefix": prefix.to_string(), "why": why.name() })).collect::<Vec<_>>(),
+            "tables": status.tables.iter().map(|table| self.table_value(table)).collect::<Vec<_>>(),
+            "default_pointing": pointing.map(|p| json!({ "bytes": p.bytes, "blocks": p.blocks, "seconds": p.duration.as_secs() })),
+            "counters": self.filter.counters(peer.slot).map(|counters| counter_values(&counters)).ok(),
+        })
+    }
+
+    fn table_value(&self, table: &SourceStatus) -> Value {
+        let session = match table.key.origin {
+            Origin::Session(session) => Some(session.address.to_string()),
+            Origin::Peer(_) => None,
+        };
+        json!({
+            "feed": self.config.feeds.get(usize::from(table.key.feed.0)).map(crate::config::Feed::kind),
+            "session": session,
+            "table": format!("{:?}", table.key.table),
+            "family": table.key.family.name(),
+            "state": table.state.name(),
+            "seconds": table.age.as_secs(),
+            "routes": table.routes,
+            "hold_seconds_left": table.hold_left.map(|left| left.as_secs()),
+        })
+    }
+}
+
+/// Reasons that occurred, with packets and bytes passed and dropped.
+fn counter_values(counters: &Counters) -> Value {
+    let mut values = Map::new();
+    for (reason, fates) in counters.nonzero() {
+        let value = json!({
+            "passed": { "packets": fates.passed.packets, "bytes": fates.passed.bytes },
+            "dropped": { "packets": fates.dropped.packets, "bytes": fates.dropped.bytes },
+        });
+        values.insert(reason.name().to_owned(), value);
+    }
+    Value::Object(values)
+}

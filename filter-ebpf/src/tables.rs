@@ -1,0 +1,185 @@
+//! The product's engine: compiled tables in an arena that user space writes and this program only reads. The walk
+//! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
+use filter_core::layout::{MAX_INTERFACES, record};
+use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, SetDescriptor, Words};
+use filter_core::verdict::Membership;
+use filter_core::{Address, Family, Mode};
+
+use crate::entry::Engine;
+
+/// Chunks of lines. How many is set by the loader.
+#[map(name = "tables")]
+static TABLES: Array<[u64; CHUNK_WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Slot → place of its record, 0 for none. Set by the loader.
+#[map(name = "slots")]
+static SLOTS: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
+
+/// The slot of the lists every peer shares: bogons as its sources, our prefixes as its destinations.
+const LISTS: u32 = 0;
+
+/// The compiled tables.
+pub struct Compiled;
+
+/// One chunk of the arena.
+#[derive(Clone, Copy)]
+struct Chunk(*const u64);
+
+impl Chunk {
+    #[inline(always)]
+    fn open(number: u32) -> Option<Self> {
+        Some(Self(TABLES.get_ptr(number)?.cast()))
+    }
+
+    /// The line's address: always within the chunk, which holds as many lines as 16 bits can number.
+    #[inline(always)]
+    fn at(self, line: u16) -> *const u64 {
+        self.0.wrapping_add(usize::from(line) * LINE_WORDS)
+    }
+}
+
+impl Words for Chunk {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        // SAFETY: the mask keeps the index within the chunk, which the verifier checks; user space writes whole
+        // aligned words.
+        unsafe { *self.0.add(index as usize & (CHUNK_WORDS - 1)) }
+    }
+
+    #[inline(always)]
+    fn line(&self, number: u16) -> Line {
+        // SAFETY: a whole line within the chunk, see `at`.
+        unsafe { *self.at(number).cast::<Line>() }
+    }
+
+    #[inline(always)]
+    fn half(&self, index: u32) -> u32 {
+        // SAFETY: as in `word`, in halves.
+        unsafe {
+            *self
+                .0
+                .cast::<u32>()
+                .add(index as usize & (2 * CHUNK_WORDS - 1))
+        }
+    }
+}
+
+impl Engine for Compiled {
+    type Peer = &'static record::Head;
+
+    #[inline(always)]
+    fn open(slot: u32) -> Option<Self::Peer> {
+        let place = SLOTS.get_ptr(slot)?;
+        // SAFETY: the verifier proved the pointer valid. Read once: everything about this peer that the packet
+        // sees follows from this word.
+        let place = unsafe { core::ptr::read_volatile(place) };
+        if place == 0 {
+            return None;
+        }
+        record_at(place)
+    }
+
+    #[inline(always)]
+    fn slot(peer: Self::Peer) -> u32 {
+        record::head_slot(peer)
+    }
+
+    #[inline(always)]
+    fn is_peered(peer: Self::Peer, family: Family) -> bool {
+        record::head_families(peer).contains(family)
+    }
+
+    #[inline(always)]
+    fn mode(peer: Self::Peer) -> Mode {
+        record::head_mode(peer)
+    }
+
+    #[inline(always)]
+    fn membership(peer: Self::Peer, source: Address, destination: Address) -> Membership {
+        let place = record::head_place(peer) | (source.family as u64) << FAMILY_BIT;
+        let found = bcp38_membership(place, source.hi, source.lo, destination.hi, destination.lo);
+        Membership {
+            source: found & SOURCE_FOUND != 0,
+            destination: found & DESTINATION_FOUND != 0,
+        }
+    }
+
+    #[inline(always)]
+    fn is_bogon(address: Address) -> bool {
+        listed(address).source
+    }
+
+    #[inline(always)]
+    fn is_ours(address: Address) -> bool {
+        listed(address).destination
+    }
+}
+
+const FAMILY_BIT: u32 = 63;
+const SOURCE_FOUND: u64 = 1;
+const DESTINATION_FOUND: u64 = 2;
+
+/// Both lookups of a packet, as a global function (kernel 5.6): the verifier follows it once, for any arguments,
+/// instead of once for each way that leads to it. Numbers only, as it demands: the place of the peer's record
+/// with the family in the top bit, then both addresses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_membership(
+    place: u64,
+    source_hi: u64,
+    source_lo: u64,
+    destination_hi: u64,
+    destination_lo: u64,
+) -> u64 {
+    let family = if place >> FAMILY_BIT == 0 {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    };
+    let Some(peer) = record_at(place & !(1 << FAMILY_BIT)) else {
+        return 0;
+    };
+    let [from, to] = record::head_sets(peer, family);
+    let (Some(from_words), Some(to_words)) =
+        (Chunk::open(u32::from(from.1)), Chunk::open(u32::from(to.1)))
+    else {
+        return 0;
+    };
+    let source = Address {
+        family,
+        hi: source_hi,
+        lo: source_lo,
+    };
+    let destination = Address {
+        family,
+        hi: destination_hi,
+        lo: destination_lo,
+    };
+    let member = table::contains_both(
+        (&from_words, SetDescriptor(from.0), source),
+        (&to_words, SetDescriptor(to.0), destination),
+    );
+    u64::from(member.source) * SOURCE_FOUND | u64::from(member.destination) * DESTINATION_FOUND
+}
+
+/// The record at a place of the arena.
+#[inline(always)]
+fn record_at(place: u64) -> Option<&'static record::Head> {
+    let record = Chunk::open((place >> 16) as u32)?.at(place as u16);
+    // SAFETY: a whole line within the chunk; the writer uses it for nothing else until a grace period after the
+    // slot has stopped naming it.
+    Some(unsafe { &*record.cast() })
+}
+
+/// Is the address in the shared lists: a bogon ("source"), one of ours ("destination")?
+#[inline(always)]
+fn listed(address: Address) -> Membership {
+    match Compiled::open(LISTS) {
+        Some(lists) => Compiled::membership(lists, address, address),
+        None => Membership {
+            source: false,
+            destination: false,
+        },
+    }
+}

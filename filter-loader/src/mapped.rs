@@ -1,0 +1,15 @@
+//! BPF array maps in our own memory.
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::maps::MapData;
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::Error;
+
+/// Maps the first `bytes` of an array made with BPF_F_MMAPABLE (kernel 5.5). The kernel rounds up to pages.
+pub(crate) fn raw(data: &MapData, bytes: usize, name: &'static str) -> Result<MmapRaw, Error> {
+    let mapped = MmapOptions::new()
+        .len(bytes)
+        .map_raw(data.fd().as_fd().as_raw_fd());
+    mapped.map_err(Error::os(format!("cannot map `{name}` into memory")))
+}

@@ -1,0 +1,246 @@
+//! Keeps what the kernel has in step with what is wanted, per peer. Planning is pure and apart from applying:
+//! `have` advances only when the kernel has taken it, so a failed publish is tried again and the old table
+//! stays. Never knows why something is wanted.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use filter_core::Mode;
+use filter_core::layout::Families;
+use filter_core::set::PrefixSet;
+
+use crate::error::Error;
+use crate::filter::{Filter, PeerSlot};
+use crate::tables::Table;
+
+/// First wait after a failed publish; doubled each time.
+pub const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait between two tries.
+pub const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What a peer's data plane shall be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which families it is configured for.
+    pub families: Families,
+    /// What its violations meet.
+    pub mode: Mode,
+    /// S'(p).
+    pub sources: PrefixSet,
+    /// D'(p).
+    pub destinations: PrefixSet,
+}
+
+/// What has to be done to get from what the kernel has to what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: identical input writes nothing.
+    Keep,
+    /// The sets stay, only mode or families change.
+    Rules,
+    /// The sets are replaced.
+    Sets,
+}
+
+/// The step from `have` to `want`.
+#[must_use]
+pub fn plan(want: &Wanted, have: Option<&Wanted>) -> Step {
+    match have {
+        Some(have) if have == want => Step::Keep,
+        Some(have) if have.sources == want.sources && have.destinations == want.destinations => {
+            Step::Rules
+        }
+        _ => Step::Sets,
+    }
+}
+
+/// What came of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What was done.
+    pub step: Step,
+    /// The generation that is live now.
+    pub generation: u32,
+}
+
+/// A peer whose last publish failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirty {
+    /// Why, in one line.
+    pub why: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next (the caller's clock).
+    pub retry_at: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    have: Option<Wanted>,
+    generation: u32,
+    dirty: Option<Dirty>,
+}
+
+/// What the kernel has, and what is still to be done.
+#[derive(Debug, Default)]
+pub struct Sync {
+    peers: BTreeMap<PeerSlot, Peer>,
+}
+
+impl Sync {
+    /// Brings one peer to what is wanted. `now` is any steady clock.
+    ///
+    /// # Errors
+    /// What the loader says; the old table stays live and the peer is [`Dirty`] until a later call succeeds.
+    pub fn apply(
+        &mut self,
+        filter: &mut Filter,
+        slot: PeerSlot,
+        want: Wanted,
+        now: Duration,
+    ) -> Result<Published, Error> {
+        let peer = self.peers.entry(slot).or_default();
+        let step = plan(&want, peer.have.as_ref());
+        if step == Step::Keep {
+            peer.dirty = None;
+            return Ok(Published {
+                step,
+                generation: peer.generation,
+            });
+        }
+        let generation = peer.generation.wrapping_add(1).max(1);
+        let table = Table {
+            families: want.families,
+            mode: want.mode,
+            generation,
+            sources: &want.sources,
+            destinations: &want.destinations,
+        };
+        let published = match step {
+            Step::Keep | Step::Sets => filter.publish(slot, &table),
+            Step::Rules => filter.publish_rules(slot, &table),
+        };
+        match published {
+            Ok(()) => {
+                *peer = Peer {
+                    have: Some(want),
+                    generation,
+                    dirty: None,
+                };
+                Ok(Published { step, generation })
+            }
+            Err(error) => {
+                let attempts = peer
+                    .dirty
+                    .as_ref()
+                    .map_or(1, |dirty| dirty.attempts.saturating_add(1));
+                peer.dirty = Some(Dirty {
+                    why: error.to_string(),
+                    attempts,
+                    retry_at: now + retry_delay(attempts),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    /// An earlier process left a table of this generation in force; what is in it is not known.
+    pub fn adopt(&mut self, slot: PeerSlot, generation: u32) {
+        self.peers.insert(
+            slot,
+            Peer {
+                generation,
+                ..Peer::default()
+            },
+        );
+    }
+
+    /// The peer is gone.
+    pub fn forget(&mut self, slot: PeerSlot) {
+        self.peers.remove(&slot);
+    }
+
+    /// The generation that is live, 0 if none.
+    #[must_use]
+    pub fn generation(&self, slot: PeerSlot) -> u32 {
+        self.peers.get(&slot).map_or(0, |peer| peer.generation)
+    }
+
+    /// What the kernel has.
+    #[must_use]
+    pub fn have(&self, slot: PeerSlot) -> Option<&Wanted> {
+        self.peers.get(&slot)?.have.as_ref()
+    }
+
+    /// Why the peer is dirty, if it is.
+    #[must_use]
+    pub fn dirty(&self, slot: PeerSlot) -> Option<&Dirty> {
+        self.peers.get(&slot)?.dirty.as_ref()
+    }
+
+    /// Dirty peers whose time has come.
+    #[must_use]
+    pub fn due(&self, now: Duration) -> Vec<PeerSlot> {
+        let dirty = self
+            .peers
+            .iter()
+            .filter_map(|(&slot, peer)| Some((slot, peer.dirty.as_ref()?)));
+        dirty
+            .filter(|(_, dirty)| dirty.retry_at <= now)
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+}
+
+/// Doubling from [`FIRST_RETRY`] up to [`LAST_RETRY`].
+fn retry_delay(attempts: u32) -> Duration {
+    let doubled = 1u32
+        .checked_shl(attempts.saturating_sub(1))
+        .and_then(|factor| FIRST_RETRY.checked_mul(factor));
+    doubled.map_or(LAST_RETRY, |delay| delay.min(LAST_RETRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(mode: Mode, sources: &[&str]) -> Wanted {
+        let sources = sources
+            .iter()
+            .map(|text| text.parse::<filter_core::Prefix>().unwrap())
+            .collect();
+        Wanted {
+            mode,
+            sources,
+            ..Wanted::default()
+        }
+    }
+
+    #[test]
+    fn identical_input_writes_nothing_however_it_was_spelt() {
+        let have = wanted(Mode::Enforce, &["10.0.0.0/24"]);
+        assert_eq!(
+            plan(
+                &wanted(Mode::Enforce, &["10.0.0.0/25", "10.0.0.128/25"]),
+                Some(&have)
+            ),
+            Step::Keep
+        );
+        assert_eq!(
+            plan(&wanted(Mode::Observe, &["10.0.0.0/24"]), Some(&have)),
+            Step::Rules
+        );
+        assert_eq!(
+            plan(&wanted(Mode::Enforce, &["10.0.0.0/25"]), Some(&have)),
+            Step::Sets
+        );
+        assert_eq!(plan(&Wanted::default(), None), Step::Sets);
+    }
+
+    #[test]
+    fn retries_back_off_to_a_limit() {
+        assert_eq!(retry_delay(1), FIRST_RETRY);
+        assert_eq!(retry_delay(2), 2 * FIRST_RETRY);
+        assert_eq!(retry_delay(8), LAST_RETRY);
+        assert_eq!(retry_delay(u32::MAX), LAST_RETRY);
+    }
+}

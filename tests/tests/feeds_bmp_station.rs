@@ -1,0 +1,444 @@
+//! The station: routers that connect, misbehave, flap and leave; and what time does to a connection.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use filter_daemon::feeds::bmp::counts::LeftOut;
+use filter_daemon::feeds::bmp::router::{
+    Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE,
+};
+use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
+use filter_daemon::feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_daemon::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
+use filter_daemon::wire::bgp::{PathIds, Update};
+use filter_daemon::wire::bmp::{self, Message};
+use tests::captures::{capture, fold, messages, session};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+struct Station {
+    batches: Receiver<Batch>,
+    address: SocketAddr,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Station {
+    fn start(max_routers: usize) -> Self {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let feed = BmpFeed::new(&BmpConfig {
+            max_routers,
+            ..BmpConfig::new(listen)
+        })
+        .unwrap();
+        let address = feed.local_addr().unwrap();
+        let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let stop = Stop::default();
+        let outlet = Outlet::new(FeedId(7), sender, stop.clone());
+        let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
+        Self {
+            batches,
+            address,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn connect(&self, name: &str) -> TcpStream {
+        let mut router = TcpStream::connect(self.address).unwrap();
+        router.set_read_timeout(Some(WAIT)).unwrap();
+        router.write_all(&initiation(name)).unwrap();
+        router
+    }
+
+    fn until(&self, last: impl Fn(&RouteEvent) -> bool) -> Vec<RouteEvent> {
+        let mut events = Vec::new();
+        let end = Instant::now() + WAIT;
+        while !events.iter().any(&last) {
+            let left = end.saturating_duration_since(Instant::now());
+            let batch = self.batches.recv_timeout(left);
+            let batch = batch.unwrap_or_else(|error| panic!("{error} after {events:?}"));
+            assert!(batch.events.len() <= MAX_BATCH_EVENTS);
+            assert_eq!(batch.feed, FeedId(7));
+            events.extend(batch.events);
+        }
+        events
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn initiation(name: &str) -> Vec<u8> {
+    let mut message = vec![
+        3,
+        0,
+        0,
+        0,
+        10 + name.len() as u8,
+        4,
+        0,
+        2,
+        0,
+        name.len() as u8,
+    ];
+    message.extend(name.as_bytes());
+    message
+}
+
+/// BIRD's messages about one neighbour: a Peer Up and announcements.
+fn about(address: &str) -> Vec<Vec<u8>> {
+    let stream = capture("bird-2.19.2/bmp.c1.0");
+    let whole = messages(&stream).0.into_iter().filter(|message| {
+        let header = match bmp::read(message).unwrap() {
+            Message::PeerUp(header, _) | Message::RouteMonitoring(header, _) => header,
+            _ => return false,
+        };
+        header.session == session(address)
+    });
+    whole.map(<[u8]>::to_vec).collect()
+}
+
+/// Is the connection closed by the other side?
+fn is_closed(mut router: &TcpStream) -> bool {
+    matches!(router.read(&mut [0; 64]), Ok(0)) || router.peer_addr().is_err()
+}
+
+#[test]
+fn one_router_comes_speaks_and_goes() {
+    let station = Station::start(4);
+    let mut router = station.connect("R");
+    let stream = capture("frr-10.3/bmp.c2.0");
+    // In pieces that fit no message; a second Initiation is nothing new.
+    for piece in stream.chunks(101) {
+        router.write_all(piece).unwrap();
+    }
+    drop(router);
+    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    assert_eq!(events[0], RouteEvent::FeedUp);
+    let (reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
+    assert_eq!(events[1..events.len() - 1], reference.events);
+    let Some(RouteEvent::FeedDown { why }) = events.last() else {
+        panic!("{events:?}");
+    };
+    assert!(why.starts_with("BMP router \"R\" at 127.0.0.1"), "{why}");
+}
+
+#[test]
+fn the_feed_is_up_while_one_router_is() {
+    let station = Station::start(4);
+    let mut first = station.connect("A");
+    for message in about("192.0.2.11") {
+        first.write_all(&message).unwrap();
+    }
+    let is_announce = |event: &RouteEvent| matches!(event, RouteEvent::Announce { .. });
+    station.until(is_announce);
+    let mut second = station.connect("B");
+    for message in about("192.0.2.12") {
+        second.write_all(&message).unwrap();
+    }
+    let about_second = |event: &RouteEvent| {
+        matches!(event, RouteEvent::Announce { origin, .. }
+        if *origin == Origin::Session(session("192.0.2.12")))
+    };
+    let events = station.until(about_second);
+    assert!(!events.contains(&RouteEvent::FeedUp), "up twice");
+    drop(first);
+    let lost = station.until(|event| matches!(event, RouteEvent::TableLost { .. }));
+    assert!(
+        matches!(lost.last(), Some(RouteEvent::TableLost { origin, table: None, .. })
+        if *origin == Origin::Session(session("192.0.2.11")))
+    );
+    drop(second);
+    station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+}
+
+#[test]
+fn a_router_that_reconnects_replaces_itself() {
+    let station = Station::start(4);
+    let mut former = station.connect("A");
+    for message in about("192.0.2.11") {
+        former.write_all(&message).unwrap();
+    }
+    station.until(|event| matches!(event, RouteEvent::Announce { .. }));
+    let mut now = station.connect("A");
+    for message in about("192.0.2.11") {
+        now.write_all(&message).unwrap();
+    }
+    let events = station.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, RouteEvent::TableLost { table: None, .. }))
+    );
+    assert!(is_closed(&former));
+}
+
+#[test]
+fn two_routers_with_one_neighbour_need_two_feeds() {
+    let station = Station::start(4);
+    let mut first = station.connect("A");
+    first.write_all(&about("192.0.2.11")[0]).unwrap();
+    station.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
+    let mut second = station.connect("B");
+    second.write_all(&about("192.0.2.11")[0]).unwrap();
+    assert!(is_closed(&second));
+    drop(first);
+    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, RouteEvent::SessionUp { .. })),
+        "{events:?}"
+    );
+    let text = Closed::Claimed(session("192.0.2.11")).to_string();
+    assert!(
+        text.contains("192.0.2.11") && text.contains("feed of its own"),
+        "{text}"
+    );
+}
+
+#[test]
+fn malformed_streams_end_and_strangers_never_start() {
+    let station = Station::start(4);
+    let mut stranger = TcpStream::connect(station.address).unwrap();
+    stranger.set_read_timeout(Some(WAIT)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(is_closed(&stranger));
+    let mut mute = TcpStream::connect(station.address).unwrap();
+    mute.set_read_timeout(Some(WAIT)).unwrap();
+    mute.write_all(&about("192.0.2.11")[0]).unwrap();
+    assert!(is_closed(&mute));
+    assert!(
+        station.batches.try_recv().is_err(),
+        "a stranger made events"
+    );
+
+    let mut router = station.connect("R");
+    router.write_all(&[3, 0xff, 0, 0, 0, 0]).unwrap();
+    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    let Some(RouteEvent::FeedDown { why }) = events.last() else {
+        panic!("{events:?}");
+    };
+    assert!(
+        why.contains("a BMP message cannot be 4278190080 bytes long, at byte 1"),
+        "{why}"
+    );
+    assert!(is_closed(&router));
+}
+
+#[test]
+fn the_number_of_routers_is_bounded() {
+    let station = Station::start(1);
+    let _first = station.connect("A");
+    station.until(|event| *event == RouteEvent::FeedUp);
+    let second = TcpStream::connect(station.address).unwrap();
+    second.set_read_timeout(Some(WAIT)).unwrap();
+    assert!(is_closed(&second));
+}
+
+/// All of a stream at one moment.
+fn at_once(name: &str, memory: Memory, now: Instant) -> Router {
+    let mut router = Router::new(now);
+    for (index, message) in messages(&capture(name)).0.into_iter().enumerate() {
+        if router
+            .message(message, now, &mut Vec::new(), &mut |_| true)
+            .is_err()
+        {
+            break;
+        }
+        if index == 0 {
+            router.recall(memory);
+        }
+    }
+    router
+}
+
+#[test]
+fn connections_that_need_it_are_made_anew_once_quiet() {
+    let start = Instant::now();
+    let healed = Memory {
+        healed: true,
+        ..Memory::default()
+    };
+    for (name, memory, heals) in [
+        ("frr-8.4.4/bmp.c1.0", Memory::default(), true),
+        // The connection that heals has the same sessions, and needs no other.
+        ("frr-8.4.4/bmp.c1.0", healed, false),
+        // But a flap on it does.
+        ("frr-8.4.4/bmp.c2.0", healed, true),
+        ("gr-bird-2.19.2/a.0", Memory::default(), true),
+        ("bird-2.19.2/bmp.c2.0", Memory::default(), false),
+        ("frr-10.3/bmp.c2.0", Memory::default(), false),
+        ("gr-frr-10.3/bmp.0", Memory::default(), false),
+        ("gobgp-3.36/bmp.c2.0", Memory::default(), false),
+    ] {
+        let mut router = at_once(name, memory, start);
+        assert_eq!(
+            router.tick(start + SETTLE - Duration::from_millis(1)),
+            Ok(()),
+            "{name}"
+        );
+        let after = router.tick(start + SETTLE);
+        assert_eq!(after.is_err(), heals, "{name}: {after:?}");
+        if let Err(closed) = after {
+            assert!(matches!(closed, Closed::Heal(_)), "{name}");
+            assert!(router.memory(Some(&closed)).healed);
+        } else {
+            assert_eq!(
+                router.tick(start + Duration::from_secs(3600)),
+                Ok(()),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_router_that_is_never_quiet_is_healed_all_the_same() {
+    let start = Instant::now();
+    let stream = capture("frr-8.4.4/bmp.c1.0");
+    let (whole, _) = messages(&stream);
+    let mut router = at_once("frr-8.4.4/bmp.c1.0", Memory::default(), start);
+    let announce = whole.iter().find(|message| {
+        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
+        if !header.session.address.is_unspecified() && update.end_of_rib().is_none())
+    });
+    let mut now = start;
+    while now < start + MAX_UNQUIET {
+        assert_eq!(router.tick(now), Ok(()));
+        router
+            .message(announce.unwrap(), now, &mut Vec::new(), &mut |_| true)
+            .unwrap();
+        now += QUIET - Duration::from_millis(1);
+    }
+    assert!(router.tick(start + MAX_UNQUIET).is_err());
+}
+
+/// The first message about this session's routes before policy that is wanted.
+fn before_policy<'a, 'b>(
+    whole: &'a [&'b [u8]],
+    session: Session,
+    wanted: fn(&Update<'_>) -> bool,
+) -> &'a &'b [u8] {
+    let found = whole.iter().find(|message| {
+        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
+            if header.session == session && header.table == Some(Table::AdjInPre) && wanted(&update))
+    });
+    found.unwrap()
+}
+
+/// FRR without soft-reconfiguration inbound: before policy, every announcement arrives as a withdrawal.
+#[test]
+fn a_table_of_which_only_withdrawals_arrive_is_lost() {
+    let now = Instant::now();
+    let stream = capture("frr-10.3/bmp.c2.0");
+    let (whole, _) = messages(&stream);
+    let p1 = session("192.0.2.11");
+    let withdraw = before_policy(&whole, p1, |update| {
+        update.withdrawn(PathIds::NONE).count() > 0
+    });
+    let announce = before_policy(&whole, p1, |update| {
+        update.announced(PathIds::NONE).count() > 0
+    });
+    let end = before_policy(&whole, p1, |update| update.end_of_rib().is_some());
+    let starts = whole.iter().filter(|message| {
+        matches!(
+            bmp::read(message),
+            Ok(Message::Initiation(_) | Message::PeerUp(..))
+        )
+    });
+    let statistics = whole.iter().find(
+        |message| matches!(bmp::read(message), Ok(Message::Statistics(header, _)) if header.session == p1),
+    );
+
+    let mut router = Router::new(now);
+    let mut events = Vec::new();
+    for message in starts
+        .take(6)
+        .chain([withdraw, withdraw, end])
+        .chain(statistics)
+    {
+        router
+            .message(message, now, &mut events, &mut |_| true)
+            .unwrap();
+    }
+    let lost: Vec<_> = events
+        .iter()
+        .filter(|event| matches!(event, RouteEvent::TableLost { .. }))
+        .collect();
+    assert!(
+        matches!(lost[..], [RouteEvent::TableLost { origin: Origin::Session(session), table: Some(Table::AdjInPre), why }]
+        if *session == p1 && why.contains("soft-reconfiguration inbound")),
+        "{lost:?}"
+    );
+    let is_end = |event: &RouteEvent| matches!(event, RouteEvent::EndOfRib { .. });
+    assert!(
+        !events.iter().any(is_end),
+        "a hidden table was told to be complete"
+    );
+    let counted = |event: &RouteEvent| {
+        matches!(
+            event,
+            RouteEvent::Count {
+                table: Table::AdjInPre,
+                ..
+            }
+        )
+    };
+    assert!(!events.iter().any(counted));
+    // An announcement shows that they are not hidden: what was kept back is told.
+    router
+        .message(announce, now, &mut events, &mut |_| true)
+        .unwrap();
+    assert!(events.last().is_some_and(is_end));
+}
+
+#[test]
+fn the_number_of_sessions_is_bounded() {
+    let now = Instant::now();
+    let stream = capture("frr-10.3/bmp.c2.0");
+    let (whole, _) = messages(&stream);
+    let up = whole.iter().find(|message| matches!(bmp::read(message), Ok(Message::PeerUp(header, _)) if header.session == session("192.0.2.11"))).unwrap();
+    let mut router = Router::new(now);
+    router
+        .message(&initiation("R"), now, &mut Vec::new(), &mut |_| true)
+        .unwrap();
+    for number in 0..=MAX_SESSIONS {
+        let mut up = up.to_vec();
+        up[8..16].copy_from_slice(&(number as u64).to_be_bytes());
+        let result = router.message(&up, now, &mut Vec::new(), &mut |_| true);
+        let expected = if number < MAX_SESSIONS {
+            None
+        } else {
+            Some(Closed::TooManySessions)
+        };
+        assert_eq!(result.err(), expected, "{number}");
+    }
+}
+
+/// Routes of a session that is not up: left out, counted, and never an event.
+#[test]
+fn routes_without_a_session_are_counted() {
+    let now = Instant::now();
+    let mut router = Router::new(now);
+    let mut events = Vec::new();
+    router
+        .message(&initiation("R"), now, &mut events, &mut |_| true)
+        .unwrap();
+    for message in &about("192.0.2.11")[1..] {
+        router
+            .message(message, now, &mut events, &mut |_| true)
+            .unwrap();
+    }
+    assert_eq!(events, []);
+    assert!(router.counts.of(LeftOut::UnknownSession) > 3);
+}

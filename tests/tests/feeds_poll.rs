@@ -1,0 +1,460 @@
+//! Each polling feed against its live daemon: cold start, change, a peer down and up again, the daemon gone. After
+//! every step the tables told equal the lab's ground truth, both directions, both families.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use filter_core::{Family, Prefix};
+use filter_daemon::feeds::bird::{Bird, BirdConfig};
+use filter_daemon::feeds::frr::{Frr, FrrConfig};
+use filter_daemon::feeds::gobgp::{GoBgp, GoBgpConfig};
+use filter_daemon::feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
+use filter_daemon::feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
+use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_daemon::route::{Batch, Community, DownCause, FeedId, Origin, Route, RouteEvent, Table};
+use tests::lab::{
+    Accepted, Advertised, Daemon, ExaBgp, FrrOptions, Namespace, P1, P2, Package, Peer, Peering,
+    require,
+};
+
+/// How long any daemon may take to show a change. FRR waits up to 5 s, GoBGP reconnects slowly.
+const WITHIN: Duration = Duration::from_secs(60);
+
+type Key = (IpAddr, Table, Family);
+
+/// A feed running in R's namespace, and what it said folded up.
+struct Watched {
+    batches: Receiver<Batch>,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+    feed_up: bool,
+    sessions: BTreeMap<IpAddr, Option<DownCause>>,
+    tables: BTreeMap<Key, BTreeSet<Prefix>>,
+    routes: BTreeMap<Key, Arc<[Route]>>,
+    /// Every empty table told since last asked.
+    emptied: Vec<Key>,
+}
+
+impl Watched {
+    fn start(namespace: &Namespace, feed: impl Feed + 'static) -> Self {
+        let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let stop = Stop::default();
+        let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+        let thread = namespace.spawn(move || Box::new(feed).run(&outlet));
+        Self {
+            batches,
+            stop,
+            thread: Some(thread),
+            feed_up: false,
+            sessions: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            emptied: Vec::new(),
+        }
+    }
+
+    fn fold(&mut self, event: RouteEvent) {
+        match event {
+            RouteEvent::FeedUp => self.feed_up = true,
+            RouteEvent::FeedDown { .. } => self.feed_up = false,
+            RouteEvent::SessionUp { session, .. } => {
+                self.sessions.insert(session.address, None);
+            }
+            RouteEvent::SessionDown { session, cause } => {
+                self.sessions.insert(session.address, Some(cause));
+            }
+            RouteEvent::Snapshot {
+                origin: Origin::Session(session),
+                table,
+                family,
+                routes,
+            } => {
+                let key = (session.address, table, family);
+                assert_eq!(
+                    self.sessions.get(&key.0),
+                    Some(&None),
+                    "{key:?} of a session that is not up"
+                );
+                assert!(self.feed_up, "a table before the feed is up");
+                let told = routes.iter().map(|route| route.prefix).collect();
+                assert!(routes.iter().all(|route| route.prefix.family() == family));
+                if routes.is_empty() {
+                    self.emptied.push(key);
+                }
+                self.tables.insert(key, told);
+                self.routes.insert(key, routes);
+            }
+            RouteEvent::Count { .. } => {}
+            other => panic!("no poll says {other:?}"),
+        }
+    }
+
+    /// Folds until `condition` holds; `show` it when it never does.
+    fn until(&mut self, what: &str, condition: impl Fn(&Self) -> Result<(), String>) {
+        let end = Instant::now() + WITHIN;
+        loop {
+            let Err(why) = condition(self) else {
+                return;
+            };
+            assert!(Instant::now() < end, "waited in vain for {what}: {why}");
+            if let Ok(batch) = self.batches.recv_timeout(Duration::from_millis(100)) {
+                batch.events.into_iter().for_each(|event| self.fold(event));
+            }
+        }
+    }
+
+    fn until_truth(&mut self, what: &str, truth: &BTreeMap<Key, BTreeSet<Prefix>>) {
+        self.until(what, |watched| {
+            for (key, expected) in truth {
+                match watched.tables.get(key) {
+                    Some(told) if told == expected => {}
+                    told => return Err(format!("{key:?} is {told:?}, not {expected:?}")),
+                }
+            }
+            Ok(())
+        });
+    }
+
+    fn until_down(&mut self, address: IpAddr) {
+        self.until("the session to be down", |watched| {
+            match watched.sessions.get(&address) {
+                Some(Some(_)) => Ok(()),
+                state => Err(format!("{address} is {state:?}")),
+            }
+        });
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let joined = thread.join();
+            assert!(
+                joined.is_ok() || std::thread::panicking(),
+                "the feed panicked"
+            );
+        }
+    }
+}
+
+/// What the tables of both peers must be.
+fn truth(lab: &Peering, tables: Tables) -> BTreeMap<Key, BTreeSet<Prefix>> {
+    let mut truth = BTreeMap::new();
+    for (peer, sent) in [
+        (&lab.p1, &Advertised::TO_P1[..]),
+        (&lab.p2, &Advertised::TO_P2[..]),
+    ] {
+        for family in Family::ALL {
+            let announced = peer.announced(family);
+            for table in tables.iter() {
+                let expected = match table {
+                    Table::AdjInPre => announced.clone(),
+                    Table::AdjInPost => Accepted::of(&announced),
+                    Table::AdjOut => Advertised::of(sent, family),
+                };
+                truth.insert((peer.address(family), table, family), expected);
+            }
+        }
+    }
+    truth
+}
+
+fn poll() -> PollConfig {
+    PollConfig {
+        interval: Duration::from_millis(300),
+        ..PollConfig::default()
+    }
+}
+
+/// Everything that can happen to a feed, on any daemon that has these tables.
+fn scenario(mut lab: Peering, feed: impl Feed + 'static, tables: Tables, daemon: &mut Daemon) {
+    let mut watched = Watched::start(&lab.router, feed);
+    watched.until_truth("the cold start", &truth(&lab, tables));
+
+    change(
+        &mut lab.p1,
+        &["198.51.100.0/24", "2001:db8:1::/48"],
+        &["198.51.101.0/24", "2001:db8:1:1::/64"],
+    );
+    watched.until_truth("a withdraw and an announcement", &truth(&lab, tables));
+
+    let (v4, v6) = (lab.p1.address(Family::Ipv4), lab.p1.address(Family::Ipv6));
+    watched.emptied.clear();
+    lab.p1.session_down(Family::Ipv4);
+    watched.until_down(v4);
+    assert_eq!(
+        watched.emptied,
+        [],
+        "a session that went down was told as empty tables"
+    );
+    assert_eq!(watched.sessions[&v4], Some(DownCause::Notification));
+    assert_eq!(
+        watched.sessions[&v6], None,
+        "the other family's session is another one"
+    );
+
+    watched.tables.retain(|(address, ..), _| *address != v4);
+    lab.p1.session_up(Family::Ipv4);
+    watched.until_truth("the session to be back", &truth(&lab, tables));
+
+    watched.emptied.clear();
+    daemon.kill();
+    watched.until("the feed to be lost", |watched| {
+        if watched.feed_up {
+            Err("it is up".to_owned())
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(
+        watched.emptied,
+        [],
+        "a router that is gone was told as empty tables"
+    );
+}
+
+fn change(peer: &mut Peer, withdraw: &[&str], announce: &[&str]) {
+    withdraw.iter().for_each(|prefix| peer.withdraw(prefix));
+    announce.iter().for_each(|prefix| peer.announce(prefix));
+}
+
+#[test]
+fn frr() {
+    if !require("feeds_poll::frr", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    let mut router = lab.frr(&FrrOptions::default());
+    let feed = Frr::feed(FrrConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    scenario(lab, feed, Tables::ALL, router.bgpd());
+}
+
+#[test]
+fn bird() {
+    if !require("feeds_poll::bird", &[Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    let mut router = lab.bird();
+    let feed = Bird::feed(BirdConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    scenario(lab, feed, Tables::ALL, router.daemon());
+}
+
+#[test]
+fn openbgpd() {
+    if !require("feeds_poll::openbgpd", &[Package::OpenBgpd, Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    let mut router = lab.openbgpd();
+    let socket = Some(router.socket());
+    let feed = OpenBgpd::feed(OpenBgpdConfig {
+        bgpctl: "bgpctl".into(),
+        socket,
+        poll: poll(),
+    });
+    scenario(lab, feed, Tables::ALL, router.daemon());
+}
+
+#[test]
+fn gobgp() {
+    if !require("feeds_poll::gobgp", &[Package::GoBgp, Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    let mut router = lab.gobgp();
+    let feed = GoBgp::feed(GoBgpConfig {
+        gobgp: "gobgp".into(),
+        server: None,
+        poll: poll(),
+    });
+    // What was accepted cannot be asked of 3.10; the feed must leave that table out, not fail.
+    let tables = Tables {
+        adj_in_post: false,
+        ..Tables::ALL
+    };
+    scenario(lab, feed, tables, router.daemon());
+}
+
+/// Without copies of what peers advertise, that table is left out; what BIRD keeps as filtered stands in for it.
+#[test]
+fn without_import_tables() {
+    if !require("feeds_poll::without_import_tables", &[Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    let router = lab.bird();
+    router.reconfigure(|conf| conf.replace("import table on; export table on;", ""));
+    let feed = Bird::feed(BirdConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    let mut watched = Watched::start(&lab.router, feed);
+    watched.until_truth("accepted and filtered together", &truth(&lab, Tables::ALL));
+    drop(watched);
+
+    router.reconfigure(|conf| {
+        conf.replace(
+            "import table on; export table on; import keep filtered on;",
+            "",
+        )
+    });
+    let feed = Bird::feed(BirdConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    let mut watched = Watched::start(&lab.router, feed);
+    let tables = Tables {
+        adj_in_pre: false,
+        ..Tables::ALL
+    };
+    watched.until_truth("what is left", &truth(&lab, tables));
+    assert!(
+        watched
+            .tables
+            .keys()
+            .all(|(_, table, _)| *table != Table::AdjInPre)
+    );
+}
+
+/// Only what was asked for is read; a session the router does not have is down.
+#[test]
+fn chosen_sessions() {
+    if !require(
+        "feeds_poll::chosen_sessions",
+        &[Package::Frr, Package::Bird],
+    ) {
+        return;
+    }
+    let lab = Peering::new();
+    let router = lab.frr(&FrrOptions::default());
+    let out = Tables {
+        adj_in_pre: false,
+        adj_in_post: false,
+        adj_out: true,
+    };
+    let unknown: IpAddr = "192.0.2.99".parse().unwrap();
+    let wanted = [lab.p2.address(Family::Ipv4), unknown];
+    let specs = wanted.map(|address| SessionSpec {
+        address,
+        tables: out,
+    });
+    let poll = PollConfig {
+        sessions: Sessions::Only(specs.to_vec()),
+        ..poll()
+    };
+    let mut watched = Watched::start(
+        &lab.router,
+        Frr::feed(FrrConfig {
+            socket: router.socket(),
+            poll,
+        }),
+    );
+    let key = (wanted[0], Table::AdjOut, Family::Ipv4);
+    let expected = Advertised::of(&Advertised::TO_P2, Family::Ipv4);
+    watched.until_truth("P2's table", &BTreeMap::from([(key, expected)]));
+    assert_eq!(watched.tables.keys().collect::<Vec<_>>(), [&key]);
+    assert_eq!(
+        watched.sessions.keys().collect::<Vec<_>>(),
+        wanted.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(watched.sessions[&unknown], Some(DownCause::Deconfigured));
+}
+
+/// A peer that crashes and restarts gracefully is down meanwhile, and not by a NOTIFICATION.
+#[test]
+fn graceful_restart() {
+    if !require(
+        "feeds_poll::graceful_restart",
+        &[Package::Frr, Package::Bird],
+    ) {
+        return;
+    }
+    let mut lab = Peering::with(|peer| peer.restart_time = Some(60));
+    let router = lab.frr(&FrrOptions::default());
+    let feed = Frr::feed(FrrConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    let mut watched = Watched::start(&lab.router, feed);
+    watched.until_truth("the cold start", &truth(&lab, Tables::ALL));
+    watched.emptied.clear();
+    lab.p2.kill();
+    let v4 = lab.p2.address(Family::Ipv4);
+    watched.until_down(v4);
+    assert_eq!(watched.sessions[&v4], Some(DownCause::Lost));
+    assert_eq!(watched.emptied, []);
+    watched.tables.clear();
+    lab.p2.restart();
+    watched.until_truth("the peer to be back", &truth(&lab, Tables::ALL));
+}
+
+/// A third peer, ExaBGP: an AS with communities, seen by BIRD's feed with them.
+#[test]
+fn exabgp_as_a_peer() {
+    if !require(
+        "feeds_poll::exabgp_as_a_peer",
+        &[Package::Bird, Package::ExaBgp],
+    ) {
+        return;
+    }
+    let lab = Peering::new();
+    let router = lab.bird();
+    router.reconfigure(|conf| {
+        format!("{conf}\nprotocol bgp p3_4 from peer4 {{ neighbor 192.0.2.13 as 64513; ipv4 {{ export none; }}; }}\n")
+    });
+    let member = lab.member("p3", 13);
+    let _speaker = ExaBgp::start(
+        &member,
+        "neighbor 192.0.2.1 { router-id 192.0.2.13; local-address 192.0.2.13; local-as 64513; peer-as 64500;
+           family { ipv4 unicast; }
+           static { route 198.51.102.0/24 next-hop 192.0.2.13 community [ 64500:1 0:64501 ] large-community [ 64500:2:3 ]; } }",
+    );
+    let feed = Bird::feed(BirdConfig {
+        socket: router.socket(),
+        poll: poll(),
+    });
+    let mut watched = Watched::start(&lab.router, feed);
+    let session: IpAddr = "192.0.2.13".parse().unwrap();
+    let announced = BTreeSet::from(["198.51.102.0/24".parse().unwrap()]);
+    let truth = BTreeMap::from([((session, Table::AdjInPre, Family::Ipv4), announced)]);
+    watched.until_truth("ExaBGP's route", &truth);
+    let told = &watched.routes[&(session, Table::AdjInPre, Family::Ipv4)];
+    let communities = [
+        Community::Standard(64500, 1),
+        Community::Standard(0, 64501),
+        Community::Large(64500, 2, 3),
+    ];
+    let mut found = told[0].communities.as_deref().unwrap().to_vec();
+    found.sort_unstable();
+    assert_eq!(found, [communities[1], communities[0], communities[2]]);
+    assert_eq!(told[0].next_hop, Some(session));
+}
+
+/// What the lab makes is gone when it is dropped.
+#[test]
+fn the_lab_leaves_nothing() {
+    if !require("feeds_poll::the_lab_leaves_nothing", &[Package::Bird]) {
+        return;
+    }
+    let lab = Peering::new();
+    assert_eq!((lab.p1.config().asn, lab.p2.config().asn), (P1.0, P2.0));
+    let paths = [
+        lab.router.path(),
+        lab.p1.namespace().path(),
+        lab.lan.namespace().path(),
+    ];
+    assert!(paths.iter().all(|path| path.exists()));
+    drop(lab);
+    assert!(paths.iter().all(|path| !path.exists()));
+}

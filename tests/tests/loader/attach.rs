@@ -1,0 +1,159 @@
+//! Attaching, and what then happens to frames on the wire.
+
+use filter_core::{Mode, Reason};
+use filter_loader::{AttachMode, Engine, InterfaceSpec, XdpKind};
+use tests::netns::{has_xdp, ip};
+use tests::require_kernel;
+use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
+
+/// Five spoofed frames, then a good one: what comes through says what became of the spoofed ones.
+fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: XdpKind, mode: Mode) {
+    let pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(engine));
+    let (peer, attached) = rig::guard(&mut filter, how, mode);
+    assert_eq!(attached.kind, kind);
+    assert!(has_xdp(NEAR));
+    for _ in 0..5 {
+        pair.far.send(&build(SPOOFED));
+    }
+    let enforced = mode == Mode::Enforce;
+    for _ in 0..if enforced { 0 } else { 5 } {
+        assert_eq!(pair.near.receive(), build(SPOOFED), "{how:?}, {mode}");
+    }
+    pair.passes(GOOD);
+    let (spoofed, good) = (build(SPOOFED).len(), build(GOOD).len());
+    let expected = [
+        (Reason::SourceUnannounced, enforced, 5, spoofed),
+        (Reason::Permitted, false, 1, good),
+    ];
+    assert_eq!(counted(&filter, peer, 6), just(&expected));
+    assert_eq!(filter.interface_counters(NEAR).unwrap(), just(&[]));
+    filter.detach_all().unwrap();
+    assert!(!has_xdp(NEAR));
+    pair.passes(SPOOFED);
+}
+
+#[test]
+fn spoofed_frames_on_the_wire_meet_the_mode() {
+    if require_kernel("spoofed_frames_on_the_wire_meet_the_mode") {
+        for (engine, how, kind) in [
+            (Engine::Tables, AttachMode::Native, XdpKind::Native),
+            (Engine::Tables, AttachMode::Generic, XdpKind::Generic),
+            (Engine::Tables, AttachMode::Auto, XdpKind::Native),
+            (Engine::Lpm, AttachMode::Native, XdpKind::Native),
+        ] {
+            for mode in [Mode::Observe, Mode::Enforce] {
+                five_spoofed_frames(engine, how, kind, mode);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dropped_filter_detaches() {
+    if require_kernel("a_dropped_filter_detaches") {
+        let pair = Pair::new(1500);
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        drop(filter);
+        assert!(!has_xdp(NEAR));
+        pair.passes(SPOOFED);
+    }
+}
+
+#[test]
+fn jumbo_frames_are_judged_and_counted_whole() {
+    if !require_kernel("jumbo_frames_are_judged_and_counted_whole") {
+        return;
+    }
+    for how in [AttachMode::Native, AttachMode::Generic] {
+        let pair = Pair::new(9_000);
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        let (peer, _) = rig::guard(&mut filter, how, Mode::Enforce);
+        let mut expected = just(&[]);
+        for len in [5_000, 8_192, 9_014] {
+            pair.far.send(&build(&format!("{SPOOFED} / pad {len}")));
+            pair.passes(&format!("{GOOD} / pad {len}"));
+            expected.count(Reason::SourceUnannounced, true, len as u64);
+            expected.count(Reason::Permitted, false, len as u64);
+        }
+        assert_eq!(counted(&filter, peer, 6), expected, "{how:?}");
+        filter.detach_all().unwrap();
+    }
+}
+
+#[test]
+fn frames_for_other_stations_pass_and_are_counted_apart() {
+    if require_kernel("frames_for_other_stations_pass_and_are_counted_apart") {
+        let pair = Pair::new(1500);
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        let (peer, _) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        let flooded = SPOOFED.replace("dst=us", "dst=other");
+        pair.passes(&flooded);
+        let expected = just(&[(Reason::NotForUs, false, 1, build(&flooded).len())]);
+        assert_eq!(counted(&filter, peer, 1), expected);
+        filter.detach_all().unwrap();
+    }
+}
+
+#[test]
+fn tags_on_the_wire_tell_peers_apart() {
+    if require_kernel("tags_on_the_wire_tell_peers_apart") {
+        let pair = Pair::new(1500);
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        let mut tagged = rig::station(attached.ifindex, "icrc");
+        tagged.vlans.outer = 100;
+        filter.set_stations(peer, &[tagged]).unwrap();
+        let in_vlan = GOOD.replace(" / ipv4", " / vlan 100 / ipv4");
+        pair.far.send(&build(&in_vlan));
+        pair.passes(GOOD); // nobody's now, and observed
+        let len = build(&in_vlan).len();
+        assert_eq!(
+            counted(&filter, peer, 1),
+            just(&[(Reason::Permitted, false, 1, len)])
+        );
+        let expected = just(&[(Reason::UnknownPeer, false, 1, build(GOOD).len())]);
+        assert_eq!(filter.interface_counters(NEAR).unwrap(), expected);
+        filter.detach_all().unwrap();
+    }
+}
+
+#[test]
+fn interfaces_come_and_go_without_using_up_slots() {
+    if !require_kernel("interfaces_come_and_go_without_using_up_slots") {
+        return;
+    }
+    let _pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let mut name = NEAR.to_owned();
+    for round in 0..70 {
+        let next = format!("if{round}");
+        ip(&format!("link set {name} down"));
+        ip(&format!("link set {name} name {next}"));
+        name = next;
+        let spec = InterfaceSpec::of_device(&name).unwrap();
+        filter.attach(&spec, AttachMode::Generic).unwrap();
+        assert_eq!(filter.interface_counters(&name).unwrap(), just(&[]));
+        filter.detach(&name).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    if !require_kernel("nothing_is_left_behind") {
+        return;
+    }
+    let (namespace, pinned) = {
+        let (pair, pins) = (Pair::new(1500), Pins::new());
+        let mut filter = rig::load(&pins.options());
+        rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        let here = (pair.namespace(), pins.path().to_owned());
+        assert!(here.0.exists() && here.1.join("link-near").exists() && has_xdp(NEAR));
+        filter.detach_all().unwrap();
+        assert!(!has_xdp(NEAR));
+        here
+    };
+    assert!(!namespace.exists(), "{}", namespace.display());
+    assert!(!pinned.exists(), "{}", pinned.display());
+}

@@ -1,0 +1,16 @@
+//! The loader against a real kernel: veth pairs in namespaces, frames on wires, pins on bpffs. Each test makes
+//! its own and leaves nothing; none touches a device it did not make. Verdicts are `verdict.rs`'s business.
+
+// `cfg(test)` tells the lints that everything here is a test.
+#[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod lease;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod pins;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod samples;

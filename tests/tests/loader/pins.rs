@@ -1,0 +1,239 @@
+//! What outlives a process, who may take it over, and who may not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aya::maps::{Array, Map, MapData};
+use filter_core::{Mode, Reason};
+use filter_loader::{
+    AttachMode, Filter, InterfaceSpec, Options, XdpKind, detach_pinned, pinned_interfaces,
+};
+use tests::netns::{has_xdp, ip};
+use tests::require_kernel;
+use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
+
+/// Attaches with pins, judges one good and one spoofed frame, and goes away.
+fn first_life(pair: &Pair, pins: &Pins) {
+    let mut filter = rig::load(&pins.options());
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    assert_eq!(attached.kind, XdpKind::Native);
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+    _ = counted(&filter, peer, 2);
+}
+
+fn frames(spoofed: u64, good: u64) -> filter_loader::Counters {
+    just(&[
+        (
+            Reason::SourceUnannounced,
+            true,
+            spoofed,
+            build(SPOOFED).len(),
+        ),
+        (Reason::Permitted, false, good, build(GOOD).len()),
+    ])
+}
+
+#[test]
+fn the_filter_goes_on_without_its_process_and_the_next_one_adopts_it() {
+    if !require_kernel("the_filter_goes_on_without_its_process_and_the_next_one_adopts_it") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    assert!(has_xdp(NEAR));
+    assert_eq!(pinned_interfaces(pins.path()).unwrap(), [NEAR]);
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+
+    let mut filter = rig::load(&pins.options());
+    assert!(filter.orphans(&[]).len() == 1, "its peer is remembered");
+    let peer = filter.add_peer("icrc").unwrap();
+    assert_eq!(filter.orphans(&[peer]), []);
+    assert_eq!(filter.counters(peer).unwrap(), frames(2, 2));
+    // Neither stations nor the lease are set again: both are as the first process left them.
+    assert_eq!(rig::publish(&mut filter, Mode::Enforce), peer);
+    let spec = InterfaceSpec::of_device(NEAR).unwrap();
+    let attached = filter.attach(&spec, AttachMode::Native).unwrap();
+    assert_eq!(attached.kind, XdpKind::Adopted);
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+    assert_eq!(counted(&filter, peer, 6), frames(3, 3));
+    assert_eq!(filter.interface_counters(NEAR).unwrap(), just(&[]));
+    filter.detach_all().unwrap();
+    assert!(!has_xdp(NEAR));
+    assert!(!pins.path().exists());
+}
+
+#[test]
+fn no_packet_is_judged_by_an_empty_table_during_adoption() {
+    if !require_kernel("no_packet_is_judged_by_an_empty_table_during_adoption") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    let (far, near, done) = (&pair.far, &pair.near, AtomicBool::new(false));
+    let (filter, sent) = std::thread::scope(|scope| {
+        // One frame at a time, so that none is lost to a full queue: what was sent must be counted.
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !done.load(Ordering::Relaxed) {
+                far.send(&build(SPOOFED));
+                far.send(&build(GOOD));
+                assert_eq!(near.receive(), build(GOOD));
+                sent += 1;
+            }
+            sent
+        });
+        let mut filter = None;
+        for _ in 0..5 {
+            drop(filter.take());
+            let mut next = rig::load(&pins.options());
+            let peer = rig::publish(&mut next, Mode::Enforce);
+            let spec = InterfaceSpec::of_device(NEAR).unwrap();
+            next.attach(&spec, AttachMode::Native).unwrap();
+            let before = next.counters(peer).unwrap().total().passed.packets;
+            _ = counted(&next, peer, 2 * before + 100);
+            filter = Some(next);
+        }
+        done.store(true, Ordering::Relaxed);
+        (
+            filter.expect("the last one"),
+            sender.join().expect("the sender"),
+        )
+    });
+    let mut filter = filter;
+    let peer = filter.add_peer("icrc").unwrap();
+    assert_eq!(
+        counted(&filter, peer, 2 * (sent + 1)),
+        frames(sent + 1, sent + 1)
+    );
+    assert_eq!(filter.interface_counters(NEAR).unwrap(), just(&[]));
+    filter.detach_all().unwrap();
+}
+
+/// What a second process is told.
+fn refused(options: &Options) -> String {
+    Filter::load(options).expect_err("a refusal").to_string()
+}
+
+#[test]
+fn state_of_another_policy_or_schema_is_refused_and_left_alone() {
+    if !require_kernel("state_of_another_policy_or_schema_is_refused_and_left_alone") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    let refusal = |what: &str| {
+        let path = pins.path().display();
+        format!(
+            "pinned state in `{path}` does not match: {what}; run `bcp38 detach` for each interface to start afresh"
+        )
+    };
+    let other = Options {
+        fingerprint: 0x2a,
+        ..pins.options()
+    };
+    assert_eq!(
+        refused(&other),
+        refusal("policy fingerprint 0x0, this configuration has 0x2a")
+    );
+    let bigger = Options {
+        max_peers: 16,
+        ..pins.options()
+    };
+    assert_eq!(
+        refused(&bigger),
+        refusal("it has room for 8 peers, this configuration asks for 16")
+    );
+
+    let meta = MapData::from_pin(pins.path().join("meta")).unwrap();
+    let mut meta: Array<_, [u64; 2]> = Map::Array(meta).try_into().unwrap();
+    let [ours, _] = meta.get(&0, 0).unwrap();
+    meta.set(0, [ours + 1, 0], 0).unwrap();
+    let words = format!("schema {:#x}, this version has {ours:#x}", ours + 1);
+    assert_eq!(refused(&pins.options()), refusal(&words));
+
+    // Whoever was refused has changed nothing: it still filters.
+    assert!(has_xdp(NEAR));
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+    assert!(detach_pinned(pins.path(), NEAR).unwrap());
+    assert!(!pins.path().exists());
+}
+
+#[test]
+fn two_writers_are_one_too_many() {
+    if !require_kernel("two_writers_are_one_too_many") {
+        return;
+    }
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Observe);
+    let held = format!(
+        "`{}` is held by another process: only one may write the tables; stop it first",
+        pins.path().display()
+    );
+    assert_eq!(refused(&pins.options()), held);
+    assert_eq!(
+        detach_pinned(pins.path(), NEAR).unwrap_err().to_string(),
+        held
+    );
+    assert!(has_xdp(NEAR));
+    drop(filter);
+    assert!(!detach_pinned(pins.path(), "eth9").unwrap(), "not ours");
+    assert!(has_xdp(NEAR));
+    assert!(detach_pinned(pins.path(), NEAR).unwrap());
+    assert!(!has_xdp(NEAR));
+    assert!(!pins.path().exists());
+    assert_eq!(pinned_interfaces(pins.path()).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_pinned_link_whose_device_is_gone_is_forgotten() {
+    if !require_kernel("a_pinned_link_whose_device_is_gone_is_forgotten") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    drop(pair);
+    let pair = Pair::new(1500);
+    let mut filter = rig::load(&pins.options());
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    assert_eq!(attached.kind, XdpKind::Native);
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+    assert_eq!(counted(&filter, peer, 4), frames(2, 2));
+    filter.detach_all().unwrap();
+}
+
+#[test]
+fn a_pinned_link_of_a_renamed_device_is_not_taken_for_another_device() {
+    if !require_kernel("a_pinned_link_of_a_renamed_device_is_not_taken_for_another_device") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    for device in [NEAR, rig::FAR] {
+        ip(&format!("link set {device} down"));
+        ip(&format!("link set {device} name old-{device}"));
+    }
+    rig::make_pair(1500);
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    assert!(has_xdp(NEAR));
+    filter.detach_all().unwrap();
+    assert!(!has_xdp(NEAR) && !has_xdp("old-near"));
+}
+
+#[test]
+fn pins_without_an_interface_go_with_their_process() {
+    if !require_kernel("pins_without_an_interface_go_with_their_process") {
+        return;
+    }
+    let pins = Pins::new();
+    let mut filter = rig::load(&pins.options());
+    rig::publish(&mut filter, Mode::Observe);
+    assert!(pins.path().exists());
+    drop(filter);
+    assert!(!pins.path().exists());
+}

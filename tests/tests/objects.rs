@@ -1,0 +1,91 @@
+//! The committed objects, read without any privilege: the programs and maps the loader will ask for are there.
+//! Never loads anything: whether the kernel takes them is `loader`'s business.
+
+use aya_obj::{Object, ProgramSection};
+use filter_core::Reason;
+use filter_core::layout::{Interface, MAX_IFINDEX, MAX_INTERFACES, map};
+
+fn object(name: &str) -> Object {
+    let path = format!(
+        "{}/../filter-loader/bpf/{name}.o",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    Object::parse(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Names of the XDP programs, and whether they take frames in several buffers.
+fn programs(object: &Object) -> Vec<(&str, bool)> {
+    let mut programs: Vec<_> = object
+        .programs
+        .iter()
+        .map(|(name, program)| match program.section {
+            ProgramSection::Xdp { frags, .. } => (name.as_str(), frags),
+            ref other => panic!("{name} is no xdp program: {other:?}"),
+        })
+        .collect();
+    programs.sort_unstable();
+    programs
+}
+
+#[test]
+fn the_objects_hold_the_expected_programs() {
+    assert_eq!(
+        programs(&object("bcp38")),
+        [("bcp38", true), ("bcp38_linear", false)]
+    );
+    assert_eq!(
+        programs(&object("baseline")),
+        [("bcp38", true), ("empty", true), ("parse", true)]
+    );
+}
+
+#[test]
+fn the_objects_may_call_every_helper() {
+    for name in ["bcp38", "baseline"] {
+        assert_eq!(object(name).license.to_bytes(), b"Dual MIT/GPL", "{name}");
+    }
+}
+
+#[test]
+fn the_maps_have_the_layout_of_this_source() {
+    for name in ["bcp38", "baseline"] {
+        let object = object(name);
+        let sizes = |map: &str| {
+            let map = object
+                .maps
+                .get(map)
+                .unwrap_or_else(|| panic!("{name}.o has no map `{map}`"));
+            (map.key_size(), map.value_size())
+        };
+        for (map, key, value) in [
+            (map::INTERFACE_SLOTS, 4, 4),
+            (map::INTERFACES, 4, Interface::WORDS as u32 * 8),
+            (map::PEERS, 16, 4),
+            (map::COUNTERS, 4, 16),
+            (map::SAMPLE_DUE, 4, 8),
+            (map::SAMPLES_LOST, 4, 8),
+            (map::LEASE, 4, 8),
+            (map::META, 4, 16),
+        ] {
+            assert_eq!(sizes(map), (key, value), "{name}.o: {map}");
+        }
+        // What the loader does not size must be right as it is; the rest it sets before loading.
+        let entries = |map: &str| object.maps[map].max_entries();
+        assert_eq!(entries(map::INTERFACE_SLOTS), MAX_IFINDEX + 1);
+        assert_eq!(entries(map::INTERFACES), 2 * MAX_INTERFACES);
+        assert_eq!(entries(map::COUNTERS) as usize % (2 * Reason::COUNT), 0);
+        assert!(
+            entries(map::SAMPLES).is_power_of_two(),
+            "the kernel wants it so"
+        );
+    }
+}
+
+#[test]
+fn both_objects_carry_btf() {
+    for name in ["bcp38", "baseline"] {
+        let object = object(name);
+        assert!(object.btf.is_some() && object.btf_ext.is_some(), "{name}.o");
+    }
+}

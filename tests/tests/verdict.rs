@@ -1,0 +1,241 @@
+//! The case file on every engine, in every mode: action, reason, peer and every counter. Also what no file
+//! should list: all IP protocols and classes of EtherTypes. Never holds a case of its own.
+
+use std::collections::BTreeSet;
+
+use filter_core::Reason;
+use filter_loader::Engine as Lookup;
+use tests::case::{self, Case};
+use tests::engines::{Engine, Kernel, Oracle, Tally, Userspace, is_dropped};
+use tests::frame;
+use tests::require_kernel;
+use tests::world::{self, Modes, World};
+
+#[test]
+fn the_file_covers_every_row_and_names_its_sources() {
+    let cases = case::all();
+    assert!(cases.len() >= 150, "{}", cases.len());
+    let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len(), "two cases of one name");
+    for reason in Reason::ALL {
+        let of_reason = || cases.iter().filter(|case| case.reason == reason);
+        assert!(of_reason().count() >= 5, "{reason}");
+    }
+    for case in &cases {
+        let known = [
+            "AS57965",
+            "AS214312",
+            "SPEC",
+            "row",
+            "RFC",
+            "IEEE",
+            "IANA",
+            "bogon_exceptions",
+            "families",
+        ];
+        assert!(
+            known.iter().any(|source| case.source.starts_with(source)),
+            "{}: {}",
+            case.name,
+            case.source
+        );
+    }
+}
+
+#[test]
+fn the_oracle_agrees_with_the_file() {
+    for world in world::ALL {
+        let oracle = Oracle::new(world);
+        for case in case::of(world) {
+            assert_eq!(
+                oracle.verdict(&case.frame),
+                (case.peer, case.reason),
+                "{}",
+                case.name
+            );
+        }
+        every_case_in_every_mode(world, &mut Oracle::new(world));
+    }
+}
+
+#[test]
+fn userspace_agrees_with_the_file() {
+    for world in world::ALL {
+        every_case_in_every_mode(world, &mut Userspace::new(world));
+    }
+}
+
+#[test]
+fn the_compiled_tables_in_the_kernel_agree_with_the_file() {
+    if require_kernel("the_compiled_tables_in_the_kernel_agree_with_the_file") {
+        for world in world::ALL {
+            every_case_in_every_mode(world, &mut Kernel::new(world, Lookup::Tables));
+        }
+    }
+}
+
+#[test]
+fn the_kernels_tries_agree_with_the_file() {
+    if require_kernel("the_kernels_tries_agree_with_the_file") {
+        for world in world::ALL {
+            every_case_in_every_mode(world, &mut Kernel::new(world, Lookup::Lpm));
+        }
+    }
+}
+
+/// After each case everything counted so far must be what the file says, nothing more and nothing elsewhere.
+fn every_case_in_every_mode(world: &World, engine: &mut dyn Engine) {
+    let mut expected = Tally::of(world);
+    for modes in Modes::ALL {
+        engine.set_modes(modes);
+        for case in case::of(world) {
+            if case.frame.len() >= engine.shortest() {
+                check(engine, modes, &case, &mut expected);
+            }
+        }
+    }
+}
+
+fn check(engine: &mut dyn Engine, modes: Modes, case: &Case, expected: &mut Tally) {
+    let Case {
+        world,
+        name,
+        peer,
+        frame,
+        reason,
+        ..
+    } = case;
+    let dropped = is_dropped(world, modes, *peer, *reason);
+    expected.count(*peer, *reason, dropped, frame);
+    let about = format!("{}, {}: {name} ({modes:?})", engine.name(), world.name);
+    assert_eq!(engine.drops(frame), dropped, "{about}: dropped");
+    assert_eq!(engine.tally(), *expected, "{about}: counters");
+}
+
+#[test]
+fn the_kernel_runs_no_frame_without_an_ethernet_header() {
+    if !require_kernel("the_kernel_runs_no_frame_without_an_ethernet_header") {
+        return;
+    }
+    let mut filter = filter_loader::Filter::load(&filter_loader::Options::default()).unwrap();
+    for len in 0..14 {
+        let refused = filter.run(&vec![0; len], 1).unwrap_err().to_string();
+        assert!(
+            refused.contains("Invalid argument"),
+            "{len} bytes: {refused}"
+        );
+    }
+    assert!(filter.run(&[0; 14], 1).is_ok());
+}
+
+/// Every engine, the kernel's two only where there is one.
+fn engines(world: &'static World, test: &str) -> Vec<Box<dyn Engine>> {
+    let mut engines: Vec<Box<dyn Engine>> = vec![
+        Box::new(Oracle::new(world)),
+        Box::new(Userspace::new(world)),
+    ];
+    if require_kernel(test) {
+        engines.push(Box::new(Kernel::new(world, Lookup::Tables)));
+        engines.push(Box::new(Kernel::new(world, Lookup::Lpm)));
+    }
+    for engine in &mut engines {
+        engine.set_modes(Modes::ENFORCE);
+    }
+    engines
+}
+
+/// Judges frames whose fates are known, on every engine.
+fn judge_all(test: &str, world: &'static World, frames: &[(String, Option<&'static str>, Reason)]) {
+    for mut engine in engines(world, test) {
+        let mut expected = Tally::of(world);
+        for (text, peer, reason) in frames {
+            let frame = frame::build(text).expect("a frame");
+            let dropped = is_dropped(world, Modes::ENFORCE, *peer, *reason);
+            expected.count(*peer, *reason, dropped, &frame);
+            assert_eq!(engine.drops(&frame), dropped, "{}: {text}", engine.name());
+        }
+        assert_eq!(engine.tally(), expected, "{}", engine.name());
+    }
+}
+
+#[test]
+fn every_ip_protocol_gets_the_same_verdict() {
+    let mut frames = Vec::new();
+    let pairs = [
+        (
+            "ipv4",
+            "proto",
+            "45.146.194.1",
+            "9.9.9.9",
+            "198.51.100.1",
+            "8.8.8.8",
+        ),
+        (
+            "ipv6",
+            "next",
+            "2a13:47c0:146::1",
+            "2620:fe::9",
+            "2001:db8:100::1",
+            "2620:fe::1",
+        ),
+    ];
+    for (family, field, good, spoofed, ours, elsewhere) in pairs {
+        for protocol in 0..=255 {
+            for (from, to, reason) in [
+                (good, ours, Reason::Permitted),
+                (spoofed, ours, Reason::SourceUnannounced),
+                (good, elsewhere, Reason::DestinationUnannounced),
+                (spoofed, elsewhere, Reason::SourceAndDestination),
+            ] {
+                let text = format!(
+                    "eth src=icrc dst=us / {family} {from} > {to} {field}={protocol} / bytes 00112233"
+                );
+                frames.push((text, Some("icrc"), reason));
+            }
+        }
+    }
+    judge_all(
+        "every_ip_protocol_gets_the_same_verdict",
+        &world::LAN,
+        &frames,
+    );
+}
+
+#[test]
+fn every_class_of_ethertypes_is_decided() {
+    // Lengths (IEEE 802.3), their edges, each bit, and the neighbours of every type the filter knows.
+    let mut types: BTreeSet<u16> = (0..16).map(|bit| 1 << bit).collect();
+    types.extend([
+        0, 1499, 1500, 1501, 1535, 1536, 1537, 0x88cc, 0x8847, 0x8863, 0x9100, 0x88e5, 0xffff,
+    ]);
+    for known in [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8] {
+        types.extend([
+            known - 1,
+            known,
+            known + 1,
+            known ^ 0xff00,
+            u16::swap_bytes(known),
+        ]);
+    }
+    for world in [&world::LAN, &world::STRICT] {
+        let mut frames = Vec::new();
+        for ethertype in &types {
+            // Nothing follows but zeros: no IP header, and a tag of VLAN 0 around ethertype 0.
+            let reason = match ethertype {
+                0x0800 | 0x86dd => Reason::Malformed,
+                0x0806 => Reason::Arp,
+                _ => Reason::NonIp,
+            };
+            frames.push((
+                format!("eth src=icrc dst=us type={ethertype} / pad 60"),
+                Some("icrc"),
+                reason,
+            ));
+            if !matches!(ethertype, 0x8100 | 0x88a8) {
+                let tagged = format!("eth src=tagged dst=us / vlan 100 type={ethertype} / pad 60");
+                frames.push((tagged, Some("tagged"), reason));
+            }
+        }
+        judge_all("every_class_of_ethertypes_is_decided", world, &frames);
+    }
+}
