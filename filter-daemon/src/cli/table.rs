@@ -86,7 +86,11 @@ impl<'a> Row<'a> {
         writeln!(
             out,
             "{:width$}  {:>10}  {style}{state:<9}{style:#}  {:>4}  {:>8}  {:>8}  {passed:>12}  {violations:>12}  {dropped:>10}",
-            self.name, peer["asn"], peer["generation"], peer["sources"], peer["destinations"]
+            self.name,
+            peer["asn"].to_string(),
+            peer["generation"].to_string(),
+            peer["sources"].to_string(),
+            peer["destinations"].to_string()
         )?;
         if let Some(missing) = peer["missing"].as_str() {
             writeln!(

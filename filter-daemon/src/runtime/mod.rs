@@ -170,12 +170,12 @@ impl Runtime {
     /// [`RunError`].
     pub fn start(config: Config, options: RunOptions, handle: Handle) -> Result<Self, RunError> {
         let config = Arc::new(config);
+        let links = links(&config)?;
+        let mut filter = Filter::load(&loader_options(&config))?;
         let (request_sender, requests) = sync_channel(MAX_REQUESTS);
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
-        let links = links(&config)?;
-        let mut filter = Filter::load(&loader_options(&config))?;
         let samples = filter.take_samples()?;
         let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
         let mut runtime = Self {
@@ -234,9 +234,11 @@ impl Runtime {
         for feed in self.feeds {
             _ = feed.join(); // a feed that panicked has said so
         }
+        let is_attached = self.filter.interfaces().next().is_some();
         match self.options.at_exit {
-            AtExit::Leave => Ok(()),
-            AtExit::Detach => Ok(self.filter.detach_all()?),
+            AtExit::Leave if is_attached => Ok(()),
+            // Detached everywhere by request: nothing is left that the pins are for.
+            AtExit::Leave | AtExit::Detach => Ok(self.filter.detach_all()?),
         }
     }
 
