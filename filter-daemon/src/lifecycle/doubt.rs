@@ -81,6 +81,11 @@ impl Doubts {
         self.mismatch.or(shrink)
     }
 
+    /// May quiet complete the table? A shrink is judged again: what was missing may have been told meanwhile.
+    pub(super) fn allows_quiet(&self) -> bool {
+        !self.overflow && self.mismatch.is_none()
+    }
+
     /// May time alone change anything?
     pub(super) fn wants_tick(&self) -> bool {
         self.count.is_some() || self.current().is_some()

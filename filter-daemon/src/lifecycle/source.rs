@@ -526,7 +526,7 @@ impl Source {
         self.telling
             && !self.lost
             && self.reported
-            && self.doubts.current().is_none()
+            && self.doubts.allows_quiet()
             && !matches!(self.state, State::Held | State::Down)
             && may_be_quiet
             && now >= self.started + SETTLE

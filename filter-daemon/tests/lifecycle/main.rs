@@ -5,13 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 //mod doubts;
-//mod feeds;
+mod feeds;
 //mod limits;
 //mod model;
 //mod replay;
 //mod route_servers;
 //mod scale;
 //mod seeds;
-//mod several;
+mod several;
 mod spec;
 mod world;
