@@ -126,6 +126,8 @@ pub(super) struct Source {
     /// Anything of the table itself was told, ever; and since its feed is connected.
     heard: bool,
     reported: bool,
+    /// It was taken as complete because it was quiet, and had no route: the first one begins the table.
+    silent: bool,
     /// A feed that need not be believed without it said that the table is complete.
     ended: bool,
     /// What comes is known to be wrong, until the feed says that it is not.
@@ -165,6 +167,7 @@ impl Source {
             mid_life: false,
             heard: false,
             reported: true,
+            silent: false,
             ended: false,
             lost: false,
             muted: false,
@@ -298,6 +301,7 @@ impl Source {
         self.last_change = now;
         self.pace.restart(now);
         self.telling = true;
+        self.silent = false;
         self.ended = false;
         self.lost = false;
         self.doubts.restart();
@@ -324,7 +328,17 @@ impl Source {
     /// is told only now.
     pub(super) fn hear_first(&mut self, now: Duration) {
         self.hear();
-        if !self.telling {
+        self.end_silence(now);
+    }
+
+    /// Was it taken as complete without a word and without a route?
+    pub(super) const fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// A route comes after a silence that was taken for an empty table: it is not, it is only told now.
+    pub(super) fn end_silence(&mut self, now: Duration) {
+        if self.silent {
             self.start(now, true);
         }
     }
@@ -565,6 +579,7 @@ impl Source {
             .judge(now, (self.epoch, self.last_change), (had, has), evidence)?;
         self.telling = false;
         self.mid_life = false;
+        self.silent = evidence == Evidence::Quiet && has == 0;
         self.cue(now, Cue::Completed);
         if has == had {
             return Ok(Vec::new());

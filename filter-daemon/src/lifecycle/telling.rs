@@ -200,6 +200,9 @@ impl Lifecycle {
         };
         source.hear();
         let owner = source.owner;
+        if source.is_silent() {
+            self.with(key, |source| source.end_silence(now));
+        }
         self.take(now, key, owner, route);
     }
 

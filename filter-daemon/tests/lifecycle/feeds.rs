@@ -172,6 +172,22 @@ fn a_silent_session() {
     world.enforcing(0);
 }
 
+/// A table whose end was told too early and that was silent until it was taken for empty is told only now.
+#[test]
+fn a_session_whose_routes_come_very_late() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.at(120);
+    world.lacks(0, Missing::Empty(Side::Sources, V4));
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, B);
+    world.at(136);
+    world.enforcing(0);
+}
+
 /// "FRR 8.4.4 repeats Peer Down": the hold is not longer for it. "No per-route withdrawals."
 #[test]
 fn a_repeated_peer_down() {

@@ -4,14 +4,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-//mod doubts;
+mod doubts;
 mod feeds;
-//mod limits;
+mod limits;
 //mod model;
 //mod replay;
-//mod route_servers;
-//mod scale;
-//mod seeds;
+mod route_servers;
+mod scale;
+mod seeds;
 mod several;
 mod spec;
 mod world;
