@@ -1,104 +1,152 @@
-//! Which prefixes one side of one peer holds, and on whose word: a count of holders per prefix, so that one
-//! session's withdraw never removes another's permit. Adds count at once, removals after the hold.
-//! Never knows who the holders are or why they hold.
+//! Which prefixes one side of one peer holds, and on how many words: one withdraw never removes another's permit.
+//! Adds count at once, removals after their hold. Never knows who the holders are or why they hold.
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::time::Duration;
 
 use filter_core::{Family, Prefix};
 
+use super::TICK;
+use super::key::RouteKey;
+
 /// One side of one peer.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    entries: HashMap<Prefix, Entry>,
-    /// Prefixes with holders, per family: what max-prefix counts.
-    held: [u32; 2],
+pub(super) struct Ledger {
+    /// By family. Everything in it is valid: held, or waiting to leave.
+    entries: [HashMap<RouteKey, Entry>; 2],
+    /// Prefixes that a feed tells, per family: what max-prefix counts.
+    told: [u32; 2],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    holders: u32,
-    /// When it leaves, once nobody holds it.
-    leaves_at: Duration,
+    /// Words of feeds, and words by hand.
+    told: u32,
+    by_hand: u16,
+    /// Not to leave before, if somebody has let go of it: there is one [`Departure`] under way then.
+    leaves_at: Option<Moment>,
+}
+
+/// A time in units of [`TICK`], counted from 1: a million of them cost a quarter of what [`Duration`]s do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Moment(std::num::NonZeroU32);
+
+impl Moment {
+    /// The first whole tick at or after `time`: a hold is never shorter than configured.
+    pub(super) fn at_or_after(time: Duration) -> Self {
+        Self::of(time.as_millis().div_ceil(TICK.as_millis()))
+    }
+
+    /// The last whole tick until `time`.
+    pub(super) fn until(time: Duration) -> Self {
+        Self::of(time.as_millis() / TICK.as_millis())
+    }
+
+    fn of(ticks: u128) -> Self {
+        let ticks = u32::try_from(ticks.saturating_add(1)).unwrap_or(u32::MAX);
+        Self(std::num::NonZeroU32::new(ticks).unwrap_or(std::num::NonZeroU32::MIN))
+    }
 }
 
 /// Did the set of valid prefixes change?
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// It did.
     Changed,
     /// It did not: one holder more or less, or a removal that waits.
     Same,
 }
 
+/// Somebody let go of a prefix: look again at this time, with [`Ledger::expire`].
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Departure(pub Moment);
+
+/// What became of a prefix whose time had come.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// It is no longer valid.
+    Gone,
+    /// Somebody holds it again, or still.
+    Stays,
+    /// Its hold was renewed meanwhile.
+    Later(Departure),
+}
+
 impl Ledger {
-    /// One holder more.
-    pub fn add(&mut self, prefix: Prefix) -> Change {
-        let mut change = Change::Same;
-        let entry = self.entries.entry(prefix).or_insert_with(|| {
-            change = Change::Changed;
-            Entry {
-                holders: 0,
-                leaves_at: Duration::ZERO,
-            }
-        });
-        if entry.holders == 0 {
-            self.held[prefix.family() as usize] += 1;
+    /// One word more.
+    pub(super) fn add(&mut self, prefix: Prefix, by_hand: bool) -> Change {
+        let family = prefix.family() as usize;
+        let (entry, change) = match self.entries[family].entry(RouteKey::new(prefix, 0)) {
+            hash_map::Entry::Vacant(vacant) => (vacant.insert(Entry::default()), Change::Changed),
+            hash_map::Entry::Occupied(known) => (known.into_mut(), Change::Same),
+        };
+        if by_hand {
+            entry.by_hand = entry.by_hand.saturating_add(1);
+        } else {
+            self.told[family] += u32::from(entry.told == 0);
+            entry.told += 1;
         }
-        entry.holders += 1;
         change
     }
 
-    /// One holder less. The last one leaves the prefix valid until `leaves_at`; `true` if it was the last.
-    pub fn remove(&mut self, prefix: Prefix, leaves_at: Duration) -> bool {
-        let Some(entry) = self
-            .entries
-            .get_mut(&prefix)
-            .filter(|entry| entry.holders > 0)
-        else {
-            return false;
+    /// One word less. The prefix stays valid at least until `leaves_at`.
+    pub(super) fn remove(
+        &mut self,
+        prefix: Prefix,
+        by_hand: bool,
+        leaves_at: Moment,
+    ) -> Option<Departure> {
+        let family = prefix.family() as usize;
+        let entry = self.entries[family].get_mut(&RouteKey::new(prefix, 0))?;
+        if by_hand {
+            entry.by_hand = entry.by_hand.checked_sub(1)?;
+        } else {
+            entry.told = entry.told.checked_sub(1)?;
+            self.told[family] -= u32::from(entry.told == 0);
+        }
+        let under_way = entry.leaves_at;
+        entry.leaves_at = under_way.max(Some(leaves_at));
+        under_way.is_none().then_some(Departure(leaves_at))
+    }
+
+    /// The time of a [`Departure`] has come.
+    pub(super) fn expire(&mut self, prefix: Prefix, now: Moment) -> Expiry {
+        let entries = &mut self.entries[prefix.family() as usize];
+        let hash_map::Entry::Occupied(mut entry) = entries.entry(RouteKey::new(prefix, 0)) else {
+            return Expiry::Stays;
         };
-        entry.holders -= 1;
-        entry.leaves_at = leaves_at;
-        if entry.holders > 0 {
-            return false;
-        }
-        self.held[prefix.family() as usize] -= 1;
-        true
-    }
-
-    /// The time of a removal has come: gone, unless somebody holds it again or the hold was renewed.
-    pub fn expire(&mut self, prefix: Prefix, now: Duration) -> Change {
-        match self.entries.get(&prefix) {
-            Some(entry) if entry.holders == 0 && entry.leaves_at <= now => {
-                self.entries.remove(&prefix);
-                Change::Changed
+        match entry.get().leaves_at {
+            Some(later) if later > now => Expiry::Later(Departure(later)),
+            _ if entry.get().told > 0 || entry.get().by_hand > 0 => {
+                entry.get_mut().leaves_at = None;
+                Expiry::Stays
             }
-            _ => Change::Same,
+            _ => {
+                entry.remove();
+                Expiry::Gone
+            }
         }
     }
 
-    /// Everything that is valid now, in no order: held, or waiting to leave.
-    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.entries.keys().copied()
+    /// Everything of a family that is valid now, in no order; whether somebody holds it, or it waits to leave.
+    pub(super) fn prefixes(&self, family: Family) -> impl Iterator<Item = (Prefix, bool)> + '_ {
+        let held = |entry: &Entry| entry.told > 0 || entry.by_hand > 0;
+        self.entries[family as usize]
+            .iter()
+            .map(move |(key, entry)| (key.prefix(family), held(entry)))
     }
 
-    /// How many prefixes of a family somebody holds.
-    #[must_use]
-    pub fn held(&self, family: Family) -> u32 {
-        self.held[family as usize]
+    /// How many prefixes of a family feeds tell.
+    pub(super) const fn told(&self, family: Family) -> u32 {
+        self.told[family as usize]
     }
 
-    /// How many are valid: held, or waiting to leave.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Is nothing valid?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// How many of a family are valid: held, or waiting to leave.
+    pub(super) fn len(&self, family: Family) -> usize {
+        self.entries[family as usize].len()
     }
 }
 
@@ -106,34 +154,95 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
+    fn at(seconds: u64) -> Moment {
+        Moment::at_or_after(Duration::from_secs(seconds))
+    }
+
+    fn departs(seconds: u64) -> Option<Departure> {
+        Some(Departure(at(seconds)))
     }
 
     #[test]
     fn one_withdraw_never_removes_anothers_permit() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
-        assert_eq!(ledger.add(prefix), Change::Changed);
-        assert_eq!(ledger.add(prefix), Change::Same);
-        assert!(!ledger.remove(prefix, at(30)));
-        assert_eq!(ledger.expire(prefix, at(99)), Change::Same);
-        assert!(ledger.remove(prefix, at(130)));
-        assert!(!ledger.remove(prefix, at(140)), "nobody holds it");
-        assert_eq!((ledger.len(), ledger.held(Family::Ipv4)), (1, 0));
-        assert_eq!(ledger.expire(prefix, at(129)), Change::Same);
-        assert_eq!(ledger.expire(prefix, at(130)), Change::Changed);
-        assert!(ledger.is_empty());
+        assert_eq!(ledger.add(prefix, false), Change::Changed);
+        assert_eq!(ledger.add(prefix, false), Change::Same);
+        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(ledger.expire(prefix, at(30)), Expiry::Stays);
+        assert_eq!(ledger.expire(prefix, at(99)), Expiry::Stays);
+        assert_eq!(ledger.remove(prefix, false, at(130)), departs(130));
+        assert_eq!(
+            ledger.remove(prefix, false, at(140)),
+            None,
+            "nobody holds it"
+        );
+        assert_eq!(
+            (ledger.len(Family::Ipv4), ledger.told(Family::Ipv4)),
+            (1, 0)
+        );
+        assert_eq!(ledger.expire(prefix, at(130)), Expiry::Gone);
+        assert_eq!(ledger.len(Family::Ipv4), 0);
+    }
+
+    #[test]
+    fn a_short_hold_never_shortens_a_long_one_and_a_flap_queues_once() {
+        let mut ledger = Ledger::default();
+        let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
+        _ = ledger.add(prefix, false);
+        _ = ledger.add(prefix, false);
+        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(
+            ledger.remove(prefix, false, at(5)),
+            None,
+            "under way already"
+        );
+        for time in 31..99 {
+            _ = ledger.add(prefix, false);
+            assert_eq!(ledger.remove(prefix, false, at(time)), None);
+        }
+        assert_eq!(
+            ledger.expire(prefix, at(30)),
+            Expiry::Later(Departure(at(98)))
+        );
+        assert_eq!(ledger.expire(prefix, at(98)), Expiry::Gone);
     }
 
     #[test]
     fn coming_back_within_the_hold_is_no_change() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "2001:db8::/32".parse().unwrap();
-        assert_eq!(ledger.add(prefix), Change::Changed);
-        assert!(ledger.remove(prefix, at(30)));
-        assert_eq!(ledger.add(prefix), Change::Same);
-        assert_eq!(ledger.expire(prefix, at(30)), Change::Same);
-        assert_eq!(ledger.prefixes().collect::<Vec<_>>(), [prefix]);
+        assert_eq!(ledger.add(prefix, false), Change::Changed);
+        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(ledger.add(prefix, false), Change::Same);
+        assert_eq!(ledger.expire(prefix, at(30)), Expiry::Stays);
+        assert_eq!(
+            ledger.prefixes(Family::Ipv6).collect::<Vec<_>>(),
+            [(prefix, true)]
+        );
+        assert_eq!(ledger.remove(prefix, false, at(60)), departs(60));
+    }
+
+    #[test]
+    fn words_by_hand_hold_but_are_not_counted() {
+        let mut ledger = Ledger::default();
+        let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
+        assert_eq!(ledger.add(prefix, true), Change::Changed);
+        assert_eq!(ledger.told(Family::Ipv4), 0);
+        assert_eq!(ledger.add(prefix, false), Change::Same);
+        assert_eq!(ledger.told(Family::Ipv4), 1);
+        assert_eq!(ledger.remove(prefix, false, at(1)), departs(1));
+        assert_eq!(ledger.told(Family::Ipv4), 0);
+        assert_eq!(ledger.expire(prefix, at(9)), Expiry::Stays);
+    }
+
+    #[test]
+    fn a_hold_is_never_shorter_than_configured() {
+        let ms = Duration::from_millis;
+        assert!(Moment::until(ms(30_249)) < Moment::at_or_after(ms(30_001)));
+        assert_eq!(Moment::until(ms(30_250)), Moment::at_or_after(ms(30_001)));
+        assert_eq!(Moment::until(ms(0)), Moment::at_or_after(ms(0)));
+        assert_eq!(size_of::<(RouteKey, Entry)>(), 36);
+        _ = Moment::until(Duration::MAX);
     }
 }

@@ -1,15 +1,16 @@
-//! One peer: its two ledgers, what is refused, frozen and tripped, and what keeps it from being enforced.
-//! Knows no feed and no session.
-use std::collections::{BTreeSet, HashMap};
+//! One peer: its two ledgers, what is refused and frozen, and what its state is called. Knows no feed and no
+//! session, and never decides what is missing.
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Family, Mode, Prefix};
 
+use super::breaker::Breaker;
 use super::ledger::Ledger;
 use super::source::SourceKey;
 use super::{Refusal, Side};
-use crate::config;
 
 /// What keeps a peer from being enforced. The first one found is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,10 @@ pub enum Missing {
     FeedLost(Side, Family),
     /// The table is complete and empty.
     Empty(Side, Family),
+    /// More sources than `max_prefixes` from the start: there is no last good table to freeze.
+    NoGoodTable(Family),
+    /// There are more tables than the daemon keeps.
+    TooManyTables,
     /// The sources cover more of the address space than any one peer's should.
     CoverageBudget(Family),
     /// Too large a share of its packets was dropped; an operator must re-arm it.
@@ -55,6 +60,11 @@ impl fmt::Display for Missing {
             }
             Self::FeedLost(side, family) => write!(f, "the feed of its {family} {side} is lost"),
             Self::Empty(side, family) => write!(f, "it has no {family} {side}"),
+            Self::NoGoodTable(family) => write!(
+                f,
+                "it told more {family} sources than max_prefixes before there was a good table"
+            ),
+            Self::TooManyTables => f.write_str("the feeds tell more tables than are kept"),
             Self::CoverageBudget(family) => write!(
                 f,
                 "its {family} sources cover too much of the address space"
@@ -97,6 +107,8 @@ impl PeerState {
                 Missing::CountMismatch(..)
                 | Missing::ShrinkUnconfirmed(..)
                 | Missing::FeedLost(..)
+                | Missing::NoGoodTable(_)
+                | Missing::TooManyTables
                 | Missing::CoverageBudget(_)
                 | Missing::BreakerTripped
                 | Missing::NotPublished(_),
@@ -119,6 +131,12 @@ impl PeerState {
 
 /// Refused prefixes a peer's status lists; all are counted.
 pub const MAX_REFUSED_LISTED: usize = 100;
+/// Refused prefixes of one peer that are told of as events in [`REFUSED_PERIOD`].
+pub const MAX_REFUSED_TOLD: usize = 100;
+/// How long a refused prefix that was told of is not told of again.
+pub const REFUSED_PERIOD: Duration = Duration::from_secs(3600);
+/// Next hops per neighbour that are told of once each.
+pub const MAX_NEXT_HOPS: usize = 64;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -126,17 +144,94 @@ pub(super) struct Peer {
     pub mode: Mode,
     pub source: Ledger,
     pub destination: Ledger,
-    /// Not admitted: why, and on how many words.
-    pub refused: HashMap<Prefix, (Refusal, u32)>,
+    pub refused: Refused,
     /// The last good sources of a family that went over its `max_prefixes`.
-    pub frozen: [Option<BTreeSet<Prefix>>; 2],
+    pub frozen: [Option<Frozen>; 2],
+    /// Were the sources of a family ever complete?
+    pub was_complete: [bool; 2],
     /// Sources of routes that matter for this peer.
     pub keys: BTreeSet<SourceKey>,
+    /// Some could not be kept.
+    pub crowded: bool,
+    /// Does a feed, besides prefixes by hand, always tell this side?
+    pub dynamic: [bool; 2],
+    pub next_hops: HashSet<IpAddr>,
     pub breaker: Breaker,
     pub over_budget: Option<Family>,
     pub unpublished: Option<String>,
     /// What was last told of it.
     pub told: Option<(PeerState, Option<Missing>)>,
+}
+
+/// Prefixes that are not admitted: why, and on how many words.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    prefixes: HashMap<Prefix, (Refusal, u32)>,
+    of_family: [u32; 2],
+    told: HashSet<Prefix>,
+    told_since: Duration,
+}
+
+impl Refused {
+    /// One word more. Returns whether it is to be told of.
+    pub(super) fn add(&mut self, now: Duration, prefix: Prefix, refusal: Refusal) -> bool {
+        match self.prefixes.entry(prefix) {
+            hash_map::Entry::Occupied(mut known) => {
+                known.get_mut().1 += 1;
+                return false;
+            }
+            hash_map::Entry::Vacant(vacant) => vacant.insert((refusal, 1)),
+        };
+        self.of_family[prefix.family() as usize] += 1;
+        if now >= self.told_since + REFUSED_PERIOD {
+            self.told.clear();
+            self.told_since = now;
+        }
+        self.told.len() < MAX_REFUSED_TOLD && self.told.insert(prefix)
+    }
+
+    /// One word less.
+    pub(super) fn remove(&mut self, prefix: Prefix) {
+        if let hash_map::Entry::Occupied(mut known) = self.prefixes.entry(prefix) {
+            known.get_mut().1 -= 1;
+            if known.get().1 == 0 {
+                known.remove();
+                self.of_family[prefix.family() as usize] -= 1;
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Refusal)> + '_ {
+        self.prefixes
+            .iter()
+            .map(|(&prefix, &(refusal, _))| (prefix, refusal))
+    }
+}
+
+/// The last good sources of a family.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    /// With whether nobody held it any more, so that it leaves when its hold is over.
+    pub good: BTreeMap<Prefix, bool>,
+    /// The operator was told.
+    pub told: bool,
+    /// There was a good table.
+    pub any: bool,
+}
+
+/// What became of a family at its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    /// What it was.
+    Unchanged,
+    /// It froze.
+    Froze,
+    /// It thawed; had its freezing been told?
+    Thawed(bool),
 }
 
 impl Peer {
@@ -147,124 +242,75 @@ impl Peer {
         }
     }
 
-    /// What the peer advertises of a family, admitted or not: what `max_prefixes` limits.
-    pub(super) fn advertised(&self, family: Family) -> u32 {
-        let refused = self
-            .refused
-            .keys()
-            .filter(|prefix| prefix.family() == family)
-            .count();
-        self.source.held(family) + refused as u32
+    /// What feeds say the peer advertises of a family, admitted or not: what `max_prefixes` limits.
+    pub(super) const fn advertised(&self, family: Family) -> u32 {
+        self.source.told(family) + self.refused.of_family[family as usize]
     }
 
-    /// Freezes or thaws a family's sources. Returns `Some(true)` when it froze, `Some(false)` when it thawed.
-    pub(super) fn limit(
-        &mut self,
-        family: Family,
-        limit: Option<u32>,
-        newest: Option<Prefix>,
-    ) -> Option<bool> {
-        let over = limit.is_some_and(|limit| self.advertised(family) > limit);
-        let frozen = &mut self.frozen[family as usize];
-        match (over, frozen.is_some()) {
-            (true, false) => {
-                let good = self
-                    .source
-                    .prefixes()
-                    .filter(|p| p.family() == family && Some(*p) != newest);
-                *frozen = Some(good.collect());
-                Some(true)
+    /// Freezes or thaws a family's sources. What was there before `newest` is good, if it ever was a whole table.
+    pub(super) fn limit(&mut self, family: Family, limit: u32, newest: Option<Prefix>) -> Limited {
+        let over = self.advertised(family) > limit;
+        let any = self.was_complete[family as usize];
+        match (over, &mut self.frozen[family as usize]) {
+            (true, frozen @ None) => {
+                let sources = self.source.prefixes(family);
+                let good = sources.filter(|(prefix, _)| any && Some(*prefix) != newest);
+                *frozen = Some(Frozen {
+                    good: good.map(|(prefix, held)| (prefix, !held)).collect(),
+                    told: false,
+                    any,
+                });
+                Limited::Froze
             }
-            (false, true) => {
-                *frozen = None;
-                Some(false)
+            (false, frozen @ Some(_)) => {
+                Limited::Thawed(frozen.take().is_some_and(|frozen| frozen.told))
             }
-            _ => None,
+            (true, Some(_)) | (false, None) => Limited::Unchanged,
         }
     }
 
-    /// The admitted sources as they are to be enforced.
-    pub(super) fn sources(&self) -> Vec<Prefix> {
-        let live = self
-            .source
-            .prefixes()
-            .filter(|prefix| self.frozen[prefix.family() as usize].is_none());
-        live.chain(self.frozen.iter().flatten().flatten().copied())
-            .collect()
+    /// A prefix is no longer valid. Returns whether that changes what is wanted.
+    pub(super) fn left(&mut self, side: Side, prefix: Prefix) -> bool {
+        match (side, &mut self.frozen[prefix.family() as usize]) {
+            (Side::Sources, Some(frozen)) => {
+                let leaving = frozen.good.get(&prefix) == Some(&true);
+                leaving && frozen.good.remove(&prefix).is_some()
+            }
+            (Side::Sources, None) | (Side::Destinations, _) => true,
+        }
     }
 
-    /// Is there a source of this family to enforce?
-    pub(super) fn has_sources(&self, family: Family) -> bool {
-        match &self.frozen[family as usize] {
-            Some(good) => !good.is_empty(),
-            None => {
-                self.source.held(family) > 0
-                    || self
-                        .source
-                        .prefixes()
-                        .any(|prefix| prefix.family() == family)
+    /// The prefixes of a side as they are to be enforced.
+    pub(super) fn wanted(&self, side: Side) -> Vec<Prefix> {
+        let mut wanted = Vec::with_capacity(self.len(side));
+        for family in Family::ALL {
+            match (side, &self.frozen[family as usize]) {
+                (Side::Sources, Some(frozen)) => wanted.extend(frozen.good.keys()),
+                (Side::Sources, None) => {
+                    wanted.extend(self.source.prefixes(family).map(|(prefix, _)| prefix));
+                }
+                (Side::Destinations, _) => {
+                    wanted.extend(self.destination.prefixes(family).map(|(prefix, _)| prefix));
+                }
             }
         }
+        wanted
     }
 
-    pub(super) fn has_destinations(&self, family: Family) -> bool {
-        self.destination.held(family) > 0
-            || self
-                .destination
-                .prefixes()
-                .any(|prefix| prefix.family() == family)
-    }
-}
-
-/// Watches the share of dropped packets.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Breaker {
-    window: Option<Window>,
-    pub tripped: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    start: Duration,
-    packets: u64,
-    dropped: u64,
-}
-
-impl Breaker {
-    /// Takes the peer's counters as they are now; says what was dropped of how much when it trips.
-    pub(super) fn traffic(
-        &mut self,
-        now: Duration,
-        packets: u64,
-        dropped: u64,
-        limit: &config::Breaker,
-    ) -> Option<(u64, u64)> {
-        let window = *self.window.get_or_insert(Window {
-            start: now,
-            packets,
-            dropped,
-        });
-        let (seen, lost) = (
-            packets.saturating_sub(window.packets),
-            dropped.saturating_sub(window.dropped),
-        );
-        let over = lost.saturating_mul(100) > seen.saturating_mul(u64::from(limit.percent));
-        if !self.tripped && seen >= limit.packets && over {
-            self.tripped = true;
-            self.window = None;
-            return Some((lost, seen));
+    /// How many prefixes of a side and family are to be enforced.
+    pub(super) fn len_of(&self, side: Side, family: Family) -> usize {
+        match (side, &self.frozen[family as usize]) {
+            (Side::Sources, Some(frozen)) => frozen.good.len(),
+            (Side::Sources, None) => self.source.len(family),
+            (Side::Destinations, _) => self.destination.len(family),
         }
-        if now.saturating_sub(window.start) >= limit.window {
-            self.window = Some(Window {
-                start: now,
-                packets,
-                dropped,
-            });
-        }
-        None
     }
 
-    pub(super) fn rearm(&mut self) {
-        *self = Self::default();
+    /// How many prefixes of a side are to be enforced.
+    pub(super) fn len(&self, side: Side) -> usize {
+        Family::ALL
+            .into_iter()
+            .map(|family| self.len_of(side, family))
+            .sum()
     }
 }

@@ -14,25 +14,42 @@ pub enum State {
     Synced,
     /// Its session went down; its routes are kept for the hold time.
     Held,
-    /// Its feed was lost while it was complete; its routes are the last known.
+    /// Its feed was lost while it was complete; its routes are the last known, until they are told again in full.
     Stale,
-    /// Its session is down and the hold time over: it has no routes.
+    /// Its session is down and the hold time over: none of its routes counts.
     Down,
 }
 
 /// What can happen to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cue {
-    /// Its session came up, its feed (re)connected, or a route of it is told for the first time.
+    /// Its session came up, or something of it is told for the first time.
     Started,
-    /// Its table is complete: End-of-RIB, a finished poll, or quiet after a mid-life start.
+    /// Its feed is connected again and tells everything from the start.
+    FeedBack,
+    /// Its table is complete: End-of-RIB, a finished poll, or quiet.
     Completed,
     /// Its session went down.
     SessionDown,
+    /// Its session is up again, and its feed, which knows no sessions, has told the table all the while.
+    Resumed,
     /// Its feed was lost, or can no longer be believed.
     FeedLost,
     /// The hold time is over.
     HoldOver,
+}
+
+impl Cue {
+    /// All of them, for tables and tests.
+    pub const ALL: [Self; 7] = [
+        Self::Started,
+        Self::FeedBack,
+        Self::Completed,
+        Self::SessionDown,
+        Self::Resumed,
+        Self::FeedLost,
+        Self::HoldOver,
+    ];
 }
 
 impl State {
@@ -49,27 +66,30 @@ impl State {
     /// The state after a cue. Every pair is decided here and nowhere else.
     #[must_use]
     pub const fn after(self, cue: Cue) -> Self {
+        use State::{Down, Held, Loading, Stale, Synced, Unknown};
         match (self, cue) {
-            (_, Cue::Started) => Self::Loading,
-            (Self::Unknown | Self::Loading | Self::Synced | Self::Stale, Cue::Completed) => {
-                Self::Synced
-            }
+            // What is told again after a loss stays the last known, with what is new added, until it is complete:
+            // a station that reconnects must not end enforcement. `stale_hold` goes on from the loss.
+            (Stale, Cue::Started) => Stale,
+            (Unknown | Loading | Synced | Held | Down, Cue::Started) => Loading,
+            // A feed that comes back without having said that it was lost was lost all the same.
+            (Synced | Stale, Cue::FeedBack) => Stale,
+            // The session may still be down: only a session that comes up ends a hold.
+            (Unknown | Loading | Held | Down, Cue::FeedBack) => self,
+            (Unknown | Loading | Synced | Stale, Cue::Completed) => Synced,
             // A table that is completed while its session is down is told late: the session decides.
-            (Self::Held | Self::Down, Cue::Completed) => self,
-            (Self::Loading | Self::Synced | Self::Stale | Self::Held, Cue::SessionDown) => {
-                Self::Held
-            }
-            (Self::Unknown | Self::Down, Cue::SessionDown) => Self::Down,
+            (Held | Down, Cue::Completed) => self,
+            (Loading | Synced | Stale | Held, Cue::SessionDown) => Held,
+            (Unknown | Down, Cue::SessionDown) => Down,
+            (Held | Down, Cue::Resumed) => Synced,
+            (Unknown | Loading | Synced | Stale, Cue::Resumed) => self,
             // Feed lost never means peers lost: what was complete stays, as the last known.
-            (Self::Synced | Self::Stale, Cue::FeedLost) => Self::Stale,
+            (Synced | Stale, Cue::FeedLost) => Stale,
             // Half-told: never complete, so never to be enforced; its routes stay until told anew.
-            (Self::Loading, Cue::FeedLost) => Self::Loading,
-            (Self::Unknown | Self::Held | Self::Down, Cue::FeedLost) => self,
-            (Self::Held, Cue::HoldOver) => Self::Down,
-            (
-                Self::Unknown | Self::Loading | Self::Synced | Self::Stale | Self::Down,
-                Cue::HoldOver,
-            ) => self,
+            (Loading, Cue::FeedLost) => Loading,
+            (Unknown | Held | Down, Cue::FeedLost) => self,
+            (Held, Cue::HoldOver) => Down,
+            (Unknown | Loading | Synced | Stale | Down, Cue::HoldOver) => self,
         }
     }
 
@@ -98,21 +118,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_completion_leads_to_synced_and_only_session_loss_to_emptiness() {
+    fn only_evidence_leads_to_synced_and_only_session_loss_to_emptiness() {
         for state in State::ALL {
-            for cue in [Cue::Started, Cue::SessionDown, Cue::FeedLost, Cue::HoldOver] {
+            for cue in Cue::ALL {
+                let after = state.after(cue);
+                let evidence = matches!(cue, Cue::Completed | Cue::Resumed);
                 assert!(
-                    state.after(cue) != State::Synced || state == State::Synced,
+                    after != State::Synced || state == State::Synced || evidence,
                     "{state} {cue:?}"
                 );
+                let session = matches!(cue, Cue::SessionDown | Cue::HoldOver);
+                assert!(
+                    after != State::Down || state == State::Down || session,
+                    "{state} {cue:?}"
+                );
+                let idempotent = after.after(cue) == after;
+                assert!(idempotent, "{state} {cue:?} twice");
             }
-            assert!(state.after(Cue::FeedLost) != State::Down || state == State::Down);
-            assert_eq!(state.after(Cue::Started), State::Loading);
         }
-        assert_eq!(State::Loading.after(Cue::FeedLost), State::Loading);
         assert_eq!(
             State::Synced.after(Cue::SessionDown).after(Cue::HoldOver),
             State::Down
         );
+    }
+
+    /// `docs/lifecycle.md` shows the table that the code decides by: one row a state, one column a cue.
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lifecycle.md");
+        let doc = std::fs::read_to_string(path).unwrap();
+        let mut expected = vec![header(), rule()];
+        expected.extend(State::ALL.map(row));
+        let table: Vec<&str> = doc
+            .lines()
+            .skip_while(|line| *line != expected[0])
+            .take(expected.len())
+            .collect();
+        assert_eq!(table, expected, "write in {path}:\n{}", expected.join("\n"));
+    }
+
+    fn header() -> String {
+        let cues = Cue::ALL.map(|cue| format!("{cue:?}"));
+        format!("| state | {} |", cues.join(" | "))
+    }
+
+    fn rule() -> String {
+        format!("|---|{}", "---|".repeat(Cue::ALL.len()))
+    }
+
+    fn row(state: State) -> String {
+        let cell = |cue| match state.after(cue) {
+            after if after == state => "·".to_owned(),
+            after => format!("**{after}**"),
+        };
+        format!("| `{state}` | {} |", Cue::ALL.map(cell).join(" | "))
     }
 }

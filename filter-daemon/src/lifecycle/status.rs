@@ -65,11 +65,7 @@ impl Lifecycle {
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let peer = &self.peers[id.0 as usize];
         let missing = self.missing(now, id);
-        let mut refused_list: Vec<_> = peer
-            .refused
-            .iter()
-            .map(|(&prefix, &(refusal, _))| (prefix, refusal))
-            .collect();
+        let mut refused_list: Vec<_> = peer.refused.iter().collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
         let tables = peer.keys.iter().filter_map(|&key| {
@@ -86,8 +82,8 @@ impl Lifecycle {
             mode: peer.mode,
             state: PeerState::new(peer.mode, missing.as_ref()),
             missing,
-            sources: peer.sources().len(),
-            destinations: peer.destination.len(),
+            sources: peer.len(Side::Sources),
+            destinations: peer.len(Side::Destinations),
             frozen: Family::ALL
                 .into_iter()
                 .filter(|&family| peer.frozen[family as usize].is_some())
@@ -107,12 +103,12 @@ impl Lifecycle {
             let Some(source) = self.sources.get(&key) else {
                 continue;
             };
-            for (prefix, entry) in source
-                .routes()
-                .filter(|(prefix, _)| prefix.contains(address))
-            {
-                let communities = entry.communities.as_deref();
-                if !self.targets(key, entry.next_hop, communities).contains(&id) {
+            if source.is_muted() {
+                continue;
+            }
+            for (route, since) in source.routes() {
+                let prefix = route.prefix;
+                if !prefix.contains(address) || !self.targets(key, &route.scope).contains(id) {
                     continue;
                 }
                 let session = match key.origin {
@@ -124,7 +120,7 @@ impl Lifecycle {
                     feed: key.feed,
                     session,
                     table: key.table,
-                    age: now.saturating_sub(entry.since),
+                    age: now.saturating_sub(since),
                 });
             }
         }

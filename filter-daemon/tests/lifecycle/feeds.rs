@@ -1,0 +1,493 @@
+//! FEEDS section 5, "Message order and session-loss semantics" and "What the loader must do": one named test for
+//! each fact.
+use std::time::Duration;
+
+use filter_daemon::lifecycle::{Missing, SETTLE, Side, State};
+use filter_daemon::route::DownCause;
+
+use super::world::{MINE, ONE, OUT, POLL, POST, PRE, STATION, V4, V6, World, secs};
+
+const P1: &str = "192.0.2.11";
+const A: &str = "45.146.194.0/23";
+const B: &str = "100.0.0.0/16";
+const C: &str = "200.0.0.0/8";
+const MINE_OUT: &str = "198.51.100.0/24";
+
+fn station() -> World {
+    let mut world = World::new(&[ONE, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world
+}
+
+/// "Station connect: Peer Up for every established peer, then per (AFI, view) dump, EoR": believed at once.
+#[test]
+fn at_station_connect_end_of_rib_follows_the_dump() {
+    let mut world = station();
+    world.up(0, P1);
+    world.at(1);
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+}
+
+/// "Session up later: BIRD EoR (empty) then routes".
+#[test]
+fn bird_ends_a_later_sessions_table_before_its_routes() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(105);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.go(secs(115) - Duration::from_millis(1));
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(115);
+    world.enforcing(0);
+    world.sources(0, &[A, B]);
+}
+
+/// "FRR routes, no EoR": quiet decides, at least [`SETTLE`] after the session came up, and at least 5 s after the
+/// last route.
+#[test]
+fn frr_never_ends_a_later_sessions_table() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    for second in 105..125 {
+        world.at(second);
+        world.announce(0, P1, PRE, &format!("45.{second}.0.0/16"));
+        world.lacks(0, Missing::Loading(Side::Sources, V4));
+    }
+    world.at(129);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(135);
+    world.enforcing(0);
+}
+
+/// "GoBGP: raw, no EoR of its own", at station connect too.
+#[test]
+fn gobgp_never_ends_a_table() {
+    let mut world = station();
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.at(14);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(16);
+    world.enforcing(0);
+}
+
+/// FRR walks all tables in one order: a small table is not complete because the feed is busy with a large one.
+#[test]
+fn quiet_in_a_small_table_while_the_feed_tells_a_large_one() {
+    let transit = ONE
+        .replace("p1", "p2")
+        .replace("192.0.2.11", "192.0.2.12")
+        .replace("64501", "64502");
+    let mut world = World::new(&[ONE, &transit, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.up(0, "192.0.2.12");
+    world.announce(0, P1, PRE, A);
+    for second in 1..40 {
+        world.at(second);
+        for block in 0..250 {
+            world.announce(0, "192.0.2.12", PRE, &format!("100.{second}.{block}.0/24"));
+        }
+    }
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, C);
+    world.at(51);
+    world.enforcing(0);
+    world.sources(0, &[A, C]);
+}
+
+/// … but one neighbour that keeps the feed busy does not keep another from being enforced for ever.
+#[test]
+fn a_feed_that_is_always_busy() {
+    let other = ONE
+        .replace("p1", "p2")
+        .replace("192.0.2.11", "192.0.2.12")
+        .replace("64501", "64502");
+    let mut world = World::new(&[ONE, &other, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.up(0, "192.0.2.12");
+    world.announce(0, P1, PRE, A);
+    for second in 1..62 {
+        world.at(second);
+        for block in 0..250 {
+            let text = format!("100.0.{block}.0/24");
+            world.announce(0, "192.0.2.12", PRE, &text);
+            world.withdraw(0, "192.0.2.12", PRE, &text);
+        }
+    }
+    world.enforcing(0);
+}
+
+/// A full table is never still; few changes for its size are quiet.
+#[test]
+fn a_large_table_is_complete_although_it_changes() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    for block in 0..2000 {
+        world.announce(
+            0,
+            P1,
+            PRE,
+            &format!("100.{}.{}.0/24", block / 250, block % 250),
+        );
+    }
+    for second in 101..120 {
+        world.at(second);
+        world.announce(0, P1, PRE, C);
+        world.withdraw(0, P1, PRE, C);
+    }
+    world.enforcing(0);
+}
+
+/// A session that is up and of which nothing is told shows nothing; it is waited for, then not any more, and what
+/// comes of it after all is a table that loads.
+#[test]
+fn a_silent_session() {
+    let mut world = station();
+    world.up(0, P1);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.go(SETTLE);
+    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.at(40);
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(54);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(56);
+    world.enforcing(0);
+}
+
+/// A table whose end was told too early and that was silent until it was taken for empty is told only now.
+#[test]
+fn a_session_whose_routes_come_very_late() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.at(120);
+    world.lacks(0, Missing::Empty(Side::Sources, V4));
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, B);
+    world.at(136);
+    world.enforcing(0);
+}
+
+/// "FRR 8.4.4 repeats Peer Down": the hold is not longer for it. "No per-route withdrawals."
+#[test]
+fn a_repeated_peer_down() {
+    let mut world = World::synced(&[A]);
+    for second in [10, 50, 100] {
+        world.at(second);
+        world.down(0, P1, DownCause::Notification);
+    }
+    world.at(131);
+    world.sources(0, &[]);
+}
+
+/// "Daemon exit: TCP EOF … must be treated as feed lost, not peers empty".
+#[test]
+fn end_of_file_is_no_empty_table() {
+    let mut world = World::synced(&[A]);
+    world.feed_down(0);
+    world.at(1000);
+    world.sources(0, &[A]);
+}
+
+/// "… sometimes a burst of withdrawals first (GoBGP)": a router that shuts down speaks of itself, not of peers.
+#[test]
+fn a_burst_of_withdrawals_before_the_feed_is_lost() {
+    let mut world = World::synced(&[A, B, C]);
+    world.at(100);
+    world.withdraw(0, P1, PRE, C); // this one is the peer's own
+    world.at(106);
+    world.withdraw(0, P1, PRE, A);
+    world.withdraw(0, P1, PRE, B);
+    world.at(109);
+    world.feed_down(0);
+    world.at(200);
+    world.sources(0, &[A, B]);
+    world.enforcing(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.at(229);
+    world.sources(0, &[A, B]);
+    world.at(231);
+    world.sources(0, &[A]);
+}
+
+/// "GR: stale routes kept by the daemon are invisible in BMP after Peer Down".
+#[test]
+fn a_graceful_restart_keeps_what_bmp_does_not_show() {
+    let mut world = station();
+    world.up_with(0, P1, Some(60));
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.at(100);
+    world.down(0, P1, DownCause::Lost);
+    world.at(150);
+    world.sources(0, &[A]);
+    world.up_with(0, P1, Some(60));
+    world.at(170);
+    world.announce(0, P1, PRE, A);
+    world.at(181);
+    world.enforcing(0);
+    world.at(1000);
+    world.sources(0, &[A]);
+}
+
+/// … and BIRD 2.19.2 leaves its view after policy empty after one: silence is not emptiness.
+#[test]
+fn a_table_that_stays_empty_after_a_graceful_restart() {
+    let post = format!("{ONE}view = \"post-policy\"");
+    let mut world = World::new(&[&post, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up_with(0, P1, Some(60));
+    world.announce(0, P1, POST, A);
+    world.end(0, P1, POST, V4);
+    world.enforcing(0);
+    world.at(100);
+    world.down(0, P1, DownCause::Lost);
+    world.at(110);
+    world.up_with(0, P1, Some(60));
+    world.end(0, P1, POST, V4);
+    world.at(200);
+    world.sources(0, &[A]);
+    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    // The station closes the connection, and the router tells everything again.
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, POST, A);
+    world.end(0, P1, POST, V4);
+    world.enforcing(0);
+    world.at(500);
+    world.sources(0, &[A]);
+}
+
+/// "Route refresh: FRR/GoBGP resend (idempotent)", "One prefix may appear twice in a dump: treat as set".
+#[test]
+fn a_dump_is_a_set() {
+    let mut world = World::synced(&[A]);
+    for _ in 0..3 {
+        world.announce(0, P1, PRE, A);
+        world.end(0, P1, PRE, V4);
+    }
+    assert!(!world.dirty());
+    world.withdraw(0, P1, PRE, A);
+    world.wait(31);
+    world.sources(0, &[]);
+}
+
+/// "Same peer may exist twice (v4 and v6 transport): map both to one".
+#[test]
+fn one_peer_over_two_transports() {
+    let both = ONE
+        .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]")
+        .replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
+    let mut world = World::new(&[&both, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.up(0, "2001:db8:ff::11");
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.lacks(0, Missing::Loading(Side::Sources, V6));
+    world.announce(0, "2001:db8:ff::11", PRE, "2a13:47c0:146::/48");
+    world.end(0, "2001:db8:ff::11", PRE, V6);
+    world.enforcing(0);
+    world.sources(0, &[A, "2a13:47c0:146::/48"]);
+    world.down(0, "2001:db8:ff::11", DownCause::Lost);
+    world.lacks(0, Missing::SessionDown(Side::Sources, V6));
+}
+
+/// "Synced needs a completed poll", which is one at the feed's start …
+#[test]
+fn a_poll_is_complete() {
+    let mut world = World::new(&[ONE, POLL]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.snapshot(0, P1, PRE, V4, &[A]);
+    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
+    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+    world.enforcing(0);
+    world.destinations(0, &[MINE_OUT]);
+}
+
+/// … and of a session that comes up later one that found what the one before did, when the session has settled.
+#[test]
+fn a_poll_of_a_session_that_just_came_up() {
+    let mut world = World::new(&[ONE, POLL]);
+    world.feed_up(0);
+    world.at(100);
+    world.up(0, P1);
+    let polls: [(u64, &[&str], bool); 6] = [
+        (100, &[], false),
+        (105, &[A], false),
+        (110, &[A, B], false),
+        (115, &[A, B, C], false), // settled, and still growing
+        (120, &[A, B, C], true),
+        (180, &[A, B], true),
+    ];
+    for (second, routes, complete) in polls {
+        world.at(second);
+        world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+        world.snapshot(0, P1, PRE, V4, routes);
+        if complete {
+            world.enforcing(0);
+        } else {
+            world.lacks(0, Missing::Loading(Side::Sources, V4));
+        }
+    }
+    world.sources(0, &[A, B, C]);
+    world.at(211);
+    world.sources(0, &[A, B]);
+}
+
+/// A poll that nobody repeats is not taken as complete by mere quiet.
+#[test]
+fn one_poll_of_a_session_that_just_came_up_and_no_more() {
+    let mut world = World::new(&[ONE, POLL, MINE]);
+    world.feed_up(0);
+    world.at(100);
+    world.up(0, P1);
+    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+    world.snapshot(0, P1, PRE, V4, &[A]);
+    world.at(1000);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+}
+
+/// A poll replaces what the one before it found, after the hold.
+#[test]
+fn a_poll_replaces_the_former() {
+    let mut world = World::new(&[ONE, POLL]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+    world.snapshot(0, P1, PRE, V4, &[A, B]);
+    world.life.take_dirty();
+    world.at(60);
+    world.snapshot(0, P1, PRE, V4, &[A, B]);
+    assert!(!world.dirty());
+    world.at(120);
+    world.snapshot(0, P1, PRE, V4, &[A, C]);
+    world.sources(0, &[A, B, C]);
+    world.enforcing(0);
+    world.at(151);
+    world.sources(0, &[A, C]);
+}
+
+/// What a feed says is wrong is not taken as complete, by quiet least of all.
+#[test]
+fn a_table_known_to_be_wrong() {
+    let mut world = station();
+    world.up(0, P1);
+    world.withdraw(0, P1, PRE, A);
+    world.lost(0, P1, Some(PRE));
+    world.announce(0, P1, PRE, B);
+    world.at(100);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+}
+
+/// … nor one of which nothing was told before.
+#[test]
+fn a_table_that_is_wrong_from_its_first_route() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    world.lost(0, P1, Some(PRE));
+    world.announce(0, P1, PRE, B);
+    world.at(1000);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.sources(0, &[B]);
+}
+
+/// … and one that was complete stays, as the last known, for `stale_hold`.
+#[test]
+fn a_table_that_goes_wrong() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.lost(0, P1, None);
+    world.enforcing(0);
+    assert_eq!(world.states(0), [(PRE, V4, State::Stale)]);
+    world.announce(0, P1, PRE, B);
+    world.at(309);
+    world.enforcing(0);
+    world.at(311);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+    world.sources(0, &[A, B]);
+}
+
+/// One router of several that share a station reconnects: its sessions are told mid-life.
+#[test]
+fn one_router_of_several_reconnects() {
+    let mut world = World::synced(&[A, B]);
+    world.at(100);
+    world.lost(0, P1, None);
+    world.at(105);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+    assert_eq!(world.states(0), [(PRE, V4, State::Stale)]);
+    world.at(121);
+    assert_eq!(world.states(0), [(PRE, V4, State::Synced)]);
+    world.at(155);
+    world.sources(0, &[A]);
+    world.enforcing(0);
+}
+
+/// "Paths": several keep a prefix alive.
+#[test]
+fn a_prefix_lives_as_long_as_one_of_its_paths() {
+    use filter_daemon::route::{Route, RouteEvent};
+    let mut world = World::synced(&[]);
+    for path in [1, 2] {
+        let route = Route {
+            path,
+            ..Route::bare(super::world::prefix(A))
+        };
+        world.route(0, P1, PRE, route);
+    }
+    let withdraw = |world: &mut World, path| {
+        let (origin, prefix) = (super::world::origin(P1), super::world::prefix(A));
+        world.tell(
+            0,
+            RouteEvent::Withdraw {
+                origin,
+                table: PRE,
+                prefix,
+                path,
+            },
+        );
+    };
+    withdraw(&mut world, 1);
+    world.wait(60);
+    world.sources(0, &[A]);
+    withdraw(&mut world, 1);
+    withdraw(&mut world, 2);
+    world.wait(31);
+    world.sources(0, &[]);
+}

@@ -1,0 +1,133 @@
+//! Every limit at its edge. What costs too much to reach from outside is tested where it is.
+use filter_core::Mode;
+use filter_daemon::lifecycle::{
+    Event, MAX_EVENTS, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, MAX_SOURCES,
+    MAX_UNKNOWN, Missing, REFUSED_PERIOD,
+};
+use filter_daemon::route::{Origin, PeerId, Route, RouteEvent, Session};
+
+use super::world::{PRE, V4, World, prefix};
+
+const P1: &str = "192.0.2.11";
+const A: &str = "45.146.194.0/23";
+
+#[test]
+fn sources() {
+    let mut world = World::synced(&[A]);
+    let address = P1.parse().unwrap();
+    for distinguisher in 1..MAX_SOURCES as u64 - 2 {
+        let origin = Origin::Session(Session {
+            address,
+            distinguisher,
+        });
+        world.life.event(
+            world.now,
+            filter_daemon::route::FeedId(0),
+            &RouteEvent::EndOfRib {
+                origin,
+                table: PRE,
+                family: V4,
+            },
+        );
+    }
+    // Those and four of the static feed, of which this peer uses two.
+    world.life.settle(world.now);
+    assert_eq!(world.life.refused_sources(), 0);
+    world.enforcing(0);
+    let origin = Origin::Session(Session {
+        address,
+        distinguisher: u64::MAX,
+    });
+    let route = Route::bare(prefix("100.0.0.0/16"));
+    for _ in 0..2 {
+        world.tell(
+            0,
+            RouteEvent::Announce {
+                origin,
+                table: PRE,
+                route: route.clone(),
+            },
+        );
+    }
+    assert_eq!(world.life.refused_sources(), 2);
+    world.sources(0, &[A]);
+    world.lacks(0, Missing::TooManyTables);
+}
+
+#[test]
+fn unknown_sessions() {
+    let mut world = World::synced(&[A]);
+    for number in 0..=MAX_UNKNOWN {
+        world.announce(
+            0,
+            &format!("10.0.{}.{}", number / 256, number % 256),
+            PRE,
+            A,
+        );
+    }
+    let told = world
+        .names()
+        .iter()
+        .filter(|name| **name == "unknown-session")
+        .count();
+    assert_eq!(told, MAX_UNKNOWN);
+    assert_eq!(world.life.unknown_sessions(), MAX_UNKNOWN as u64 + 1);
+}
+
+#[test]
+fn events() {
+    let mut world = World::synced(&[A]);
+    for _ in 0..MAX_EVENTS {
+        world.life.set_mode(PeerId(0), Mode::Enforce);
+    }
+    assert_eq!(world.life.events_lost(), 0);
+    world.life.event(
+        world.now,
+        filter_daemon::route::FeedId(0),
+        &RouteEvent::FeedDown { why: "x".into() },
+    );
+    assert_ne!(world.life.events_lost(), 0);
+    let news = world.news();
+    assert_eq!(news.len(), MAX_EVENTS);
+    assert_eq!(
+        news.last().map(Event::name),
+        Some("feed-down"),
+        "the oldest are lost"
+    );
+}
+
+/// A peer that leaks a full table of what is refused does not push everybody else's events out.
+#[test]
+fn refused_prefixes() {
+    let mut world = World::synced(&[A]);
+    let leak = |world: &mut World| {
+        for number in 0..=MAX_REFUSED_TOLD {
+            world.announce(0, P1, PRE, &format!("45.0.0.{number}/32"));
+        }
+        world
+            .names()
+            .iter()
+            .filter(|name| **name == "prefix-refused")
+            .count()
+    };
+    assert_eq!(leak(&mut world), MAX_REFUSED_TOLD);
+    let status = world.status(0);
+    assert_eq!(status.refused, MAX_REFUSED_TOLD + 1);
+    assert_eq!(status.refused_list.len(), MAX_REFUSED_LISTED);
+    world.withdraw(0, P1, PRE, "45.0.0.0/32");
+    world.announce(0, P1, PRE, "45.0.0.0/32");
+    assert_eq!(world.names(), [""; 0], "a flap is not told again");
+    world.go(world.now + REFUSED_PERIOD);
+    world.withdraw(0, P1, PRE, "45.0.0.0/32");
+    world.announce(0, P1, PRE, "45.0.0.0/32");
+    assert_eq!(world.names(), ["prefix-refused"]);
+}
+
+#[test]
+fn next_hops() {
+    let mut world = World::synced(&[A]);
+    for number in 0..=MAX_NEXT_HOPS {
+        world.via(0, P1, PRE, A, &format!("203.0.113.{number}"));
+    }
+    assert_eq!(world.names(), vec!["next-hop-rewritten"; MAX_NEXT_HOPS]);
+}

@@ -1,0 +1,640 @@
+//! SPEC sections 4 and 5, one named test for each row that is the lifecycle's.
+use std::time::Duration;
+
+use filter_core::Mode;
+use filter_core::set::PrefixSet;
+use filter_daemon::lifecycle::{Event, Missing, PeerState, Refusal, SETTLE, Side, State};
+use filter_daemon::route::{DownCause, PeerId};
+
+use super::world::{
+    MINE, ONE, POLL, POST, PRE, STATION, V4, V6, World, config, prefix, secs, session, set,
+};
+
+const P1: &str = "192.0.2.11";
+const A: &str = "45.146.194.0/23";
+const B: &str = "100.0.0.0/16";
+const MINE_OUT: &str = "198.51.100.0/24";
+
+/// "All of: feed connected; End-of-RIB seen for every family and both directions; S and D not empty".
+#[test]
+fn everything_must_be_there() {
+    let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
+    let mut world = World::new(&[&both, STATION, MINE]);
+    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.feed_up(0);
+    world.up(0, P1);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, A);
+    world.sources(0, &[A]);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.end(0, P1, PRE, V4);
+    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
+    world.by_hand(1, &[MINE_OUT]);
+    world.lacks(0, Missing::NeverTold(Side::Sources, V6));
+    world.end(0, P1, PRE, V6);
+    world.lacks(0, Missing::Empty(Side::Sources, V6));
+    world.announce(0, P1, PRE, "2a13:47c0:146::/48");
+    world.lacks(0, Missing::Empty(Side::Destinations, V6));
+    world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
+    world.enforcing(0);
+    world.sources(0, &[A, "2a13:47c0:146::/48"]);
+    world.destinations(0, &[MINE_OUT, "2001:db8:100::/40"]);
+    assert_eq!(
+        world.states(0),
+        [(PRE, V4, State::Synced), (PRE, V6, State::Synced)]
+    );
+}
+
+#[test]
+fn an_observed_peer_only_observes() {
+    let mut world = World::new(&[&ONE.replace("enforce", "observe"), STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.is(0, PeerState::Observing, None);
+    world.life.set_mode(PeerId(0), Mode::Enforce);
+    world.enforcing(0);
+}
+
+/// "coverage budget kept".
+#[test]
+fn coverage_budget() {
+    let mut world = World::synced(&[A]);
+    let wide: PrefixSet = set(&["0.0.0.0/1", "128.0.0.0/1"]).into_iter().collect();
+    world.life.published(PeerId(0), Ok(&wide));
+    world.lacks(0, Missing::CoverageBudget(V4));
+    let narrow: PrefixSet = set(&[A]).into_iter().collect();
+    world.life.published(PeerId(0), Ok(&narrow));
+    world.enforcing(0);
+}
+
+/// "self-test passed": the loader's word. A failed publish says so until one succeeds (SPEC section 4).
+#[test]
+fn a_table_that_is_not_published() {
+    let mut world = World::synced(&[A]);
+    world.life.published(PeerId(0), Err("self-test: no".into()));
+    world.life.settle(world.now);
+    world.lacks(0, Missing::NotPublished("self-test: no".into()));
+    assert!(world.dirty(), "its mode is another now");
+    let Some(Event::PeerState(PeerId(0), PeerState::Degraded, Some(_))) = world.news().pop() else {
+        panic!("not told");
+    };
+    world.life.published(PeerId(0), Ok(&PrefixSet::EMPTY));
+    world.enforcing(0);
+}
+
+/// SPEC section 4: "Announcements take effect at once, withdrawals after `withdraw_hold`".
+#[test]
+fn announcements_at_once_withdrawals_after_the_hold() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.announce(0, P1, PRE, B);
+    world.sources(0, &[A, B]);
+    assert!(world.dirty());
+    world.withdraw(0, P1, PRE, A);
+    assert!(!world.dirty(), "nothing to publish yet");
+    world.go(secs(40) - Duration::from_millis(1));
+    world.sources(0, &[A, B]);
+    world.at(40);
+    world.sources(0, &[B]);
+    assert!(world.dirty());
+    world.enforcing(0);
+    assert_eq!(world.names(), [""; 0], "routes are no events");
+}
+
+/// A prefix that comes back within its hold has never been gone, and the old hold does not end it.
+#[test]
+fn a_withdrawal_is_taken_back() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.withdraw(0, P1, PRE, A);
+    world.at(20);
+    world.announce(0, P1, PRE, A);
+    world.at(100);
+    world.sources(0, &[A]);
+    assert!(!world.dirty(), "nothing has changed");
+    world.withdraw(0, P1, PRE, A);
+    world.at(129);
+    world.sources(0, &[A]);
+    world.at(130);
+    world.sources(0, &[]);
+    world.lacks(0, Missing::Empty(Side::Sources, V4));
+}
+
+/// SPEC section 4: "A /23 replaced by two /24s never leaves a gap".
+#[test]
+fn a_replaced_prefix_leaves_no_gap() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    let halves = ["45.146.194.0/24", "45.146.195.0/24"];
+    world.withdraw(0, P1, PRE, A);
+    world.sources(0, &[A]);
+    for half in halves {
+        world.announce(0, P1, PRE, half);
+    }
+    world.sources(0, &[A, halves[0], halves[1]]);
+    world.at(40);
+    world.sources(0, &halves);
+    world.enforcing(0);
+}
+
+/// SPEC section 4: "Identical input writes nothing".
+#[test]
+fn identical_input_marks_nothing_dirty() {
+    let mut world = World::synced(&[A, B]);
+    for source in [A, B, A] {
+        world.announce(0, P1, PRE, source);
+    }
+    world.end(0, P1, PRE, V4);
+    world.withdraw(0, P1, PRE, "200.0.0.0/8");
+    world.by_hand(1, &[MINE_OUT]);
+    world.wait(60);
+    assert!(!world.dirty());
+    world.enforcing(0);
+}
+
+/// "BGP session of p goes down: sets are kept for `peer_down_hold`, then become empty".
+#[test]
+fn session_down_holds_and_then_empties() {
+    let mut world = World::synced(&[A, B]);
+    world.at(10);
+    world.down(0, P1, DownCause::Notification);
+    world.is(
+        0,
+        PeerState::Holding,
+        Some(Missing::SessionDown(Side::Sources, V4)),
+    );
+    world.sources(0, &[A, B]);
+    assert_eq!(world.states(0), [(PRE, V4, State::Held)]);
+    assert_eq!(
+        world.names(),
+        ["source-state", "session-down", "peer-state"]
+    );
+    world.down(0, P1, DownCause::Notification);
+    assert_eq!(world.names(), [""; 0], "FRR 8 says it twice");
+    world.at(129);
+    world.sources(0, &[A, B]);
+    world.go(secs(130) + Duration::from_millis(500));
+    world.sources(0, &[]);
+    world.destinations(0, &[MINE_OUT]);
+    assert_eq!(world.states(0), [(PRE, V4, State::Down)]);
+    world.is(
+        0,
+        PeerState::Holding,
+        Some(Missing::SessionDown(Side::Sources, V4)),
+    );
+    assert_eq!(world.names(), ["source-state"]);
+    world.announce(0, P1, PRE, A);
+    world.sources(0, &[]);
+}
+
+/// "… or the negotiated graceful-restart time".
+#[test]
+fn a_graceful_restart_holds_as_long_as_negotiated() {
+    for (cause, restart, gone_at) in [
+        (DownCause::Lost, Some(60), 60),
+        (DownCause::Lost, Some(600), 600),
+        (DownCause::Lost, Some(0), 30), // in-flight packets: never shorter than withdraw_hold
+        (DownCause::Lost, None, 120),
+        (DownCause::Notification, Some(60), 120),
+        (DownCause::Deconfigured, Some(60), 120),
+    ] {
+        let mut world = World::synced(&[A]);
+        world.up_with(0, P1, restart);
+        world.announce(0, P1, PRE, A);
+        world.down(0, P1, cause);
+        world.at(gone_at - 1);
+        world.sources(0, &[A]);
+        world.at(gone_at + 1);
+        world.sources(0, &[]);
+    }
+}
+
+/// A session that comes back: the routes of its former life go when the new telling is complete, not before.
+#[test]
+fn a_session_that_comes_back() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.down(0, P1, DownCause::Lost);
+    world.at(50);
+    world.up(0, P1);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, B);
+    world.sources(0, &[A, B]);
+    world.at(64);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(66);
+    world.enforcing(0);
+    world.sources(0, &[A, B]);
+    world.at(97);
+    world.sources(0, &[B]);
+    world.at(500);
+    world.sources(0, &[B]);
+    world.enforcing(0);
+}
+
+/// "feed lost: last tables kept for `stale_hold`, then p degrades to `observe`".
+#[test]
+fn feed_lost_degrades_after_the_stale_hold_and_removes_nothing() {
+    let mut world = World::synced(&[A, B]);
+    world.at(10);
+    world.feed_down(0);
+    world.enforcing(0);
+    assert_eq!(world.states(0), [(PRE, V4, State::Stale)]);
+    assert_eq!(world.names(), ["source-state", "feed-down"]);
+    world.at(309);
+    world.enforcing(0);
+    world.at(310);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+    assert_eq!(world.names(), ["peer-state"]);
+    world.at(5000);
+    world.sources(0, &[A, B]);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+    assert_eq!(world.names(), [""; 0]);
+}
+
+/// "… (or stays, by `on_stale = "keep"`)".
+#[test]
+fn feed_lost_and_kept() {
+    let mut world = World::new(&[&format!("{ONE}on_stale = \"keep\""), STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.feed_down(0);
+    world.at(5000);
+    world.enforcing(0);
+    world.sources(0, &[A]);
+}
+
+/// A feed that comes back tells again what it told: enforcement goes on meanwhile, within the hold since the loss.
+#[test]
+fn a_feed_that_comes_back() {
+    let mut world = World::synced(&[A, B]);
+    world.at(10);
+    world.feed_down(0);
+    world.at(100);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.enforcing(0);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, "200.0.0.0/8");
+    world.sources(0, &[A, B, "200.0.0.0/8"]);
+    world.enforcing(0);
+    world.end(0, P1, PRE, V4);
+    assert_eq!(world.states(0), [(PRE, V4, State::Synced)]);
+    world.sources(0, &[A, B, "200.0.0.0/8"]);
+    world.at(131);
+    world.sources(0, &[A, "200.0.0.0/8"]);
+    world.enforcing(0);
+}
+
+#[test]
+fn a_feed_that_comes_back_and_never_finishes() {
+    let mut world = World::synced(&[A]);
+    for start in (10..310).step_by(10) {
+        world.at(start);
+        world.feed_down(0);
+        world.at(start + 1);
+        world.feed_up(0);
+        world.up(0, P1);
+    }
+    world.at(309);
+    world.enforcing(0);
+    world.at(311);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+}
+
+/// A feed that comes back and does not name a session says that it is down.
+#[test]
+fn a_feed_that_comes_back_without_the_session() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.feed_down(0);
+    world.at(20);
+    world.feed_up(0);
+    world.go(secs(20) + SETTLE);
+    world.is(
+        0,
+        PeerState::Holding,
+        Some(Missing::SessionDown(Side::Sources, V4)),
+    );
+    world.sources(0, &[A]);
+    world.at(154);
+    world.sources(0, &[A]);
+    world.at(156);
+    world.sources(0, &[]);
+}
+
+/// A table that was half told when its feed was lost was never complete.
+#[test]
+fn feed_lost_while_loading() {
+    let mut world = World::new(&[ONE, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.feed_down(0);
+    world.at(1000);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.sources(0, &[A]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+    world.sources(0, &[A, B]);
+    world.at(1031);
+    world.sources(0, &[B]);
+}
+
+#[test]
+fn a_session_that_is_down_while_its_feed_is_lost() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.down(0, P1, DownCause::Lost);
+    world.feed_down(0);
+    world.at(20);
+    world.feed_up(0);
+    assert_eq!(
+        world.states(0),
+        [(PRE, V4, State::Held)],
+        "nobody says that it is up"
+    );
+    world.at(131);
+    world.sources(0, &[]);
+}
+
+/// "max-prefix exceeded: the peer's table freezes at the last good one; never a silent widening".
+#[test]
+fn max_prefix_freezes_at_the_last_good_table() {
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let mut world = World::new(&[&limited, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+    world.news();
+    world.life.take_dirty();
+    world.at(10);
+    world.announce(0, P1, PRE, "200.0.0.0/8");
+    world.sources(0, &[A, B]);
+    world.enforcing(0);
+    let exceeded = Event::MaxPrefixExceeded {
+        peer: PeerId(0),
+        family: V4,
+        prefixes: 3,
+        limit: 2,
+    };
+    assert_eq!(world.news(), [exceeded]);
+    assert_eq!(world.status(0).frozen, [V4]);
+    world.announce(0, P1, PRE, "201.0.0.0/8");
+    world.withdraw(0, P1, PRE, A);
+    world.at(60);
+    world.sources(0, &[A, B]);
+    assert_eq!(world.names(), [""; 0], "told once");
+    world.withdraw(0, P1, PRE, "201.0.0.0/8");
+    assert_eq!(world.news(), [Event::MaxPrefixCleared(PeerId(0), V4)]);
+    world.sources(0, &[B, "200.0.0.0/8", "201.0.0.0/8"]);
+    world.at(91);
+    world.sources(0, &[B, "200.0.0.0/8"]);
+    world.enforcing(0);
+}
+
+/// What was leaving when the table froze still leaves.
+#[test]
+fn a_frozen_table_holds_withdrawals_no_longer() {
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let mut world = World::new(&[&limited, STATION, MINE]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.at(10);
+    world.withdraw(0, P1, PRE, A);
+    world.announce(0, P1, PRE, "200.0.0.0/8");
+    world.sources(0, &[A, B, "200.0.0.0/8"]);
+    world.announce(0, P1, PRE, "201.0.0.0/8");
+    world.sources(0, &[A, B, "200.0.0.0/8"]);
+    world.at(41);
+    world.sources(0, &[B, "200.0.0.0/8"]);
+}
+
+/// A peer that replaces a prefix while its session is down has not told too many.
+#[test]
+fn max_prefix_counts_a_table_when_it_is_complete() {
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let mut world = World::new(&[&limited, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.at(10);
+    world.down(0, P1, DownCause::Lost);
+    world.at(20);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, "200.0.0.0/8");
+    world.sources(0, &[A, B]);
+    world.at(36);
+    world.enforcing(0);
+    world.sources(0, &[A, B, "200.0.0.0/8"]);
+    assert!(!world.names().contains(&"max-prefix-exceeded"));
+}
+
+/// Too many from the start: there is no last good table, so there is nothing to enforce.
+#[test]
+fn max_prefix_before_there_is_a_good_table() {
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 1 }}");
+    let mut world = World::new(&[&limited, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, B);
+    assert!(
+        !world.names().contains(&"max-prefix-exceeded"),
+        "it is still being told"
+    );
+    world.end(0, P1, PRE, V4);
+    world.sources(0, &[]);
+    world.lacks(0, Missing::NoGoodTable(V4));
+    assert!(world.names().contains(&"max-prefix-exceeded"));
+    world.withdraw(0, P1, PRE, B);
+    world.enforcing(0);
+    world.at(31);
+    world.sources(0, &[A]);
+    world.announce(0, P1, PRE, B);
+    world.sources(0, &[A]);
+    world.enforcing(0);
+}
+
+/// "default route, prefix outside `prefix_bounds`, our own prefix, a bogon, a LAN prefix: not admitted to S;
+/// counted and listed as `refused` with its reason".
+#[test]
+fn refused_prefixes() {
+    let config = {
+        let mut config = config(&[ONE, STATION, MINE]);
+        config.router.prefixes = vec![prefix("198.51.100.0/24")];
+        config
+    };
+    let mut world = World::of(config);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.news();
+    world.life.take_dirty();
+    let cases = [
+        ("0.0.0.0/0", Refusal::DefaultRoute),
+        ("0.0.0.0/1", Refusal::OutOfBounds { min: 8, max: 24 }),
+        ("45.146.194.0/25", Refusal::OutOfBounds { min: 8, max: 24 }),
+        ("127.0.0.0/8", Refusal::Bogon),
+        ("192.0.2.0/24", Refusal::Lan),
+        ("198.51.100.0/24", Refusal::Ours),
+    ];
+    for (text, refusal) in cases {
+        world.announce(0, P1, PRE, text);
+        assert_eq!(
+            world.news(),
+            [Event::PrefixRefused(PeerId(0), prefix(text), refusal)]
+        );
+        world.announce(0, P1, PRE, text);
+        assert_eq!(world.names(), [""; 0], "{text}: told once");
+    }
+    assert!(!world.dirty());
+    world.sources(0, &[A]);
+    let mut listed = cases
+        .map(|(text, refusal)| (prefix(text), refusal))
+        .to_vec();
+    listed.sort_unstable();
+    let status = world.status(0);
+    assert_eq!((status.refused, status.refused_list), (6, listed));
+    for (text, _) in cases {
+        world.withdraw(0, P1, PRE, text);
+    }
+    assert_eq!(world.status(0).refused, 0);
+    world.enforcing(0);
+}
+
+/// "`static` and `extra_*` exempt", and a refusal of the same prefix by a feed takes nothing from it.
+#[test]
+fn words_by_hand_may_have_any_length() {
+    let mine =
+        "[[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_by_peer = [\"45.146.194.0/25\"]\n";
+    let mut world = World::new(&[ONE, STATION, mine]);
+    world.feed_up(1);
+    world.snapshot_of_peer(1, PRE, &["45.146.194.0/25"]);
+    world.sources(0, &["45.146.194.0/25"]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, "45.146.194.0/25");
+    assert_eq!(world.status(0).refused, 1);
+    world.withdraw(0, P1, PRE, "45.146.194.0/25");
+    world.wait(60);
+    assert_eq!(world.status(0).refused, 0);
+    world.sources(0, &["45.146.194.0/25"]);
+}
+
+/// "drop share of an enforced peer jumps over `breaker`: returns to `observe`; only an operator re-arms it".
+#[test]
+fn the_breaker_stays_tripped_until_an_operator_acts() {
+    let mut world = World::synced(&[A]);
+    world.life.traffic(secs(1), PeerId(0), 0, 0);
+    world.life.traffic(secs(2), PeerId(0), 1000, 200);
+    world.enforcing(0);
+    world.life.traffic(secs(3), PeerId(0), 1001, 201);
+    world.life.settle(secs(3));
+    world.lacks(0, Missing::BreakerTripped);
+    assert!(world.dirty());
+    assert_eq!(world.names(), ["breaker-tripped", "peer-state"]);
+    world.at(500);
+    world.down(0, P1, DownCause::Lost);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.wait(60);
+    world.life.traffic(world.now, PeerId(0), 9000, 201);
+    world.lacks(0, Missing::BreakerTripped);
+    world.life.set_mode(PeerId(0), Mode::Enforce);
+    world.enforcing(0);
+}
+
+/// "`NEXT_HOP` of a bilateral route is not the neighbour: event `next-hop-rewritten`".
+#[test]
+fn a_rewritten_next_hop_is_told_once() {
+    let mut world = World::synced(&[]);
+    world.via(0, P1, PRE, A, P1);
+    world.via(0, P1, PRE, A, "fe80::1");
+    assert!(!world.names().contains(&"next-hop-rewritten"));
+    world.via(0, P1, PRE, A, "192.0.2.99");
+    world.via(0, P1, PRE, B, "192.0.2.99");
+    let news = world.news();
+    let rewritten = Event::NextHopRewritten(PeerId(0), "192.0.2.99".parse().unwrap(), prefix(A));
+    assert_eq!(news.iter().filter(|event| **event == rewritten).count(), 1);
+    assert_eq!(
+        news.iter()
+            .filter(|event| event.name() == "next-hop-rewritten")
+            .count(),
+        1
+    );
+    world.sources(0, &[A, B]);
+}
+
+/// SPEC section 1: view.
+#[test]
+fn only_the_peers_view_counts() {
+    let mut world = World::synced(&[A]);
+    world.announce(0, P1, POST, B);
+    world.end(0, P1, POST, V4);
+    world.sources(0, &[A]);
+    assert_eq!(world.states(0), [(PRE, V4, State::Synced)]);
+}
+
+/// "a feed that names an unknown peer says so once and counts".
+#[test]
+fn unknown_sessions_are_told_once_and_counted() {
+    let mut world = World::new(&[ONE, STATION, POLL]);
+    world.feed_up(0);
+    world.news();
+    for _ in 0..3 {
+        world.announce(0, "192.0.2.99", PRE, A);
+    }
+    world.up(0, "192.0.2.99");
+    world.end(0, "192.0.2.99", PRE, V4);
+    world.down(0, "192.0.2.99", DownCause::Lost);
+    world.snapshot(1, "192.0.2.99", PRE, V4, &[A]);
+    assert_eq!(
+        world.names(),
+        ["unknown-session", "unknown-session"],
+        "once for each feed"
+    );
+    assert_eq!(world.life.unknown_sessions(), 7);
+    world.sources(0, &[]);
+}
+
+#[test]
+fn session_events_name_the_peer() {
+    let mut world = World::synced(&[A]);
+    world.down(0, P1, DownCause::Lost);
+    assert!(
+        world
+            .news()
+            .contains(&Event::SessionDown(PeerId(0), session(P1)))
+    );
+    world.up(0, P1);
+    assert!(
+        world
+            .news()
+            .contains(&Event::SessionUp(PeerId(0), session(P1)))
+    );
+}

@@ -1,0 +1,398 @@
+//! A lifecycle with a clock, and words to tell it things with.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filter_core::{Family, Mode, Prefix};
+use filter_daemon::config::Config;
+use filter_daemon::lifecycle::{
+    Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK,
+};
+use filter_daemon::route::{
+    Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session, Table,
+};
+
+pub const PRE: Table = Table::AdjInPre;
+pub const POST: Table = Table::AdjInPost;
+pub const OUT: Table = Table::AdjOut;
+pub const V4: Family = Family::Ipv4;
+pub const V6: Family = Family::Ipv6;
+
+/// The station and a static list of what we tell, for one peer `p1` with one IPv4 session.
+pub const ONE: &str = r#"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+families = ["ipv4"]
+mode = "enforce"
+"#;
+
+pub const STATION: &str = "[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:0\"\n";
+pub const POLL: &str = "[[feed]]\nkind = \"bird\"\n";
+pub const MINE: &str =
+    "[[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_to_peer = [\"198.51.100.0/24\"]\n";
+
+const ROUTER: &str = r#"
+[router]
+asn = 64500
+bogon_exceptions = ["192.0.2.0/24", "198.51.100.0/24", "198.18.0.0/15", "203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32"]
+
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
+mac = "02:00:00:00:00:01"
+addresses = ["192.0.2.1", "2001:db8:ff::1"]
+"#;
+
+pub fn config(parts: &[&str]) -> Config {
+    let text = format!("{ROUTER}\n{}", parts.join("\n"));
+    Config::parse(&text, "test.toml")
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .0
+}
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn session(address: &str) -> Session {
+    Session::global(address.parse().unwrap())
+}
+
+pub fn origin(address: &str) -> Origin {
+    Origin::Session(session(address))
+}
+
+pub fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+pub fn set(texts: &[&str]) -> BTreeSet<Prefix> {
+    texts.iter().map(|text| prefix(text)).collect()
+}
+
+pub struct World {
+    pub life: Lifecycle,
+    pub now: Duration,
+    next_tick: Duration,
+}
+
+/// Feeds by their place: see the configurations.
+impl World {
+    pub fn new(parts: &[&str]) -> Self {
+        Self::of(config(parts))
+    }
+
+    pub fn of(config: Config) -> Self {
+        let mut life = Lifecycle::new(Arc::new(config));
+        life.settle(Duration::ZERO);
+        Self {
+            life,
+            now: Duration::ZERO,
+            next_tick: TICK,
+        }
+    }
+
+    /// [`ONE`] peer with a station and destinations by hand; its session is up and its table told.
+    pub fn synced(sources: &[&str]) -> Self {
+        let mut world = Self::new(&[ONE, STATION, MINE]);
+        world.tell(0, RouteEvent::FeedUp);
+        world.by_hand(1, &["198.51.100.0/24"]);
+        world.up(0, "192.0.2.11");
+        for source in sources {
+            world.announce(0, "192.0.2.11", PRE, source);
+        }
+        world.end(0, "192.0.2.11", PRE, V4);
+        world.news();
+        world.life.take_dirty();
+        world
+    }
+
+    /// What a static feed with destinations for the first peer says.
+    pub fn by_hand(&mut self, feed: u16, destinations: &[&str]) {
+        self.feed_up(feed);
+        self.snapshot_of_peer(feed, PRE, &[]);
+        self.snapshot_of_peer(feed, OUT, destinations);
+    }
+
+    /// A table of the first peer, by hand.
+    pub fn snapshot_of_peer(&mut self, feed: u16, table: Table, texts: &[&str]) {
+        for family in Family::ALL {
+            let routes = texts.iter().map(|text| Route::bare(prefix(text)));
+            let routes: Vec<Route> = routes
+                .filter(|route| route.prefix.family() == family)
+                .collect();
+            let (origin, routes) = (Origin::Peer(PeerId(0)), routes.into());
+            self.tell(
+                feed,
+                RouteEvent::Snapshot {
+                    origin,
+                    table,
+                    family,
+                    routes,
+                },
+            );
+        }
+    }
+
+    pub fn tell(&mut self, feed: u16, event: RouteEvent) {
+        self.life.event(self.now, FeedId(feed), &event);
+        self.life.settle(self.now);
+    }
+
+    /// Until this many seconds after the start, with all the ticks before.
+    pub fn at(&mut self, seconds: u64) {
+        self.go(secs(seconds));
+    }
+
+    /// That many seconds on.
+    pub fn wait(&mut self, seconds: u64) {
+        self.go(self.now + secs(seconds));
+    }
+
+    pub fn go(&mut self, until: Duration) {
+        while self.next_tick <= until {
+            self.now = self.next_tick;
+            self.life.tick(self.now);
+            self.next_tick += TICK;
+        }
+        self.now = until;
+    }
+
+    pub fn feed_up(&mut self, feed: u16) {
+        self.tell(feed, RouteEvent::FeedUp);
+    }
+
+    pub fn feed_down(&mut self, feed: u16) {
+        self.tell(feed, RouteEvent::FeedDown { why: "test".into() });
+    }
+
+    pub fn up(&mut self, feed: u16, address: &str) {
+        self.up_with(feed, address, None);
+    }
+
+    pub fn up_with(&mut self, feed: u16, address: &str, restart: Option<u64>) {
+        self.tell(
+            feed,
+            RouteEvent::SessionUp {
+                session: session(address),
+                asn: None,
+                restart_time: restart.map(secs),
+            },
+        );
+    }
+
+    pub fn down(&mut self, feed: u16, address: &str, cause: DownCause) {
+        let session = session(address);
+        self.tell(feed, RouteEvent::SessionDown { session, cause });
+    }
+
+    pub fn announce(&mut self, feed: u16, address: &str, table: Table, text: &str) {
+        self.route(feed, address, table, Route::bare(prefix(text)));
+    }
+
+    /// With a next hop.
+    pub fn via(&mut self, feed: u16, address: &str, table: Table, text: &str, hop: &str) {
+        let next_hop = Some(hop.parse().unwrap());
+        self.route(
+            feed,
+            address,
+            table,
+            Route {
+                next_hop,
+                ..Route::bare(prefix(text))
+            },
+        );
+    }
+
+    /// With communities.
+    pub fn scoped(&mut self, feed: u16, address: &str, text: &str, communities: &[Community]) {
+        let communities = Some(communities.into());
+        self.route(
+            feed,
+            address,
+            OUT,
+            Route {
+                communities,
+                ..Route::bare(prefix(text))
+            },
+        );
+    }
+
+    pub fn route(&mut self, feed: u16, address: &str, table: Table, route: Route) {
+        let origin = origin(address);
+        self.tell(
+            feed,
+            RouteEvent::Announce {
+                origin,
+                table,
+                route,
+            },
+        );
+    }
+
+    pub fn withdraw(&mut self, feed: u16, address: &str, table: Table, text: &str) {
+        let (origin, prefix, path) = (origin(address), prefix(text), 0);
+        self.tell(
+            feed,
+            RouteEvent::Withdraw {
+                origin,
+                table,
+                prefix,
+                path,
+            },
+        );
+    }
+
+    pub fn end(&mut self, feed: u16, address: &str, table: Table, family: Family) {
+        let origin = origin(address);
+        self.tell(
+            feed,
+            RouteEvent::EndOfRib {
+                origin,
+                table,
+                family,
+            },
+        );
+    }
+
+    pub fn snapshot(
+        &mut self,
+        feed: u16,
+        address: &str,
+        table: Table,
+        family: Family,
+        texts: &[&str],
+    ) {
+        let routes: Vec<Route> = texts.iter().map(|text| Route::bare(prefix(text))).collect();
+        let (origin, routes) = (origin(address), routes.into());
+        self.tell(
+            feed,
+            RouteEvent::Snapshot {
+                origin,
+                table,
+                family,
+                routes,
+            },
+        );
+    }
+
+    pub fn lost(&mut self, feed: u16, address: &str, table: Option<Table>) {
+        let (origin, why) = (origin(address), "test".into());
+        self.tell(feed, RouteEvent::TableLost { origin, table, why });
+    }
+
+    pub fn count(
+        &mut self,
+        feed: u16,
+        address: &str,
+        table: Table,
+        family: Option<Family>,
+        prefixes: u64,
+    ) {
+        let origin = origin(address);
+        self.tell(
+            feed,
+            RouteEvent::Count {
+                origin,
+                table,
+                family,
+                prefixes,
+            },
+        );
+    }
+
+    /// The set of a side of a peer as it is to be enforced.
+    pub fn wanted(&self, peer: u32, side: Side) -> BTreeSet<Prefix> {
+        let wanted = self.life.wanted(self.now, PeerId(peer));
+        let list = match side {
+            Side::Sources => wanted.sources,
+            Side::Destinations => wanted.destinations,
+        };
+        let set: BTreeSet<Prefix> = list.iter().copied().collect();
+        assert_eq!(set.len(), list.len(), "a prefix twice");
+        set
+    }
+
+    #[track_caller]
+    pub fn sources(&self, peer: u32, texts: &[&str]) {
+        assert_eq!(
+            self.wanted(peer, Side::Sources),
+            set(texts),
+            "at {:?}",
+            self.now
+        );
+    }
+
+    #[track_caller]
+    pub fn destinations(&self, peer: u32, texts: &[&str]) {
+        assert_eq!(
+            self.wanted(peer, Side::Destinations),
+            set(texts),
+            "at {:?}",
+            self.now
+        );
+    }
+
+    pub fn status(&self, peer: u32) -> PeerStatus {
+        self.life.status(self.now, PeerId(peer))
+    }
+
+    /// What the peer's state is, and that its mode in force follows from it.
+    #[track_caller]
+    pub fn is(&self, peer: u32, state: PeerState, missing: Option<Missing>) {
+        let status = self.status(peer);
+        assert_eq!(
+            (status.state, status.missing),
+            (state, missing),
+            "at {:?}",
+            self.now
+        );
+        let mode = self.life.wanted(self.now, PeerId(peer)).mode;
+        assert_eq!(
+            mode == Mode::Enforce,
+            state == PeerState::Enforcing,
+            "at {:?}",
+            self.now
+        );
+    }
+
+    #[track_caller]
+    pub fn enforcing(&self, peer: u32) {
+        self.is(peer, PeerState::Enforcing, None);
+    }
+
+    #[track_caller]
+    pub fn lacks(&self, peer: u32, missing: Missing) {
+        let state = PeerState::new(Mode::Enforce, Some(&missing));
+        self.is(peer, state, Some(missing));
+    }
+
+    /// The states of the peer's tables, those of feeds by hand left out.
+    pub fn states(&self, peer: u32) -> Vec<(Table, Family, State)> {
+        let tables = self.status(peer).tables;
+        let of_sessions = tables
+            .into_iter()
+            .filter(|table| matches!(table.key.origin, Origin::Session(_)));
+        of_sessions
+            .map(|table| (table.key.table, table.key.family, table.state))
+            .collect()
+    }
+
+    /// Everything new.
+    pub fn news(&mut self) -> Vec<Event> {
+        self.life.take_events()
+    }
+
+    /// The names of everything new.
+    pub fn names(&mut self) -> Vec<&'static str> {
+        self.news().iter().map(Event::name).collect()
+    }
+
+    pub fn dirty(&mut self) -> bool {
+        !self.life.take_dirty().is_empty()
+    }
+}
