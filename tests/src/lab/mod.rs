@@ -9,12 +9,14 @@
     reason = "a lab that cannot be built ends the test: the panic is the report"
 )]
 
+mod bcp38;
 mod daemon;
 mod exabgp;
 mod namespace;
 mod peer;
 mod router;
 mod topology;
+pub mod traffic;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -22,12 +24,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use bcp38::{Bcp38, Site};
 pub use daemon::Daemon;
 pub use exabgp::ExaBgp;
 pub use namespace::{Lan, Namespace};
 pub use peer::{Peer, PeerConfig};
 pub use router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};
 pub use topology::{Accepted, Advertised, P1, P2, Peering, R_ADDRESSES, R_ASN};
+pub use traffic::Traffic;
 
 /// Set in CI: what a test needs must be there.
 pub const REQUIRE: &str = "FILTER_REQUIRE_KERNEL";

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
+use filter_core::packet::Mac;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,6 +14,8 @@ use super::ip;
 
 /// Where `ip netns` keeps its namespaces.
 const NAMESPACES: &str = "/run/netns";
+/// Where what outlives a process of ours in the kernel is pinned.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// How everything of a lab is named: this, the process, a number, a role.
 const PREFIX: &str = "b38";
 
@@ -79,6 +82,18 @@ impl Namespace {
             .unwrap()
     }
 
+    /// The MAC of one of its interfaces.
+    ///
+    /// # Panics
+    /// If it has none of that name.
+    #[must_use]
+    pub fn mac(&self, device: &str) -> Mac {
+        let shown = self.ip(&["-o", "link", "show", device]);
+        let mut words = shown.split_whitespace();
+        words.find(|word| *word == "link/ether");
+        words.next().and_then(|mac| mac.parse().ok()).unwrap()
+    }
+
     /// A command inside it. Its process is the program itself: `ip netns exec` replaces itself by it.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
@@ -96,11 +111,7 @@ impl Namespace {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
-        let path = self.path();
-        thread::spawn(move || {
-            enter(&path);
-            work()
-        })
+        spawn_in(&self.path(), work)
     }
 
     /// Runs `work` inside and waits for it.
@@ -126,6 +137,18 @@ impl Drop for Namespace {
         // Nothing else can be done about it while dropping; the next test sweeps.
         let _left = ip(["netns", "del", &self.name]);
     }
+}
+
+/// Runs `work` on a thread of its own in the namespace mounted there.
+pub(super) fn spawn_in<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let path = path.to_owned();
+    thread::spawn(move || {
+        enter(&path);
+        work()
+    })
 }
 
 /// Moves this thread. It must be one made for the purpose: there is no way back.
@@ -229,9 +252,10 @@ pub(super) fn sweep() {
         }
         let _another_test_was_faster = ip(["netns", "del", &name]);
     }
-    let temporary = std::env::temp_dir();
-    for name in orphans(&temporary) {
-        let _another_test_was_faster = std::fs::remove_dir_all(temporary.join(name));
+    for directory in [std::env::temp_dir(), PathBuf::from(BPFFS)] {
+        for name in orphans(&directory) {
+            let _another_test_was_faster = std::fs::remove_dir_all(directory.join(name));
+        }
     }
 }
 

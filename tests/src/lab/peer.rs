@@ -117,6 +117,20 @@ impl Peer {
         self.reconfigure();
     }
 
+    /// Withdraws a prefix and announces others, at once.
+    ///
+    /// # Panics
+    /// As [`Peer::withdraw`].
+    pub fn replace(&mut self, old: &str, new: &[&str]) {
+        assert!(
+            self.announced.remove(&old.parse().unwrap()),
+            "{old} was not announced"
+        );
+        self.announced
+            .extend(new.iter().map(|text| text.parse::<Prefix>().unwrap()));
+        self.reconfigure();
+    }
+
     /// Shuts its session of this family down, with a NOTIFICATION.
     ///
     /// # Panics

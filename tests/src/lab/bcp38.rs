@@ -1,0 +1,296 @@
+//! The daemon itself in the lab: on a thread inside a router's namespace, asked over its control socket, as an
+//! operator would. Its pins, socket and configuration file go with [`Site`]; never the machine's own.
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use filter_core::Mode;
+use filter_daemon::config::Config;
+use filter_daemon::control::{self, ControlError, Request};
+use filter_daemon::runtime::{AtExit, Handle, RunError, RunOptions, Runtime};
+use serde_json::Value;
+
+use super::{Directory, Namespace, namespace, wait_for};
+
+/// How long anything of the daemon's own may take.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Where a daemon keeps its things, across restarts.
+#[derive(Debug)]
+pub struct Site {
+    directory: Directory,
+    pins: PathBuf,
+    router: PathBuf,
+}
+
+impl Site {
+    /// Nothing runs yet. The daemon will run inside `router`.
+    #[must_use]
+    pub fn new(router: &Namespace) -> Self {
+        Self {
+            directory: Directory::new("site"),
+            pins: Path::new(namespace::BPFFS).join(namespace::unique("pins")),
+            router: router.path(),
+        }
+    }
+
+    /// Where the filter is pinned.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// Writes the configuration file: `text`, and where this daemon keeps its things.
+    pub fn write(&self, text: &str) -> PathBuf {
+        let text = format!(
+            "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\n",
+            self.socket(),
+            self.pins
+        );
+        self.directory.write("bcp38.toml", &text)
+    }
+
+    /// Starts the daemon with this configuration.
+    ///
+    /// # Errors
+    /// Why it cannot run.
+    ///
+    /// # Panics
+    /// If the configuration is none.
+    pub fn try_start(&self, text: &str, at_exit: AtExit) -> Result<Bcp38, RunError> {
+        let file = self.write(text);
+        let (config, _) = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let handle = Handle::default();
+        let (started, start) = sync_channel(1);
+        let thread = namespace::spawn_in(&self.router, {
+            let handle = handle.clone();
+            let config_file = Some(file.clone());
+            move || -> Result<(), RunError> {
+                let options = RunOptions {
+                    at_exit,
+                    config_file,
+                };
+                let runtime = match Runtime::start(config, options, handle) {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        _ = started.send(Err(error)); // whoever waits for it is there
+                        return Ok(());
+                    }
+                };
+                _ = started.send(Ok(()));
+                runtime.run()
+            }
+        });
+        let daemon = Bcp38 {
+            socket: self.socket(),
+            file,
+            handle,
+            thread: Some(thread),
+        };
+        match start.recv() {
+            Ok(Ok(())) => Ok(daemon),
+            Ok(Err(error)) => Err(error),
+            Err(_) => panic!("the daemon's thread ended"),
+        }
+    }
+
+    /// Starts the daemon; it leaves the filter attached when it stops.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(&self, text: &str) -> Bcp38 {
+        self.try_start(text, AtExit::Leave)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("ctl")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let left = self.pins.exists();
+        if left {
+            // Nothing else can be done about it while dropping; the next test sweeps.
+            _ = std::fs::remove_dir_all(&self.pins);
+        }
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Bcp38 {
+    socket: PathBuf,
+    file: PathBuf,
+    handle: Handle,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Bcp38 {
+    /// Asks it something.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub fn ask(&self, request: &Request) -> Result<Value, ControlError> {
+        control::ask(&self.socket, request)
+    }
+
+    /// `bcp38 status`.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.ask(&Request::Status)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A peer's status.
+    ///
+    /// # Panics
+    /// If there is no such peer.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Value {
+        let mut status = self.status();
+        let peers = status["peers"].as_array_mut().map(std::mem::take);
+        let found = peers
+            .into_iter()
+            .flatten()
+            .find(|peer| peer["name"] == name);
+        found.unwrap_or_else(|| panic!("no peer {name}"))
+    }
+
+    /// Waits until a peer's status is as wanted.
+    ///
+    /// # Panics
+    /// With the last status and events, if it never is.
+    pub fn until(&self, what: &str, peer: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let end = std::time::Instant::now() + WITHIN;
+        wait_for(what, 2 * WITHIN, || {
+            last = self.peer(peer);
+            assert!(
+                std::time::Instant::now() < end,
+                "waited in vain for {what}: {last:#}\n{:#?}",
+                self.story()
+            );
+            holds(&last).then(|| last.clone())
+        })
+    }
+
+    /// Waits until a peer is in this state.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub fn until_state(&self, peer: &str, state: &str) -> Value {
+        self.until(&format!("{peer} to be {state}"), peer, |status| {
+            status["state"] == state
+        })
+    }
+
+    /// Changes a peer's mode and waits until the kernel has it.
+    ///
+    /// # Panics
+    /// If it never does.
+    pub fn set_mode(&self, peer: &str, mode: Mode) {
+        let request = Request::SetMode {
+            peer: peer.to_owned(),
+            mode,
+        };
+        self.ask(&request).unwrap_or_else(|error| panic!("{error}"));
+        self.until("the mode to be in force", peer, |status| {
+            status["mode_in_force"] == mode.name()
+        });
+    }
+
+    /// Every event so far.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        let answer = self.ask(&Request::Events { after: 0 });
+        match answer.unwrap_or_else(|error| panic!("{error}")) {
+            Value::Array(events) => events,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// The events of this name.
+    #[must_use]
+    pub fn events_named(&self, name: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|event| event["event"] == name);
+        events
+    }
+
+    /// The events but for violations, as lines.
+    #[must_use]
+    pub fn story(&self) -> Vec<String> {
+        let events = self.events();
+        let told = events.iter().filter(|event| event["event"] != "violation");
+        told.map(|event| format!("{}: {}", event["event"], event["text"]))
+            .collect()
+    }
+
+    /// Waits for an event of this name that is as wanted.
+    ///
+    /// # Panics
+    /// If it never comes.
+    pub fn until_event(&self, name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let end = std::time::Instant::now() + WITHIN;
+        wait_for(name, 2 * WITHIN, || {
+            let found = self
+                .events_named(name)
+                .into_iter()
+                .find(|event| is_it(event));
+            assert!(
+                found.is_some() || std::time::Instant::now() < end,
+                "no event {name}: {:#?}",
+                self.story()
+            );
+            found
+        })
+    }
+
+    /// Replaces its configuration file.
+    pub fn rewrite(&self, site: &Site, text: &str) {
+        assert_eq!(site.write(text), self.file);
+    }
+
+    /// As SIGHUP: reads its configuration again.
+    pub fn reload(&self) {
+        self.handle.reload_flag().store(true, Ordering::Release);
+    }
+
+    /// As SIGTERM: waits until it has ended.
+    ///
+    /// # Panics
+    /// If it ends with an error.
+    pub fn stop(mut self) {
+        self.handle.stop();
+        let ended = self.thread.take().map(JoinHandle::join);
+        match ended {
+            Some(Ok(Ok(()))) | None => {}
+            Some(Ok(Err(error))) => panic!("{error}"),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Bcp38 {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let joined = thread.join();
+            assert!(
+                joined.is_ok() || std::thread::panicking(),
+                "the daemon panicked"
+            );
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What is announced and withdrawn, live, and what becomes of packets.
+use std::time::{Duration, Instant};
+
+use filter_core::{Family, Mode};
+use tests::lab::{Package, require};
+
+use super::{DOWN_HOLD, ELSEWHERE, HOLD, OURS, OURS_TO_P1, P1_SOURCE, SPOOFED, Scene, WITHIN};
+
+/// Until a change at a router must be in the kernel: FRR's route-map delay and a poll on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_the_rib_says_decides_at_once_or_after_the_hold() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    let traffic = &mut scene.traffic;
+    let good = ("p1", P1_SOURCE, OURS);
+    let spoofed = ("p1", SPOOFED, OURS);
+
+    // Observed: everything passes, everything is counted by its reason.
+    traffic.expect(&daemon, good, "permitted", false);
+    traffic.expect(
+        &daemon,
+        ("p1", "2001:db8:1::7", "2001:db8:a::1"),
+        "permitted",
+        false,
+    );
+    traffic.expect(&daemon, spoofed, "source-unannounced", false);
+    traffic.expect(
+        &daemon,
+        ("p1", P1_SOURCE, ELSEWHERE),
+        "destination-unannounced",
+        false,
+    );
+    traffic.expect(
+        &daemon,
+        ("p1", SPOOFED, ELSEWHERE),
+        "source-and-destination",
+        false,
+    );
+    traffic.expect(&daemon, ("p1", "10.10.0.1", OURS), "source-bogon", false);
+    traffic.expect(&daemon, ("p1", "100.64.0.9", OURS), "source-ours", false);
+    // Both announce 203.0.113.0/24, whoever's route is best; 100.64.1.0/24 goes to P1 only.
+    for peer in ["p1", "p2"] {
+        traffic.expect(&daemon, (peer, "203.0.113.1", OURS), "permitted", false);
+    }
+    traffic.expect(
+        &daemon,
+        ("p2", P1_SOURCE, OURS),
+        "source-unannounced",
+        false,
+    );
+    traffic.expect(
+        &daemon,
+        ("p2", "198.18.0.1", OURS_TO_P1),
+        "destination-unannounced",
+        false,
+    );
+
+    // Enforced: what was a violation is dropped, for P1 only.
+    daemon.set_mode("p1", Mode::Enforce);
+    traffic.expect(&daemon, good, "permitted", false);
+    traffic.expect(&daemon, spoofed, "source-unannounced", true);
+    traffic.expect(
+        &daemon,
+        ("p1", "2001:db8:2::1", "2001:db8:a::1"),
+        "source-unannounced",
+        true,
+    );
+    traffic.expect(&daemon, ("p2", SPOOFED, OURS), "source-unannounced", false);
+
+    // Announced: permitted at once.
+    scene.lab.p1.announce("198.18.7.0/24");
+    let new = ("p1", "198.18.7.7", OURS);
+    traffic.until(&daemon, new, ("source-unannounced", "permitted"), SOON);
+
+    // Withdrawn: a violation, but not before the hold is over.
+    let begin = Instant::now();
+    scene.lab.p1.withdraw("198.18.7.0/24");
+    traffic.until(
+        &daemon,
+        new,
+        ("permitted", "source-unannounced"),
+        HOLD + SOON,
+    );
+    assert!(
+        begin.elapsed() >= HOLD,
+        "withdrawn after {:?}",
+        begin.elapsed()
+    );
+
+    // R stops to advertise: no longer a destination, after the hold.
+    let to_p1 = ("p1", P1_SOURCE, OURS_TO_P1);
+    traffic.expect(&daemon, to_p1, "permitted", false);
+    let begin = Instant::now();
+    scene.frr.configure(&[
+        "router bgp 64500",
+        "address-family ipv4 unicast",
+        "no network 100.64.1.0/24",
+    ]);
+    traffic.until(
+        &daemon,
+        to_p1,
+        ("permitted", "destination-unannounced"),
+        HOLD + SOON,
+    );
+    assert!(
+        begin.elapsed() >= HOLD,
+        "withdrawn after {:?}",
+        begin.elapsed()
+    );
+    traffic.expect(&daemon, good, "permitted", false);
+    traffic.assert_account(&daemon);
+    scene.end(daemon);
+}
+
+#[test]
+fn a_session_that_goes_down_is_held_and_its_packets_never_dropped() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    let traffic = &mut scene.traffic;
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    daemon.set_mode("p1", Mode::Enforce);
+    traffic.expect(&daemon, spoofed, "source-unannounced", true);
+    let stream = traffic.stream(scene.lab.p1.namespace(), good);
+
+    let begin = Instant::now();
+    scene.lab.p1.session_down(Family::Ipv4);
+    daemon.until("p1 to be observed", "p1", |peer| {
+        peer["mode_in_force"] == "observe"
+    });
+    assert_eq!(
+        daemon.peer("p1")["state"],
+        "holding",
+        "{:#?}",
+        daemon.story()
+    );
+    assert!(begin.elapsed() < DOWN_HOLD, "too slow to see it held");
+    assert!(traffic.end(&daemon, stream, "permitted") > 0);
+    traffic.expect(&daemon, spoofed, "source-unannounced", false);
+
+    // The hold is over: the sets are empty, and still nothing is dropped.
+    traffic.until(
+        &daemon,
+        good,
+        ("permitted", "source-and-destination"),
+        DOWN_HOLD + SOON,
+    );
+    assert!(begin.elapsed() >= DOWN_HOLD);
+
+    // Up again: enforced again once everything is told again, and not before.
+    scene.lab.p1.session_up(Family::Ipv4);
+    tests::lab::wait_for("enforcement", 2 * WITHIN, || {
+        (daemon.peer("p1")["state"] == "enforcing").then_some(())
+    });
+    traffic.expect(&daemon, good, "permitted", false);
+    daemon.until("the mode to be in force", "p1", |peer| {
+        peer["mode_in_force"] == "enforce"
+    });
+    traffic.expect(&daemon, spoofed, "source-unannounced", true);
+    scene.end(daemon);
+}
+
+#[test]
+fn a_prefix_split_in_two_never_stops_the_stream() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    scene.lab.p1.announce("198.18.6.0/23");
+    let inside = ("p1", "198.18.7.7", OURS);
+    let traffic = &mut scene.traffic;
+    traffic.until(&daemon, inside, ("source-unannounced", "permitted"), SOON);
+    daemon.set_mode("p1", Mode::Enforce);
+    let spoofed = ("p1", SPOOFED, OURS);
+    traffic.expect(&daemon, spoofed, "source-unannounced", true);
+
+    let stream = traffic.stream(scene.lab.p1.namespace(), inside);
+    scene
+        .lab
+        .p1
+        .replace("198.18.6.0/23", &["198.18.6.0/24", "198.18.7.0/24"]);
+    let explain = filter_daemon::control::Request::Explain {
+        peer: "p1".to_owned(),
+        source: inside.1.parse().unwrap(),
+        destination: inside.2.parse().unwrap(),
+    };
+    let told = |prefix: &str| {
+        tests::lab::wait_for(prefix, HOLD + SOON, || {
+            let told = daemon.ask(&explain).unwrap()["source_told"].clone();
+            let told = told.as_array().unwrap().clone();
+            (!told.is_empty() && told.iter().all(|told| told["prefix"] == prefix)).then_some(())
+        });
+    };
+    told("198.18.7.0/24");
+    std::thread::sleep(HOLD + Duration::from_secs(1)); // the old prefix's hold ends under the stream
+    scene.lab.p1.replace("198.18.7.0/24", &["198.18.6.0/23"]);
+    told("198.18.6.0/23");
+    std::thread::sleep(HOLD + Duration::from_secs(1)); // and so does the new one's
+    let sent = traffic.end(&daemon, stream, "permitted");
+    assert!(sent > 1000, "only {sent} packets");
+    scene.end(daemon);
+}

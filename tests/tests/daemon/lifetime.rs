@@ -1,0 +1,140 @@
+//! The daemon's own end: killed, restarted, reloaded. What is in force stays in force for as long as it may.
+use std::time::{Duration, Instant};
+
+use filter_core::Mode;
+use tests::lab::{Package, require, wait_for};
+
+use super::{LEASE, OURS, P1_SOURCE, SPOOFED, Scene, WITHIN};
+
+#[test]
+fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let config = scene.config("mode = \"enforce\"");
+    let first = scene.site.start(&config);
+    first.until_state("p1", "enforcing");
+    first.until("the mode to be in force", "p1", |peer| {
+        peer["mode_in_force"] == "enforce"
+    });
+    scene.traffic.reset(&first);
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    let traffic = &mut scene.traffic;
+    traffic.expect(&first, good, "permitted", false);
+    traffic.expect(&first, spoofed, "source-unannounced", true);
+    let generation = first.peer("p1")["generation"].as_u64().unwrap();
+
+    // Gone. Nobody answers: the wire itself must tell.
+    let died = Instant::now();
+    first.stop();
+    assert!(traffic.passes(good, "permitted"), "the program is gone");
+    assert!(
+        !traffic.passes(spoofed, "source-unannounced"),
+        "not enforced any more"
+    );
+    wait_for("the lease to end", LEASE + WITHIN, || {
+        traffic.passes(spoofed, "source-unannounced").then_some(())
+    });
+    assert!(
+        died.elapsed() >= LEASE - Duration::from_secs(2),
+        "{:?}",
+        died.elapsed()
+    );
+    assert!(traffic.passes(good, "permitted"));
+
+    // The successor adopts: the old table stays until the new one is complete, the counters go on. What an ended
+    // lease stopped is not enforced again before the feeds have told everything.
+    let stream = traffic.stream(scene.lab.p1.namespace(), good);
+    let second = scene.site.start(&config);
+    assert!(
+        traffic.passes(spoofed, "source-unannounced"),
+        "an ended lease came back"
+    );
+    let peer = second.peer("p1");
+    assert_eq!(
+        (&peer["adopted"], &peer["generation"]),
+        (&true.into(), &generation.into())
+    );
+    second.until("the mode to be in force", "p1", |peer| {
+        peer["adopted"] == false && peer["mode_in_force"] == "enforce"
+    });
+    assert!(traffic.end(&second, stream, "permitted") > 0);
+    traffic.expect(&second, spoofed, "source-unannounced", true);
+    assert!(second.peer("p1")["generation"].as_u64().unwrap() > generation);
+    scene.end(second);
+}
+
+#[test]
+fn a_quick_restart_is_not_seen_on_the_wire() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let config = scene.config("mode = \"enforce\"");
+    let first = scene.site.start(&config);
+    first.until("the mode to be in force", "p1", |peer| {
+        peer["mode_in_force"] == "enforce"
+    });
+    scene.traffic.reset(&first);
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    let stream = scene.traffic.stream(scene.lab.p1.namespace(), good);
+    first.stop();
+    let second = scene.site.start(&config);
+    let passed = scene.traffic.passes(spoofed, "source-unannounced");
+    assert!(!passed, "enforcement stopped at a restart");
+    second.until("the mode to be in force", "p1", |peer| {
+        peer["adopted"] == false && peer["mode_in_force"] == "enforce"
+    });
+    assert!(scene.traffic.end(&second, stream, "permitted") > 0);
+    scene.end(second);
+}
+
+#[test]
+fn a_reload_keeps_packets_flowing_and_an_operators_word() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    daemon.set_mode("p1", Mode::Enforce);
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    scene
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+    let stream = scene.traffic.stream(scene.lab.p1.namespace(), good);
+
+    // One more source for P1.
+    daemon.rewrite(
+        &scene.site,
+        &scene.config("extra_sources = [\"8.8.8.0/24\"]"),
+    );
+    daemon.reload();
+    daemon.until_event("reloaded", |_| true);
+    daemon.until("the mode to be in force", "p1", |peer| {
+        peer["adopted"] == false && peer["mode_in_force"] == "enforce"
+    });
+    assert!(scene.traffic.end(&daemon, stream, "permitted") > 0);
+    scene
+        .traffic
+        .expect(&daemon, ("p1", "8.8.8.8", OURS), "permitted", false);
+    scene
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+
+    // A file that cannot be right leaves everything as it is.
+    daemon.rewrite(&scene.site, "nonsense = true");
+    daemon.reload();
+    let refused = daemon.until_event("reload-refused", |_| true);
+    assert!(
+        refused["text"].as_str().unwrap().contains("nonsense"),
+        "{refused}"
+    );
+    scene
+        .traffic
+        .expect(&daemon, ("p1", "8.8.8.8", OURS), "permitted", false);
+    scene
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+    scene.end(daemon);
+}
