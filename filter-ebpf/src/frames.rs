@@ -1,7 +1,9 @@
 //! Other addresses for every packet of a test run, which repeats one frame: precomputed by user space, written into
 //! the frame *after* the verdict, so that the next run finds them long settled. Only benchmarks have it.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array, programs::XdpContext};
-use filter_core::layout::replay::{CURSOR, ENTRIES, Entry, HEAD, IPV4_ADDRESSES, IPV6_ADDRESSES, LEN};
+use filter_core::layout::replay::{
+    CURSOR, ENTRIES, Entry, HEAD, IPV4_ADDRESSES, IPV6_ADDRESSES, LEN,
+};
 use filter_core::packet::ETHERTYPE_IPV6;
 
 #[map(name = "frames")]
@@ -25,7 +27,8 @@ pub fn next(ctx: &XdpContext) {
         };
         ((start + HEAD) as *mut u64).write_unaligned(entry[0]);
         if (entry[0] >> 48) as u16 == ETHERTYPE_IPV6.to_be() {
-            ((start + IPV6_ADDRESSES) as *mut [u64; 4]).write_unaligned([entry[1], entry[2], entry[3], entry[4]]);
+            ((start + IPV6_ADDRESSES) as *mut [u64; 4])
+                .write_unaligned([entry[1], entry[2], entry[3], entry[4]]);
         } else {
             ((start + IPV4_ADDRESSES) as *mut u64).write_unaligned(entry[1]);
         }

@@ -69,9 +69,7 @@ impl Filter {
         for name in names {
             let program = object::program(&mut self.ebpf, &name)?;
             if program.fd().is_err() {
-                program
-                    .load()
-                    .map_err(|error| Error::Load(chain(&error)))?;
+                program.load().map_err(|error| Error::Load(chain(&error)))?;
             }
         }
         Ok(())
@@ -84,7 +82,9 @@ impl Filter {
     pub fn timed(&self, name: &str) -> Result<Timed<'_>, Error> {
         match self.ebpf.program(name) {
             Some(Program::Xdp(program)) => Ok(Timed(program)),
-            _ => Err(Error::Load(format!("the object has no xdp program `{name}`"))),
+            _ => Err(Error::Load(format!(
+                "the object has no xdp program `{name}`"
+            ))),
         }
     }
 
@@ -98,7 +98,13 @@ impl Filter {
         let memory = mapped::raw(data, bytes, FRAMES)?;
         for (i, entry) in frames.iter().cycle().take(ENTRIES as usize).enumerate() {
             // SAFETY: below ENTRIES, which is what is mapped; nobody else holds a reference into the mapping.
-            unsafe { memory.as_mut_ptr().cast::<Entry>().add(i).write_unaligned(*entry) };
+            unsafe {
+                memory
+                    .as_mut_ptr()
+                    .cast::<Entry>()
+                    .add(i)
+                    .write_unaligned(*entry)
+            };
         }
         Ok(())
     }
@@ -129,6 +135,8 @@ pub fn map_bytes(ebpf: &Ebpf, name: &str) -> Option<u64> {
         data.fd().as_fd().as_raw_fd()
     ));
     let info = info.ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:"))?;
     line.trim().parse().ok()
 }
