@@ -460,6 +460,28 @@ pub mod lpm {
     }
 }
 
+/// What benchmarks and their programs agree on: a list of frames to be judged one after the other. A frame of that
+/// list is untagged, [`replay::LEN`] bytes long and IPv4 without options or IPv6.
+pub mod replay {
+    /// Name of the map: place → [`Entry`].
+    pub const FRAMES: &str = "frames";
+    /// How many there are. A power of two.
+    pub const ENTRIES: u32 = 1 << 20;
+    /// What changes from frame to frame, as it lies in the frame: source MAC and ethertype, then source and
+    /// destination address (one word for IPv4, four for IPv6).
+    pub type Entry = [u64; 5];
+    /// Bytes in a frame.
+    pub const LEN: usize = 64;
+    /// Where source MAC and ethertype lie.
+    pub const HEAD: usize = 6;
+    /// Where the addresses lie in IPv4.
+    pub const IPV4_ADDRESSES: usize = 14 + 12;
+    /// Where the addresses lie in IPv6.
+    pub const IPV6_ADDRESSES: usize = 14 + 8;
+    /// Where the frame's own number in the list lies, host order, 32 bits: behind every header.
+    pub const CURSOR: usize = 56;
+}
+
 /// A peer's record in the arena: two lines, of which the program reads the first.
 ///
 /// | words | content |

@@ -56,7 +56,7 @@ impl Default for Options {
 
 /// A peer's place in the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerSlot(u32);
+pub struct PeerSlot(pub(crate) u32);
 
 impl PeerSlot {
     /// The slot number, as samples carry it.
@@ -105,9 +105,9 @@ const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
 pub struct Filter {
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
     program: &'static str,
-    tables: Box<dyn Tables>,
+    pub(crate) tables: Box<dyn Tables>,
     lease: Lease,
     pins: Option<PinDir>,
     hooks: BTreeMap<String, Hook>,
@@ -138,12 +138,13 @@ impl Filter {
         };
         let (mut ebpf, program) = object::load(options.engine, &sizes)?;
         let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
-        let tables: Box<dyn Tables> = match options.engine {
-            Engine::Tables => Box::new(Arena::new(
+        let tables: Box<dyn Tables> = if options.engine.is_compiled() {
+            Box::new(Arena::new(
                 array(&ebpf, map::TABLES)?,
                 array(&ebpf, map::SLOTS)?,
-            )?),
-            Engine::Lpm => Box::new(Tries::new(&mut ebpf)?),
+            )?)
+        } else {
+            Box::new(Tries::new(&mut ebpf)?)
         };
         let mut filter = Self {
             ebpf,
@@ -642,7 +643,7 @@ impl Filter {
 }
 
 /// The array of this name, to be mapped.
-fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
+pub(crate) fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
     match ebpf.map(name) {
         Some(aya::maps::Map::Array(data)) => Ok(data),
         _ => Err(Error::Map {

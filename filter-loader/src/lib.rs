@@ -35,6 +35,9 @@
 
 mod arena;
 mod attach;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod device;
 mod error;
 mod filter;

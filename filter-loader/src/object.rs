@@ -12,6 +12,8 @@ use crate::error::{Error, chain, os_error};
 
 static TABLES: &[u8] = include_bytes_aligned!("../bpf/bcp38.o");
 static BASELINE: &[u8] = include_bytes_aligned!("../bpf/baseline.o");
+#[cfg(feature = "bench")]
+static BENCH: &[u8] = include_bytes_aligned!("../bpf/bench.o");
 
 /// What looks addresses up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,49 @@ pub enum Engine {
     /// The kernel's longest-prefix-match tries: the baseline of benchmarks and differential tests. A packet
     /// may see a mix of two of its tables.
     Lpm,
+    /// The compiled tables, with the programs only benchmarks run beside them.
+    #[cfg(feature = "bench")]
+    #[doc(hidden)]
+    BenchTables,
+    /// The tries, with the programs only benchmarks run beside them.
+    #[cfg(feature = "bench")]
+    #[doc(hidden)]
+    BenchLpm,
+}
+
+impl Engine {
+    /// Does it keep compiled tables in an arena?
+    pub(crate) fn is_compiled(self) -> bool {
+        match self {
+            Self::Tables => true,
+            Self::Lpm => false,
+            #[cfg(feature = "bench")]
+            Self::BenchTables => true,
+            #[cfg(feature = "bench")]
+            Self::BenchLpm => false,
+        }
+    }
+
+    fn object(self) -> &'static [u8] {
+        match self {
+            Self::Tables => TABLES,
+            Self::Lpm => BASELINE,
+            #[cfg(feature = "bench")]
+            Self::BenchTables | Self::BenchLpm => BENCH,
+        }
+    }
+
+    /// The program for a kernel of this version.
+    fn program(self, version: Option<KernelVersion>) -> &'static str {
+        match self {
+            Self::Tables if version.is_some_and(|version| version < FRAGS_SINCE) => "bcp38_linear",
+            Self::Tables | Self::Lpm => "bcp38",
+            #[cfg(feature = "bench")]
+            Self::BenchTables => "tables_hot",
+            #[cfg(feature = "bench")]
+            Self::BenchLpm => "lpm_hot",
+        }
+    }
 }
 
 /// MiB of one arena chunk; see `filter_core::table`.
@@ -70,29 +115,23 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
         .map_max_entries(map::COUNTERS, counter_entries(slots))
         .map_max_entries(map::SAMPLE_DUE, slots)
         .map_max_entries(map::META, slots);
-    let bytes = match engine {
-        Engine::Tables => {
-            loader
-                .map_max_entries(map::TABLES, sizes.arena_chunks)
-                .map_max_entries(map::SLOTS, slots);
-            TABLES
-        }
-        Engine::Lpm => {
-            loader.map_max_entries(map::LPM_PEERS, slots);
-            BASELINE
-        }
-    };
+    if engine.is_compiled() {
+        loader
+            .map_max_entries(map::TABLES, sizes.arena_chunks)
+            .map_max_entries(map::SLOTS, slots);
+    } else {
+        loader.map_max_entries(map::LPM_PEERS, slots);
+    }
     if let Some(pins) = sizes.pins {
         check_sizes(pins, engine, sizes)?;
         for name in PINNED {
             loader.map_pin_path(name, pins.join(name));
         }
     }
-    let mut ebpf = loader.load(bytes).map_err(|error| refused(&error))?;
-    let name = match (engine, KernelVersion::current()) {
-        (Engine::Tables, Ok(version)) if version < FRAGS_SINCE => "bcp38_linear",
-        _ => "bcp38",
-    };
+    let mut ebpf = loader
+        .load(engine.object())
+        .map_err(|error| refused(&error))?;
+    let name = engine.program(KernelVersion::current().ok());
     program(&mut ebpf, name)?
         .load()
         .map_err(|error| refused(&error))?;
@@ -103,7 +142,7 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
 fn check_sizes(pins: &Path, engine: Engine, sizes: &Sizes<'_>) -> Result<(), Error> {
     let slots = MAX_INTERFACES + sizes.max_peers;
     let mut wanted = vec![(map::META, slots, MAX_INTERFACES, 1, "peers")];
-    if engine == Engine::Tables {
+    if engine.is_compiled() {
         wanted.push((
             map::TABLES,
             sizes.arena_chunks,

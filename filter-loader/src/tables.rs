@@ -46,4 +46,14 @@ pub(crate) trait Tables: Send {
     fn generation(&self, slot: u32) -> Option<u32>;
     /// What all tables together take up.
     fn memory(&self) -> Memory;
+    /// Fills a slot of the tries with the prefixes as they are announced, as a user of them would.
+    #[cfg(feature = "bench")]
+    fn insert(
+        &mut self,
+        _slot: u32,
+        _sources: &[filter_core::Prefix],
+        _destinations: &[filter_core::Prefix],
+    ) -> Result<(), Error> {
+        Ok(())
+    }
 }

@@ -50,7 +50,7 @@ impl Tries {
             .collect();
         let have = self.have.remove(&set).unwrap_or_default();
         for &prefix in wanted.difference(&have) {
-            self.insert(set, prefix)?;
+            self.insert_one(set, prefix)?;
         }
         for &prefix in have.difference(&wanted) {
             self.remove(set, prefix)?;
@@ -59,7 +59,7 @@ impl Tries {
         Ok(())
     }
 
-    fn insert(&mut self, set: u32, prefix: Prefix) -> Result<(), Error> {
+    fn insert_one(&mut self, set: u32, prefix: Prefix) -> Result<(), Error> {
         let len = 32 + u32::from(prefix.len());
         match prefix.family() {
             Family::Ipv4 => {
@@ -124,6 +124,22 @@ impl Tables for Tries {
             used: nodes as u64 * NODE_BYTES,
             ..Memory::default()
         }
+    }
+
+    #[cfg(feature = "bench")]
+    fn insert(
+        &mut self,
+        slot: u32,
+        sources: &[Prefix],
+        destinations: &[Prefix],
+    ) -> Result<(), Error> {
+        for &prefix in sources {
+            self.insert_one(lpm::source(slot), prefix)?;
+        }
+        for &prefix in destinations {
+            self.insert_one(lpm::destination(slot), prefix)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::command::{Result, output, run, workspace};
 use crate::packages;
 
 const TARGET: &str = "bpfel-unknown-none";
-const OBJECTS: &[&str] = &["bcp38", "baseline"];
+const OBJECTS: &[&str] = &["bcp38", "baseline", "bench"];
 /// Debian packages of the pinned toolchain and of what bpf-linker is built with.
 const PACKAGES: &[&str] = &[
     "rustc-web",

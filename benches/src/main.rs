@@ -1,0 +1,77 @@
+//! `bars [--quick] [--json FILE]`: every bar, one table. Needs root; leaves nothing behind.
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use benches::measure::{Effort, Result};
+use benches::report::{Goal, Report};
+use benches::whole::{self, Goals};
+use benches::world::World;
+use filter_core::Family;
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
+    let (mut quick, mut json, mut only) = (false, None, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => quick = true,
+            "--json" => json = Some(PathBuf::from(args.next().ok_or("--json needs a file")?)),
+            "--only" => only = Some(args.next().ok_or("--only needs a part's name")?),
+            other => return Err(format!("unknown argument `{other}`").into()),
+        }
+    }
+    let effort = Effort::new(quick);
+    let mut report = Report::default();
+    println!("{}", Report::head());
+    for (name, part) in PARTS {
+        if only.as_ref().is_none_or(|only| only == name) {
+            part(&mut report, effort).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    let (met, bars) = report.score();
+    println!("{met} of {bars} bars met");
+    if let Some(path) = json {
+        std::fs::write(path, report.json())?;
+    }
+    Ok(())
+}
+
+/// A part of the run, by the name that `--only` knows it by.
+type Part = (&'static str, fn(&mut Report, Effort) -> Result<()>);
+
+const PARTS: &[Part] = &[
+    ("smallest", whole::smallest),
+    ("v4", |report, effort| {
+        let world = World::transit("v4, 1 M prefixes on both sides", Family::Ipv4, 1_000_000)?;
+        whole::compare(report, effort, &world, goals(40.0, 5.0))
+    }),
+    ("v6", |report, effort| {
+        let world = World::transit("v6, 230 k prefixes on both sides", Family::Ipv6, 230_000)?;
+        whole::compare(report, effort, &world, goals(15.0, 5.0))
+    }),
+    ("exchange4", |report, effort| {
+        let world = World::exchange("800 peers, v4", Family::Ipv4, 800, 20_000);
+        whole::compare(report, effort, &world, goals(15.0, 5.0))
+    }),
+    ("exchange6", |report, effort| {
+        let world = World::exchange("800 peers, v6", Family::Ipv6, 800, 4_600);
+        whole::compare(report, effort, &world, goals(6.0, 5.0))
+    }),
+];
+
+fn goals(random: f64, hot: f64) -> Goals {
+    Goals {
+        random: Goal::AtLeast(random),
+        hot: Goal::AtLeast(hot),
+        random_floor: Goal::AtMost(15.0),
+        hot_floor: Goal::AtMost(8.0),
+    }
+}

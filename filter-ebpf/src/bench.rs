@@ -1,0 +1,94 @@
+//! The object benchmarks run: the floors, and the verdict over either engine, on one repeated frame and on ever new
+//! ones. Never what operators run, and no part of what they run.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod context;
+#[cfg(target_arch = "bpf")]
+mod entry;
+#[cfg(target_arch = "bpf")]
+mod frames;
+#[cfg(target_arch = "bpf")]
+mod lpm;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod tables;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use filter_core::packet;
+    use filter_core::{Family, packet::ETHERTYPE_IPV4};
+
+    use crate::context::Frame;
+    use crate::entry::{self, Buffers};
+    use crate::frames;
+    use crate::lpm::Tries;
+    use crate::tables::Compiled;
+
+    /// The floor: what a packet costs when nothing is asked of it.
+    #[xdp(frags)]
+    pub fn empty(_ctx: XdpContext) -> u32 {
+        xdp_action::XDP_PASS
+    }
+
+    /// The headers are read and nothing is looked up. Drops what is malformed, so the reads stay.
+    #[xdp(frags)]
+    pub fn parse(ctx: XdpContext) -> u32 {
+        let frame = Frame::new(&ctx);
+        let Ok(payload) = packet::payload(&frame) else {
+            return xdp_action::XDP_DROP;
+        };
+        let family = if payload.ethertype == ETHERTYPE_IPV4 {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        };
+        match packet::ip(&frame, family, payload.offset) {
+            Ok(ip) if ip.source != ip.destination => xdp_action::XDP_PASS,
+            _ => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// The whole program, as operators run it.
+    #[xdp(frags)]
+    pub fn tables_hot(ctx: XdpContext) -> u32 {
+        entry::run::<Compiled>(&ctx, Buffers::Several)
+    }
+
+    /// The whole program over the kernel's tries.
+    #[xdp(frags)]
+    pub fn lpm_hot(ctx: XdpContext) -> u32 {
+        entry::run::<Tries>(&ctx, Buffers::Several)
+    }
+
+    /// What it costs to have another frame each time.
+    #[xdp(frags)]
+    pub fn control_replay(ctx: XdpContext) -> u32 {
+        frames::next(&ctx);
+        xdp_action::XDP_PASS
+    }
+
+    /// `tables_hot`, on another frame each time.
+    #[xdp(frags)]
+    pub fn tables_replay(ctx: XdpContext) -> u32 {
+        let action = entry::run::<Compiled>(&ctx, Buffers::Several);
+        frames::next(&ctx);
+        action
+    }
+
+    /// `lpm_hot`, on another frame each time.
+    #[xdp(frags)]
+    pub fn lpm_replay(ctx: XdpContext) -> u32 {
+        let action = entry::run::<Tries>(&ctx, Buffers::Several);
+        frames::next(&ctx);
+        action
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    eprintln!("filter-ebpf runs in the kernel: build it with `cargo xtask build-ebpf`");
+    std::process::exit(2);
+}
