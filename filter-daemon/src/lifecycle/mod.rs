@@ -2,7 +2,7 @@
 //!
 //! Folds [`RouteEvent`]s into what is wanted per peer. Each *source* (one table of one family of one session as
 //! one feed tells it) has a state (`state`) and its routes (`source`), told and lost as `telling` says and
-//! completed on the evidence of [`doubt`] and [`pace`]; each peer has two ledgers that count who holds a prefix
+//! completed on the evidence of `doubt` and `pace`; each peer has two ledgers that count who holds a prefix
 //! (`ledger`); [`directory`] and `attribution` say whose a route is, `evidence` what keeps a peer from being
 //! enforced. Announcements count at once, withdrawals after `withdraw_hold`; a lost feed never empties a table.
 //!
