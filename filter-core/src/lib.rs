@@ -28,6 +28,8 @@ pub mod bogon;
 #[cfg(feature = "std")]
 pub mod cover;
 #[cfg(feature = "std")]
+pub mod frame;
+#[cfg(feature = "std")]
 pub mod set;
 #[cfg(feature = "std")]
 pub mod userspace;

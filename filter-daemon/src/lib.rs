@@ -11,7 +11,6 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
-pub mod frame;
 pub mod lifecycle;
 pub mod neighbours;
 pub mod policy;

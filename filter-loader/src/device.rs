@@ -133,6 +133,19 @@ impl InterfaceSpec {
         })
     }
 
+    /// An interface of which nothing is known.
+    pub(crate) fn bare() -> Self {
+        Self {
+            name: String::new(),
+            mac: Mac::from_bits(0x0200_0000_0001),
+            addresses: Vec::new(),
+            lan: Vec::new(),
+            non_ip: NonIp::default(),
+            unknown_peer: Mode::default(),
+            any_mac: false,
+        }
+    }
+
     /// The record the program reads.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use filter_core::Reason;
 use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, TooMany};
 use filter_core::packet::Mac;
 
@@ -54,7 +55,7 @@ pub enum Error {
         why: String,
     },
     /// More interfaces than the layout has slots for.
-    #[error("no slot left for interface `{0}`: at most {max} interfaces can be attached", max = MAX_INTERFACES - 1)]
+    #[error("no slot left for interface `{0}`: at most {max} interfaces can be attached", max = MAX_INTERFACES - 2)]
     TooManyInterfaces(String),
     /// The flat table from index to slot ends before this index.
     #[error(
@@ -91,6 +92,20 @@ pub enum Error {
         name: String,
         /// What overflowed.
         what: TooMany,
+    },
+    /// The program says otherwise than the sets the table was compiled from.
+    #[error(
+        "the self-test of peer slot {slot} failed: {what} must be {expected}, the program says {got}; the old table stays: please report this with the peer's prefixes"
+    )]
+    SelfTest {
+        /// Whose table.
+        slot: u32,
+        /// Which packet.
+        what: String,
+        /// What the sets say.
+        expected: Reason,
+        /// What the program says.
+        got: &'static str,
     },
     /// A peer's compiled table does not fit.
     #[error("the table of peer slot {slot} does not fit: {why}; the old one stays")]

@@ -10,6 +10,7 @@ use filter_core::layout::{
     ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, map, peer_key,
 };
 use filter_core::packet::{Mac, Vlans};
+use filter_core::set::PrefixSet;
 use filter_core::{Mode, Reason};
 
 use crate::arena::Arena;
@@ -20,6 +21,7 @@ use crate::lease::Lease;
 use crate::object::{self, CHUNK_MIB, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::samples::Samples;
+use crate::selftest::{self, Probe};
 use crate::stats::{self, Counters};
 use crate::tables::{Memory, Table, Tables};
 use crate::tries::Tries;
@@ -39,6 +41,9 @@ pub struct Options {
     pub samples_per_second: u32,
     /// What looks addresses up.
     pub engine: Engine,
+    /// Whether a table must pass its self-test before it goes live. The self-test borrows [`TEST_IFINDEX`], so
+    /// only tests that run packets there from another thread turn it off.
+    pub self_test: bool,
 }
 
 impl Default for Options {
@@ -50,6 +55,7 @@ impl Default for Options {
             arena_mib: 64,
             samples_per_second: 10,
             engine: Engine::Tables,
+            self_test: true,
         }
     }
 }
@@ -99,6 +105,8 @@ pub struct Ran {
 /// itself never attaches to.
 pub const TEST_IFINDEX: u32 = 1;
 
+/// The slot the self-test counts on and has its table in: the last of the interfaces', never given to one.
+pub(crate) const SELF_TEST: u32 = MAX_INTERFACES - 1;
 /// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
 const META_MAGIC: u64 = 0x6263_7033_0000_0000;
@@ -115,6 +123,13 @@ pub struct Filter {
     /// Slot → hash of the name that holds it.
     names: BTreeMap<u32, u64>,
     max_slots: u32,
+    /// What was last written of each interface, by index: the self-test runs packets as if they came in there.
+    specs: BTreeMap<u32, InterfaceSpec>,
+    /// Bogons and our prefixes, as last published.
+    lists: (PrefixSet, PrefixSet),
+    self_test: bool,
+    #[cfg(feature = "test-hooks")]
+    planted_bug: bool,
 }
 
 impl Filter {
@@ -156,8 +171,14 @@ impl Filter {
             stations: BTreeMap::new(),
             names: BTreeMap::new(),
             max_slots: 0,
+            specs: BTreeMap::new(),
+            lists: (PrefixSet::EMPTY, PrefixSet::EMPTY),
+            self_test: options.self_test && options.engine.is_compiled(),
+            #[cfg(feature = "test-hooks")]
+            planted_bug: false,
         };
         filter.adopt(options.fingerprint, pins)?;
+        filter.prepare_self_test()?;
         Ok(filter)
     }
 
@@ -192,7 +213,9 @@ impl Filter {
         let mut stations = BTreeMap::new();
         for entry in self.peers()?.iter() {
             let (key, slot) = entry.map_err(Error::map(map::PEERS))?;
-            stations.insert(key, slot);
+            if slot != SELF_TEST {
+                stations.insert(key, slot);
+            }
         }
         self.max_slots = slots;
         self.names = names;
@@ -205,7 +228,9 @@ impl Filter {
     /// # Errors
     /// As [`Filter::publish`].
     pub fn publish_lists(&mut self, table: &Table<'_>) -> Result<(), Error> {
-        self.tables.publish(LISTS, table)
+        self.tables.publish(LISTS, table)?;
+        self.lists = (table.sources.clone(), table.destinations.clone());
+        Ok(())
     }
 
     /// Attaches to an interface, after its record is in place. Taking over an earlier process's link counts
@@ -259,7 +284,7 @@ impl Filter {
         }
         let record = spec.record()?;
         let slot = self
-            .take_slot(&spec.name, 1..MAX_INTERFACES)
+            .take_slot(&spec.name, 1..SELF_TEST)
             .ok_or_else(|| Error::TooManyInterfaces(spec.name.clone()))??;
         let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
         let now = slots
@@ -278,7 +303,9 @@ impl Filter {
         slots = self.map_mut(map::INTERFACE_SLOTS)?;
         slots
             .set(ifindex, place << 16 | slot, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        self.specs.insert(ifindex, spec.clone());
+        Ok(())
     }
 
     /// Detaches from an interface and forgets its record, its counters and its peers' stations there.
@@ -306,6 +333,7 @@ impl Filter {
             .filter(|key| (key[0] >> 32) as u32 == ifindex)
             .collect();
         self.remove_stations(&gone)?;
+        self.specs.remove(&ifindex);
         self.release(name)
     }
 
@@ -395,11 +423,12 @@ impl Filter {
         peers.filter(|slot| !known.contains(slot)).collect()
     }
 
-    /// Replaces a peer's table. A packet sees the old one or the new one.
+    /// Replaces a peer's table, after its self-test. A packet sees the old one or the new one.
     ///
     /// # Errors
-    /// [`Error::TableTooLarge`], map errors; the old table stays.
+    /// [`Error::TableTooLarge`], [`Error::SelfTest`], map errors; the old table stays.
     pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.test_table(peer, table)?;
         self.tables.publish(peer.0, table)
     }
 
@@ -414,6 +443,7 @@ impl Filter {
     /// # Errors
     /// As [`Filter::publish`].
     pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.test_table(peer, table)?;
         self.tables.publish_rules(peer.0, table)
     }
 
@@ -548,6 +578,116 @@ impl Filter {
             dropped: result.return_value != XDP_PASS,
             time: result.duration,
         })
+    }
+
+    /// The self-test's own station, and nothing left of a self-test that did not end.
+    fn prepare_self_test(&mut self) -> Result<(), Error> {
+        if !self.self_test {
+            return Ok(());
+        }
+        let key = peer_key(TEST_IFINDEX, Vlans::default(), selftest::STATION);
+        self.peers()?
+            .insert(key, SELF_TEST, 0)
+            .map_err(Error::map(map::PEERS))?;
+        // Never due: its violations are not news.
+        let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
+        due.set(SELF_TEST, u64::MAX / 2, 0)
+            .map_err(Error::map(map::SAMPLE_DUE))?;
+        self.tables.retire(SELF_TEST)
+    }
+
+    /// Runs known packets through the program against these sets, in the self-test's slot. The sets are shared by
+    /// content: what is tested here are the lines that go live.
+    fn test_table(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        if !self.self_test {
+            return Ok(());
+        }
+        #[cfg(feature = "test-hooks")]
+        let planted = Table {
+            sources: table.destinations,
+            ..*table
+        };
+        #[cfg(feature = "test-hooks")]
+        let staged = if self.planted_bug { &planted } else { table };
+        #[cfg(not(feature = "test-hooks"))]
+        let staged = table;
+        self.tables.publish(SELF_TEST, staged)?;
+        let tested = self.run_probes(peer, table);
+        self.tables.retire(SELF_TEST)?;
+        tested
+    }
+
+    fn run_probes(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        let ifindex = self
+            .stations
+            .iter()
+            .find(|&(_, &owner)| owner == peer.0)
+            .map(|(key, _)| (key[0] >> 32) as u32);
+        let spec = ifindex
+            .and_then(|ifindex| self.specs.get(&ifindex))
+            .cloned()
+            .unwrap_or_else(InterfaceSpec::bare);
+        let record = spec.record()?;
+        let known = selftest::Known {
+            interface: &spec,
+            record: &record,
+            bogons: &self.lists.0,
+            ours: &self.lists.1,
+        };
+        let probes = selftest::probes(&known, table);
+        let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;
+        records
+            .set(SELF_TEST, record.0, 0)
+            .map_err(Error::map(map::INTERFACES))?;
+        let before = self.swap_test_interface(SELF_TEST << 16 | SELF_TEST)?;
+        let tested = self.run_each(peer, &probes);
+        self.swap_test_interface(before)?;
+        tested
+    }
+
+    /// Says what the program knows of [`TEST_IFINDEX`], and returns what it knew.
+    fn swap_test_interface(&mut self, entry: u32) -> Result<u32, Error> {
+        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let before = slots
+            .get(&TEST_IFINDEX, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        slots
+            .set(TEST_IFINDEX, entry, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        Ok(before)
+    }
+
+    fn run_each(&mut self, peer: PeerSlot, probes: &[Probe]) -> Result<(), Error> {
+        let mut before = self.read_counters(SELF_TEST)?;
+        for probe in probes {
+            self.run(&probe.frame, 1)?;
+            let now = self.read_counters(SELF_TEST)?;
+            let counted = now.since(&before);
+            before = now;
+            let fates = counted.get(probe.expected);
+            if fates.passed.packets + fates.dropped.packets == 1 && counted.nonzero().count() == 1 {
+                continue;
+            }
+            let got = counted
+                .nonzero()
+                .next()
+                .map_or("nothing", |(reason, _)| reason.name());
+            let what = probe.what.clone();
+            return Err(Error::SelfTest {
+                slot: peer.0,
+                what,
+                expected: probe.expected,
+                got,
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes every table come out wrong, as a mistake of the compiler would.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn plant_bug(&mut self, planted: bool) {
+        self.planted_bug = planted;
     }
 
     /// The slot of a name within a range, if it has one or one is free.

@@ -48,6 +48,7 @@ mod mapped;
 mod object;
 mod pin;
 mod samples;
+mod selftest;
 mod stats;
 pub mod sync;
 mod tables;

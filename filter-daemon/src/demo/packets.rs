@@ -2,7 +2,7 @@
 use filter_core::packet::{ETHERTYPE_ARP, Mac, NEXT_HEADER_ICMPV6, PROTOCOL_ICMP};
 
 use super::addr;
-use crate::frame;
+use filter_core::frame;
 
 pub(super) const ROUTER_MAC: Mac = Mac::from_bits(0x0200_0000_0001);
 pub(super) const ICRC_MAC: Mac = Mac::from_bits(0x0200_0000_0010);

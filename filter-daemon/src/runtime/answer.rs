@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::Runtime;
 use crate::control::{Reply, Request};
-use crate::frame;
 use crate::lifecycle::{Side, Told};
 use crate::route::PeerId;
+use filter_core::frame;
 
 impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {

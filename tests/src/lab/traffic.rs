@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
-use filter_daemon::frame;
+use filter_core::frame;
 use serde_json::Value;
 
 use super::{Bcp38, Namespace, wait_for};

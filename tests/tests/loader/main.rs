@@ -14,3 +14,4 @@ mod pins;
 mod refusals;
 #[cfg(test)]
 mod samples;
+mod selftest;

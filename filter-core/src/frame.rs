@@ -1,8 +1,9 @@
-//! Builds frames to ask the filter about: what `explain` judges and the demo sends. IPv4 header
+//! Builds frames to ask the filter about: what `explain` judges, the
+//! self-test runs and the demo sends. IPv4 header
 //! checksums are right (bridges with netfilter check them); others are zero: the filter never looks at them.
 use std::net::IpAddr;
 
-use filter_core::packet::Mac;
+use crate::packet::Mac;
 
 /// Ethernet header and payload.
 #[must_use]
@@ -70,8 +71,8 @@ fn internet_checksum(header: &[u8]) -> u16 {
 #[must_use]
 pub const fn ethertype(address: IpAddr) -> u16 {
     match address {
-        IpAddr::V4(_) => filter_core::packet::ETHERTYPE_IPV4,
-        IpAddr::V6(_) => filter_core::packet::ETHERTYPE_IPV6,
+        IpAddr::V4(_) => crate::packet::ETHERTYPE_IPV4,
+        IpAddr::V6(_) => crate::packet::ETHERTYPE_IPV6,
     }
 }
 

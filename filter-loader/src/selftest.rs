@@ -1,0 +1,311 @@
+//! The gate before a table goes live: packets whose reason is known go through the loaded program against the very
+//! sets that are to be published, and must come out with that reason.
+//!
+//! What is known comes from the ranges the table was compiled from, by the same verdict over a plain search: a
+//! mistake of the compiler, the arena or the program shows as a difference. Counts on a slot of its own, never on a
+//! peer's. Chooses packets and names differences; running them is [`crate::Filter`]'s.
+use std::net::IpAddr;
+
+use filter_core::frame;
+use filter_core::layout::Interface;
+use filter_core::packet::{ETHERTYPE_ARP, Mac, NEXT_HEADER_ICMPV6, Vlans};
+use filter_core::set::{PrefixSet, Ranges};
+use filter_core::verdict::{self, Membership, Policy};
+use filter_core::{Address, Family, Mode, NonIp, Reason};
+
+use crate::device::InterfaceSpec;
+use crate::tables::Table;
+
+/// Source MAC of the packets: locally administered, and only looked up on the loopback device.
+pub(crate) const STATION: Mac = Mac::from_bits(0x02bc_3800_0001);
+
+/// Ranges of a set that are looked at: the first, the last, and some between.
+const RANGES: usize = 4;
+
+const BROADCAST: Mac = Mac::from_bits(0xffff_ffff_ffff);
+const UDP: u8 = 17;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+
+/// One packet and what must be said of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    /// Its addresses, or what it is.
+    pub what: String,
+    pub frame: Vec<u8>,
+    pub expected: Reason,
+}
+
+/// What the self-test knows besides the table.
+pub(crate) struct Known<'a> {
+    pub interface: &'a InterfaceSpec,
+    pub record: &'a Interface,
+    pub bogons: &'a PrefixSet,
+    pub ours: &'a PrefixSet,
+}
+
+/// The packets for this table: ARP, ND, a session, and for each family pairs of addresses around the edges of
+/// both sets.
+pub(crate) fn probes(known: &Known<'_>, table: &Table<'_>) -> Vec<Probe> {
+    let policy = Reference { known, table };
+    let mut probes = Vec::new();
+    let mut add = |what: String, frame: Vec<u8>| {
+        let expected = verdict::decide(frame.as_slice(), &policy).reason;
+        probes.push(Probe {
+            what,
+            frame,
+            expected,
+        });
+    };
+    let own = known.interface.mac;
+    add(
+        "arp".to_owned(),
+        frame::ethernet(BROADCAST, STATION, ETHERTYPE_ARP, &[0; 28]),
+    );
+    add(
+        "neighbour solicitation".to_owned(),
+        neighbour_solicitation(own),
+    );
+    for (source, destination) in sessions(known.interface) {
+        add(
+            format!("session {source} > {destination}"),
+            udp(own, source, destination),
+        );
+    }
+    for family in Family::ALL {
+        let (from, to) = (
+            edges(family, table.sources.family(family)),
+            edges(family, table.destinations.family(family)),
+        );
+        for (source, destination) in pairs(&from, &to) {
+            add(
+                format!("{source} > {destination}"),
+                udp(own, source.into(), destination.into()),
+            );
+        }
+    }
+    probes
+}
+
+/// Members and non-members of a set, at its edges.
+struct Edges {
+    inside: Vec<Address>,
+    outside: Vec<Address>,
+}
+
+fn edges(family: Family, ranges: &Ranges) -> Edges {
+    let ranges = ranges.as_slice();
+    let step = (ranges.len() / RANGES).max(1);
+    let chosen = ranges
+        .iter()
+        .step_by(step)
+        .take(RANGES)
+        .chain(ranges.last());
+    let mut edges = Edges {
+        inside: Vec::new(),
+        outside: Vec::new(),
+    };
+    for &(first, last) in chosen {
+        edges
+            .inside
+            .extend([first, last].map(|bits| Address::from_bits(family, bits)));
+        let around = [first.checked_sub(1), last.checked_add(1)]
+            .into_iter()
+            .flatten();
+        edges
+            .outside
+            .extend(around.map(|bits| Address::from_bits(family, bits)));
+    }
+    // An empty set has no edges, a full one nothing outside: any address still has a verdict.
+    let anywhere = Address::from_bits(family, 0x2a00_0808 << 96);
+    if edges.inside.is_empty() {
+        edges.inside.push(anywhere);
+    }
+    if edges.outside.is_empty() {
+        edges.outside.push(anywhere);
+    }
+    edges
+}
+
+/// Every chosen address of each set once with a member and once with a non-member of the other.
+fn pairs(from: &Edges, to: &Edges) -> Vec<(Address, Address)> {
+    let cycle = |list: &[Address], index: usize| list[index % list.len()];
+    let mut pairs = Vec::new();
+    for (sources, destinations) in [
+        (&from.inside, &to.inside),
+        (&from.outside, &to.inside),
+        (&from.inside, &to.outside),
+        (&from.outside, &to.outside),
+    ] {
+        for index in 0..sources.len().max(destinations.len()) {
+            pairs.push((cycle(sources, index), cycle(destinations, index)));
+        }
+    }
+    pairs
+}
+
+/// From a neighbour on the LAN to each of our addresses.
+fn sessions(interface: &InterfaceSpec) -> Vec<(IpAddr, IpAddr)> {
+    let neighbour = |own: IpAddr| {
+        let lan = interface
+            .lan
+            .iter()
+            .find(|lan| lan.family() == Address::from(own).family)?;
+        let (first, _) = lan.range();
+        Some((
+            Address::from_bits(
+                lan.family(),
+                first + (0x7f << (128 - u32::from(lan.family().bits()))),
+            )
+            .into(),
+            own,
+        ))
+    };
+    interface
+        .addresses
+        .iter()
+        .filter_map(|&own| neighbour(own))
+        .collect()
+}
+
+fn udp(own: Mac, source: IpAddr, destination: IpAddr) -> Vec<u8> {
+    let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"self-test"));
+    frame::ethernet(own, STATION, frame::ethertype(source), &packet)
+}
+
+fn neighbour_solicitation(own: Mac) -> Vec<u8> {
+    let (source, target) = (
+        IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 2]),
+        IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]),
+    );
+    let message = [&[NEIGHBOUR_SOLICITATION; 1][..], &[0; 23]].concat();
+    let packet = frame::packet(source, target, NEXT_HEADER_ICMPV6, 255, &message);
+    frame::ethernet(own, STATION, frame::ethertype(source), &packet)
+}
+
+/// The policy as the table's ranges have it.
+struct Reference<'a> {
+    known: &'a Known<'a>,
+    table: &'a Table<'a>,
+}
+
+impl Policy for Reference<'_> {
+    type Peer = ();
+
+    fn is_own_mac(&self, mac: Mac) -> bool {
+        self.known.record.is_own_mac(mac)
+    }
+
+    fn is_own_address(&self, address: Address) -> bool {
+        self.known.record.is_own_address(address)
+    }
+
+    fn is_lan(&self, address: Address) -> bool {
+        self.known.record.is_lan(address)
+    }
+
+    fn non_ip(&self) -> NonIp {
+        self.known.record.non_ip()
+    }
+
+    fn peer(&self, _vlans: Vlans, _source: Mac) -> Option<()> {
+        Some(())
+    }
+
+    fn is_peered(&self, _peer: (), family: Family) -> bool {
+        self.table.families.contains(family)
+    }
+
+    fn membership(&self, _peer: (), source: Address, destination: Address) -> Membership {
+        Membership {
+            source: self.table.sources.contains(source),
+            destination: self.table.destinations.contains(destination),
+        }
+    }
+
+    fn is_bogon(&self, address: Address) -> bool {
+        self.known.bogons.contains(address)
+    }
+
+    fn is_ours(&self, address: Address) -> bool {
+        self.known.ours.contains(address)
+    }
+
+    fn mode(&self, _peer: Option<()>) -> Mode {
+        self.table.mode
+    }
+
+    fn is_leased(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use filter_core::layout::Families;
+
+    #[test]
+    fn both_sides_of_every_chosen_edge_are_probed() {
+        let set = |text: &str| -> PrefixSet {
+            [text.parse::<filter_core::Prefix>().unwrap()]
+                .into_iter()
+                .collect()
+        };
+        let (sources, destinations) = (set("45.146.194.0/23"), set("198.51.100.0/24"));
+        let table = Table {
+            families: Families::new(|_| true),
+            sources: &sources,
+            destinations: &destinations,
+            ..Table::default()
+        };
+        let interface = InterfaceSpec {
+            name: "x".to_owned(),
+            mac: Mac::from_bits(1),
+            addresses: vec!["203.0.113.1".parse().unwrap()],
+            lan: vec!["203.0.113.0/24".parse().unwrap()],
+            non_ip: NonIp::Pass,
+            unknown_peer: Mode::Observe,
+            any_mac: false,
+        };
+        let record = interface.record().unwrap();
+        let known = Known {
+            interface: &interface,
+            record: &record,
+            bogons: &PrefixSet::EMPTY,
+            ours: &PrefixSet::EMPTY,
+        };
+        let probes = probes(&known, &table);
+        let reason = |what: &str| {
+            probes
+                .iter()
+                .find(|probe| probe.what == what)
+                .map(|probe| probe.expected)
+        };
+        assert_eq!(
+            reason("45.146.194.0 > 198.51.100.0"),
+            Some(Reason::Permitted)
+        );
+        assert_eq!(
+            reason("45.146.195.255 > 198.51.100.255"),
+            Some(Reason::Permitted)
+        );
+        assert_eq!(
+            reason("45.146.193.255 > 198.51.100.0"),
+            Some(Reason::SourceUnannounced)
+        );
+        assert_eq!(
+            reason("45.146.195.255 > 198.51.101.0"),
+            Some(Reason::DestinationUnannounced)
+        );
+        assert_eq!(
+            reason("session 203.0.113.127 > 203.0.113.1"),
+            Some(Reason::PeeringLan)
+        );
+        assert_eq!(reason("arp"), Some(Reason::Arp));
+        assert_eq!(
+            reason("neighbour solicitation"),
+            Some(Reason::NeighbourDiscovery)
+        );
+        assert!(probes.len() < 64, "{}", probes.len());
+    }
+}
