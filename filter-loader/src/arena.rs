@@ -21,6 +21,8 @@ use memmap2::MmapRaw;
 use crate::error::Error;
 use crate::free::FreeLines;
 use crate::grace::Grace;
+#[cfg(feature = "test-hooks")]
+use crate::hooks;
 use crate::mapped;
 use crate::tables::{Memory, Table, Tables};
 
@@ -211,6 +213,10 @@ impl Arena {
         if extent.lines > 0 {
             self.limbo_lines += extent.lines as usize;
             self.limbo.push(extent);
+            #[cfg(feature = "test-hooks")]
+            if hooks::poisons_at_once() {
+                self.poison(extent);
+            }
         }
     }
 
@@ -246,6 +252,8 @@ impl Arena {
             return Ok(());
         }
         self.grace.wait()?;
+        #[cfg(feature = "test-hooks")]
+        self.limbo.iter().for_each(|&extent| self.poison(extent));
         self.limbo_lines = 0;
         for extent in self.limbo.drain(..) {
             self.free.give(extent);
@@ -335,6 +343,13 @@ impl Arena {
                 .for_each(|fingerprint| self.release(fingerprint));
             error.of_slot(slot)
         })
+    }
+
+    /// Makes a use of freed lines show.
+    #[cfg(feature = "test-hooks")]
+    fn poison(&self, extent: Extent) {
+        let garbage = vec![[hooks::POISON; LINE_WORDS]; extent.lines as usize];
+        self.write(extent, &garbage);
     }
 
     fn slot(&self, slot: u32) -> &AtomicU64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::layout::{
     ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, map, peer_key,
 };
@@ -101,6 +101,15 @@ pub struct Ran {
     pub time: Duration,
 }
 
+impl Ran {
+    pub(crate) fn of(result: &TestRunResult) -> Self {
+        Self {
+            dropped: result.return_value != XDP_PASS,
+            time: result.duration,
+        }
+    }
+}
+
 /// The interface index of frames given to [`Filter::run`]: that of the loopback device, which the filter
 /// itself never attaches to.
 pub const TEST_IFINDEX: u32 = 1;
@@ -114,7 +123,7 @@ const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
 pub struct Filter {
     pub(crate) ebpf: Ebpf,
-    program: &'static str,
+    pub(crate) program: &'static str,
     pub(crate) tables: Box<dyn Tables>,
     lease: Lease,
     pins: Option<PinDir>,
@@ -574,10 +583,7 @@ impl Filter {
         let result = program
             .test_run(options)
             .map_err(|error| Error::Load(format!("test run: {}", chain(&error))))?;
-        Ok(Ran {
-            dropped: result.return_value != XDP_PASS,
-            time: result.duration,
-        })
+        Ok(Ran::of(&result))
     }
 
     /// The self-test's own station, and nothing left of a self-test that did not end.

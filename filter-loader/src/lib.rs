@@ -43,6 +43,9 @@ mod error;
 mod filter;
 mod free;
 mod grace;
+#[cfg(feature = "test-hooks")]
+#[doc(hidden)]
+pub mod hooks;
 mod lease;
 mod mapped;
 mod object;

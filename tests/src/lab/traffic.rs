@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use filter_core::packet::Mac;
 use filter_core::frame;
+use filter_core::packet::Mac;
 use serde_json::Value;
 
 use super::{Bcp38, Namespace, wait_for};
