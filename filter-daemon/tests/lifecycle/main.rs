@@ -8,7 +8,7 @@ mod doubts;
 mod feeds;
 mod limits;
 //mod model;
-//mod replay;
+mod replay;
 mod route_servers;
 mod scale;
 mod seeds;
