@@ -77,7 +77,11 @@ impl Lifecycle {
             }
             return None;
         };
-        if concerned.is_empty() {
+        let session = session_of(key.origin);
+        let kind = self.kind(key.feed);
+        // What is told of a session that is said to be down is too late.
+        let said = session.and_then(|session| self.sessions.get(&(key.feed, session)));
+        if concerned.is_empty() || kind.tells_sessions() && said.is_some_and(|said| !said.up) {
             return None;
         }
         if self.sources.len() >= MAX_SOURCES {
@@ -95,11 +99,9 @@ impl Lifecycle {
             self.peers[id.0 as usize].keys.insert(key);
             self.unsettled.insert(id);
         }
-        let feed = self.feed_state(key.feed);
-        let mid_life = feed.is_mid_life(now);
-        let mut source = Source::new(feed.kind, owner, key.family, now, mid_life);
-        let session = session_of(key.origin);
-        if !feed.kind.tells_sessions() && session.is_some_and(|session| self.is_down(session)) {
+        let mid_life = self.feed_state(key.feed).is_mid_life(now);
+        let mut source = Source::new(kind, owner, key.family, now, mid_life);
+        if !kind.tells_sessions() && session.is_some_and(|session| self.is_down(session)) {
             source.session_down(now, now);
         }
         let state = source.state();
@@ -174,13 +176,35 @@ impl Lifecycle {
     pub(super) fn add(
         &mut self,
         now: Duration,
-        (key, owner): (SourceKey, Owner),
+        place: (SourceKey, Owner),
         prefix: Prefix,
         scope: &Scope,
     ) {
+        self.count_in(now, place, prefix, scope, Some(prefix));
+    }
+
+    /// Routes count that did before. They are no reason to freeze what is there.
+    pub(super) fn add_again(&mut self, now: Duration, key: SourceKey, routes: Vec<Gone>) {
+        let Some(source) = self.sources.get(&key).filter(|source| !source.is_muted()) else {
+            return;
+        };
+        let owner = source.owner;
+        for route in &routes {
+            self.count_in(now, (key, owner), route.prefix, &route.scope, None);
+        }
+    }
+
+    fn count_in(
+        &mut self,
+        now: Duration,
+        (key, owner): (SourceKey, Owner),
+        prefix: Prefix,
+        scope: &Scope,
+        newest: Option<Prefix>,
+    ) {
         let by_hand = self.kind(key.feed) == Kind::ByHand;
+        let side = Side::of(key.table);
         for id in self.targets(key, owner, scope) {
-            let side = Side::of(key.table);
             match self.admitted(id, side, prefix, by_hand) {
                 Err(refusal) => {
                     if self.peers[id.0 as usize].refused.add(now, prefix, refusal) {
@@ -198,19 +222,9 @@ impl Lifecycle {
                     }
                 }
             }
-            if side == Side::Sources {
-                self.limit(id, prefix.family(), Some(prefix));
+            if side == Side::Sources && newest.is_some() {
+                self.limit(id, prefix.family(), newest);
             }
-        }
-    }
-
-    pub(super) fn add_all(&mut self, now: Duration, key: SourceKey, routes: Vec<Gone>) {
-        let Some(source) = self.sources.get(&key).filter(|source| !source.is_muted()) else {
-            return;
-        };
-        let owner = source.owner;
-        for route in &routes {
-            self.add(now, (key, owner), route.prefix, &route.scope);
         }
     }
 

@@ -224,11 +224,6 @@ impl Source {
         self.started
     }
 
-    /// Is it known to be told wrong, or not at all?
-    pub(super) const fn is_lost(&self) -> bool {
-        self.lost
-    }
-
     /// May time alone change anything about it?
     pub(super) fn wants_tick(&self) -> bool {
         self.telling

@@ -36,7 +36,7 @@ impl Lifecycle {
     }
 
     /// Of one table, or of all of a session. A table nobody has told of yet is lost too, so that what comes of it
-    /// is not taken as complete.
+    /// is not taken as complete; and in the family of the session's own addresses it is waited for.
     pub(super) fn table_lost(
         &mut self,
         now: Duration,
@@ -46,17 +46,18 @@ impl Lifecycle {
         why: &str,
     ) {
         log::debug!("feed {}: {table:?} of {origin:?} is lost: {why}", feed.0);
+        let key = |table, family| SourceKey {
+            origin,
+            table,
+            family,
+            feed,
+        };
         if let Some(table) = table {
             for family in Family::ALL {
-                self.open(
-                    now,
-                    SourceKey {
-                        origin,
-                        table,
-                        family,
-                        feed,
-                    },
-                );
+                self.open(now, key(table, family));
+            }
+            if let Origin::Session(session) = origin {
+                self.opened(now, key(table, family_of(session)));
             }
         }
         let lost = |key: &SourceKey| table.is_none_or(|table| key.table == table);
@@ -68,7 +69,7 @@ impl Lifecycle {
     fn lose(&mut self, now: Duration, key: SourceKey) {
         let mut revived = Vec::new();
         self.with(key, |source| revived = source.feed_lost(now));
-        self.add_all(now, key, revived);
+        self.add_again(now, key, revived);
     }
 
     pub(super) fn session_up(
@@ -98,21 +99,14 @@ impl Lifecycle {
 
     /// A session that is up will be told of: until it is, or has been silent for long enough, its tables load.
     fn expect(&mut self, now: Duration, feed: FeedId, session: Session) {
-        let family = match session.address {
-            std::net::IpAddr::V4(_) => Family::Ipv4,
-            std::net::IpAddr::V6(_) => Family::Ipv6,
-        };
         for table in [Table::AdjInPre, Table::AdjInPost] {
-            let origin = Origin::Session(session);
-            self.open(
-                now,
-                SourceKey {
-                    origin,
-                    table,
-                    family,
-                    feed,
-                },
-            );
+            let key = SourceKey {
+                origin: Origin::Session(session),
+                table,
+                family: family_of(session),
+                feed,
+            };
+            self.open(now, key);
         }
     }
 
@@ -124,7 +118,7 @@ impl Lifecycle {
                 unmuted = source.routes().map(|(gone, _)| gone).collect();
             }
         });
-        self.add_all(now, key, unmuted);
+        self.add_again(now, key, unmuted);
     }
 
     pub(super) fn session_down(
@@ -395,6 +389,8 @@ impl Lifecycle {
             self.unsettle(key);
         } else if source.state() == State::Stale {
             self.expire_stale(now, key);
+        } else if !source.is_heard() {
+            self.unsettle(key); // how long it is waited for depends on the time alone
         }
     }
 
@@ -442,5 +438,13 @@ impl Lifecycle {
                 state,
             });
         }
+    }
+}
+
+/// The family that a session surely carries: that of its addresses.
+const fn family_of(session: Session) -> Family {
+    match session.address {
+        std::net::IpAddr::V4(_) => Family::Ipv4,
+        std::net::IpAddr::V6(_) => Family::Ipv6,
     }
 }

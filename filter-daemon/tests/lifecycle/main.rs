@@ -7,7 +7,7 @@ mod common;
 mod doubts;
 mod feeds;
 mod limits;
-//mod model;
+mod model;
 mod replay;
 mod route_servers;
 mod scale;

@@ -54,7 +54,7 @@ pub fn config(parts: &[&str]) -> Config {
         .0
 }
 
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
