@@ -360,6 +360,7 @@ impl Source {
         if self.kind.tells_sessions() {
             self.doubts.forget();
         }
+        self.silent = false;
         self.cue(now, Cue::SessionDown);
     }
 
@@ -581,6 +582,7 @@ impl Source {
     pub(super) fn is_unreported(&self, now: Duration) -> bool {
         self.telling
             && !self.reported
+            && !self.lost
             && self.kind.tells_sessions()
             && !matches!(self.state, State::Held | State::Down)
             && now >= self.started + SETTLE
