@@ -11,10 +11,11 @@ use super::ledger::{Change, Moment};
 use super::peer::{Limited, MAX_NEXT_HOPS, Peer};
 use super::source::{Gone, Scope, Source, Whom};
 use super::{
-    Event, Lifecycle, MAX_SOURCES, MAX_UNKNOWN, Owner, Refusal, Side, SourceKey, State, session_of,
+    Directory, Event, Lifecycle, MAX_SOURCES, MAX_UNKNOWN, Owner, Refusal, Side, SourceKey, State,
+    session_of,
 };
 use crate::admission::{Provenance, admit};
-use crate::config::Serves;
+use crate::config::{Config, Serves};
 use crate::route::{FeedId, Origin, PeerId, Route};
 
 /// The peers one route concerns, without memory for the one that most concern.
@@ -76,7 +77,11 @@ impl Lifecycle {
             }
             return None;
         };
-        if concerned.is_empty() {
+        let session = session_of(key.origin);
+        let kind = self.kind(key.feed);
+        // What is told of a session that is said to be down is too late.
+        let said = session.and_then(|session| self.sessions.get(&(key.feed, session)));
+        if concerned.is_empty() || kind.tells_sessions() && said.is_some_and(|said| !said.up) {
             return None;
         }
         if self.sources.len() >= MAX_SOURCES {
@@ -94,11 +99,9 @@ impl Lifecycle {
             self.peers[id.0 as usize].keys.insert(key);
             self.unsettled.insert(id);
         }
-        let feed = self.feed_state(key.feed);
-        let mid_life = feed.is_mid_life(now);
-        let mut source = Source::new(feed.kind, owner, key.family, now, mid_life);
-        let session = session_of(key.origin);
-        if !feed.kind.tells_sessions() && session.is_some_and(|session| self.is_down(session)) {
+        let mid_life = self.feed_state(key.feed).is_mid_life(now);
+        let mut source = Source::new(kind, owner, key.family, now, mid_life);
+        if !kind.tells_sessions() && session.is_some_and(|session| self.is_down(session)) {
             source.session_down(now, now);
         }
         let state = source.state();
@@ -151,63 +154,57 @@ impl Lifecycle {
         }
     }
 
-    /// Whom a route concerns, as its source remembers it: communities only where they decide.
-    pub(super) fn scope(&self, key: SourceKey, owner: Owner, route: &Route) -> Scope {
-        let Owner::RouteServer(index) = owner else {
-            return Scope {
-                whom: Whom::All,
-                communities: None,
-            };
+    /// The peers a route of this source concerns.
+    pub(super) fn targets(&self, key: SourceKey, owner: Owner, scope: &Scope) -> Targets {
+        let index = match (owner, scope.whom) {
+            // A peer's own source is there only because the peer looks at it.
+            (Owner::Peer(peer), _) => return Targets::one(Some(peer)),
+            (Owner::RouteServer(_), Whom::Only(peer)) => {
+                return Targets::one(Some(peer).filter(|id| self.uses(*id, key)));
+            }
+            (Owner::RouteServer(_), Whom::Nobody) => return Targets::default(),
+            (Owner::RouteServer(index), Whom::All | Whom::Scoped) => index,
         };
         let server = &self.config.route_servers[index];
-        let (whom, communities) = match (Side::of(key.table), &server.serves) {
-            (Side::Sources, _) => {
-                let member = route
-                    .next_hop
-                    .and_then(|hop| self.directory.member(server, hop));
-                (member.map_or(Whom::Nobody, Whom::Only), None)
-            }
-            (Side::Destinations, Serves::Communities) => {
-                let none = || Arc::from([]);
-                let communities = route.communities.clone().unwrap_or_else(none);
-                (Whom::Scoped, Some(communities))
-            }
-            (Side::Destinations, Serves::All | Serves::None | Serves::Listed(_)) => {
-                (Whom::All, None)
-            }
-        };
-        Scope { whom, communities }
-    }
-
-    /// The peers a route concerns.
-    pub(super) fn targets(&self, key: SourceKey, scope: &Scope) -> Targets {
-        let owner = match key.origin {
-            Origin::Peer(peer) => Some(Owner::Peer(peer)),
-            Origin::Session(session) => self.directory.owner(session.address),
-        };
-        let mut targets = match (owner, scope.whom) {
-            (Some(Owner::Peer(peer)), _) => Targets::one(Some(peer)),
-            (Some(Owner::RouteServer(_)), Whom::Only(peer)) => Targets::one(Some(peer)),
-            (Some(Owner::RouteServer(index)), Whom::All | Whom::Scoped) => {
-                let server = &self.config.route_servers[index];
-                let communities = scope.communities.as_deref();
-                Targets {
-                    one: None,
-                    many: self.directory.served(&self.config, server, communities),
-                }
-            }
-            (Some(Owner::RouteServer(_)), Whom::Nobody) | (None, _) => Targets::default(),
-        };
-        targets.one = targets.one.filter(|id| self.uses(*id, key));
-        targets.many.retain(|id| self.uses(*id, key));
-        targets
+        let communities = scope.communities.as_deref();
+        let mut many = self.directory.served(&self.config, server, communities);
+        many.retain(|id| self.uses(*id, key));
+        Targets { one: None, many }
     }
 
     /// A route counts for whom it concerns.
-    pub(super) fn add(&mut self, now: Duration, key: SourceKey, prefix: Prefix, scope: &Scope) {
+    pub(super) fn add(
+        &mut self,
+        now: Duration,
+        place: (SourceKey, Owner),
+        prefix: Prefix,
+        scope: &Scope,
+    ) {
+        self.count_in(now, place, prefix, scope, Some(prefix));
+    }
+
+    /// Routes count that did before. They are no reason to freeze what is there.
+    pub(super) fn add_again(&mut self, now: Duration, key: SourceKey, routes: Vec<Gone>) {
+        let Some(source) = self.sources.get(&key).filter(|source| !source.is_muted()) else {
+            return;
+        };
+        let owner = source.owner;
+        for route in &routes {
+            self.count_in(now, (key, owner), route.prefix, &route.scope, None);
+        }
+    }
+
+    fn count_in(
+        &mut self,
+        now: Duration,
+        (key, owner): (SourceKey, Owner),
+        prefix: Prefix,
+        scope: &Scope,
+        newest: Option<Prefix>,
+    ) {
         let by_hand = self.kind(key.feed) == Kind::ByHand;
-        for id in self.targets(key, scope) {
-            let side = Side::of(key.table);
+        let side = Side::of(key.table);
+        for id in self.targets(key, owner, scope) {
             match self.admitted(id, side, prefix, by_hand) {
                 Err(refusal) => {
                     if self.peers[id.0 as usize].refused.add(now, prefix, refusal) {
@@ -225,24 +222,23 @@ impl Lifecycle {
                     }
                 }
             }
-            if side == Side::Sources {
-                self.limit(id, prefix.family(), Some(prefix));
+            if side == Side::Sources && newest.is_some() {
+                self.limit(id, prefix.family(), newest);
             }
         }
     }
 
-    pub(super) fn add_all(&mut self, now: Duration, key: SourceKey, routes: Vec<Gone>) {
-        let muted = self.sources.get(&key).is_none_or(Source::is_muted);
-        for route in routes.iter().filter(|_| !muted) {
-            self.add(now, key, route.prefix, &route.scope);
-        }
-    }
-
     /// A route does not count any more for whom it concerned, after the hold.
-    pub(super) fn remove(&mut self, now: Duration, key: SourceKey, gone: &Gone, hold: Duration) {
+    pub(super) fn remove(
+        &mut self,
+        now: Duration,
+        (key, owner): (SourceKey, Owner),
+        gone: &Gone,
+        hold: Duration,
+    ) {
         let by_hand = self.kind(key.feed) == Kind::ByHand;
         let (side, prefix) = (Side::of(key.table), gone.prefix);
-        for id in self.targets(key, &gone.scope) {
+        for id in self.targets(key, owner, &gone.scope) {
             let admitted = self.admitted(id, side, prefix, by_hand);
             let peer = &mut self.peers[id.0 as usize];
             if admitted.is_err() {
@@ -405,4 +401,34 @@ impl Lifecycle {
     pub const fn refused_sources(&self) -> u64 {
         self.refused_sources
     }
+}
+
+/// Whom a route concerns, as its source remembers it: communities only where they decide.
+pub(super) fn scope(
+    config: &Config,
+    directory: &Directory,
+    key: SourceKey,
+    owner: Owner,
+    route: &Route,
+) -> Scope {
+    let Owner::RouteServer(index) = owner else {
+        return Scope {
+            whom: Whom::All,
+            communities: None,
+        };
+    };
+    let server = &config.route_servers[index];
+    let (whom, communities) = match (Side::of(key.table), &server.serves) {
+        (Side::Sources, _) => {
+            let member = route.next_hop.and_then(|hop| directory.member(server, hop));
+            (member.map_or(Whom::Nobody, Whom::Only), None)
+        }
+        (Side::Destinations, Serves::Communities) => {
+            let none = || Arc::from([]);
+            let communities = route.communities.clone().unwrap_or_else(none);
+            (Whom::Scoped, Some(communities))
+        }
+        (Side::Destinations, Serves::All | Serves::None | Serves::Listed(_)) => (Whom::All, None),
+    };
+    Scope { whom, communities }
 }

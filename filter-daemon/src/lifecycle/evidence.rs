@@ -169,5 +169,5 @@ impl Lifecycle {
 
 /// A table of which nothing was told is waited for only until its session has settled.
 fn awaited(source: &Source, now: Duration) -> bool {
-    source.is_heard() || !source.is_lost() && now < source.started() + SETTLE
+    source.is_heard() || now < source.started() + SETTLE
 }

@@ -10,6 +10,7 @@ use super::directory::Owner;
 use super::doubt::Doubts;
 use super::key::RouteKey;
 use super::kind::Kind;
+use super::ledger::Moment;
 use super::pace::{Pace, is_few};
 use super::state::{Cue, State};
 use crate::route::{Community, FeedId, Origin, PeerId, Table};
@@ -26,7 +27,7 @@ pub const SETTLE: Duration = Duration::from_secs(15);
 pub const BUSY: Duration = Duration::from_secs(60);
 /// Withdrawals this shortly before a feed was lost are a router's that shuts down (GoBGP), not a peer's.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
-/// So many of them are remembered; a source that withdraws more just before its feed is lost loses the first.
+/// So many of them are remembered; a table that lost more just before its feed is not relied on.
 pub const MAX_LAST_WORDS: usize = 1 << 20;
 
 /// Names a source. Sources that tell the same table stand side by side.
@@ -77,6 +78,14 @@ pub(super) struct Entry {
     epoch: u32,
     /// When it was first told, in seconds.
     since: u32,
+    whom: Whom,
+}
+
+/// A withdrawal that may be the feed's last word.
+#[derive(Clone, Copy, Debug)]
+struct LastWord {
+    at: Moment,
+    key: RouteKey,
     whom: Whom,
 }
 
@@ -144,8 +153,11 @@ pub(super) struct Source {
     pace: Pace,
     pub doubts: Doubts,
     hold_until: Option<Duration>,
-    last_words: VecDeque<(Duration, RouteKey, Scope)>,
+    last_words: VecDeque<LastWord>,
+    /// Some were more than are remembered: if the feed is lost now, nobody knows what it told.
+    words_forgotten: Option<Duration>,
     max_routes: usize,
+    max_last_words: usize,
 }
 
 impl Source {
@@ -181,7 +193,9 @@ impl Source {
             doubts: Doubts::default(),
             hold_until: None,
             last_words: VecDeque::new(),
+            words_forgotten: None,
             max_routes: MAX_ROUTES,
+            max_last_words: MAX_LAST_WORDS,
         };
         source.start(now, mid_life);
         source
@@ -208,11 +222,6 @@ impl Source {
     /// Since when it is told from the start.
     pub(super) const fn started(&self) -> Duration {
         self.started
-    }
-
-    /// Is it known to be told wrong, or not at all?
-    pub(super) const fn is_lost(&self) -> bool {
-        self.lost
     }
 
     /// May time alone change anything about it?
@@ -351,6 +360,7 @@ impl Source {
         if self.kind.tells_sessions() {
             self.doubts.forget();
         }
+        self.silent = false;
         self.cue(now, Cue::SessionDown);
     }
 
@@ -378,36 +388,44 @@ impl Source {
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
         self.cue(now, Cue::FeedLost);
         self.lost = true;
-        self.last_words_before(now);
+        self.forget_words(now);
+        if self
+            .words_forgotten
+            .is_some_and(|at| now <= at + LAST_WORDS)
+        {
+            self.doubts.overflow();
+        }
         let mut revived = Vec::new();
-        for (_, key, scope) in std::mem::take(&mut self.last_words) {
+        for LastWord { key, whom, .. } in std::mem::take(&mut self.last_words) {
             if let hash_map::Entry::Vacant(vacant) = self.routes.entry(key) {
                 // Of a former telling: it goes with the next complete table, unless that has it too.
                 vacant.insert(Entry {
                     epoch: self.epoch.wrapping_sub(1),
                     since: seconds(now),
-                    whom: scope.whom,
+                    whom,
                 });
-                if let Some(communities) = &scope.communities {
-                    self.communities.insert(key, Arc::clone(communities));
-                }
-                revived.push(Gone {
-                    prefix: key.prefix(self.family),
-                    scope,
-                });
+                revived.push(self.described(key, whom));
             }
         }
         revived
     }
 
-    fn last_words_before(&mut self, now: Duration) {
-        while self.last_words.front().is_some_and(|(at, ..)| {
-            *at + LAST_WORDS < now || self.last_words.len() > MAX_LAST_WORDS
-        }) {
+    /// Of withdrawals that are too old to be last words.
+    fn forget_words(&mut self, now: Duration) {
+        let oldest = Moment::until(now.saturating_sub(LAST_WORDS));
+        while let Some(word) = self.last_words.front().filter(|word| word.at < oldest) {
+            let key = word.key;
             self.last_words.pop_front();
+            self.forget_communities(key);
         }
         if self.last_words.is_empty() {
             self.last_words = VecDeque::new(); // a full table's withdrawal is not kept in memory for ever
+        }
+    }
+
+    fn forget_communities(&mut self, key: RouteKey) {
+        if !self.communities.is_empty() && !self.routes.contains_key(&key) {
+            self.communities.remove(&key);
         }
     }
 
@@ -471,11 +489,21 @@ impl Source {
         let entry = self.routes.remove(&key)?;
         self.fresh -= usize::from(entry.epoch == self.epoch);
         self.touch(now);
-        let gone = self.take_described(key, entry.whom);
-        if self.kind == Kind::Station {
-            self.last_words_before(now);
-            self.last_words.push_back((now, key, gone.scope.clone()));
+        let gone = self.described(key, entry.whom);
+        if self.kind != Kind::Station {
+            self.forget_communities(key);
+            return Some(gone);
         }
+        self.forget_words(now);
+        if self.last_words.len() >= self.max_last_words {
+            self.last_words.pop_front();
+            self.words_forgotten = Some(now);
+        }
+        self.last_words.push_back(LastWord {
+            at: Moment::until(now),
+            key,
+            whom: entry.whom,
+        });
         Some(gone)
     }
 
@@ -497,9 +525,7 @@ impl Source {
 
     fn take_described(&mut self, key: RouteKey, whom: Whom) -> Gone {
         let gone = self.described(key, whom);
-        if whom == Whom::Scoped {
-            self.communities.remove(&key);
-        }
+        self.forget_communities(key);
         gone
     }
 
@@ -511,11 +537,15 @@ impl Source {
     }
 
     /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
-    /// feed's start; mid-life, quiet decides.
+    /// feed's start and had a route. BIRD says it before the first route, FRR while it waits for its route-maps
+    /// (FEEDS section 5); then quiet decides.
     pub(super) const fn end_of_rib(&mut self) -> bool {
         self.hear();
         self.lost = false;
         self.ended = true;
+        if self.telling && self.fresh == 0 && self.kind.needs_settling() {
+            self.mid_life = true;
+        }
         !(self.mid_life && self.telling)
     }
 
@@ -552,6 +582,7 @@ impl Source {
     pub(super) fn is_unreported(&self, now: Duration) -> bool {
         self.telling
             && !self.reported
+            && !self.lost
             && self.kind.tells_sessions()
             && !matches!(self.state, State::Held | State::Down)
             && now >= self.started + SETTLE

@@ -108,7 +108,9 @@ impl Lifecycle {
             }
             for (route, since) in source.routes() {
                 let prefix = route.prefix;
-                if !prefix.contains(address) || !self.targets(key, &route.scope).contains(id) {
+                if !prefix.contains(address)
+                    || !self.targets(key, source.owner, &route.scope).contains(id)
+                {
                     continue;
                 }
                 let session = match key.origin {

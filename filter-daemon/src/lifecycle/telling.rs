@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use filter_core::Prefix;
 
+use super::attribution::scope;
 use super::kind::Kind;
 use super::source::{Announced, Evidence, Gone, Source};
 use super::{
@@ -35,7 +36,7 @@ impl Lifecycle {
     }
 
     /// Of one table, or of all of a session. A table nobody has told of yet is lost too, so that what comes of it
-    /// is not taken as complete.
+    /// is not taken as complete; and in the family of the session's own addresses it is waited for.
     pub(super) fn table_lost(
         &mut self,
         now: Duration,
@@ -45,17 +46,18 @@ impl Lifecycle {
         why: &str,
     ) {
         log::debug!("feed {}: {table:?} of {origin:?} is lost: {why}", feed.0);
+        let key = |table, family| SourceKey {
+            origin,
+            table,
+            family,
+            feed,
+        };
         if let Some(table) = table {
             for family in Family::ALL {
-                self.open(
-                    now,
-                    SourceKey {
-                        origin,
-                        table,
-                        family,
-                        feed,
-                    },
-                );
+                self.open(now, key(table, family));
+            }
+            if let Origin::Session(session) = origin {
+                self.opened(now, key(table, family_of(session)));
             }
         }
         let lost = |key: &SourceKey| table.is_none_or(|table| key.table == table);
@@ -67,7 +69,7 @@ impl Lifecycle {
     fn lose(&mut self, now: Duration, key: SourceKey) {
         let mut revived = Vec::new();
         self.with(key, |source| revived = source.feed_lost(now));
-        self.add_all(now, key, revived);
+        self.add_again(now, key, revived);
     }
 
     pub(super) fn session_up(
@@ -97,21 +99,14 @@ impl Lifecycle {
 
     /// A session that is up will be told of: until it is, or has been silent for long enough, its tables load.
     fn expect(&mut self, now: Duration, feed: FeedId, session: Session) {
-        let family = match session.address {
-            std::net::IpAddr::V4(_) => Family::Ipv4,
-            std::net::IpAddr::V6(_) => Family::Ipv6,
-        };
         for table in [Table::AdjInPre, Table::AdjInPost] {
-            let origin = Origin::Session(session);
-            self.open(
-                now,
-                SourceKey {
-                    origin,
-                    table,
-                    family,
-                    feed,
-                },
-            );
+            let key = SourceKey {
+                origin: Origin::Session(session),
+                table,
+                family: family_of(session),
+                feed,
+            };
+            self.open(now, key);
         }
     }
 
@@ -123,7 +118,7 @@ impl Lifecycle {
                 unmuted = source.routes().map(|(gone, _)| gone).collect();
             }
         });
-        self.add_all(now, key, unmuted);
+        self.add_again(now, key, unmuted);
     }
 
     pub(super) fn session_down(
@@ -195,27 +190,28 @@ impl Lifecycle {
     }
 
     pub(super) fn announce(&mut self, now: Duration, key: SourceKey, route: &Route) {
-        let Some(source) = self.opened(now, key) else {
-            return;
-        };
-        source.hear();
-        let owner = source.owner;
-        if source.is_silent() {
-            self.with(key, |source| source.end_silence(now));
+        match self.sources.get_mut(&key) {
+            Some(source) if source.is_heard() && !source.is_silent() => source.hear(),
+            _ => {
+                if self.opened(now, key).is_none() {
+                    return;
+                }
+                self.with(key, |source| source.end_silence(now));
+            }
         }
-        self.take(now, key, owner, route);
+        self.take(now, key, route);
     }
 
     /// A route of an open source. Returns whether it changed it.
-    fn take(&mut self, now: Duration, key: SourceKey, owner: Owner, route: &Route) -> bool {
-        let scope = self.scope(key, owner, route);
+    fn take(&mut self, now: Duration, key: SourceKey, route: &Route) -> bool {
         let Some(source) = self.sources.get_mut(&key) else {
             return false;
         };
         if source.state() == State::Down && source.kind.tells_sessions() {
             return false; // too late: the session decides
         }
-        let (doubted, muted) = (source.doubts.current(), source.is_muted());
+        let (owner, muted, doubted) = (source.owner, source.is_muted(), source.doubts.current());
+        let scope = scope(&self.config, &self.directory, key, owner, route);
         let announced = source.announce(now, route.prefix, route.path, &scope);
         self.check_next_hop(key, owner, route, &scope);
         match announced {
@@ -233,11 +229,11 @@ impl Lifecycle {
         if muted {
             return true;
         }
-        self.add(now, key, route.prefix, &scope);
+        self.add(now, (key, owner), route.prefix, &scope);
         // After the new: who is concerned as before never has a gap.
         if let Announced::Replaced(scope) = announced {
             let (prefix, hold) = (route.prefix, self.config.timers.withdraw_hold);
-            self.remove(now, key, &Gone { prefix, scope }, hold);
+            self.remove(now, (key, owner), &Gone { prefix, scope }, hold);
         }
         true
     }
@@ -248,11 +244,11 @@ impl Lifecycle {
             return;
         };
         source.hear();
-        let muted = source.is_muted();
+        let (owner, muted) = (source.owner, source.is_muted());
         if let Some(gone) = source.withdraw(now, prefix, path)
             && !muted
         {
-            self.remove(now, key, &gone, hold);
+            self.remove(now, (key, owner), &gone, hold);
         }
     }
 
@@ -269,13 +265,12 @@ impl Lifecycle {
             return;
         };
         source.begin_snapshot();
-        let owner = source.owner;
         let mut changed = 0;
         for route in routes
             .iter()
             .filter(|route| route.prefix.family() == key.family)
         {
-            changed += usize::from(self.take(now, key, owner, route));
+            changed += usize::from(self.take(now, key, route));
         }
         let believed = self
             .sources
@@ -326,14 +321,15 @@ impl Lifecycle {
         let Some(source) = self.sources.get_mut(&key) else {
             return;
         };
-        let (was, doubted, muted) = (source.state(), source.doubts.current(), source.is_muted());
+        let (was, doubted) = (source.state(), source.doubts.current());
+        let (owner, muted) = (source.owner, source.is_muted());
         let result = source.complete(now, evidence);
         let state = source.state();
         match result {
             Ok(gone) => {
                 let hold = self.config.timers.withdraw_hold;
                 for gone in gone.iter().filter(|_| !muted) {
-                    self.remove(now, key, gone, hold);
+                    self.remove(now, (key, owner), gone, hold);
                 }
                 self.completed(key);
             }
@@ -373,10 +369,10 @@ impl Lifecycle {
             return;
         };
         if source.hold_until().is_some_and(|until| until <= now) {
-            let mut gone = Vec::new();
+            let (owner, mut gone) = (source.owner, Vec::new());
             self.with(key, |source| gone = source.hold_over(now));
             for gone in &gone {
-                self.remove(now, key, gone, Duration::ZERO);
+                self.remove(now, (key, owner), gone, Duration::ZERO);
             }
         } else if connected && source.is_unreported(now) {
             if let Origin::Session(session) = key.origin {
@@ -393,33 +389,31 @@ impl Lifecycle {
             self.unsettle(key);
         } else if source.state() == State::Stale {
             self.expire_stale(now, key);
+        } else if !source.is_heard() {
+            self.unsettle(key); // how long it is waited for depends on the time alone
         }
     }
 
     /// A lost feed's routes go once another feed tells the same table; else the peer degrades, if it may.
     fn expire_stale(&mut self, now: Duration, key: SourceKey) {
-        let expired = self
-            .sources
-            .get(&key)
-            .is_some_and(|s| now >= s.since() + self.config.timers.stale_hold);
-        if !expired {
+        let stale_hold = self.config.timers.stale_hold;
+        let Some(source) = self.sources.get(&key) else {
+            return;
+        };
+        if now < source.since() + stale_hold {
             return;
         }
+        let (owner, mut gone) = (source.owner, Vec::new());
         let told_elsewhere = (0..self.feeds.len() as u16).any(|feed| {
-            let other = SourceKey {
-                feed: FeedId(feed),
-                ..key
-            };
-            self.sources
-                .get(&other)
-                .is_some_and(|source| source.state() == State::Synced)
+            let feed = FeedId(feed);
+            let other = self.sources.get(&SourceKey { feed, ..key });
+            other.is_some_and(|source| source.state() == State::Synced)
         });
-        let mut gone = Vec::new();
         if told_elsewhere {
             self.with(key, |source| gone = source.clear());
         }
         for gone in &gone {
-            self.remove(now, key, gone, Duration::ZERO);
+            self.remove(now, (key, owner), gone, Duration::ZERO);
         }
         self.unsettle(key);
     }
@@ -444,5 +438,13 @@ impl Lifecycle {
                 state,
             });
         }
+    }
+}
+
+/// The family that a session surely carries: that of its addresses.
+const fn family_of(session: Session) -> Family {
+    match session.address {
+        std::net::IpAddr::V4(_) => Family::Ipv4,
+        std::net::IpAddr::V6(_) => Family::Ipv6,
     }
 }

@@ -174,8 +174,8 @@ fn the_shrink_guard_at_its_edges() {
     for (had, has, refused) in [
         (SHRINK_MIN, SHRINK_MIN / 2, false),
         (SHRINK_MIN, SHRINK_MIN / 2 - 1, true),
-        (SHRINK_MIN, 0, true),
-        (SHRINK_MIN - 1, 0, false),
+        (SHRINK_MIN, 1, true),
+        (SHRINK_MIN - 1, 1, false),
         (100, 50, false),
         (100, 49, true),
     ] {

@@ -32,6 +32,33 @@ fn at_station_connect_end_of_rib_follows_the_dump() {
     world.enforcing(0);
 }
 
+/// "Even real BGP EoR from FRR came before the routes": an end of nothing is waited upon, at station connect too.
+#[test]
+fn an_end_before_the_first_route_is_not_believed() {
+    let mut world = station();
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(5);
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, B);
+    world.at(16);
+    world.enforcing(0);
+
+    let mut world = World::synced(&[A]);
+    world.at(100);
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.at(120);
+    world.sources(0, &[A]);
+    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.at(500);
+    world.lacks(0, Missing::Empty(Side::Sources, V4));
+}
+
 /// "Session up later: BIRD EoR (empty) then routes".
 #[test]
 fn bird_ends_a_later_sessions_table_before_its_routes() {

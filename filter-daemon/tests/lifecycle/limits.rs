@@ -2,7 +2,7 @@
 use filter_core::Mode;
 use filter_daemon::lifecycle::{
     Event, MAX_EVENTS, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, MAX_SOURCES,
-    MAX_UNKNOWN, Missing, REFUSED_PERIOD,
+    MAX_UNKNOWN, Missing, REFUSED_PERIOD, Side,
 };
 use filter_daemon::route::{Origin, PeerId, Route, RouteEvent, Session};
 
@@ -30,10 +30,10 @@ fn sources() {
             },
         );
     }
-    // Those and four of the static feed, of which this peer uses two.
+    // Those, the one that was there, and two by hand.
     world.life.settle(world.now);
     assert_eq!(world.life.refused_sources(), 0);
-    world.enforcing(0);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
     let origin = Origin::Session(Session {
         address,
         distinguisher: u64::MAX,

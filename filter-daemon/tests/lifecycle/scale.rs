@@ -133,7 +133,7 @@ fn eight_hundred_peers() {
         writeln!(
             peers,
             "[[peer]]\nname = \"p{number}\"\nasn = {}\ninterface = \"ixp0\"\naddresses = [\"10.9.{high}.{low}\"]\nmode = \"enforce\"\nfamilies = [\"ipv4\"]",
-            65000 + number
+            70000 + number
         )
         .unwrap();
     }

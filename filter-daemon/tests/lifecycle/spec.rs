@@ -31,9 +31,9 @@ fn everything_must_be_there() {
     world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
     world.by_hand(1, &[MINE_OUT]);
     world.lacks(0, Missing::NeverTold(Side::Sources, V6));
-    world.end(0, P1, PRE, V6);
-    world.lacks(0, Missing::Empty(Side::Sources, V6));
     world.announce(0, P1, PRE, "2a13:47c0:146::/48");
+    world.lacks(0, Missing::Loading(Side::Sources, V6));
+    world.end(0, P1, PRE, V6);
     world.lacks(0, Missing::Empty(Side::Destinations, V6));
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     world.enforcing(0);

@@ -54,7 +54,7 @@ pub fn config(parts: &[&str]) -> Config {
         .0
 }
 
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -120,12 +120,17 @@ impl World {
 
     /// A table of the first peer, by hand.
     pub fn snapshot_of_peer(&mut self, feed: u16, table: Table, texts: &[&str]) {
+        self.snapshot_of(0, feed, table, texts);
+    }
+
+    /// A table of a peer, by hand.
+    pub fn snapshot_of(&mut self, peer: u32, feed: u16, table: Table, texts: &[&str]) {
         for family in Family::ALL {
             let routes = texts.iter().map(|text| Route::bare(prefix(text)));
             let routes: Vec<Route> = routes
                 .filter(|route| route.prefix.family() == family)
                 .collect();
-            let (origin, routes) = (Origin::Peer(PeerId(0)), routes.into());
+            let (origin, routes) = (Origin::Peer(PeerId(peer)), routes.into());
             self.tell(
                 feed,
                 RouteEvent::Snapshot {

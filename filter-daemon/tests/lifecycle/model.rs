@@ -1,0 +1,628 @@
+//! Random histories beside a naive model. The model knows who said what when, and nothing of states, epochs or
+//! ledgers; what it asserts after every step is what SPEC promises, and in the end that the truth is found again
+//! from wherever the history led.
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use filter_core::{Mode, Prefix};
+use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
+use filter_daemon::route::{DownCause, PeerId};
+use proptest::prelude::*;
+
+use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix, secs};
+
+/// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
+const SESSIONS: [(&str, u32); 4] = [
+    ("192.0.2.11", 0),
+    ("192.0.2.12", 0),
+    ("192.0.2.13", 1),
+    ("192.0.2.14", 2),
+];
+const PREFIXES: [&str; 5] = [
+    "45.146.194.0/23",
+    "45.146.194.0/24",
+    "45.146.195.0/24",
+    "100.0.0.0/16",
+    "200.0.0.0/8",
+];
+const LIMITED: u32 = 2;
+const WITHDRAW_HOLD: Duration = secs(30);
+const DOWN_HOLD: Duration = secs(120);
+const STALE_HOLD: Duration = secs(300);
+/// A station and a poll.
+const FEEDS: [u16; 2] = [0, 1];
+
+const CONFIG: &str = r#"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11", "192.0.2.12"]
+families = ["ipv4"]
+mode = "enforce"
+
+[[peer]]
+name = "p2"
+asn = 64502
+interface = "ixp0"
+addresses = ["192.0.2.13"]
+families = ["ipv4"]
+mode = "enforce"
+
+[[peer]]
+name = "p3"
+asn = 64503
+interface = "ixp0"
+addresses = ["192.0.2.14"]
+families = ["ipv4"]
+mode = "enforce"
+max_prefixes = { ipv4 = 2 }
+"#;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    FeedUp(u16),
+    FeedDown(u16),
+    SessionUp(u16, usize),
+    SessionDown(u16, usize, bool),
+    Announce(usize, usize),
+    Withdraw(usize, usize),
+    EndOfRib(usize),
+    Snapshot(usize, u8),
+    TableLost(usize),
+    Count(usize, u64),
+    Trip(u32),
+    Mode(u32, bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (session, route, feed) = (0..SESSIONS.len(), 0..PREFIXES.len(), 0u16..2);
+    let step = prop_oneof![
+        4 => prop_oneof![0u64..3, 3u64..20, 20u64..400].prop_map(Step::Wait),
+        1 => feed.clone().prop_map(Step::FeedUp),
+        1 => feed.clone().prop_map(Step::FeedDown),
+        2 => (feed.clone(), session.clone()).prop_map(|(f, s)| Step::SessionUp(f, s)),
+        1 => (feed, session.clone(), any::<bool>()).prop_map(|(f, s, c)| Step::SessionDown(f, s, c)),
+        8 => (session.clone(), route.clone()).prop_map(|(s, r)| Step::Announce(s, r)),
+        4 => (session.clone(), route).prop_map(|(s, r)| Step::Withdraw(s, r)),
+        3 => session.clone().prop_map(Step::EndOfRib),
+        3 => (session.clone(), 0u8..32).prop_map(|(s, r)| Step::Snapshot(s, r)),
+        1 => session.clone().prop_map(Step::TableLost),
+        1 => (session, 0u64..4).prop_map(|(s, n)| Step::Count(s, n)),
+        1 => (0u32..3).prop_map(Step::Trip),
+        1 => (0u32..3, any::<bool>()).prop_map(|(p, e)| Step::Mode(p, e)),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// What one feed said of one session.
+#[derive(Debug, Default)]
+struct Said {
+    told: BTreeSet<Prefix>,
+    /// Told before the telling that goes on, or before a loss: it may still count, and need not.
+    former: BTreeSet<Prefix>,
+    up_at: Option<Duration>,
+    down_at: Option<Duration>,
+    /// The last time that the feed said that the table is complete.
+    complete_at: Option<Duration>,
+    /// The feed or the table was lost, and was not complete since.
+    lost_at: Option<Duration>,
+    /// What comes is known to be wrong, or nothing comes.
+    wrong: bool,
+    /// The feed is back and has not said a word of it.
+    silent_since: Option<Duration>,
+    /// Anything was ever said of it.
+    known: bool,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    said: BTreeMap<(u16, usize), Said>,
+    connected: BTreeMap<u16, Duration>,
+    valid_until: BTreeMap<(u32, Prefix), Duration>,
+    tripped: BTreeSet<u32>,
+    modes: BTreeMap<u32, Mode>,
+    packets: u64,
+}
+
+struct Run {
+    world: World,
+    model: Model,
+    states: BTreeMap<u32, (PeerState, Option<Missing>)>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let shadows: Vec<String> = (0..SESSIONS.len())
+            .map(|session| {
+                let (address, _) = SESSIONS[session];
+                format!("{{ address = \"192.0.2.10{session}\", session = \"{address}\" }}")
+            })
+            .collect();
+        let shadows = shadows.join(", ");
+        let shadow = format!(
+            "[[feed]]\nkind = \"shadow\"\nlisten = \"127.0.0.1:179\"\nasn = 64999\nsessions = [{shadows}]"
+        );
+        let mut world = World::new(&[CONFIG, STATION, POLL, &shadow]);
+        world.feed_up(2);
+        for (address, _) in SESSIONS {
+            world.announce(2, address, OUT, "198.51.100.0/24");
+            world.end(2, address, OUT, V4);
+        }
+        let mut run = Self {
+            world,
+            model: Model::default(),
+            states: BTreeMap::new(),
+        };
+        for feed in FEEDS {
+            for session in 0..SESSIONS.len() {
+                run.model.said.insert((feed, session), Said::default());
+            }
+        }
+        run
+    }
+
+    fn step(&mut self, step: &Step) {
+        let now = self.world.now;
+        if let Step::SessionUp(0, session)
+        | Step::Announce(session, _)
+        | Step::Withdraw(session, _)
+        | Step::EndOfRib(session)
+        | Step::TableLost(session) = *step
+        {
+            self.said(0, session)
+                .come_up(now, matches!(step, Step::SessionUp(..)));
+        }
+        if let Step::SessionUp(1, session) | Step::Snapshot(session, _) = *step {
+            self.said(1, session)
+                .come_up(now, matches!(step, Step::SessionUp(..)));
+        }
+        let before: Vec<BTreeSet<Prefix>> = (0..3).map(|peer| self.sources(peer)).collect();
+        let now = self.world.now;
+        match *step {
+            Step::Wait(seconds) => self.world.wait(seconds),
+            Step::FeedUp(feed) => {
+                self.world.feed_up(feed);
+                self.model.connected.insert(feed, now);
+                self.each_of(feed, |said| {
+                    if said.is_known(now) {
+                        said.lose(now);
+                    }
+                    said.restart();
+                    said.silent_since = said.known.then_some(now);
+                    said.down_at = said.down_at.filter(|_| said.known);
+                });
+            }
+            Step::FeedDown(feed) => {
+                self.world.feed_down(feed);
+                self.model.connected.remove(&feed);
+                self.each_of(feed, |said| said.lose(now));
+                for (peer, before) in before.iter().enumerate() {
+                    assert!(
+                        self.sources(peer as u32).is_superset(before),
+                        "feed loss removes"
+                    );
+                }
+            }
+            Step::SessionUp(feed, session) => {
+                self.world.up(feed, SESSIONS[session].0);
+                let said = self.said(feed, session);
+                said.restart();
+                (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
+            }
+            Step::SessionDown(feed, session, notified) => {
+                let cause = if notified {
+                    DownCause::Notification
+                } else {
+                    DownCause::Lost
+                };
+                self.world.down(feed, SESSIONS[session].0, cause);
+                let said = self.said(feed, session);
+                said.restart();
+                said.up_at = None;
+                said.down_at = said.down_at.or(Some(now));
+                for (peer, before) in before.iter().enumerate() {
+                    assert_eq!(
+                        self.sources(peer as u32),
+                        *before,
+                        "session loss removes at once"
+                    );
+                }
+            }
+            Step::Announce(session, route) => {
+                self.announce(session, prefix(PREFIXES[route]), &before)
+            }
+            Step::Withdraw(session, route) => self.withdraw(session, prefix(PREFIXES[route])),
+            Step::EndOfRib(session) => {
+                self.world.end(0, SESSIONS[session].0, PRE, V4);
+                let said = self.said(0, session);
+                said.silent_since = None;
+                said.complete(now);
+            }
+            Step::Snapshot(session, routes) => self.snapshot(session, routes),
+            Step::TableLost(session) => {
+                self.world.lost(0, SESSIONS[session].0, Some(PRE));
+                self.said(0, session).lose(now);
+            }
+            Step::Count(session, count) => {
+                self.world
+                    .count(0, SESSIONS[session].0, PRE, Some(V4), count);
+            }
+            Step::Trip(peer) => {
+                for dropped in [0, 1000] {
+                    self.model.packets += 1000;
+                    let packets = self.model.packets;
+                    let dropped = packets - 1000 + dropped;
+                    self.world.life.traffic(now, PeerId(peer), packets, dropped);
+                }
+                self.world.life.settle(now);
+                if self.world.status(peer).missing == Some(Missing::BreakerTripped) {
+                    self.model.tripped.insert(peer);
+                }
+            }
+            Step::Mode(peer, enforce) => {
+                let mode = if enforce {
+                    Mode::Enforce
+                } else {
+                    Mode::Observe
+                };
+                self.world.life.set_mode(PeerId(peer), mode);
+                self.world.life.settle(now);
+                self.model.tripped.remove(&peer);
+                self.model.modes.insert(peer, mode);
+            }
+        }
+        self.check();
+    }
+
+    fn announce(&mut self, session: usize, prefix: Prefix, before: &[BTreeSet<Prefix>]) {
+        let (address, peer) = SESSIONS[session];
+        let now = self.world.now;
+        self.world.life.take_dirty();
+        self.world.announce(0, address, PRE, &prefix.to_string());
+        // What a feed says of a session that it said is down is too late once the hold is over.
+        let said = self.said(0, session);
+        if said.is_down_for(now + TICK, DOWN_HOLD) {
+            return;
+        }
+        said.silent_since = None;
+        let known = !said.told.insert(prefix);
+        if peer == LIMITED {
+            let frozen = !self.world.status(peer).frozen.is_empty();
+            if frozen && before[peer as usize].len() == 2 {
+                let wanted = self.sources(peer);
+                assert!(
+                    wanted.is_subset(&before[peer as usize]),
+                    "frozen, and wider: {wanted:?}"
+                );
+            }
+        } else {
+            assert!(
+                self.sources(peer).contains(&prefix),
+                "{prefix} is not there at once"
+            );
+        }
+        if known {
+            self.world.life.take_dirty();
+            self.world.announce(0, address, PRE, &prefix.to_string());
+            assert!(!self.world.dirty(), "identical input is dirty");
+        }
+    }
+
+    fn withdraw(&mut self, session: usize, prefix: Prefix) {
+        let (address, peer) = SESSIONS[session];
+        let now = self.world.now;
+        self.world.withdraw(0, address, PRE, &prefix.to_string());
+        let said = self.said(0, session);
+        said.silent_since = None;
+        if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
+            // It may be the feed's last word, which is not believed.
+            said.former.insert(prefix);
+            self.model
+                .valid_until
+                .insert((peer, prefix), now + WITHDRAW_HOLD);
+        }
+    }
+
+    fn snapshot(&mut self, session: usize, routes: u8) {
+        let (address, peer) = SESSIONS[session];
+        let now = self.world.now;
+        let told: Vec<&str> = (0..PREFIXES.len())
+            .filter(|bit| routes >> bit & 1 == 1)
+            .map(|bit| PREFIXES[bit])
+            .collect();
+        self.world.snapshot(1, address, PRE, V4, &told);
+        let told: BTreeSet<Prefix> = told.iter().map(|text| prefix(text)).collect();
+        let said = self.said(1, session);
+        if said.is_down_for(now + TICK, DOWN_HOLD) {
+            return;
+        }
+        said.silent_since = None;
+        let gone: Vec<Prefix> = said.told.difference(&told).copied().collect();
+        said.former.extend(&gone);
+        said.told = told;
+        said.complete(now);
+        for prefix in gone {
+            self.model
+                .valid_until
+                .insert((peer, prefix), now + WITHDRAW_HOLD);
+        }
+    }
+
+    fn said(&mut self, feed: u16, session: usize) -> &mut Said {
+        self.model.said.get_mut(&(feed, session)).unwrap()
+    }
+
+    fn each_of(&mut self, feed: u16, change: impl Fn(&mut Said)) {
+        let said = self
+            .model
+            .said
+            .iter_mut()
+            .filter(|((of, _), _)| *of == feed);
+        said.for_each(|(_, said)| change(said));
+    }
+
+    fn sources(&self, peer: u32) -> BTreeSet<Prefix> {
+        self.world.wanted(peer, Side::Sources)
+    }
+
+    fn check(&mut self) {
+        let now = self.world.now;
+        self.model.said.values_mut().for_each(|said| said.pass(now));
+        for event in self.world.news() {
+            if let Event::PeerState(id, state, missing) = event {
+                self.states.insert(id.0, (state, missing));
+            }
+        }
+        for peer in 0..3 {
+            let status = self.world.status(peer);
+            let told = (status.state, status.missing.clone());
+            assert_eq!(
+                self.states.get(&peer),
+                Some(&told),
+                "what was told last is not what is"
+            );
+            let wanted = self.world.life.wanted(now, PeerId(peer));
+            if wanted.mode == Mode::Enforce {
+                self.check_enforced(peer);
+            }
+            let sources = self.sources(peer);
+            assert_eq!(status.sources, sources.len());
+            if peer != LIMITED {
+                self.check_present(peer, &sources);
+            }
+            for prefix in sources {
+                assert!(
+                    self.is_justified(peer, prefix),
+                    "{prefix} of {peer} is there too long, at {now:?}"
+                );
+            }
+        }
+    }
+
+    /// Whatever a session that is not down says now is there; what was withdrawn is there for the hold.
+    fn check_present(&self, peer: u32, sources: &BTreeSet<Prefix>) {
+        let now = self.world.now;
+        for ((feed, session), said) in self.of(peer) {
+            if said.down_at.is_some()
+                || said.lost_at.is_some()
+                || !self.model.connected.contains_key(feed)
+            {
+                continue;
+            }
+            // A feed that came back and does not name the session says that it is down.
+            let silent = said.up_at.is_none();
+            for prefix in said.told.iter().filter(|_| !silent) {
+                assert!(
+                    sources.contains(prefix),
+                    "{prefix} of session {session} is missing at {now:?}"
+                );
+            }
+        }
+        for ((_, prefix), _) in self
+            .model
+            .valid_until
+            .iter()
+            .filter(|((of, _), until)| *of == peer && now < **until)
+        {
+            assert!(
+                sources.contains(prefix),
+                "{prefix} was withdrawn too early, at {now:?}"
+            );
+        }
+    }
+
+    fn of(&self, peer: u32) -> impl Iterator<Item = (&(u16, usize), &Said)> {
+        self.model
+            .said
+            .iter()
+            .filter(move |((_, session), _)| SESSIONS[*session].1 == peer)
+    }
+
+    /// Is there a reason why it is there?
+    fn is_justified(&self, peer: u32, prefix: Prefix) -> bool {
+        let now = self.world.now;
+        let held = self.model.valid_until.get(&(peer, prefix));
+        // Two ticks: one to end the hold, one to notice.
+        held.is_some_and(|until| now < *until + 2 * TICK)
+            || self.of(peer).any(|(_, said)| {
+                let down = said
+                    .down_at
+                    .is_some_and(|at| now >= at + DOWN_HOLD + 2 * TICK);
+                !down && (said.told.contains(&prefix) || said.former.contains(&prefix))
+            })
+    }
+
+    /// Never while a table is not complete or not fresh.
+    fn check_enforced(&self, peer: u32) {
+        let now = self.world.now;
+        let said: Vec<&Said> = self.of(peer).map(|(_, said)| said).collect();
+        let at = || format!("peer {peer} is enforced at {now:?}: {said:#?}");
+        assert!(!self.model.tripped.contains(&peer), "tripped: {}", at());
+        assert_ne!(
+            self.model.modes.get(&peer),
+            Some(&Mode::Observe),
+            "{}",
+            at()
+        );
+        assert!(!self.sources(peer).is_empty(), "no sources: {}", at());
+        assert!(
+            !self.world.wanted(peer, Side::Destinations).is_empty(),
+            "no destinations: {}",
+            at()
+        );
+        let evidence = |said: &Said| said.down_at.is_none() && said.is_known(now);
+        assert!(
+            said.iter().any(|said| evidence(said)),
+            "nothing is complete and fresh: {}",
+            at()
+        );
+        // Each session that is up is known by one feed or the other.
+        for (session, _) in SESSIONS
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, of))| *of == peer)
+        {
+            let words: Vec<&Said> = FEEDS
+                .iter()
+                .map(|feed| &self.model.said[&(*feed, session)])
+                .collect();
+            let up = words
+                .iter()
+                .any(|said| said.up_at.is_some_and(|at| now < at + SETTLE));
+            let known = words.iter().any(|said| evidence(said));
+            assert!(
+                !up || known,
+                "session {session} is up and not known: {}",
+                at()
+            );
+        }
+    }
+
+    /// Everything is told as it is, and time passes: what is enforced is the truth, and nothing but it.
+    fn find_the_truth(&mut self, truth: &[u8; 4]) {
+        for peer in 0..3 {
+            self.step(&Step::Mode(peer, true));
+        }
+        for feed in FEEDS {
+            self.step(&Step::FeedDown(feed));
+            self.step(&Step::FeedUp(feed));
+            for session in 0..SESSIONS.len() {
+                self.step(&Step::SessionUp(feed, session));
+            }
+        }
+        for round in 0..12 {
+            for (session, routes) in truth.iter().enumerate() {
+                if round == 0 {
+                    for route in (0..PREFIXES.len()).filter(|bit| routes >> bit & 1 == 1) {
+                        self.step(&Step::Announce(session, route));
+                    }
+                    self.step(&Step::EndOfRib(session));
+                    self.step(&Step::Count(session, u64::from(routes.count_ones())));
+                }
+                self.step(&Step::Snapshot(session, *routes));
+            }
+            self.step(&Step::Wait(60));
+        }
+        for peer in 0..3 {
+            let of_peer = SESSIONS
+                .iter()
+                .zip(truth)
+                .filter(|((_, of), _)| *of == peer);
+            let routes = of_peer.fold(0, |all, (_, routes)| all | routes);
+            let expected: BTreeSet<Prefix> = (0..PREFIXES.len())
+                .filter(|bit| routes >> bit & 1 == 1)
+                .map(|bit| prefix(PREFIXES[bit]))
+                .collect();
+            if peer == LIMITED && expected.len() > 2 {
+                assert_eq!(self.world.status(peer).frozen, [V4]);
+                assert!(self.sources(peer).len() <= PREFIXES.len());
+                continue;
+            }
+            assert_eq!(self.sources(peer), expected, "peer {peer}");
+            if expected.is_empty() {
+                self.world.lacks(peer, Missing::Empty(Side::Sources, V4));
+            } else {
+                self.world.enforcing(peer);
+            }
+        }
+    }
+}
+
+impl Said {
+    /// Something is said of it: too late if it is the first and the session is down.
+    fn come_up(&mut self, now: Duration, session_up: bool) {
+        self.known |= session_up || self.down_at.is_none();
+        self.up_at = self.up_at.or(Some(now).filter(|_| self.down_at.is_none()));
+    }
+
+    /// Has its session been down for so long?
+    fn is_down_for(&self, now: Duration, time: Duration) -> bool {
+        self.down_at
+            .is_some_and(|at| now >= at + time || !self.known)
+    }
+
+    /// A feed that is back and does not name a session for so long says that it is down; and when a hold is over
+    /// nothing that was told is left.
+    fn pass(&mut self, now: Duration) {
+        if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
+            (self.told, self.former) = Default::default();
+        }
+        if let Some(down) = self
+            .silent_since
+            .map(|at| at + SETTLE)
+            .filter(|at| *at <= now)
+        {
+            self.down_at = self.down_at.or(Some(down));
+            self.silent_since = None;
+        }
+    }
+
+    /// Complete and fresh: by the feed's word, or by its silence since the session came up; of a table that was
+    /// lost, what it was before, for a while.
+    fn is_known(&self, now: Duration) -> bool {
+        let fresh = self.lost_at.is_none_or(|at| now <= at + STALE_HOLD);
+        self.is_quiet(now) || self.complete_at.is_some() && fresh
+    }
+
+    fn is_quiet(&self, now: Duration) -> bool {
+        !self.wrong && self.up_at.is_some_and(|at| now >= at + SETTLE)
+    }
+
+    /// What was told belongs to a former connection or life. What was complete when it was lost is the last known.
+    fn restart(&mut self) {
+        self.former.append(&mut self.told);
+        (self.up_at, self.wrong) = (None, false);
+        if self.lost_at.is_none() {
+            self.complete_at = None;
+        }
+    }
+
+    fn lose(&mut self, now: Duration) {
+        if self.is_quiet(now) {
+            self.complete(now);
+        }
+        self.lost_at = self.lost_at.or(Some(now));
+        self.wrong = true;
+        self.silent_since = None;
+        self.former.extend(&self.told);
+    }
+
+    fn complete(&mut self, now: Duration) {
+        self.complete_at = Some(now);
+        (self.lost_at, self.wrong) = (None, false);
+    }
+}
+
+proptest! {
+
+    #[test]
+    fn any_history_keeps_the_promises(history in steps(), truth in prop::array::uniform4(0u8..32)) {
+        let mut run = Run::new();
+        for step in &history {
+            run.step(step);
+        }
+        run.find_the_truth(&truth);
+    }
+}
