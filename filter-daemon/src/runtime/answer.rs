@@ -48,7 +48,9 @@ impl Runtime {
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {
         self.lifecycle.set_mode(id, mode);
+        self.peers[id.0 as usize].tripped = false;
         let now = self.now();
+        self.replace_stations(now); // a MAC that was not to move may do so now
         self.lifecycle.settle(now);
         let status = self.lifecycle.status(now, id);
         json!({

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use filter_core::Mode;
 use tests::lab::{Package, require, wait_for};
 
-use super::{LEASE, OURS, P1_SOURCE, SPOOFED, Scene, WITHIN};
+use super::{LEASE, OURS, P1_SOURCE, SPOOFED, STALE_HOLD, Scene, WITHIN};
 
 #[test]
 fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
@@ -103,6 +103,12 @@ fn a_reload_keeps_packets_flowing_and_an_operators_word() {
         .traffic
         .expect(&daemon, spoofed, "source-unannounced", true);
     let stream = scene.traffic.stream(scene.lab.p1.namespace(), good);
+
+    // Not a young daemon any more: no time limit of a start may be taken from its start.
+    wait_for("the daemon to age", 2 * STALE_HOLD, || {
+        let uptime = daemon.status()["uptime_seconds"].as_u64();
+        (uptime > Some(STALE_HOLD.as_secs())).then_some(())
+    });
 
     // One more source for P1.
     daemon.rewrite(
