@@ -62,6 +62,8 @@ pub struct Stations {
     refused: BTreeSet<(Station, PeerId)>,
     /// What an earlier process had learned, until the whole table was told.
     inherited: BTreeMap<Station, PeerId>,
+    /// The whole table was told.
+    complete: bool,
 }
 
 /// An address of a peer that was seen at a station.
@@ -74,6 +76,7 @@ impl Stations {
             .into_iter()
             .filter(|(station, _)| station.mac != ANY_MAC);
         self.inherited = learned.collect();
+        self.complete = false;
     }
 
     /// Where frames of each link's neighbours come in.
@@ -95,7 +98,10 @@ impl Stations {
     /// Takes in what the neighbour table said. Returns whether [`Stations::settle`] has something to do.
     pub fn learn(&mut self, facts: &Facts<'_>, event: &NeighbourEvent) -> bool {
         match *event {
-            NeighbourEvent::Complete => !std::mem::take(&mut self.inherited).is_empty(),
+            NeighbourEvent::Complete => {
+                self.complete = true;
+                !self.inherited.is_empty()
+            }
             NeighbourEvent::Gone { .. } => false,
             NeighbourEvent::Known { link, address, mac } => {
                 let Some(peer) = self.peer_at(facts, link, address) else {
@@ -160,6 +166,9 @@ impl Stations {
         self.refused
             .retain(|(station, _)| claims.contains_key(station));
         wanted.extend(owners.iter().map(|(&station, &id)| (station, id)));
+        if self.complete {
+            self.inherited.clear();
+        }
         for (&station, &id) in &self.inherited {
             if is_lan(facts, id, station) {
                 wanted.entry(station).or_insert(id);

@@ -50,7 +50,6 @@ impl Runtime {
         self.lifecycle.set_mode(id, mode);
         self.peers[id.0 as usize].tripped = false;
         let now = self.now();
-        self.replace_stations(now); // a MAC that was not to move may do so now
         self.lifecycle.settle(now);
         let status = self.lifecycle.status(now, id);
         json!({

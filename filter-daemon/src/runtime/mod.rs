@@ -176,7 +176,7 @@ pub struct Runtime {
     stop_feeds: Stop,
     stations: Stations,
     neighbours: Receiver<Learned>,
-    /// When to try again to place the stations, if that failed.
+    /// When to place the stations anew, if it failed or a mode changed.
     misplaced: Option<Duration>,
     /// The lease ended before this daemon came: the tables it found are too old to be enforced again.
     dormant: bool,

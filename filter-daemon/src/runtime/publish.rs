@@ -39,7 +39,9 @@ impl Runtime {
         let begin = Instant::now();
         let want = self.want(now, id);
         let sources = want.sources.clone();
+        let mode = want.mode;
         let peer = &mut self.peers[id.0 as usize];
+        let was = self.sync.have(peer.slot).map(|have| have.mode);
         let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
@@ -47,7 +49,12 @@ impl Runtime {
         }
         match applied {
             Ok(published) if published.step == Step::Keep => {}
-            Ok(_) => self.lifecycle.published(id, Ok(&sources)),
+            Ok(_) => {
+                self.lifecycle.published(id, Ok(&sources));
+                if was != Some(mode) {
+                    self.misplaced = Some(now); // a MAC that might not move may do so now
+                }
+            }
             Err(error) => {
                 let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
                 self.journal

@@ -12,6 +12,7 @@
 mod bcp38;
 mod daemon;
 mod exabgp;
+pub mod exchange;
 mod namespace;
 mod peer;
 mod router;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 pub use bcp38::{Bcp38, Site};
 pub use daemon::Daemon;
 pub use exabgp::ExaBgp;
+pub use exchange::{Exchange, Neighbour};
 pub use namespace::{Lan, Namespace};
 pub use peer::{Peer, PeerConfig};
 pub use router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};

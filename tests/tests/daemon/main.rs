@@ -10,6 +10,7 @@ use filter_core::Family;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
 mod flow;
+mod learned;
 mod lifetime;
 
 /// How long the lab's daemons may take.
