@@ -42,7 +42,7 @@ impl Scene {
     ) -> Self {
         let (name, asn, _) = who;
         let exchange = Exchange::new();
-        let peer = exchange.peer(who, announces, Exchange::towards_router());
+        let peer = exchange.peer(who, announces, Exchange::towards_router(), "");
         let sessions: Vec<IpAddr> = families
             .iter()
             .map(|&family| peer.address(family))

@@ -69,7 +69,8 @@ impl Exchange {
         namespace
     }
 
-    /// A BIRD on the LAN that speaks BGP with `towards` (AS number and addresses): R, or a route server.
+    /// A BIRD on the LAN that speaks BGP with `towards` (AS number and addresses): R, or a route server; `append`
+    /// goes into its configuration.
     ///
     /// # Panics
     /// If it does not start.
@@ -79,6 +80,7 @@ impl Exchange {
         (name, asn, host): (&'static str, u32, u8),
         announces: &[&str],
         towards: (u32, Ipv4Addr, Ipv6Addr),
+        append: &str,
     ) -> Peer {
         let (v4, v6) = Self::addresses(host);
         let config = PeerConfig {
@@ -89,6 +91,7 @@ impl Exchange {
             announces: announces.iter().map(|text| text.parse().unwrap()).collect(),
             restart_time: None,
             extra: String::new(),
+            append: append.to_owned(),
         };
         Peer::start(config, self.member(name, host), towards)
     }

@@ -30,6 +30,8 @@ pub struct PeerConfig {
     pub restart_time: Option<u16>,
     /// Further lines in its BGP protocols.
     pub extra: String,
+    /// Further protocols, for instance sessions with others than R.
+    pub append: String,
 }
 
 /// A running peer.
@@ -239,6 +241,7 @@ impl Peer {
             v6,
             restart_time,
             extra,
+            append,
             ..
         } = &self.config;
         let (r_asn, r_v4, r_v6) = &self.router;
@@ -260,10 +263,11 @@ impl Peer {
                 text,
                 "protocol static s{number} {{ {family};{routes} }}\n\
                  protocol bgp r{number} {{\n local {local} as {asn}; neighbor {remote} as {r_asn};\n \
-                 {family} {{ import all; export filter {{ if source != RTS_STATIC then reject; {action} accept; }}; }};\n \
+                 {family} {{ import all; export filter {{ if proto != \"s{number}\" then reject; {action} accept; }}; }};\n \
                  connect delay time 1; connect retry time 1; error wait time 1,1; {restart}\n {extra}\n}}\n"
             );
         }
+        text.push_str(append);
         text
     }
 }
