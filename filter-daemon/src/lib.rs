@@ -16,5 +16,6 @@ pub mod neighbours;
 pub mod policy;
 pub mod route;
 pub mod runtime;
+pub mod stations;
 pub mod violation;
 pub mod wire;

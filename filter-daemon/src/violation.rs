@@ -102,6 +102,9 @@ struct Since {
 }
 
 impl PointingWatch {
+    /// Nothing seen yet.
+    pub const NOTHING: Self = Self { since: None };
+
     /// A sampled packet to an address that is not ours. `bytes` is the peer's exact counter of destination
     /// violations. Returns the finding once, when it becomes one.
     pub fn sample(

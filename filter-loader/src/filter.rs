@@ -90,6 +90,18 @@ impl Station {
     fn key(&self) -> PeerKey {
         peer_key(self.ifindex, self.vlans, self.mac)
     }
+
+    /// The inverse of [`Station::key`].
+    fn from_key([place, mac]: PeerKey) -> Self {
+        Self {
+            ifindex: (place >> 32) as u32,
+            vlans: Vlans {
+                outer: (place >> 16) as u16,
+                inner: place as u16,
+            },
+            mac: Mac::from_bits(mac),
+        }
+    }
 }
 
 /// What BPF_PROG_TEST_RUN said.
@@ -491,6 +503,39 @@ impl Filter {
             .filter(|&(key, &owner)| owner == peer.0 && !wanted.contains(key));
         let gone: Vec<PeerKey> = held.map(|(key, _)| *key).collect();
         self.remove_stations(&gone)
+    }
+
+    /// Says from where every peer's frames come, all at once: a station that changes hands is nobody's at no time.
+    /// Stations of whoever is not listed go.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn assign_stations(&mut self, stations: &BTreeMap<Station, PeerSlot>) -> Result<(), Error> {
+        let wanted: BTreeMap<PeerKey, u32> = stations
+            .iter()
+            .map(|(station, slot)| (station.key(), slot.0))
+            .collect();
+        for (key, &slot) in &wanted {
+            if self.stations.get(key) == Some(&slot) {
+                continue;
+            }
+            self.peers()?
+                .insert(key, slot, 0)
+                .map_err(Error::map(map::PEERS))?;
+            self.stations.insert(*key, slot);
+        }
+        let held = self.stations.keys();
+        let gone: Vec<PeerKey> = held
+            .filter(|key| !wanted.contains_key(*key))
+            .copied()
+            .collect();
+        self.remove_stations(&gone)
+    }
+
+    /// From where each peer's frames come now, also as an earlier process left it.
+    pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
+        let all = self.stations.iter();
+        all.map(|(&key, &slot)| (Station::from_key(key), PeerSlot(slot)))
     }
 
     fn remove_stations(&mut self, keys: &[PeerKey]) -> Result<(), Error> {

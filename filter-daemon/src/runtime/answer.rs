@@ -48,6 +48,7 @@ impl Runtime {
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {
         self.lifecycle.set_mode(id, mode);
+        self.peers[id.0 as usize].tripped = false;
         let now = self.now();
         self.lifecycle.settle(now);
         let status = self.lifecycle.status(now, id);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::lifecycle::Event;
 use crate::route::{FeedId, PeerId, Session};
+use crate::stations::StationEvent;
 use crate::violation::{DefaultPointing, DestinationStory, SourceStory, describe};
 
 /// Entries that are kept.
@@ -95,6 +96,39 @@ impl Journal {
         );
         log::warn!("default-pointing: {text}");
         self.push("default-pointing", &text, fields);
+    }
+
+    /// A peer's MAC.
+    pub fn station(&mut self, config: &Config, event: &StationEvent) {
+        let name = |id: PeerId| config.peer(id).map_or("?", |peer| peer.name.as_str());
+        let (event, fields, text) = match *event {
+            StationEvent::Learned { peer: id, mac } => (
+                "mac-learned",
+                json!({ "peer": peer(config, id), "mac": mac.to_string() }),
+                format!("{} sends from {mac}", name(id)),
+            ),
+            StationEvent::Moved {
+                mac,
+                from,
+                to,
+                kept,
+            } => {
+                let fate = if kept {
+                    "it stays where it was"
+                } else {
+                    "it counts as the latter's"
+                };
+                (
+                    "mac-moved",
+                    json!({ "mac": mac.to_string(), "from": peer(config, from), "to": peer(config, to), "kept": kept }),
+                    format!("{mac}, of {}, answers for {}: {fate}", name(from), name(to)),
+                )
+            }
+        };
+        log::info!("{event}: {text}");
+        if let Value::Object(fields) = fields {
+            self.push(event, &text, fields);
+        }
     }
 
     /// Something the daemon itself has to say.

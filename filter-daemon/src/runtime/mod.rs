@@ -9,32 +9,35 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use filter_core::set::{destination_members, source_members};
-use filter_core::{Address, Mode};
-use filter_loader::sync::{Step, Sync, Wanted};
-use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Station, Table};
+use filter_core::Mode;
+use filter_loader::sync::Sync;
+use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Table};
 
 use crate::config::{Config, Interface, InterfaceId, OnLeaseEnd, Xdp};
 use crate::control::{Pending, Server};
 use crate::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
-use crate::lifecycle::{Lifecycle, Missing, PeerState, TICK};
+use crate::lifecycle::{Event, Lifecycle, TICK};
 use crate::policy::{self, DeviceFacts, Link, Withheld};
 use crate::route::{Batch, FeedId, PeerId};
+use crate::stations::Stations;
 use crate::violation::PointingWatch;
 
 mod answer;
 mod journal;
+mod learning;
+mod placing;
+mod publish;
+mod reload;
 mod sampling;
 mod status;
 
 pub use journal::{Journal, MAX_ENTRIES};
+use learning::Learned;
 
 /// How long the loop waits for a route before it looks at everything else.
 const IDLE: Duration = Duration::from_millis(20);
 /// How long routes may keep coming before what they changed is published.
 const GATHER: Duration = Duration::from_millis(4);
-/// A table that took longer than this to build is not built again before four times as long is over.
-const SLOW_BUILD: Duration = Duration::from_millis(20);
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(1);
 /// Control requests that may wait.
@@ -128,11 +131,25 @@ impl Handle {
 #[derive(Debug)]
 struct PeerRuntime {
     slot: PeerSlot,
-    /// An earlier daemon's table is in force, and this one has not been complete yet.
-    adopted: bool,
+    /// An earlier daemon's table is in force until the feeds have told as much, or until then.
+    adopted_until: Option<Duration>,
+    /// The breaker tripped, and no operator has re-armed it.
+    tripped: bool,
     /// Not to be built before.
     not_before: Duration,
     watch: PointingWatch,
+}
+
+impl PeerRuntime {
+    const fn new(slot: PeerSlot, adopted_until: Option<Duration>) -> Self {
+        Self {
+            slot,
+            adopted_until,
+            tripped: false,
+            not_before: Duration::ZERO,
+            watch: PointingWatch::NOTHING,
+        }
+    }
 }
 
 /// The daemon.
@@ -157,6 +174,12 @@ pub struct Runtime {
     requests: Receiver<Pending>,
     feeds: Vec<JoinHandle<()>>,
     stop_feeds: Stop,
+    stations: Stations,
+    neighbours: Receiver<Learned>,
+    /// When to place the stations anew, if it failed or a mode changed.
+    misplaced: Option<Duration>,
+    /// The lease ended before this daemon came: the tables it found are too old to be enforced again.
+    dormant: bool,
     _server: Server,
     next_tick: Duration,
     next_renewal: Duration,
@@ -196,6 +219,10 @@ impl Runtime {
             requests,
             feeds: Vec::new(),
             stop_feeds: Stop::default(),
+            stations: Stations::default(),
+            neighbours: sync_channel(0).1,
+            misplaced: None,
+            dormant: false,
             _server: server,
             next_tick: Duration::ZERO,
             next_renewal: Duration::ZERO,
@@ -212,9 +239,14 @@ impl Runtime {
     }
 
     fn set_up(&mut self) -> Result<(), RunError> {
+        self.register_peers()?;
+        self.dormant = self.filter.lease().left()? == Some(Duration::ZERO) && self.has_adopted();
+        if self.dormant {
+            let text = "nothing is enforced before the feeds have told everything anew";
+            self.journal.note("lease-ended", text);
+        }
         self.renew_lease()?;
         self.publish_lists()?;
-        self.register_peers()?;
         self.publish(self.now());
         self.attach()?;
         self.place_stations()?;
@@ -250,7 +282,11 @@ impl Runtime {
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         self.take_samples();
+        if self.handle.take_reload() {
+            self.reload();
+        }
         let now = self.now();
+        self.take_neighbours(now);
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
@@ -262,11 +298,11 @@ impl Runtime {
                 log::error!("{error}");
             }
         }
-        if self.handle.take_reload() {
-            self.reload();
-        }
         self.lifecycle.settle(now);
         self.publish(now);
+        if self.dormant && !self.has_adopted() {
+            self.next_renewal = Duration::ZERO; // everything is told: enforce at once
+        }
         self.tell_events();
     }
 
@@ -292,98 +328,20 @@ impl Runtime {
         self.lifecycle.settle(now);
     }
 
-    /// Publishes everyone whose tables changed, and retries those that failed.
-    fn publish(&mut self, now: Duration) {
-        self.pending.append(&mut self.lifecycle.take_dirty());
-        let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
-        self.pending.extend(
-            self.config
-                .peer_ids()
-                .map(|(id, _)| id)
-                .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
-        );
-        for id in std::mem::take(&mut self.pending) {
-            if now < self.peers[id.0 as usize].not_before || self.keeps_adopted(now, id) {
-                self.pending.insert(id);
-            } else {
-                self.publish_peer(now, id);
-            }
-        }
-    }
-
-    fn publish_peer(&mut self, now: Duration, id: PeerId) {
-        let begin = Instant::now();
-        let want = self.want(now, id);
-        let sources = want.sources.clone();
-        let peer = &mut self.peers[id.0 as usize];
-        let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
-        let took = begin.elapsed();
-        if took > SLOW_BUILD {
-            peer.not_before = now + 4 * took;
-        }
-        match applied {
-            Ok(published) if published.step == Step::Keep => {}
-            Ok(_) => self.lifecycle.published(id, Ok(&sources)),
-            Err(error) => {
-                let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
-                self.journal
-                    .note("publish-failed", &format!("{name}: {error}"));
-                self.lifecycle.published(id, Err(error.to_string()));
-            }
-        }
-        self.lifecycle.settle(now);
-    }
-
-    /// S'(p), D'(p) and the rules, as they should be now.
-    fn want(&self, now: Duration, id: PeerId) -> Wanted {
-        let peer = &self.config.peers[id.0 as usize];
-        let sets = self.lifecycle.wanted(now, id);
-        Wanted {
-            families: peer.families,
-            mode: sets.mode,
-            sources: source_members(&sets.sources, &self.withheld.all, &peer.extra_sources),
-            destinations: destination_members(
-                &sets.destinations,
-                &self.own_addresses(id),
-                &peer.extra_destinations,
-            ),
-        }
-    }
-
-    /// Our addresses on the interfaces the peer is attached to.
-    fn own_addresses(&self, id: PeerId) -> Vec<Address> {
-        let attachments = self.config.peers[id.0 as usize].attachments.iter();
-        let interfaces: BTreeSet<InterfaceId> =
-            attachments.map(|attachment| attachment.interface).collect();
-        let links = interfaces.iter().filter_map(|id| self.links.get(id));
-        links
-            .flat_map(|link| &link.addresses)
-            .map(|&address| Address::from(address))
-            .collect()
-    }
-
-    /// What an earlier daemon enforced stays until the feeds have told this one as much, or for `stale_hold`.
-    fn keeps_adopted(&mut self, now: Duration, id: PeerId) -> bool {
-        let peer = &mut self.peers[id.0 as usize];
-        if !peer.adopted {
-            return false;
-        }
-        let status = self.lifecycle.status(now, id);
-        let loading = matches!(
-            status.missing,
-            Some(Missing::NeverTold(..) | Missing::Loading(..))
-        ) && status.state == PeerState::Syncing;
-        peer.adopted = loading && now < self.config.timers.stale_hold;
-        peer.adopted
-    }
-
     fn tell_events(&mut self) {
         for event in self.lifecycle.take_events() {
+            if let Event::BreakerTripped { peer, .. } = event {
+                self.peers[peer.0 as usize].tripped = true;
+            }
             self.journal.event(&self.config, &event);
         }
     }
 
-    fn renew_lease(&self) -> Result<(), filter_loader::Error> {
+    fn renew_lease(&mut self) -> Result<(), filter_loader::Error> {
+        self.dormant &= self.has_adopted();
+        if self.dormant {
+            return Ok(());
+        }
         match self.config.timers.on_lease_end {
             OnLeaseEnd::Observe => self.filter.lease().renew(self.config.timers.lease),
             OnLeaseEnd::Keep => {
@@ -391,6 +349,10 @@ impl Runtime {
                 Ok(())
             }
         }
+    }
+
+    fn has_adopted(&self) -> bool {
+        self.peers.iter().any(|peer| peer.adopted_until.is_some())
     }
 
     fn publish_lists(&mut self) -> Result<(), filter_loader::Error> {
@@ -404,6 +366,7 @@ impl Runtime {
 
     /// Slots for every peer; those of peers that are no longer configured are given back.
     fn register_peers(&mut self) -> Result<(), filter_loader::Error> {
+        let until = self.now() + self.config.timers.stale_hold;
         let mut peers = Vec::new();
         for peer in &self.config.peers {
             let slot = self.filter.add_peer(&peer.name)?;
@@ -411,12 +374,7 @@ impl Runtime {
             if let Some(generation) = adopted {
                 self.sync.adopt(slot, generation);
             }
-            peers.push(PeerRuntime {
-                slot,
-                adopted: adopted.is_some(),
-                not_before: Duration::ZERO,
-                watch: PointingWatch::default(),
-            });
+            peers.push(PeerRuntime::new(slot, adopted.map(|_| until)));
         }
         let known: Vec<PeerSlot> = peers.iter().map(|peer| peer.slot).collect();
         for orphan in self.filter.orphans(&known) {
@@ -424,6 +382,7 @@ impl Runtime {
             self.sync.forget(orphan);
         }
         self.peers = peers;
+        self.inherit_stations();
         Ok(())
     }
 
@@ -446,26 +405,9 @@ impl Runtime {
         Ok(())
     }
 
-    /// From where each peer's frames come, as configured.
-    fn place_stations(&mut self) -> Result<(), filter_loader::Error> {
-        let mut by_peer: BTreeMap<PeerId, Vec<Station>> = BTreeMap::new();
-        for ((ifindex, vlans, mac), id) in policy::stations(&self.config, &self.links) {
-            by_peer.entry(id).or_default().push(Station {
-                ifindex,
-                vlans,
-                mac,
-            });
-        }
-        for (id, _) in self.config.peer_ids() {
-            let stations = by_peer.remove(&id).unwrap_or_default();
-            self.filter
-                .set_stations(self.peers[id.0 as usize].slot, &stations)?;
-        }
-        Ok(())
-    }
-
     fn start_feeds(&mut self) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
+        self.follow_neighbours()?;
         for (index, config) in self.config.feeds.iter().enumerate() {
             let fail = |why: String| RunError::Feed {
                 kind: config.kind(),
@@ -487,59 +429,20 @@ impl Runtime {
         Ok(())
     }
 
-    /// Reads the configuration again. Anything wrong with it leaves the old one in force.
-    fn reload(&mut self) {
-        let Some(file) = self.options.config_file.clone() else {
-            return;
-        };
-        let (config, warnings) = match Config::load(&file) {
-            Ok(loaded) => loaded,
-            Err(error) => return self.journal.note("reload-refused", &error.to_string()),
-        };
-        for warning in warnings {
-            log::warn!("{warning}");
-        }
-        if let Err(error) = self.apply_config(config) {
-            self.journal.note("reload-incomplete", &error.to_string());
-        } else {
-            self.journal.note("reloaded", &file.display().to_string());
-        }
+    fn follow_neighbours(&mut self) -> Result<(), RunError> {
+        let attached = self.filter.interfaces();
+        let attached = attached.map(|(name, attached)| (name.to_owned(), attached.ifindex));
+        let (told, neighbours) = sync_channel(learning::MAX_WAITING);
+        self.neighbours = neighbours;
+        let spawned = learning::start(attached.collect(), told, self.stop_feeds.clone());
+        self.feeds.push(spawned.map_err(|source| RunError::Thread {
+            what: "neighbours",
+            source,
+        })?);
+        Ok(())
     }
 
-    /// Everything is told anew by the feeds; until then the tables in force stay, as after a restart.
-    fn apply_config(&mut self, config: Config) -> Result<(), RunError> {
-        let config = Arc::new(config);
-        let links = links(&config)?;
-        self.stop_feeds.stop();
-        for feed in self.feeds.drain(..) {
-            _ = feed.join();
-        }
-        while self.batches.try_recv().is_ok() {} // of feeds that are no more
-        let gone: Vec<String> = self
-            .filter
-            .interfaces()
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        self.lifecycle = Lifecycle::new(Arc::clone(&config));
-        self.withheld = Withheld::of(&config);
-        self.links = links;
-        self.config = config;
-        self.started = Instant::now();
-        (self.next_tick, self.next_renewal) = (Duration::ZERO, Duration::ZERO);
-        for name in gone
-            .iter()
-            .filter(|name| !self.config.interfaces.iter().any(|i| i.name == **name))
-        {
-            self.filter.detach(name)?;
-        }
-        self.publish_lists()?;
-        self.register_peers()?;
-        self.attach()?;
-        self.place_stations()?;
-        self.start_feeds()
-    }
-
-    /// Time since the daemon, or its configuration, started.
+    /// Time since the daemon started.
     fn now(&self) -> Duration {
         self.started.elapsed()
     }

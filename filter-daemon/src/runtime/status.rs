@@ -1,5 +1,7 @@
 //! `status`: everything about everyone, as JSON. The command line makes a table of it.
-use filter_core::Family;
+use std::time::Duration;
+
+use filter_core::{Family, Mode};
 use filter_loader::Counters;
 use serde_json::{Map, Value, json};
 
@@ -54,7 +56,9 @@ impl Runtime {
             &self.peers[id.0 as usize],
         );
         let status = self.lifecycle.status(self.now(), id);
-        let live = self.sync.have(peer.slot).map(|have| have.mode.name());
+        let has_lease = self.filter.lease().left().ok() != Some(Some(Duration::ZERO));
+        let live = self.sync.have(peer.slot).map(|have| have.mode);
+        let live = live.map(|mode| if has_lease { mode } else { Mode::Observe });
         let dirty = self.sync.dirty(peer.slot);
         let pointing = peer.watch.current(self.destination_bytes(id));
         json!({
@@ -62,10 +66,11 @@ impl Runtime {
             "asn": config.asn.get(),
             "families": Family::ALL.into_iter().filter(|&f| config.families.contains(f)).map(Family::name).collect::<Vec<_>>(),
             "mode": status.mode.name(),
-            "mode_in_force": live,
+            "mode_in_force": live.map(Mode::name),
             "state": status.state.name(),
             "missing": status.missing.as_ref().map(ToString::to_string),
-            "adopted": peer.adopted,
+            "adopted": peer.adopted_until.is_some(),
+            "stations": self.station_values(id),
             "generation": self.sync.generation(peer.slot),
             "publish_error": dirty.map(|dirty| dirty.why.clone()),
             "sources": status.sources,
@@ -77,6 +82,20 @@ impl Runtime {
             "default_pointing": pointing.map(|p| json!({ "bytes": p.bytes, "blocks": p.blocks, "seconds": p.duration.as_secs() })),
             "counters": self.filter.counters(peer.slot).map(|counters| counter_values(&counters)).ok(),
         })
+    }
+
+    fn station_values(&self, id: PeerId) -> Vec<Value> {
+        let slot = self.peers[id.0 as usize].slot;
+        let mine = self.filter.stations().filter(|(_, owner)| *owner == slot);
+        let value = |(station, _): (filter_loader::Station, _)| {
+            json!({
+                "ifindex": station.ifindex,
+                "vlan": (station.vlans.outer != 0).then_some(station.vlans.outer),
+                "inner_vlan": (station.vlans.inner != 0).then_some(station.vlans.inner),
+                "mac": (station.mac != filter_loader::Station::ANY_MAC).then(|| station.mac.to_string()),
+            })
+        };
+        mine.map(value).collect()
     }
 
     fn table_value(&self, table: &SourceStatus) -> Value {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use filter_core::packet::Mac;
 use nix::sched::{CloneFlags, setns};
@@ -18,6 +19,9 @@ const NAMESPACES: &str = "/run/netns";
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// How everything of a lab is named: this, the process, a number, a role.
 const PREFIX: &str = "b38";
+
+/// How long a new port of a bridge may take.
+const PORT_UP: Duration = Duration::from_secs(10);
 
 /// A name nobody else has.
 pub(super) fn unique(role: &str) -> String {
@@ -221,6 +225,24 @@ impl Lan {
             member.ip(&[&["addr", "add", address, "dev", device], nodad].concat());
         }
         member.ip(&["link", "set", device, "up"]);
+    }
+
+    /// Waits until frames of `member`'s `eth0` get through: the kernel looks at new carriers once a second.
+    ///
+    /// # Panics
+    /// If they never do.
+    pub fn until_forwarding(&self, member: &Namespace) {
+        let shown = member.ip(&["-o", "link", "show", "eth0"]);
+        let port = shown
+            .split_once("@if")
+            .and_then(|(_, rest)| rest.split(':').next())
+            .map(|index| format!("{index}: "))
+            .unwrap();
+        super::wait_for("the port to forward", PORT_UP, || {
+            let ports = self.namespace.ip(&["-d", "-o", "link", "show"]);
+            let port = ports.lines().find(|line| line.starts_with(&port))?;
+            port.contains("state forwarding").then_some(())
+        });
     }
 
     /// Where the bridge is.

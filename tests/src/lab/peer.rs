@@ -28,8 +28,10 @@ pub struct PeerConfig {
     pub announces: Vec<Prefix>,
     /// Seconds of graceful restart it asks for; none: it only helps others.
     pub restart_time: Option<u16>,
-    /// Further lines in its BGP protocols, for instance communities in an export filter of its own.
+    /// Further lines in its BGP protocols.
     pub extra: String,
+    /// Further protocols, for instance sessions with others than R.
+    pub append: String,
 }
 
 /// A running peer.
@@ -38,6 +40,8 @@ pub struct Peer {
     config: PeerConfig,
     router: (u32, Ipv4Addr, Ipv6Addr),
     announced: BTreeSet<Prefix>,
+    /// What its IPv4 and IPv6 export filters do to each route before they accept it.
+    exports: [String; 2],
     daemon: Option<Daemon>,
     directory: Directory,
     namespace: Namespace,
@@ -60,6 +64,7 @@ impl Peer {
             config,
             router,
             announced,
+            exports: Default::default(),
             daemon: None,
             directory,
             namespace,
@@ -128,6 +133,16 @@ impl Peer {
         );
         self.announced
             .extend(new.iter().map(|text| text.parse::<Prefix>().unwrap()));
+        self.reconfigure();
+    }
+
+    /// What its export filter does to each route of a family from now on, for instance
+    /// `bgp_next_hop = 192.0.2.99;` or `bgp_community.add((0,64501));`.
+    ///
+    /// # Panics
+    /// If BIRD does not take the new configuration.
+    pub fn export_with(&mut self, family: Family, action: &str) {
+        action.clone_into(&mut self.exports[family as usize]);
         self.reconfigure();
     }
 
@@ -226,6 +241,7 @@ impl Peer {
             v6,
             restart_time,
             extra,
+            append,
             ..
         } = &self.config;
         let (r_asn, r_v4, r_v6) = &self.router;
@@ -237,6 +253,7 @@ impl Peer {
             (Family::Ipv4, 4, IpAddr::from(*v4), IpAddr::from(*r_v4)),
             (Family::Ipv6, 6, IpAddr::from(*v6), IpAddr::from(*r_v6)),
         ] {
+            let action = &self.exports[family as usize];
             let routes: String = self
                 .announced(family)
                 .iter()
@@ -246,10 +263,11 @@ impl Peer {
                 text,
                 "protocol static s{number} {{ {family};{routes} }}\n\
                  protocol bgp r{number} {{\n local {local} as {asn}; neighbor {remote} as {r_asn};\n \
-                 {family} {{ import all; export where source = RTS_STATIC; }};\n \
+                 {family} {{ import all; export filter {{ if proto != \"s{number}\" then reject; {action} accept; }}; }};\n \
                  connect delay time 1; connect retry time 1; error wait time 1,1; {restart}\n {extra}\n}}\n"
             );
         }
+        text.push_str(append);
         text
     }
 }

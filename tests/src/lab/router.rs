@@ -35,9 +35,14 @@ pub struct FrrRouter {
 
 impl FrrRouter {
     pub(super) fn start(namespace: &Namespace, options: &FrrOptions) -> Self {
+        Self::start_with(namespace, &frr_conf(options))
+    }
+
+    /// With a `bgpd.conf` of one's own.
+    pub(super) fn start_with(namespace: &Namespace, bgpd_conf: &str) -> Self {
         let directory = Directory::new("frr");
         let zebra_conf = directory.write("zebra.conf", "hostname R\n");
-        let bgpd_conf = directory.write("bgpd.conf", &frr_conf(options));
+        let bgpd_conf = directory.write("bgpd.conf", bgpd_conf);
         run(Command::new("chown")
             .args(["-R", "frr:frr"])
             .arg(directory.path()))

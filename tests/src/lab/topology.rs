@@ -121,6 +121,7 @@ impl Peering {
                 announces,
                 restart_time: None,
                 extra,
+                append: String::new(),
             };
             change(&mut config);
             Peer::start(config, namespace, (R_ASN, R_ADDRESSES.0, R_ADDRESSES.1))

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use filter_core::Mode;
 use tests::lab::{Package, require, wait_for};
 
-use super::{LEASE, OURS, P1_SOURCE, SPOOFED, Scene, WITHIN};
+use super::{LEASE, OURS, P1_SOURCE, SPOOFED, STALE_HOLD, Scene, WITHIN};
 
 #[test]
 fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
@@ -43,19 +43,34 @@ fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
     );
     assert!(traffic.passes(good, "permitted"));
 
-    // The successor adopts: the old table stays until the new one is complete, the counters go on. What an ended
-    // lease stopped is not enforced again before the feeds have told everything.
+    // The successor adopts. As long as its feeds say nothing the old table stays, and what an ended lease stopped
+    // is not enforced again.
     let stream = traffic.stream(scene.lab.p1.namespace(), good);
-    let second = scene.site.start(&config);
-    assert!(
-        traffic.passes(spoofed, "source-unannounced"),
-        "an ended lease came back"
-    );
+    let deaf = config
+        .replace("11019", "11018")
+        .replace("bgpd.vty", "nobody.vty");
+    let second = scene.site.start(&deaf);
+    second.until_event("feed-down", |_| true);
     let peer = second.peer("p1");
     assert_eq!(
-        (&peer["adopted"], &peer["generation"]),
-        (&true.into(), &generation.into())
+        (
+            &peer["adopted"],
+            &peer["generation"],
+            &peer["mode_in_force"]
+        ),
+        (&true.into(), &generation.into(), &serde_json::Value::Null)
     );
+    let end = Instant::now() + Duration::from_secs(2); // the lease would have been renewed twice
+    while Instant::now() < end {
+        assert!(
+            traffic.passes(spoofed, "source-unannounced"),
+            "an ended lease came back"
+        );
+    }
+
+    // Told everything: enforced again, and the counters went on all the time.
+    second.rewrite(&scene.site, &config);
+    second.reload();
     second.until("the mode to be in force", "p1", |peer| {
         peer["adopted"] == false && peer["mode_in_force"] == "enforce"
     });
@@ -103,6 +118,12 @@ fn a_reload_keeps_packets_flowing_and_an_operators_word() {
         .traffic
         .expect(&daemon, spoofed, "source-unannounced", true);
     let stream = scene.traffic.stream(scene.lab.p1.namespace(), good);
+
+    // Not a young daemon any more: no time limit of a start may be taken from its start.
+    wait_for("the daemon to age", 2 * STALE_HOLD, || {
+        let uptime = daemon.status()["uptime_seconds"].as_u64();
+        (uptime > Some(STALE_HOLD.as_secs())).then_some(())
+    });
 
     // One more source for P1.
     daemon.rewrite(

@@ -10,6 +10,7 @@ use filter_core::Family;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
 mod flow;
+mod learned;
 mod lifetime;
 
 /// How long the lab's daemons may take.
@@ -20,6 +21,8 @@ const HOLD: Duration = Duration::from_secs(3);
 const DOWN_HOLD: Duration = Duration::from_secs(4);
 /// `lease` here: the shortest there is.
 const LEASE: Duration = Duration::from_secs(5);
+/// `stale_hold` here.
+const STALE_HOLD: Duration = Duration::from_secs(20);
 
 /// A source that P1 announces, and another that nobody does.
 const P1_SOURCE: &str = "198.51.100.7";
@@ -109,6 +112,7 @@ interval = 1
 withdraw_hold = {hold}
 peer_down_hold = {down_hold}
 lease = {lease}
+stale_hold = {stale_hold}
 
 [limits]
 max_peers = 16
@@ -120,6 +124,7 @@ arena_mib = 8
             hold = HOLD.as_secs(),
             down_hold = DOWN_HOLD.as_secs(),
             lease = LEASE.as_secs(),
+            stale_hold = STALE_HOLD.as_secs(),
         )
     }
 

@@ -1,0 +1,112 @@
+//! From what the lifecycle wants to what the kernel has, peer by peer. Never decides what is wanted.
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use filter_core::Address;
+use filter_core::set::{destination_members, source_members};
+use filter_loader::PeerSlot;
+use filter_loader::sync::{Step, Wanted};
+
+use super::Runtime;
+use crate::config::InterfaceId;
+use crate::lifecycle::{Missing, PeerState};
+use crate::route::PeerId;
+
+/// A table that took longer than this to build is not built again before four times as long is over.
+const SLOW_BUILD: Duration = Duration::from_millis(20);
+
+impl Runtime {
+    /// Publishes everyone whose tables changed, and retries those that failed.
+    pub(super) fn publish(&mut self, now: Duration) {
+        self.pending.append(&mut self.lifecycle.take_dirty());
+        let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
+        self.pending.extend(
+            self.config
+                .peer_ids()
+                .map(|(id, _)| id)
+                .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
+        );
+        for id in std::mem::take(&mut self.pending) {
+            if now < self.peers[id.0 as usize].not_before || self.keeps_adopted(now, id) {
+                self.pending.insert(id);
+            } else {
+                self.publish_peer(now, id);
+            }
+        }
+    }
+
+    fn publish_peer(&mut self, now: Duration, id: PeerId) {
+        let begin = Instant::now();
+        let want = self.want(now, id);
+        let sources = want.sources.clone();
+        let mode = want.mode;
+        let peer = &mut self.peers[id.0 as usize];
+        let was = self.sync.have(peer.slot).map(|have| have.mode);
+        let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
+        let took = begin.elapsed();
+        if took > SLOW_BUILD {
+            peer.not_before = now + 4 * took;
+        }
+        match applied {
+            Ok(published) if published.step == Step::Keep => {}
+            Ok(_) => {
+                self.lifecycle.published(id, Ok(&sources));
+                if was != Some(mode) {
+                    self.misplaced = Some(now); // a MAC that might not move may do so now
+                }
+            }
+            Err(error) => {
+                let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
+                self.journal
+                    .note("publish-failed", &format!("{name}: {error}"));
+                self.lifecycle.published(id, Err(error.to_string()));
+            }
+        }
+        self.lifecycle.settle(now);
+    }
+
+    /// S'(p), D'(p) and the rules, as they should be now.
+    fn want(&self, now: Duration, id: PeerId) -> Wanted {
+        let peer = &self.config.peers[id.0 as usize];
+        let sets = self.lifecycle.wanted(now, id);
+        Wanted {
+            families: peer.families,
+            mode: sets.mode,
+            sources: source_members(&sets.sources, &self.withheld.all, &peer.extra_sources),
+            destinations: destination_members(
+                &sets.destinations,
+                &self.own_addresses(id),
+                &peer.extra_destinations,
+            ),
+        }
+    }
+
+    /// Our addresses on the interfaces the peer is attached to.
+    pub(super) fn own_addresses(&self, id: PeerId) -> Vec<Address> {
+        let attachments = self.config.peers[id.0 as usize].attachments.iter();
+        let interfaces: BTreeSet<InterfaceId> =
+            attachments.map(|attachment| attachment.interface).collect();
+        let links = interfaces.iter().filter_map(|id| self.links.get(id));
+        links
+            .flat_map(|link| &link.addresses)
+            .map(|&address| Address::from(address))
+            .collect()
+    }
+
+    /// What an earlier daemon enforced stays until the feeds have told this one as much, or for `stale_hold`.
+    fn keeps_adopted(&mut self, now: Duration, id: PeerId) -> bool {
+        let peer = &mut self.peers[id.0 as usize];
+        let Some(until) = peer.adopted_until else {
+            return false;
+        };
+        let status = self.lifecycle.status(now, id);
+        let loading = matches!(
+            status.missing,
+            Some(Missing::NeverTold(..) | Missing::Loading(..))
+        ) && status.state == PeerState::Syncing;
+        if !loading || now >= until {
+            peer.adopted_until = None;
+        }
+        peer.adopted_until.is_some()
+    }
+}

@@ -1,0 +1,206 @@
+//! An exchange: FRR as router R (AS64500) on a LAN, and any peers there. R announces 198.51.100.0/24 and
+//! 2001:db8:100::/40 to whom it is told to, keeps what it hears as it hears it, and tells it by BMP.
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use filter_core::Family;
+
+use super::{FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES, R_ASN};
+
+/// What R announces.
+pub const OURS: (&str, &str) = ("198.51.100.0/24", "2001:db8:100::/40");
+/// Where R tells by BMP, inside its own namespace.
+pub const STATION: &str = "127.0.0.1:11019";
+
+/// A BGP session of R's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The other side's address; its family is the session's.
+    pub address: IpAddr,
+    /// Its AS number.
+    pub asn: u32,
+    /// It is a route server: its own AS does not come first in its paths.
+    pub route_server: bool,
+}
+
+/// The exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    /// R's namespace; its interface is `eth0`.
+    pub router: Namespace,
+    /// The wire.
+    pub lan: Lan,
+}
+
+impl Exchange {
+    /// The LAN with R on it and nothing running.
+    #[must_use]
+    pub fn new() -> Self {
+        let lan = Lan::new();
+        let router = Namespace::new("r");
+        let (v4, v6) = R_ADDRESSES;
+        lan.plug(&router, "eth0", &[&format!("{v4}/24"), &format!("{v6}/64")]);
+        Self { router, lan }
+    }
+
+    /// The addresses of the member with this host part.
+    #[must_use]
+    pub fn addresses(host: u8) -> (Ipv4Addr, Ipv6Addr) {
+        // Written alike: ::11 and .11.
+        let v6 = format!("2001:db8:ff::{host}");
+        (
+            Ipv4Addr::new(192, 0, 2, host),
+            v6.parse().unwrap_or(Ipv6Addr::UNSPECIFIED),
+        )
+    }
+
+    /// A namespace on the LAN.
+    #[must_use]
+    pub fn member(&self, name: &str, host: u8) -> Namespace {
+        let namespace = Namespace::new(name);
+        let (v4, v6) = Self::addresses(host);
+        let addresses = [format!("{v4}/24"), format!("{v6}/64")];
+        self.lan.plug(
+            &namespace,
+            "eth0",
+            &addresses.each_ref().map(String::as_str),
+        );
+        namespace
+    }
+
+    /// A BIRD on the LAN that speaks BGP with `towards` (AS number and addresses): R, or a route server; `append`
+    /// goes into its configuration.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn peer(
+        &self,
+        (name, asn, host): (&'static str, u32, u8),
+        announces: &[&str],
+        towards: (u32, Ipv4Addr, Ipv6Addr),
+        append: &str,
+    ) -> Peer {
+        let (v4, v6) = Self::addresses(host);
+        let config = PeerConfig {
+            name,
+            asn,
+            v4,
+            v6,
+            announces: announces.iter().map(|text| text.parse().unwrap()).collect(),
+            restart_time: None,
+            extra: String::new(),
+            append: append.to_owned(),
+        };
+        Peer::start(config, self.member(name, host), towards)
+    }
+
+    /// R itself, as its peers know it.
+    #[must_use]
+    pub const fn towards_router() -> (u32, Ipv4Addr, Ipv6Addr) {
+        (R_ASN, R_ADDRESSES.0, R_ADDRESSES.1)
+    }
+
+    /// Starts FRR as R with these sessions.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(&self, neighbours: &[Neighbour]) -> FrrRouter {
+        FrrRouter::start_with(&self.router, &frr_conf(neighbours))
+    }
+
+    /// The daemon's configuration up to its peers: interface, feeds, short timers.
+    #[must_use]
+    pub fn config(frr: &FrrRouter, timers: &str) -> String {
+        let socket: PathBuf = frr.socket();
+        format!(
+            r#"
+[router]
+asn = {R_ASN}
+prefixes = ["{v4}", "{v6}"]
+bogon_exceptions = ["198.51.100.0/24", "198.18.0.0/15", "203.0.113.0/24", "100.64.0.0/10", "2001:db8::/32"]
+
+[limits]
+max_peers = 16
+arena_mib = 8
+
+[timers]
+{timers}
+
+[[interface]]
+name = "eth0"
+kind = "lan"
+lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
+
+[[feed]]
+kind = "bmp"
+listen = "{STATION}"
+
+[[feed]]
+kind = "frr"
+socket = "{socket}"
+interval = 1
+"#,
+            v4 = OURS.0,
+            v6 = OURS.1,
+            socket = socket.display(),
+        )
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn frr_conf(neighbours: &[Neighbour]) -> String {
+    let mut sessions = String::new();
+    let mut families = String::new();
+    for Neighbour {
+        address,
+        asn,
+        route_server,
+    } in neighbours
+    {
+        let _infallible = write!(
+            sessions,
+            " neighbor {address} remote-as {asn}\n neighbor {address} timers connect 1\n"
+        );
+        if *route_server {
+            let _infallible = writeln!(sessions, " no neighbor {address} enforce-first-as");
+        }
+    }
+    for (family, ours) in [(Family::Ipv4, OURS.0), (Family::Ipv6, OURS.1)] {
+        let _infallible = write!(
+            families,
+            " address-family {family} unicast\n  network {ours}\n"
+        );
+        let same = |neighbour: &&Neighbour| neighbour.address.is_ipv4() == (family == Family::Ipv4);
+        for neighbour in neighbours.iter().filter(same) {
+            let address = neighbour.address;
+            let _infallible = write!(
+                families,
+                "  neighbor {address} activate\n  neighbor {address} soft-reconfiguration inbound\n  \
+                 neighbor {address} route-map ANY in\n  neighbor {address} route-map OURS out\n  \
+                 neighbor {address} send-community all\n"
+            );
+        }
+        families.push_str(" exit-address-family\n !\n");
+    }
+    let (ip, port) = STATION.split_once(':').unwrap_or_default();
+    format!(
+        "hostname R\n!\nbgp route-map delay-timer 1\nrouter bgp {R_ASN}\n bgp router-id {}\n \
+         no bgp default ipv4-unicast\n no bgp network import-check\n{sessions}{families}\
+         \x20bmp targets T1\n  bmp stats interval 5000\n  bmp monitor ipv4 unicast pre-policy\n  \
+         bmp monitor ipv6 unicast pre-policy\n  \
+         bmp connect {ip} port {port} min-retry 500 max-retry 2000\n exit\n!\n\
+         ip prefix-list OURS seq 5 permit {}\nipv6 prefix-list OURS seq 5 permit {}\n\
+         route-map ANY permit 10\n\
+         route-map OURS permit 10\n match ip address prefix-list OURS\n\
+         route-map OURS permit 15\n match ipv6 address prefix-list OURS\n!\n",
+        R_ADDRESSES.0, OURS.0, OURS.1
+    )
+}

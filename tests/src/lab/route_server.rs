@@ -1,0 +1,125 @@
+//! A route server on the exchange: BIRD, AS64511, with the communities most route servers share (0:member not to
+//! the member, 0:rs to nobody else, rs:member to the member). Its own AS is in no path and its address no next hop.
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+use std::time::Duration;
+
+use filter_core::Family;
+
+use super::{Daemon, Directory, Exchange, Namespace, R_ADDRESSES, R_ASN, run, wait_for};
+
+/// Its AS number and the host part of its addresses.
+pub const RS: (u32, u8) = (64511, 250);
+/// How long it may take to listen on its control socket.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// A running route server.
+#[derive(Debug)]
+pub struct RouteServer {
+    _daemon: Daemon,
+    _directory: Directory,
+    _namespace: Namespace,
+}
+
+impl RouteServer {
+    /// Starts it for R and for these members (AS number, host part).
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(exchange: &Exchange, members: &[(u32, u8)]) -> Self {
+        let namespace = exchange.member("rs", RS.1);
+        let directory = Directory::new("rs");
+        let conf = directory.write("bird.conf", &conf(members));
+        let control = directory.path().join("bird.ctl");
+        let mut command = namespace.command("/usr/sbin/bird");
+        command
+            .arg("-f")
+            .arg("-c")
+            .arg(conf)
+            .arg("-s")
+            .arg(&control);
+        command.arg("-P").arg(directory.path().join("bird.pid"));
+        let mut daemon = Daemon::start("rs", command, &directory);
+        wait_for("the route server's control socket", READY_WITHIN, || {
+            daemon.assert_running();
+            let mut ask = Command::new("birdc");
+            run(ask.arg("-s").arg(&control).args(["show", "status"])).ok()
+        });
+        Self {
+            _daemon: daemon,
+            _directory: directory,
+            _namespace: namespace,
+        }
+    }
+
+    /// Itself, as its members know it.
+    #[must_use]
+    pub fn towards() -> (u32, Ipv4Addr, Ipv6Addr) {
+        let (v4, v6) = Exchange::addresses(RS.1);
+        (RS.0, v4, v6)
+    }
+
+    /// The lines of a member's BIRD that announce these routes to it, and only to it; without any, all the others.
+    #[must_use]
+    pub fn member_conf((asn, host): (u32, u8), announces: &[&str]) -> String {
+        let (v4, v6) = Exchange::addresses(host);
+        let (rs_asn, rs_v4, rs_v6) = Self::towards();
+        let mut text = String::new();
+        for (family, local, remote) in [
+            (Family::Ipv4, IpAddr::from(v4), IpAddr::from(rs_v4)),
+            (Family::Ipv6, IpAddr::from(v6), IpAddr::from(rs_v6)),
+        ] {
+            let mine = announces
+                .iter()
+                .filter(|text| text.contains(':') == (family == Family::Ipv6));
+            let routes: String = mine
+                .map(|text| format!(" route {text} blackhole;"))
+                .collect();
+            let which = if announces.is_empty() {
+                "source = RTS_STATIC".to_owned()
+            } else {
+                format!("proto = \"rss_{family}\"")
+            };
+            let _infallible = write!(
+                text,
+                "protocol static rss_{family} {{ {family};{routes} }}\n\
+                 protocol bgp rs_{family} {{ local {local} as {asn}; neighbor {remote} as {rs_asn}; \
+                 enforce first as off; connect delay time 1; connect retry time 1; error wait time 1,1; \
+                 {family} {{ import all; export where {which}; }}; }}\n"
+            );
+        }
+        text
+    }
+}
+
+fn conf(members: &[(u32, u8)]) -> String {
+    let (_, v4, v6) = RouteServer::towards();
+    let rs = RS.0;
+    let mut text = format!(
+        "router id {v4};\nprotocol device {{}}\n\
+         function served(int whom) {{\n if (0, whom) ~ bgp_community then return false;\n \
+         if ({rs}, whom) ~ bgp_community then return true;\n \
+         if (0, {rs}) ~ bgp_community then return false;\n return true;\n}}\n"
+    );
+    let members = members.iter().map(|&(asn, host)| {
+        let (v4, v6) = Exchange::addresses(host);
+        (asn, host, v4, v6)
+    });
+    let router = (R_ASN, 1, R_ADDRESSES.0, R_ADDRESSES.1);
+    for (asn, host, member4, member6) in members.chain([router]) {
+        for (family, local, remote) in [
+            (Family::Ipv4, IpAddr::from(v4), IpAddr::from(member4)),
+            (Family::Ipv6, IpAddr::from(v6), IpAddr::from(member6)),
+        ] {
+            let _infallible = write!(
+                text,
+                "protocol bgp m{host}_{family} {{ rs client; local {local} as {rs}; \
+                 neighbor {remote} as {asn}; connect delay time 1; connect retry time 1; \
+                 error wait time 1,1; {family} {{ import all; export where served({asn}); }}; }}\n"
+            );
+        }
+    }
+    text
+}

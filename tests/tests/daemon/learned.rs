@@ -1,0 +1,228 @@
+//! MACs that nobody configured: learned from the router's own neighbour table, live, per VLAN, and never taken from
+//! an enforced peer.
+use std::net::UdpSocket;
+
+use filter_core::Mode;
+use tests::lab::{Bcp38, Lan, Namespace, Site, Traffic, require};
+
+use super::{OURS, P1_SOURCE, SPOOFED};
+
+const CONFIG: &str = r#"
+[router]
+asn = 64500
+prefixes = ["100.64.0.0/24"]
+bogon_exceptions = ["100.64.0.0/10", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"]
+
+[[interface]]
+name = "eth0"
+kind = "lan"
+lan = ["192.0.2.0/24", "203.0.113.0/24"]
+
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "eth0"
+addresses = ["192.0.2.11"]
+families = ["ipv4"]
+
+[[peer]]
+name = "p2"
+asn = 64502
+interface = "eth0"
+addresses = ["192.0.2.12"]
+families = ["ipv4"]
+
+[[feed]]
+kind = "static"
+peer = "p1"
+advertised_by_peer = ["198.51.100.0/24"]
+advertised_to_peer = ["100.64.0.0/24"]
+
+[[feed]]
+kind = "static"
+peer = "p2"
+advertised_by_peer = ["198.18.0.0/16"]
+advertised_to_peer = ["100.64.0.0/24"]
+
+[limits]
+max_peers = 16
+arena_mib = 8
+"#;
+
+/// A router and two peers on a LAN, no BGP.
+struct Place {
+    traffic: Traffic,
+    site: Site,
+    router: Namespace,
+    p1: Namespace,
+    p2: Namespace,
+    _lan: Lan,
+}
+
+impl Place {
+    fn new() -> Self {
+        let lan = Lan::new();
+        let plugged = |name: &str, host: u8| {
+            let namespace = Namespace::new(name);
+            lan.plug(&namespace, "eth0", &[&format!("192.0.2.{host}/24")]);
+            namespace
+        };
+        let (router, p1, p2) = (plugged("r", 1), plugged("p1", 11), plugged("p2", 12));
+        for member in [&router, &p1, &p2] {
+            lan.until_forwarding(member);
+        }
+        Self {
+            traffic: Traffic::new(&router, &[("p1", &p1), ("p2", &p2)]),
+            site: Site::new(&router),
+            router,
+            p1,
+            p2,
+            _lan: lan,
+        }
+    }
+
+    /// The router has something to say to an address, and so asks for its MAC.
+    fn resolve(&self, address: &str) {
+        self.router.run(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.send_to(b"hello", (address, 9)).unwrap();
+        });
+    }
+
+    fn end(self, daemon: Bcp38, text: &str) {
+        daemon.stop();
+        let exit = filter_daemon::runtime::AtExit::Detach;
+        self.site.try_start(text, exit).unwrap().stop();
+        assert!(!self.site.pins().exists(), "pins are left behind");
+    }
+}
+
+fn macs(daemon: &Bcp38, peer: &str) -> Vec<String> {
+    let stations = daemon.peer(peer)["stations"].clone();
+    let mut macs: Vec<String> = stations
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|station| station["mac"].as_str().unwrap().to_owned())
+        .collect();
+    macs.sort();
+    macs
+}
+
+#[test]
+fn a_peer_is_known_by_the_macs_its_addresses_answer_at() {
+    if !require("learned", &[]) {
+        return;
+    }
+    let mut place = Place::new();
+    let daemon = place.site.start(CONFIG);
+    let good = ("p1", P1_SOURCE, OURS);
+    daemon.until_state("p1", "observing");
+    place.traffic.reset(&daemon);
+    let fate = place.traffic.send(&daemon, good.0, good.1, good.2);
+    assert_eq!(
+        (fate.owner.as_str(), fate.reason.as_str()),
+        ("eth0", "unknown-peer")
+    );
+
+    // The router resolves it: from now on it is P1.
+    place.resolve("192.0.2.11");
+    let first = place.p1.mac("eth0").to_string();
+    daemon.until_event("mac-learned", |event| {
+        event["mac"] == *first && event["peer"] == "p1"
+    });
+    place.traffic.expect(&daemon, good, "permitted", false);
+    place
+        .traffic
+        .expect(&daemon, ("p1", SPOOFED, OURS), "source-unannounced", false);
+
+    // It gets another router: the new MAC counts too, and the old one still does.
+    place
+        .p1
+        .ip(&["link", "set", "eth0", "address", "02:00:00:00:aa:11"]);
+    place.router.ip(&["neigh", "flush", "dev", "eth0"]);
+    place.resolve("192.0.2.11");
+    daemon.until_event("mac-learned", |event| event["mac"] == "02:00:00:00:aa:11");
+    place.traffic.expect(&daemon, good, "permitted", false);
+    place.traffic.add_sender("p1", &place.p1, "eth0");
+    place.traffic.expect(&daemon, good, "permitted", false);
+    let mut both = vec![first.clone(), "02:00:00:00:aa:11".to_owned()];
+    both.sort();
+    assert_eq!(macs(&daemon, "p1"), both);
+
+    // A restart finds what was learned in force, even what the kernel has forgotten since, until it knows better.
+    daemon.stop();
+    let daemon = place.site.start(CONFIG);
+    place.traffic.expect(&daemon, good, "permitted", false);
+    assert_eq!(
+        daemon.events_named("mac-learned"),
+        [] as [serde_json::Value; 0]
+    );
+    place.end(daemon, CONFIG);
+}
+
+#[test]
+fn a_mac_that_moves_is_told_and_never_taken_from_an_enforced_peer() {
+    if !require("moved", &[]) {
+        return;
+    }
+    let mut place = Place::new();
+    let daemon = place.site.start(CONFIG);
+    for address in ["192.0.2.11", "192.0.2.12"] {
+        place.resolve(address);
+    }
+    for peer in ["p1", "p2"] {
+        daemon.until_event("mac-learned", |event| event["peer"] == peer);
+        daemon.until_state(peer, "observing");
+    }
+    daemon.set_mode("p1", Mode::Enforce);
+    place.traffic.reset(&daemon);
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    place
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+
+    // P2's address answers at P1's MAC.
+    let mac = place.p1.mac("eth0").to_string();
+    let claim = |mac: &str, address: &str| {
+        place.router.ip(&[
+            "neigh",
+            "replace",
+            address,
+            "lladdr",
+            mac,
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ]);
+    };
+    claim(&mac, "192.0.2.12");
+    let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
+    assert_eq!(
+        (&moved["from"], &moved["to"], &moved["kept"]),
+        (&"p1".into(), &"p2".into(), &true.into())
+    );
+    place.traffic.expect(&daemon, good, "permitted", false);
+    place
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+
+    // Not enforced any more: whoever claimed it last has it.
+    daemon.set_mode("p1", Mode::Observe);
+    let moved = daemon.until_event("mac-moved", |event| event["kept"] == false);
+    assert_eq!((&moved["from"], &moved["to"]), (&"p1".into(), &"p2".into()));
+    let fate = place.traffic.send(&daemon, good.0, good.1, good.2);
+    assert_eq!(
+        (fate.owner.as_str(), fate.reason.as_str()),
+        ("p2", "source-unannounced")
+    );
+    assert!(macs(&daemon, "p2").contains(&mac));
+    assert_eq!(macs(&daemon, "p1"), [] as [String; 0]);
+    assert_eq!(place.p2.mac("eth0").to_string(), {
+        let mut macs = macs(&daemon, "p2");
+        macs.retain(|other| *other != mac);
+        macs.remove(0)
+    });
+    place.end(daemon, CONFIG);
+}

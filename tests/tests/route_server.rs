@@ -1,0 +1,344 @@
+//! A peering LAN with a route server: BIRD serving FRR (our router) and three members, both families. One member
+//! has no bilateral session, one has both kinds with different routes. A route belongs to whose address is its
+//! NEXT_HOP; what we tell the route server counts for those it serves.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+use std::time::Duration;
+
+use filter_core::{Family, Mode};
+use filter_daemon::runtime::AtExit;
+use tests::lab::{
+    Bcp38, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site, Traffic, require,
+    wait_for,
+};
+
+/// How long the lab's daemons may take.
+const WITHIN: Duration = Duration::from_secs(60);
+const OURS: &str = "198.51.100.10";
+const OURS6: &str = "2001:db8:100::10";
+
+/// Bilateral session and route server; route server only; bilateral and route server, the same routes.
+const BOTH: (&str, u32, u8) = ("both", 64501, 11);
+const SERVED: (&str, u32, u8) = ("served", 64502, 12);
+const THIRD: (&str, u32, u8) = ("third", 64503, 13);
+
+struct Scene {
+    daemon: Bcp38,
+    traffic: Traffic,
+    config: String,
+    site: Site,
+    frr: FrrRouter,
+    both: Peer,
+    served: Peer,
+    _third: Peer,
+    _server: RouteServer,
+    _exchange: Exchange,
+}
+
+impl Scene {
+    fn new(serves: &str) -> Self {
+        let exchange = Exchange::new();
+        let members = [BOTH, SERVED, THIRD].map(|(_, asn, host)| (asn, host));
+        let server = RouteServer::start(&exchange, &members);
+        let to_rs = |(_, asn, host): (&str, u32, u8), routes: &[&str]| {
+            RouteServer::member_conf((asn, host), routes)
+        };
+        let both = exchange.peer(
+            BOTH,
+            &["198.18.1.0/24", "2001:db8:1::/48"],
+            Exchange::towards_router(),
+            &to_rs(BOTH, &["198.18.11.0/24", "2001:db8:11::/48"]),
+        );
+        let routes2 = ["198.18.2.0/24", "2001:db8:2::/48"];
+        let served = exchange.peer(SERVED, &routes2, RouteServer::towards(), "");
+        let routes3 = ["198.18.3.0/24", "2001:db8:3::/48"];
+        let third = exchange.peer(
+            THIRD,
+            &routes3,
+            Exchange::towards_router(),
+            &to_rs(THIRD, &[]),
+        );
+        let (rs4, rs6) = Exchange::addresses(RS.1);
+        let bilateral = [&both, &third].into_iter().flat_map(|peer| {
+            Family::ALL.map(|family| Neighbour {
+                address: peer.address(family),
+                asn: peer.config().asn,
+                route_server: false,
+            })
+        });
+        let to_server = [rs4.into(), rs6.into()].map(|address| Neighbour {
+            address,
+            asn: RS.0,
+            route_server: true,
+        });
+        let neighbours: Vec<Neighbour> = bilateral.chain(to_server).collect();
+        let frr = exchange.start(&neighbours);
+        for family in ["ipv4", "ipv6"] {
+            let address = if family == "ipv4" {
+                rs4.to_string()
+            } else {
+                rs6.to_string()
+            };
+            wait_for("everybody's routes from the route server", WITHIN, || {
+                let shown = frr.vtysh(&[&format!(
+                    "show bgp {family} unicast neighbors {address} received-routes"
+                )]);
+                let routes = [
+                    "198.18.11.0",
+                    "198.18.2.0",
+                    "198.18.3.0",
+                    "2001:db8:11::",
+                    "2001:db8:2::",
+                    "2001:db8:3::",
+                ];
+                let mut mine = routes
+                    .iter()
+                    .filter(|text| text.contains(':') == (family == "ipv6"));
+                mine.all(|text| shown.contains(text)).then_some(())
+            });
+        }
+        let config = config(&frr, serves);
+        let site = Site::new(&exchange.router);
+        let senders = [
+            ("both", both.namespace()),
+            ("served", served.namespace()),
+            ("third", third.namespace()),
+        ];
+        let mut traffic = Traffic::new(&exchange.router, &senders);
+        let daemon = site.start(&config);
+        daemon.until_state("both", "observing");
+        daemon.until_state("third", "observing");
+        // The router forwards to it, and so knows its MAC.
+        exchange.router.run(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket
+                .send_to(b"hello", (served.address(Family::Ipv4), 9))
+                .unwrap();
+        });
+        for peer in ["both", "served", "third"] {
+            daemon.until_event("mac-learned", |event| event["peer"] == peer);
+        }
+        traffic.reset(&daemon);
+        Self {
+            daemon,
+            traffic,
+            config,
+            site,
+            frr,
+            both,
+            served,
+            _third: third,
+            _server: server,
+            _exchange: exchange,
+        }
+    }
+
+    fn end(self) {
+        self.traffic.assert_account(&self.daemon);
+        self.daemon.stop();
+        self.site
+            .try_start(&self.config, AtExit::Detach)
+            .unwrap()
+            .stop();
+        assert!(!self.site.pins().exists(), "pins are left behind");
+    }
+
+    /// Another `serves`.
+    fn reload(&mut self, serves: &str) {
+        let before = self.daemon.events_named("reloaded").len();
+        self.config = config(&self.frr, serves);
+        self.daemon.rewrite(&self.site, &self.config);
+        self.daemon.reload();
+        wait_for("the reload", WITHIN, || {
+            (self.daemon.events_named("reloaded").len() > before).then_some(())
+        });
+        for peer in ["both", "third"] {
+            self.daemon
+                .until(&format!("{peer} to be told anew"), peer, |status| {
+                    status["adopted"] == false && status["state"] == "observing"
+                });
+        }
+    }
+
+    /// R scopes its announcement to the route server.
+    fn scope(&self, communities: &str) {
+        let (rs4, rs6) = Exchange::addresses(RS.1);
+        let (rs4, rs6) = (
+            format!("neighbor {rs4} route-map RS out"),
+            format!("neighbor {rs6} route-map RS out"),
+        );
+        let set = format!("set community {communities}");
+        self.frr.configure(&[
+            "route-map RS permit 10",
+            "match ip address prefix-list OURS",
+            &set,
+            "route-map RS permit 15",
+            "match ipv6 address prefix-list OURS",
+            &set,
+            "router bgp 64500",
+            "address-family ipv4 unicast",
+            &rs4,
+            "exit-address-family",
+            "address-family ipv6 unicast",
+            &rs6,
+        ]);
+    }
+
+    /// Has our route reached this member, as its own BIRD says?
+    fn reached(peer: &Peer) -> bool {
+        peer.birdc(&["show", "route"]).contains("198.51.100.0/24")
+    }
+}
+
+fn config(frr: &FrrRouter, serves: &str) -> String {
+    let mut config = Exchange::config(frr, "withdraw_hold = 1");
+    for (name, asn, host) in [BOTH, SERVED, THIRD] {
+        let (v4, v6) = Exchange::addresses(host);
+        config.push_str(&format!(
+            "\n[[peer]]\nname = \"{name}\"\nasn = {asn}\ninterface = \"eth0\"\n\
+             addresses = [\"{v4}\", \"{v6}\"]\n",
+        ));
+    }
+    let (v4, v6) = Exchange::addresses(RS.1);
+    config.push_str(&format!(
+        "\n[[route_server]]\nname = \"rs1\"\nasn = {}\ninterface = \"eth0\"\n\
+         addresses = [\"{v4}\", \"{v6}\"]\nserves = {serves}\n",
+        RS.0
+    ));
+    config
+}
+
+#[test]
+fn a_route_belongs_to_whose_address_is_its_next_hop() {
+    if !require("route_server", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new("\"all\"");
+    scene.daemon.until_state("served", "observing");
+    let (daemon, traffic) = (&scene.daemon, &mut scene.traffic);
+    let spoofed = "source-unannounced";
+    for dropped in [false, true] {
+        for (sender, source, reason) in [
+            // What it tells us, and what it tells only the route server.
+            ("both", "198.18.1.1", "permitted"),
+            ("both", "198.18.11.1", "permitted"),
+            ("both", "2001:db8:11::1", "permitted"),
+            // No bilateral session.
+            ("served", "198.18.2.1", "permitted"),
+            ("served", "2001:db8:2::1", "permitted"),
+            ("third", "198.18.3.1", "permitted"),
+            // Everything comes through the one route server, and yet nobody may use another's.
+            ("both", "198.18.2.1", spoofed),
+            ("served", "198.18.11.1", spoofed),
+            ("served", "2001:db8:3::1", spoofed),
+            ("third", "198.18.2.1", spoofed),
+        ] {
+            let ours = if source.contains(':') { OURS6 } else { OURS };
+            let dropped = dropped && reason == spoofed;
+            traffic.expect(daemon, (sender, source, ours), reason, dropped);
+        }
+        for peer in ["both", "served", "third"] {
+            daemon.set_mode(peer, Mode::Enforce);
+        }
+    }
+
+    // A next hop that is no member's.
+    assert_eq!(
+        daemon.events_named("next-hop-rewritten"),
+        [] as [serde_json::Value; 0]
+    );
+    scene
+        .served
+        .export_with(Family::Ipv4, "bgp_next_hop = 192.0.2.99;");
+    let told = daemon.until_event("next-hop-rewritten", |_| true);
+    assert_eq!(
+        (&told["session"], &told["next_hop"], &told["prefix"]),
+        (
+            &"192.0.2.250".into(),
+            &"192.0.2.99".into(),
+            &"198.18.2.0/24".into()
+        )
+    );
+    // Nor does somebody else get a route by another's next hop without its being seen.
+    scene
+        .served
+        .export_with(Family::Ipv4, "bgp_next_hop = 192.0.2.11;");
+    traffic.until(
+        daemon,
+        ("both", "198.18.2.1", OURS),
+        (spoofed, "permitted"),
+        WITHIN,
+    );
+    scene.end();
+}
+
+#[test]
+fn what_we_tell_the_route_server_counts_for_those_it_serves() {
+    if !require("route_server", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new("\"none\"");
+    let served = ("served", "198.18.2.1", OURS);
+    let both = ("both", "198.18.1.1", OURS);
+    let unannounced = "destination-unannounced";
+    // None: only bilateral announcements count; without any, there is nothing to enforce by.
+    scene.traffic.until(
+        &scene.daemon,
+        served,
+        ("source-and-destination", unannounced),
+        WITHIN,
+    );
+    scene
+        .traffic
+        .expect(&scene.daemon, both, "permitted", false);
+    let status = scene.daemon.peer("served");
+    assert_eq!(status["state"], "syncing", "{status:#}");
+    assert!(
+        status["missing"].as_str().unwrap().contains("destinations"),
+        "{status:#}"
+    );
+
+    scene.reload("\"all\"");
+    scene
+        .traffic
+        .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
+
+    scene.reload("[64501, 64503]");
+    scene
+        .traffic
+        .until(&scene.daemon, served, ("permitted", unannounced), WITHIN);
+    scene.reload("[64502]");
+    scene
+        .traffic
+        .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
+
+    // By communities, as the members' own routers see it.
+    scene.reload("\"communities\"");
+    scene
+        .traffic
+        .expect(&scene.daemon, served, "permitted", false);
+    for (communities, reaches) in [
+        ("0:64502", false),
+        ("0:64501", true),
+        ("0:64511", false),
+        ("0:64511 64511:64502", true),
+    ] {
+        scene.scope(communities);
+        wait_for("the route server to do as told", WITHIN, || {
+            (Scene::reached(&scene.served) == reaches).then_some(())
+        });
+        let (before, after) = if reaches {
+            (unannounced, "permitted")
+        } else {
+            ("permitted", unannounced)
+        };
+        scene
+            .traffic
+            .until(&scene.daemon, served, (before, after), WITHIN);
+        scene
+            .traffic
+            .expect(&scene.daemon, both, "permitted", false);
+    }
+    assert!(Scene::reached(&scene.both), "its bilateral session");
+    scene.end();
+}
