@@ -48,6 +48,7 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
 type Part = (&'static str, fn(&mut Report, Effort) -> Result<()>);
 
 const PARTS: &[Part] = &[
+    ("costs", whole::costs),
     ("smallest", whole::smallest),
     ("v4", |report, effort| {
         let world = World::transit("v4, 1 M prefixes on both sides", Family::Ipv4, 1_000_000)?;

@@ -247,3 +247,18 @@ pub fn smallest(report: &mut Report, effort: Effort) -> Result<()> {
     ));
     Ok(())
 }
+
+/// What the verifier and the compiler make of each program.
+///
+/// # Errors
+/// What the kernel says.
+pub fn costs(_report: &mut Report, _effort: Effort) -> Result<()> {
+    let loaded = Loaded::new(&World::smallest()?, Engine::BenchTables)?;
+    for name in ["empty", "parse", "tables_hot", "lpm_hot", "tables_replay"] {
+        let (verified, translated, native) = loaded.filter.timed(name)?.cost()?;
+        println!(
+            "{name}: {verified} instructions verified, {translated} bytes translated, {native} native"
+        );
+    }
+    Ok(())
+}
