@@ -6,6 +6,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
+use benches::{cores, lookup, updates};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -48,6 +49,8 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
 type Part = (&'static str, fn(&mut Report, Effort) -> Result<()>);
 
 const PARTS: &[Part] = &[
+    ("costs", whole::costs),
+    ("stages", whole::stages),
     ("smallest", whole::smallest),
     ("v4", |report, effort| {
         let world = World::transit("v4, 1 M prefixes on both sides", Family::Ipv4, 1_000_000)?;
@@ -65,6 +68,10 @@ const PARTS: &[Part] = &[
         let world = World::exchange("800 peers, v6", Family::Ipv6, 800, 4_600);
         whole::compare(report, effort, &world, goals(6.0, 5.0))
     }),
+    ("updates", updates::speed),
+    ("memory", updates::memory),
+    ("lookup", lookup::compare),
+    ("cores", cores::compare),
 ];
 
 fn goals(random: f64, hot: f64) -> Goals {

@@ -247,3 +247,64 @@ pub fn smallest(report: &mut Report, effort: Effort) -> Result<()> {
     ));
     Ok(())
 }
+
+/// Where the time goes: frames that are settled earlier and earlier.
+///
+/// # Errors
+/// What the kernel says.
+pub fn stages(report: &mut Report, effort: Effort) -> Result<()> {
+    let world = World::smallest()?;
+    let ours = Loaded::new(&world, Engine::BenchTables)?;
+    let permitted = frame(&world.packets(1)[0], 0);
+    let mut arp = permitted.clone();
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let mut session = permitted.clone();
+    session[26..34].copy_from_slice(&[192, 0, 2, 9, 192, 0, 2, 1]);
+    let run =
+        |program: &str, frame: &[u8]| Ok(ours.filter.timed(program)?.run(frame, effort.packets)?);
+    let [empty, parse, arp, session, permitted] = in_turns(
+        2 * effort.rounds,
+        [
+            &mut |_| run("empty", &permitted),
+            &mut |_| run("parse", &permitted),
+            &mut |_| run("tables_hot", &arp),
+            &mut |_| run("tables_hot", &session),
+            &mut |_| run("tables_hot", &permitted),
+        ],
+    )?;
+    let steps = [
+        ("parser only", parse),
+        ("ARP: interface, MACs, peer hash, counter", arp),
+        (
+            "peering LAN: and the IP header, the LAN's prefixes",
+            session,
+        ),
+        ("permitted: and both lookups", permitted),
+    ];
+    for (case, time) in steps {
+        report.add(Row::times(
+            2,
+            case,
+            time,
+            "empty program",
+            empty,
+            Goal::None,
+        ));
+    }
+    Ok(())
+}
+
+/// What the verifier and the compiler make of each program.
+///
+/// # Errors
+/// What the kernel says.
+pub fn costs(_report: &mut Report, _effort: Effort) -> Result<()> {
+    let loaded = Loaded::new(&World::smallest()?, Engine::BenchTables)?;
+    for name in ["empty", "parse", "tables_hot", "lpm_hot", "tables_replay"] {
+        let (verified, translated, native) = loaded.filter.timed(name)?.cost()?;
+        println!(
+            "{name}: {verified} instructions verified, {translated} bytes translated, {native} native"
+        );
+    }
+    Ok(())
+}

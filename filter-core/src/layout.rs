@@ -7,9 +7,11 @@ use crate::packet::{Mac, Vlans};
 use crate::prefix::Prefix;
 use crate::reason::{Mode, NonIp, Reason};
 
+pub mod record;
+
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Interfaces one loader can serve. Counter slot 0 is for none, so one less than the table.
 pub const MAX_INTERFACES: u32 = 64;
@@ -44,7 +46,7 @@ pub mod map {
     pub const META: &str = "meta";
     /// The arena of the compiled tables.
     pub const TABLES: &str = "tables";
-    /// Slot → where its record lies in the arena (u32).
+    /// Slot → [`super::record::Published`], 0 for none.
     pub const SLOTS: &str = "slots";
     /// The baseline engine's IPv4 trie.
     pub const LPM_V4: &str = "lpm_v4";
@@ -67,18 +69,26 @@ pub const fn counter_entries(slots: u32) -> u32 {
     slots * Reason::COUNT as u32 * 2
 }
 
-/// Key of the peer hash: interface index, VLANs and source MAC.
+/// Key of the peer hash: interface index (at most [`MAX_IFINDEX`]), VLANs and source MAC. Three words: the kernel's
+/// hash (jhash2) takes three in one round, and a fourth costs it another one.
 #[must_use]
 #[inline(always)]
 pub const fn peer_key(ifindex: u32, vlans: Vlans, mac: Mac) -> PeerKey {
     [
-        (ifindex as u64) << 32 | (vlans.outer as u64) << 16 | vlans.inner as u64,
-        mac.bits(),
+        mac.bits() as u32,
+        (mac.bits() >> 32) as u32 | ifindex << 16,
+        (vlans.outer as u32) << 16 | vlans.inner as u32,
     ]
 }
 
+/// The interface index in a key.
+#[must_use]
+pub const fn key_ifindex(key: &PeerKey) -> u32 {
+    key[1] >> 16
+}
+
 /// See [`peer_key`].
-pub type PeerKey = [u64; 2];
+pub type PeerKey = [u32; 3];
 
 /// The MAC that stands for any source on a `port` interface. Never a real source: it is the null address.
 pub const ANY_MAC: Mac = Mac::from_bits(0);
@@ -480,151 +490,4 @@ pub mod replay {
     pub const IPV6_ADDRESSES: usize = 14 + 8;
     /// Where the frame's own number in the list lies, host order, 32 bits: behind every header.
     pub const CURSOR: usize = 56;
-}
-
-/// A peer's record in the arena: two lines, of which the program reads the first.
-///
-/// | words | content |
-/// |---|---|
-/// | 0 | generation (high half), counter slot (low half) |
-/// | 1 | families in bits 0–1, mode in bit 8 |
-/// | 2–5 | set descriptors: IPv4 sources, IPv4 destinations, IPv6 sources, IPv6 destinations |
-/// | 6 | the sets' chunks, 16 bits each, in that order from the low end |
-/// | 7 | its own place: chunk in bits 16–31, line in bits 0–15 |
-/// | 8–9 | the sets' first lines and line counts, 16 bits each: what a restarted loader marks as used |
-/// | 15 | checksum of words 0–14 |
-pub mod record {
-    use super::{Families, Family, Mode};
-
-    /// Lines of 64 bytes.
-    pub const LINES: usize = 2;
-    /// 64-bit words.
-    pub const WORDS: usize = 16;
-    /// Sets: a source and a destination set for each family.
-    pub const SETS: usize = 4;
-
-    const RULES: usize = 1;
-    const DESCRIPTORS: usize = 2;
-    const CHUNKS: usize = 6;
-    const PLACE: usize = 7;
-    const FIRST_LINES: usize = 8;
-    const LINE_COUNTS: usize = 9;
-    const CHECKSUM: usize = 15;
-    const MODE_BIT: u32 = 8;
-
-    /// A record without sets.
-    #[must_use]
-    pub const fn new(slot: u32, generation: u32, families: Families, mode: Mode) -> [u64; WORDS] {
-        let mut words = [0; WORDS];
-        words[0] = (generation as u64) << 32 | slot as u64;
-        words[RULES] = families.bits() as u64 | (mode as u64) << MODE_BIT;
-        words
-    }
-
-    /// Says where the record lies.
-    pub const fn place(words: &mut [u64; WORDS], place: u64) {
-        words[PLACE] = place;
-    }
-
-    /// Puts a set in: its descriptor, and chunk, first line and number of lines.
-    pub const fn set(
-        words: &mut [u64; WORDS],
-        index: usize,
-        descriptor: u64,
-        place: (u16, u16, u16),
-    ) {
-        words[DESCRIPTORS + index] = descriptor;
-        words[CHUNKS] |= (place.0 as u64) << (16 * index);
-        words[FIRST_LINES] |= (place.1 as u64) << (16 * index);
-        words[LINE_COUNTS] |= (place.2 as u64) << (16 * index);
-    }
-
-    /// Writes the checksum: the last thing done to a record.
-    pub fn seal(words: &mut [u64; WORDS]) {
-        words[CHECKSUM] = checksum(&words[..CHECKSUM]);
-    }
-
-    /// Chunk, first line and number of lines of each set; `None` if the checksum is wrong.
-    #[must_use]
-    pub fn extents(words: &[u64; WORDS]) -> Option<[(u16, u16, u16); SETS]> {
-        if words[CHECKSUM] != checksum(&words[..CHECKSUM]) {
-            return None;
-        }
-        let part = |word: usize, index: usize| (words[word] >> (16 * index)) as u16;
-        Some(core::array::from_fn(|i| {
-            (part(CHUNKS, i), part(FIRST_LINES, i), part(LINE_COUNTS, i))
-        }))
-    }
-
-    /// FNV-1a over words: tells damage and foreign bytes, not malice; only root can write the map.
-    #[must_use]
-    pub fn checksum(words: &[u64]) -> u64 {
-        words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-            (hash ^ word).wrapping_mul(0x0100_0000_01b3)
-        })
-    }
-
-    /// The generation.
-    #[must_use]
-    pub const fn generation(words: &[u64; WORDS]) -> u32 {
-        (words[0] >> 32) as u32
-    }
-
-    /// The slot it was made for.
-    #[must_use]
-    pub const fn slot(words: &[u64; WORDS]) -> u32 {
-        words[0] as u32
-    }
-
-    /// What the program reads: the record's first line.
-    pub type Head = [u64; 8];
-
-    /// The counter slot.
-    #[must_use]
-    #[inline(always)]
-    pub const fn head_slot(head: &Head) -> u32 {
-        head[0] as u32
-    }
-
-    /// Where the record lies.
-    #[must_use]
-    #[inline(always)]
-    pub const fn head_place(head: &Head) -> u64 {
-        head[PLACE]
-    }
-
-    /// The families the peer is configured for.
-    #[must_use]
-    #[inline(always)]
-    pub const fn head_families(head: &Head) -> Families {
-        Families::from_bits(head[RULES] as u8)
-    }
-
-    /// The mode.
-    #[must_use]
-    #[inline(always)]
-    pub const fn head_mode(head: &Head) -> Mode {
-        if head[RULES] >> MODE_BIT & 1 == 0 {
-            Mode::Observe
-        } else {
-            Mode::Enforce
-        }
-    }
-
-    /// Descriptor and chunk of the family's source set and destination set.
-    #[must_use]
-    #[inline(always)]
-    pub const fn head_sets(head: &Head, family: Family) -> [(u64, u16); 2] {
-        let (descriptors, chunks) = match family {
-            Family::Ipv4 => ([head[DESCRIPTORS], head[DESCRIPTORS + 1]], head[CHUNKS]),
-            Family::Ipv6 => (
-                [head[DESCRIPTORS + 2], head[DESCRIPTORS + 3]],
-                head[CHUNKS] >> 32,
-            ),
-        };
-        [
-            (descriptors[0], chunks as u16),
-            (descriptors[1], (chunks >> 16) as u16),
-        ]
-    }
 }

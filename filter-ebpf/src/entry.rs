@@ -1,6 +1,8 @@
 //! One packet: find the interface, judge, count, sample, act. The verdict itself is `filter_core`'s.
 use aya_ebpf::{
-    bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext,
+    bindings::{xdp_action, xdp_md},
+    helpers::generated::bpf_xdp_get_buff_len,
+    programs::XdpContext,
 };
 use filter_core::layout::{
     ANY_MAC, Interface, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, peer_key,
@@ -69,9 +71,8 @@ pub fn run<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
         counter_index(slot, judgement.verdict.reason, judgement.action.is_drop()),
         length,
     );
-    match judgement.action {
-        Action::Pass => return xdp_action::XDP_PASS,
-        Action::PassViolation | Action::Drop => sample(&frame, &judgement, ifindex, slot, length),
+    if judgement.action.is_violation() {
+        sample(ctx, &frame, &judgement, ifindex, slot, length);
     }
     if judgement.action.is_drop() {
         xdp_action::XDP_DROP
@@ -92,30 +93,47 @@ fn length(ctx: &XdpContext, frame: &Frame, buffers: Buffers) -> u64 {
 
 /// Sends the violation to user space, if its slot's token bucket allows.
 #[inline(always)]
-fn sample<P: Copy>(frame: &Frame, judgement: &Judgement<P>, ifindex: u32, slot: u32, length: u64) {
-    let time_ns = maps::now();
-    if !maps::take_sample_token(slot, time_ns) {
-        return;
-    }
-    let captured = frame.len().min(SAMPLE_BYTES);
-    let header = Sample {
-        time_ns,
+fn sample<P: Copy>(
+    ctx: &XdpContext,
+    frame: &Frame,
+    judgement: &Judgement<P>,
+    ifindex: u32,
+    slot: u32,
+    length: u64,
+) {
+    let sample = Sample {
+        time_ns: 0,
         ifindex,
         slot,
         length: length as u32,
-        captured: captured as u32,
+        captured: frame.len().min(SAMPLE_BYTES) as u32,
         vlans: judgement.verdict.vlans,
         reason: judgement.verdict.reason,
         mode: judgement.mode,
         dropped: judgement.action.is_drop(),
         data: [0; SAMPLE_BYTES],
+    };
+    let [_, place, lengths, what] = sample.header();
+    bcp38_sample(ctx.ctx, place, lengths, what);
+}
+
+/// The rest of it as a global function (kernel 5.6), which the verifier follows once for any arguments and not once
+/// for each way that leads to a violation: three words of the record's header; the slot is in the first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_sample(ctx: *mut xdp_md, place: u64, lengths: u64, what: u64) -> u64 {
+    let time_ns = maps::now();
+    if !maps::take_sample_token(place as u32, time_ns) {
+        return 0;
     }
-    .header();
+    let frame = Frame::new(&XdpContext::new(ctx));
+    let header = [time_ns, place, lengths, what];
     maps::sample(|record| {
         let (head, data) = record.split_at_mut(header.len());
         head.copy_from_slice(&header);
-        copy(frame, data);
+        copy(&frame, data);
     });
+    1
 }
 
 /// The first bytes of the frame, zero-padded, in the byte order they have on the wire.
@@ -171,10 +189,10 @@ impl<E: Engine> Policy for OnInterface<E> {
 
     #[inline(always)]
     fn peer(&self, vlans: Vlans, source: Mac) -> Option<Self::Peer> {
-        let slot = match maps::peer_slot(&peer_key(self.ifindex, vlans, source)) {
+        let slot = match maps::peer_slot(peer_key(self.ifindex, vlans, source)) {
             Some(slot) => slot,
             None if self.interface.any_mac() => {
-                maps::peer_slot(&peer_key(self.ifindex, vlans, ANY_MAC))?
+                maps::peer_slot(peer_key(self.ifindex, vlans, ANY_MAC))?
             }
             None => return None,
         };

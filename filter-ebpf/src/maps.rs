@@ -63,7 +63,14 @@ pub fn interface(ifindex: u32) -> Option<(u32, &'static Interface)> {
 
 /// The slot of the peer with this key.
 #[inline(always)]
-pub fn peer_slot(key: &PeerKey) -> Option<u32> {
+pub fn peer_slot(key: PeerKey) -> Option<u32> {
+    // The kernel compares keys eight bytes at a time: what it reads at once is written at once.
+    let words = [
+        u64::from(key[1]) << 32 | u64::from(key[0]),
+        u64::from(key[2]),
+    ];
+    // SAFETY: as long as a key and better aligned; the target is little-endian, so the order is the key's.
+    let key = unsafe { &*(&raw const words).cast::<PeerKey>() };
     // SAFETY: values are plain integers; the loader replaces an element by a new one, it never writes into it.
     unsafe { PEERS.get(key) }.copied()
 }

@@ -1,7 +1,8 @@
 //! The product's engine: compiled tables in an arena that user space writes and this program only reads. The walk
 //! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
-use filter_core::layout::{MAX_INTERFACES, record};
+use filter_core::layout::MAX_INTERFACES;
+use filter_core::layout::record::{self, Published};
 use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, SetDescriptor, Words};
 use filter_core::verdict::Membership;
 use filter_core::{Address, Family, Mode};
@@ -12,7 +13,7 @@ use crate::entry::Engine;
 #[map(name = "tables")]
 static TABLES: Array<[u64; CHUNK_WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Slot → place of its record, 0 for none. Set by the loader.
+/// Slot → [`Published`], 0 for none. Set by the loader.
 #[map(name = "slots")]
 static SLOTS: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
 
@@ -29,7 +30,13 @@ struct Chunk(*const u64);
 impl Chunk {
     #[inline(always)]
     fn open(number: u32) -> Option<Self> {
-        Some(Self(TABLES.get_ptr(number)?.cast()))
+        let mut chunk: *const u64 = TABLES.get_ptr(number)?.cast();
+        // SAFETY: moves a register to itself. Without it the compiler adds offsets before it compares with null,
+        // which the verifier refuses.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) chunk, options(pure, nomem, preserves_flags, nostack))
+        };
+        Some(Self(chunk))
     }
 
     /// The line's address: always within the chunk, which holds as many lines as 16 bits can number.
@@ -66,38 +73,34 @@ impl Words for Chunk {
 }
 
 impl Engine for Compiled {
-    type Peer = &'static record::Head;
+    type Peer = Published;
 
     #[inline(always)]
-    fn open(slot: u32) -> Option<Self::Peer> {
-        let place = SLOTS.get_ptr(slot)?;
+    fn open(slot: u32) -> Option<Published> {
+        let word = SLOTS.get_ptr(slot)?;
         // SAFETY: the verifier proved the pointer valid. Read once: everything about this peer that the packet
         // sees follows from this word.
-        let place = unsafe { core::ptr::read_volatile(place) };
-        if place == 0 {
-            return None;
-        }
-        record_at(place)
+        Published::from_word(unsafe { core::ptr::read_volatile(word) })
     }
 
     #[inline(always)]
-    fn slot(peer: Self::Peer) -> u32 {
-        record::head_slot(peer)
+    fn slot(peer: Published) -> u32 {
+        peer.slot()
     }
 
     #[inline(always)]
-    fn is_peered(peer: Self::Peer, family: Family) -> bool {
-        record::head_families(peer).contains(family)
+    fn is_peered(peer: Published, family: Family) -> bool {
+        peer.families().contains(family)
     }
 
     #[inline(always)]
-    fn mode(peer: Self::Peer) -> Mode {
-        record::head_mode(peer)
+    fn mode(peer: Published) -> Mode {
+        peer.mode()
     }
 
     #[inline(always)]
-    fn membership(peer: Self::Peer, source: Address, destination: Address) -> Membership {
-        let place = record::head_place(peer) | (source.family as u64) << FAMILY_BIT;
+    fn membership(peer: Published, source: Address, destination: Address) -> Membership {
+        let place = u64::from(peer.place()) | (source.family as u64) << FAMILY_BIT;
         let found = bcp38_membership(place, source.hi, source.lo, destination.hi, destination.lo);
         Membership {
             source: found & SOURCE_FOUND != 0,
@@ -116,13 +119,13 @@ impl Engine for Compiled {
     }
 }
 
-const FAMILY_BIT: u32 = 63;
+const FAMILY_BIT: u32 = 32;
 const SOURCE_FOUND: u64 = 1;
 const DESTINATION_FOUND: u64 = 2;
 
 /// Both lookups of a packet, as a global function (kernel 5.6): the verifier follows it once, for any arguments,
 /// instead of once for each way that leads to it. Numbers only, as it demands: the place of the peer's record
-/// with the family in the top bit, then both addresses.
+/// with the family above it, then both addresses.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn bcp38_membership(
@@ -137,7 +140,7 @@ extern "C" fn bcp38_membership(
     } else {
         Family::Ipv6
     };
-    let Some(peer) = record_at(place & !(1 << FAMILY_BIT)) else {
+    let Some(peer) = record_at(place as u32) else {
         return 0;
     };
     let [from, to] = record::head_sets(peer, family);
@@ -165,8 +168,8 @@ extern "C" fn bcp38_membership(
 
 /// The record at a place of the arena.
 #[inline(always)]
-fn record_at(place: u64) -> Option<&'static record::Head> {
-    let record = Chunk::open((place >> 16) as u32)?.at(place as u16);
+fn record_at(place: u32) -> Option<&'static record::Head> {
+    let record = Chunk::open(place >> 16)?.at(place as u16);
     // SAFETY: a whole line within the chunk; the writer uses it for nothing else until a grace period after the
     // slot has stopped naming it.
     Some(unsafe { &*record.cast() })

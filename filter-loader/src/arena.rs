@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use filter_core::Family;
-use filter_core::layout::{SCHEMA, map, record};
+use filter_core::layout::record::{self, Published};
+use filter_core::layout::{SCHEMA, map};
 use filter_core::set::Ranges;
 use filter_core::table::{self, CHUNK_BYTES, CHUNK_LINES, CHUNK_WORDS, LINE_WORDS, Line};
 use memmap2::MmapRaw;
@@ -121,11 +122,11 @@ impl Arena {
             }
         }
         for slot in 0..self.slot_count {
-            let place = self.slot(slot).load(Ordering::Acquire);
-            if place == 0 {
+            let word = self.slot(slot).load(Ordering::Acquire);
+            let Some(published) = Published::from_word(word) else {
                 continue;
-            }
-            let extent = record_extent(place);
+            };
+            let extent = record_extent(published.place());
             let sound = usize::from(extent.chunk) < self.chunks
                 && usize::from(extent.line) + record::LINES <= CHUNK_LINES;
             let words = if sound {
@@ -281,15 +282,16 @@ impl Arena {
                 );
             }
         }
-        record::place(&mut words, record_place(record));
         record::seal(&mut words);
         let lines: Vec<Line> = words
             .chunks_exact(LINE_WORDS)
             .map(|line| line.try_into().unwrap_or([0; LINE_WORDS]))
             .collect();
         self.write(record, &lines);
+        let place = (record.chunk, record.line);
+        let published = Published::new(place, slot, table.families, table.mode);
         self.slot(slot)
-            .store(record_place(record), Ordering::Release);
+            .store(published.map_or(0, Published::word), Ordering::Release);
         let before = self.live.insert(
             slot,
             Slot {
@@ -455,12 +457,7 @@ fn header(chunks: usize) -> Line {
     line
 }
 
-/// Chunk and line of a record as one word; 0 is the header's and means "none".
-fn record_place(extent: Extent) -> u64 {
-    u64::from(extent.chunk) << 16 | u64::from(extent.line)
-}
-
-fn record_extent(place: u64) -> Extent {
+fn record_extent(place: u32) -> Extent {
     Extent {
         chunk: (place >> 16) as u16,
         line: place as u16,

@@ -7,7 +7,8 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::layout::{
-    ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, map, peer_key,
+    ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, key_ifindex,
+    map, peer_key,
 };
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
@@ -351,7 +352,7 @@ impl Filter {
             .stations
             .keys()
             .copied()
-            .filter(|key| (key[0] >> 32) as u32 == ifindex)
+            .filter(|key| key_ifindex(key) == ifindex)
             .collect();
         self.remove_stations(&gone)?;
         self.specs.remove(&ifindex);
@@ -479,6 +480,15 @@ impl Filter {
     /// # Errors
     /// [`Error::StationTaken`] if another peer holds one of them: nothing is changed then; map errors.
     pub fn set_stations(&mut self, peer: PeerSlot, stations: &[Station]) -> Result<(), Error> {
+        if let Some(station) = stations
+            .iter()
+            .find(|station| station.ifindex > MAX_IFINDEX)
+        {
+            return Err(Error::IfindexTooLarge {
+                name: format!("of {}", station.mac),
+                index: station.ifindex,
+            });
+        }
         let wanted: Vec<PeerKey> = stations.iter().map(Station::key).collect();
         for (station, key) in stations.iter().zip(&wanted) {
             if let Some(&owner) = self.stations.get(key).filter(|&&owner| owner != peer.0) {

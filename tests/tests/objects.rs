@@ -70,7 +70,7 @@ fn the_maps_have_the_layout_of_this_source() {
         for (map, key, value) in [
             (map::INTERFACE_SLOTS, 4, 4),
             (map::INTERFACES, 4, Interface::WORDS as u32 * 8),
-            (map::PEERS, 16, 4),
+            (map::PEERS, 12, 4),
             (map::COUNTERS, 4, 16),
             (map::SAMPLE_DUE, 4, 8),
             (map::SAMPLES_LOST, 4, 8),

@@ -1,5 +1,6 @@
 //! `cargo xtask`: what the project does to itself. Standard library only, so that it builds in a second.
 
+mod bench;
 mod build_ebpf;
 mod command;
 mod packages;
@@ -11,6 +12,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   build-ebpf           build the eBPF objects and put them where filter-loader includes them
   build-ebpf --check   build them and fail if the committed ones differ
+  bench [--quick] [--json FILE] [--only PART]
+                       the bars of docs/performance.md, each beside its baseline, as one table (root)
   test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
 
 fn main() -> ExitCode {
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["build-ebpf"] => build_ebpf::build(),
         ["build-ebpf", "--check"] => build_ebpf::check(),
+        ["bench", ..] => bench::run_all(&args[1..]),
         ["test"] => test::all(),
         _ => {
             eprintln!("{USAGE}");

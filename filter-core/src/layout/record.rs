@@ -1,0 +1,192 @@
+//! A peer's record in the arena, and the word that publishes it. Never says what the sets hold.
+//!
+//! Two lines, of which the program reads the first:
+//!
+//! | words | content |
+//! |---|---|
+//! | 0 | generation (high half), counter slot (low half) |
+//! | 1 | families in bits 0–1, mode in bit 8 |
+//! | 2–5 | set descriptors: IPv4 sources, IPv4 destinations, IPv6 sources, IPv6 destinations |
+//! | 6 | the sets' chunks, 16 bits each, in that order from the low end |
+//! | 8–9 | the sets' first lines and line counts, 16 bits each: what a restarted loader marks as used |
+//! | 15 | checksum of words 0–14 |
+use core::num::NonZeroU64;
+
+use super::{Families, Family, Mode};
+
+/// Lines of 64 bytes.
+pub const LINES: usize = 2;
+/// 64-bit words.
+pub const WORDS: usize = 16;
+/// Sets: a source and a destination set for each family.
+pub const SETS: usize = 4;
+
+const RULES: usize = 1;
+const DESCRIPTORS: usize = 2;
+const CHUNKS: usize = 6;
+const FIRST_LINES: usize = 8;
+const LINE_COUNTS: usize = 9;
+const CHECKSUM: usize = 15;
+const MODE_BIT: u32 = 8;
+
+/// A record without sets.
+#[must_use]
+pub const fn new(slot: u32, generation: u32, families: Families, mode: Mode) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    words[0] = (generation as u64) << 32 | slot as u64;
+    words[RULES] = families.bits() as u64 | (mode as u64) << MODE_BIT;
+    words
+}
+
+/// Puts a set in: its descriptor, and chunk, first line and number of lines.
+pub const fn set(words: &mut [u64; WORDS], index: usize, descriptor: u64, place: (u16, u16, u16)) {
+    words[DESCRIPTORS + index] = descriptor;
+    words[CHUNKS] |= (place.0 as u64) << (16 * index);
+    words[FIRST_LINES] |= (place.1 as u64) << (16 * index);
+    words[LINE_COUNTS] |= (place.2 as u64) << (16 * index);
+}
+
+/// Writes the checksum: the last thing done to a record.
+pub fn seal(words: &mut [u64; WORDS]) {
+    words[CHECKSUM] = checksum(&words[..CHECKSUM]);
+}
+
+/// Chunk, first line and number of lines of each set; `None` if the checksum is wrong.
+#[must_use]
+pub fn extents(words: &[u64; WORDS]) -> Option<[(u16, u16, u16); SETS]> {
+    if words[CHECKSUM] != checksum(&words[..CHECKSUM]) {
+        return None;
+    }
+    let part = |word: usize, index: usize| (words[word] >> (16 * index)) as u16;
+    Some(core::array::from_fn(|i| {
+        (part(CHUNKS, i), part(FIRST_LINES, i), part(LINE_COUNTS, i))
+    }))
+}
+
+/// FNV-1a over words: tells damage and foreign bytes, not malice; only root can write the map.
+#[must_use]
+pub fn checksum(words: &[u64]) -> u64 {
+    words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The generation.
+#[must_use]
+pub const fn generation(words: &[u64; WORDS]) -> u32 {
+    (words[0] >> 32) as u32
+}
+
+/// The slot it was made for.
+#[must_use]
+pub const fn slot(words: &[u64; WORDS]) -> u32 {
+    words[0] as u32
+}
+
+/// What the program reads: the record's first line.
+pub type Head = [u64; 8];
+
+/// Descriptor and chunk of the family's source set and destination set.
+#[must_use]
+#[inline(always)]
+pub const fn head_sets(head: &Head, family: Family) -> [(u64, u16); 2] {
+    let (descriptors, chunks) = match family {
+        Family::Ipv4 => ([head[DESCRIPTORS], head[DESCRIPTORS + 1]], head[CHUNKS]),
+        Family::Ipv6 => (
+            [head[DESCRIPTORS + 2], head[DESCRIPTORS + 3]],
+            head[CHUNKS] >> 32,
+        ),
+    };
+    [
+        (descriptors[0], chunks as u16),
+        (descriptors[1], (chunks >> 16) as u16),
+    ]
+}
+
+/// A slot's word: where its record lies, and what the program asks about the peer before it asks about addresses.
+/// So the record's line is fetched while the rest is decided, and storing the word replaces all of it at once.
+///
+/// | bits | content |
+/// |---|---|
+/// | 0–15 | the record's line in its chunk |
+/// | 16–31 | its chunk |
+/// | 32–33 | families |
+/// | 34 | mode |
+/// | 40–63 | the slot itself |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Published(NonZeroU64);
+
+const PUBLISHED_FAMILIES: u32 = 32;
+const PUBLISHED_MODE: u32 = 34;
+const PUBLISHED_SLOT: u32 = 40;
+
+impl Published {
+    /// Of the record at this chunk and line; `None` for the arena's first line, which is no record's.
+    #[must_use]
+    pub const fn new(
+        (chunk, line): (u16, u16),
+        slot: u32,
+        families: Families,
+        mode: Mode,
+    ) -> Option<Self> {
+        if chunk == 0 && line == 0 {
+            return None;
+        }
+        Self::from_word(
+            line as u64
+                | (chunk as u64) << 16
+                | (families.bits() as u64) << PUBLISHED_FAMILIES
+                | (mode as u64) << PUBLISHED_MODE
+                | (slot as u64) << PUBLISHED_SLOT,
+        )
+    }
+
+    /// As it lies in the map; 0 is "nothing".
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        match NonZeroU64::new(word) {
+            Some(word) => Some(Self(word)),
+            None => None,
+        }
+    }
+
+    /// As it lies in the map.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Chunk (high half) and line (low half) of the record.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    /// The families the peer is configured for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn families(self) -> Families {
+        Families::from_bits((self.0.get() >> PUBLISHED_FAMILIES) as u8)
+    }
+
+    /// The mode.
+    #[must_use]
+    #[inline(always)]
+    pub const fn mode(self) -> Mode {
+        if self.0.get() >> PUBLISHED_MODE & 1 == 0 {
+            Mode::Observe
+        } else {
+            Mode::Enforce
+        }
+    }
+
+    /// The slot.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slot(self) -> u32 {
+        (self.0.get() >> PUBLISHED_SLOT) as u32
+    }
+}
