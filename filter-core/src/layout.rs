@@ -87,6 +87,21 @@ pub const fn key_ifindex(key: &PeerKey) -> u32 {
     key[1] >> 16
 }
 
+/// The VLANs in a key.
+#[must_use]
+pub const fn key_vlans(key: &PeerKey) -> Vlans {
+    Vlans {
+        outer: (key[2] >> 16) as u16,
+        inner: key[2] as u16,
+    }
+}
+
+/// The source MAC in a key.
+#[must_use]
+pub const fn key_mac(key: &PeerKey) -> Mac {
+    Mac::from_bits((key[1] as u64) << 32 | key[0] as u64)
+}
+
 /// See [`peer_key`].
 pub type PeerKey = [u32; 3];
 

@@ -8,7 +8,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::layout::{
     ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, key_ifindex,
-    map, peer_key,
+    key_mac, key_vlans, map, peer_key,
 };
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
@@ -93,14 +93,11 @@ impl Station {
     }
 
     /// The inverse of [`Station::key`].
-    fn from_key([place, mac]: PeerKey) -> Self {
+    fn from_key(key: &PeerKey) -> Self {
         Self {
-            ifindex: (place >> 32) as u32,
-            vlans: Vlans {
-                outer: (place >> 16) as u16,
-                inner: place as u16,
-            },
-            mac: Mac::from_bits(mac),
+            ifindex: key_ifindex(key),
+            vlans: key_vlans(key),
+            mac: key_mac(key),
         }
     }
 }
@@ -545,7 +542,7 @@ impl Filter {
     /// From where each peer's frames come now, also as an earlier process left it.
     pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
         let all = self.stations.iter();
-        all.map(|(&key, &slot)| (Station::from_key(key), PeerSlot(slot)))
+        all.map(|(key, &slot)| (Station::from_key(key), PeerSlot(slot)))
     }
 
     fn remove_stations(&mut self, keys: &[PeerKey]) -> Result<(), Error> {
@@ -683,7 +680,7 @@ impl Filter {
             .stations
             .iter()
             .find(|&(_, &owner)| owner == peer.0)
-            .map(|(key, _)| (key[0] >> 32) as u32);
+            .map(|(key, _)| key_ifindex(key));
         let spec = ifindex
             .and_then(|ifindex| self.specs.get(&ifindex))
             .cloned()

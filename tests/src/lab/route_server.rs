@@ -82,12 +82,12 @@ impl RouteServer {
             } else {
                 format!("proto = \"rss_{family}\"")
             };
-            let _infallible = write!(
+            let _infallible = writeln!(
                 text,
                 "protocol static rss_{family} {{ {family};{routes} }}\n\
                  protocol bgp rs_{family} {{ local {local} as {asn}; neighbor {remote} as {rs_asn}; \
                  enforce first as off; connect delay time 1; connect retry time 1; error wait time 1,1; \
-                 {family} {{ import all; export where {which}; }}; }}\n"
+                 {family} {{ import all; export where {which}; }}; }}"
             );
         }
         text

@@ -2,8 +2,6 @@
 //! the seeds, and the recorded streams. Never looks inside: everything is asserted through the public interface.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod doubts;
 mod feeds;
 mod limits;

@@ -1,5 +1,5 @@
 //! How fast and how large: measured, not asserted, but for what must not depend on the size. Run with
-//! `cargo test --release -p filter-daemon --test lifecycle -- --ignored --nocapture scale`.
+//! `cargo test --release -p tests --test lifecycle -- --ignored --nocapture scale`.
 use std::time::{Duration, Instant};
 
 use filter_core::{Address, Family, Prefix};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use filter_daemon::feeds::bmp::router::{Closed, Memory, Noted, Router};
 use filter_daemon::lifecycle::Side;
 
-use super::common::{capture, captures, decoded, messages, prefixes};
 use super::world::{OUT, STATION, World};
+use tests::captures::{capture, captures, decoded, messages, prefixes};
 
 const PEERS: &str = r#"
 [[peer]]
