@@ -29,6 +29,8 @@ use crate::tables::{Memory, Table, Tables};
 
 /// Lines in limbo that make a grace period worth its wait: an eighth of the arena.
 const LIMBO_SHARE: usize = 8;
+/// Lines of one set: what a record's 16 bits can count.
+const MAX_SET_LINES: usize = u16::MAX as usize;
 const MAGIC: u64 = 0x6263_7033_3861_7265;
 
 /// A run of lines in one chunk.
@@ -179,6 +181,12 @@ impl Arena {
             return Ok(fingerprint);
         }
         let mut set = table::compile(ranges).map_err(|error| too_large(error.to_string()))?;
+        if set.line_count() > MAX_SET_LINES {
+            let lines = set.line_count();
+            return Err(too_large(format!(
+                "{lines} lines of 64 bytes, at most {MAX_SET_LINES} for one set: aggregate its prefixes"
+            )));
+        }
         let extent = self.allocate(set.line_count())?;
         if let Err(error) = set.place(usize::from(extent.line)) {
             self.free.give(extent);
@@ -214,10 +222,6 @@ impl Arena {
         if extent.lines > 0 {
             self.limbo_lines += extent.lines as usize;
             self.limbo.push(extent);
-            #[cfg(feature = "test-hooks")]
-            if hooks::poisons_at_once() {
-                self.poison(extent);
-            }
         }
     }
 
@@ -288,6 +292,10 @@ impl Arena {
             .map(|line| line.try_into().unwrap_or([0; LINE_WORDS]))
             .collect();
         self.write(record, &lines);
+        #[cfg(feature = "test-hooks")]
+        if hooks::poisons_in_use() {
+            self.poison_slot(slot);
+        }
         let place = (record.chunk, record.line);
         let published = Published::new(place, slot, table.families, table.mode);
         self.slot(slot)
@@ -345,6 +353,15 @@ impl Arena {
                 .for_each(|fingerprint| self.release(fingerprint));
             error.of_slot(slot)
         })
+    }
+
+    /// Fills the lines a slot is using: what reusing them too early would do.
+    #[cfg(feature = "test-hooks")]
+    fn poison_slot(&self, slot: u32) {
+        let sets = self.live.get(&slot).map(|live| live.sets);
+        for shared in sets.iter().flatten().filter_map(|set| self.shared.get(set)) {
+            self.poison(shared.extent);
+        }
     }
 
     /// Makes a use of freed lines show.

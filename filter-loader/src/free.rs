@@ -151,13 +151,16 @@ impl FreeLines {
     }
 }
 
+/// The longest run that is rounded up to: what a record's 16 bits can count.
+const MAX_RUN: u32 = u16::MAX as u32;
+
 /// Up to sixteen lines as they are; beyond, steps of an eighth of the largest power of two below.
 fn rounded(lines: u32) -> u32 {
     if lines <= 16 {
         return lines;
     }
     let step = 1 << (lines.ilog2() - 3);
-    lines.div_ceil(step) * step
+    (lines.div_ceil(step) * step).min(MAX_RUN.max(lines))
 }
 
 #[cfg(test)]

@@ -10,15 +10,15 @@ use crate::object;
 /// What freed lines are filled with: a table of it has no answer that could be right by chance.
 pub(crate) const POISON: u64 = 0x5a5a_5a5a_5a5a_5a5a;
 
-static POISON_AT_ONCE: AtomicBool = AtomicBool::new(false);
+static POISON_IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// Fills lines as soon as they are unpublished, without waiting for packets in flight: a mistake on purpose.
-pub fn poison_at_once(poison: bool) {
-    POISON_AT_ONCE.store(poison, Ordering::Relaxed);
+/// Fills lines while they are still published, as an allocator without a grace period might: a mistake on purpose.
+pub fn poison_in_use(poison: bool) {
+    POISON_IN_USE.store(poison, Ordering::Relaxed);
 }
 
-pub(crate) fn poisons_at_once() -> bool {
-    POISON_AT_ONCE.load(Ordering::Relaxed)
+pub(crate) fn poisons_in_use() -> bool {
+    POISON_IN_USE.load(Ordering::Relaxed)
 }
 
 /// Runs packets through the filter's program while another thread publishes.

@@ -262,8 +262,8 @@ fn a_torn_publish_would_be_seen() {
 }
 
 #[test]
-fn lines_reused_at_once_would_be_seen() {
-    if !require_kernel("lines_reused_at_once_would_be_seen") {
+fn lines_reused_too_early_would_be_seen() {
+    if !require_kernel("lines_reused_too_early_would_be_seen") {
         return;
     }
     let _alone = ONE_AT_A_TIME
@@ -271,7 +271,7 @@ fn lines_reused_at_once_would_be_seen() {
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let (mut filter, peer) = filter();
     let (a, b) = (Sets::new(1), Sets::new(2));
-    hooks::poison_at_once(true);
+    hooks::poison_in_use(true);
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut wrong = 0;
     while wrong == 0 && Instant::now() < deadline {
@@ -281,7 +281,7 @@ fn lines_reused_at_once_would_be_seen() {
         });
         wrong = reused.wrong();
     }
-    hooks::poison_at_once(false);
+    hooks::poison_in_use(false);
     assert!(
         wrong > 0,
         "lines overwritten under packets in flight went unseen"
