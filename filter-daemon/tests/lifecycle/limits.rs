@@ -1,12 +1,12 @@
 //! Every limit at its edge. What costs too much to reach from outside is tested where it is.
-use filter_core::Mode;
+use filter_core::{Address, Mode, Prefix};
 use filter_daemon::lifecycle::{
-    Event, MAX_EVENTS, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, MAX_SOURCES,
-    MAX_UNKNOWN, Missing, REFUSED_PERIOD, Side,
+    Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD,
+    MAX_SOURCES, MAX_UNKNOWN, Missing, REFUSED_PERIOD, Side, TICK,
 };
-use filter_daemon::route::{Origin, PeerId, Route, RouteEvent, Session};
+use filter_daemon::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session};
 
-use super::world::{PRE, V4, World, prefix};
+use super::world::{PRE, V4, World, prefix, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -22,7 +22,7 @@ fn sources() {
         });
         world.life.event(
             world.now,
-            filter_daemon::route::FeedId(0),
+            FeedId(0),
             &RouteEvent::EndOfRib {
                 origin,
                 table: PRE,
@@ -83,7 +83,7 @@ fn events() {
     assert_eq!(world.life.events_lost(), 0);
     world.life.event(
         world.now,
-        filter_daemon::route::FeedId(0),
+        FeedId(0),
         &RouteEvent::FeedDown { why: "x".into() },
     );
     assert_ne!(world.life.events_lost(), 0);
@@ -130,4 +130,45 @@ fn next_hops() {
         world.via(0, P1, PRE, A, &format!("203.0.113.{number}"));
     }
     assert_eq!(world.names(), vec!["next-hop-rewritten"; MAX_NEXT_HOPS]);
+}
+
+#[test]
+fn holds_that_end_together() {
+    let mut world = World::synced(&[]);
+    let count = MAX_EXPIRED as u32 + 1;
+    let prefix = |number: u32| {
+        let address = Address {
+            family: V4,
+            hi: u64::from(number + (45 << 16)) << 40,
+            lo: 0,
+        };
+        Prefix::new(address, 24).unwrap()
+    };
+    let origin = super::world::origin(P1);
+    for number in 0..count {
+        let route = Route::bare(prefix(number));
+        world.life.event(
+            world.now,
+            FeedId(0),
+            &RouteEvent::Announce {
+                origin,
+                table: PRE,
+                route,
+            },
+        );
+    }
+    for number in 0..count {
+        let prefix = prefix(number);
+        let gone = RouteEvent::Withdraw {
+            origin,
+            table: PRE,
+            prefix,
+            path: 0,
+        };
+        world.life.event(world.now, FeedId(0), &gone);
+    }
+    world.go(secs(30));
+    assert_eq!(world.status(0).sources, 1);
+    world.go(secs(30) + TICK);
+    assert_eq!(world.status(0).sources, 0);
 }
