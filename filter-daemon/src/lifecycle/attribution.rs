@@ -9,7 +9,8 @@ use filter_core::{Family, Prefix};
 use super::kind::Kind;
 use super::ledger::{Change, Moment};
 use super::peer::{Limited, MAX_NEXT_HOPS, Peer};
-use super::source::{Gone, Scope, Source, Whom};
+use super::routes::{Gone, Scope, Whom};
+use super::source::Source;
 use super::{
     Directory, Event, Lifecycle, MAX_SOURCES, MAX_UNKNOWN, Owner, Refusal, Side, SourceKey, State,
     session_of,

@@ -38,6 +38,7 @@ mod ledger;
 mod pace;
 mod peer;
 mod reconcile;
+mod routes;
 mod side;
 mod source;
 mod state;
@@ -54,8 +55,9 @@ pub use peer::{
     MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, Missing, PeerState, REFUSED_PERIOD,
 };
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
+pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
-pub use source::{BUSY, LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES, MID_LIFE, SETTLE, SourceKey};
+pub use source::{BUSY, MID_LIFE, SETTLE, SourceKey};
 pub use state::{Cue, State};
 pub use status::{PeerStatus, SourceStatus, Told};
 
@@ -66,8 +68,11 @@ use peer::Peer;
 use reconcile::Difference;
 use source::Source;
 
-/// How often [`Lifecycle::tick`] wants to be called: no hold ends later than two of these after its time.
+/// How often [`Lifecycle::tick`] wants to be called: no hold ends later than two of these after its time, unless
+/// more than [`MAX_EXPIRED`] do at once.
 pub const TICK: Duration = Duration::from_millis(250);
+/// Holds ended by one tick: 1.06 million at once would keep everybody waiting for 200 ms.
+pub const MAX_EXPIRED: usize = 65_536;
 /// Sources kept at once. More are refused and counted, and whom they concern is not enforced.
 pub const MAX_SOURCES: usize = 65_536;
 /// Sessions whose state is remembered at once; of others graceful restart is not known.
@@ -255,22 +260,37 @@ impl Lifecycle {
         self.settle(now);
     }
 
+    /// Ends holds, so many at once that nothing else waits for long: late is harmless.
     fn expire(&mut self, now: Duration) {
         let now = Moment::until(now);
+        let mut left = MAX_EXPIRED;
         while let Some(due) = self.leaving.first_entry().filter(|due| *due.key() <= now) {
-            for (id, side, prefix) in due.remove() {
-                let peer = &mut self.peers[id.0 as usize];
-                match peer.ledger(side).expire(prefix, now) {
-                    Expiry::Gone => {
-                        if peer.left(side, prefix) {
-                            self.dirty.insert(id);
-                        }
-                        self.unsettled.insert(id);
-                    }
-                    Expiry::Later(departure) => self.depart(departure, id, side, prefix),
-                    Expiry::Stays => {}
-                }
+            let (at, mut list) = due.remove_entry();
+            let rest = list.split_off(list.len().min(left));
+            left -= list.len();
+            if !rest.is_empty() {
+                self.leaving.insert(at, rest);
             }
+            for (id, side, prefix) in list {
+                self.expire_one(now, id, side, prefix);
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn expire_one(&mut self, now: Moment, id: PeerId, side: Side, prefix: Prefix) {
+        let peer = &mut self.peers[id.0 as usize];
+        match peer.ledger(side).expire(prefix, now) {
+            Expiry::Gone => {
+                if peer.left(side, prefix) {
+                    self.dirty.insert(id);
+                }
+                self.unsettled.insert(id);
+            }
+            Expiry::Later(departure) => self.depart(departure, id, side, prefix),
+            Expiry::Stays => {}
         }
     }
 

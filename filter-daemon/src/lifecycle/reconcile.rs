@@ -64,5 +64,7 @@ fn differing(one: &Source, other: &Source) -> HashSet<Prefix> {
 }
 
 fn only_in<'a>(one: &'a Source, other: &'a Source) -> impl Iterator<Item = Prefix> + 'a {
-    one.prefixes().filter(|&prefix| !other.has(prefix))
+    one.routes
+        .prefixes()
+        .filter(|&prefix| !other.routes.has(prefix))
 }

@@ -1,22 +1,17 @@
-//! One source of routes: one table of one family of one session as one feed tells it, with its state and the
-//! routes it holds. Knows nothing of peers, admission or other sources.
-use std::collections::{HashMap, HashSet, VecDeque, hash_map};
-use std::sync::Arc;
+//! One source of routes: one table of one family of one session as one feed tells it: its state, and when it is
+//! taken as complete. Knows nothing of peers, admission or other sources.
 use std::time::Duration;
 
 use filter_core::{Family, Prefix};
 
 use super::directory::Owner;
 use super::doubt::Doubts;
-use super::key::RouteKey;
 use super::kind::Kind;
-use super::ledger::Moment;
 use super::pace::{Pace, is_few};
+use super::routes::{Announced, Gone, Routes, Scope};
 use super::state::{Cue, State};
-use crate::route::{Community, FeedId, Origin, PeerId, Table};
+use crate::route::{FeedId, Origin, Table};
 
-/// Routes of one source; beyond it the source never counts as complete.
-pub const MAX_ROUTES: usize = 4_000_000;
 /// A session that came up this long after its feed did is told mid-life: its End-of-RIB may come before its
 /// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
 pub const MID_LIFE: Duration = Duration::from_secs(2);
@@ -25,10 +20,6 @@ pub const SETTLE: Duration = Duration::from_secs(15);
 /// A feed that tells much at once keeps its tables from being taken as complete by quiet for this long: FRR walks
 /// all tables in one order, so a small one may have its first route at the start and its last at the end.
 pub const BUSY: Duration = Duration::from_secs(60);
-/// Withdrawals this shortly before a feed was lost are a router's that shuts down (GoBGP), not a peer's.
-pub const LAST_WORDS: Duration = Duration::from_secs(5);
-/// So many of them are remembered; a table that lost more just before its feed is not relied on.
-pub const MAX_LAST_WORDS: usize = 1 << 20;
 
 /// Names a source. Sources that tell the same table stand side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,64 +42,6 @@ impl SourceKey {
     }
 }
 
-/// Whom a route concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whom {
-    /// Everyone its source does.
-    All,
-    /// One member of a route server's LAN.
-    Only(PeerId),
-    /// Nobody we know.
-    Nobody,
-    /// Whom its communities name.
-    Scoped,
-}
-
-/// [`Whom`], with the communities.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub whom: Whom,
-    pub communities: Option<Arc<[Community]>>,
-}
-
-/// What is remembered of a route.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    /// Which telling of the table it was last part of.
-    epoch: u32,
-    /// When it was first told, in seconds.
-    since: u32,
-    whom: Whom,
-}
-
-/// A withdrawal that may be the feed's last word.
-#[derive(Clone, Copy, Debug)]
-struct LastWord {
-    at: Moment,
-    key: RouteKey,
-    whom: Whom,
-}
-
-/// A route that is no more, and whom it concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gone {
-    pub prefix: Prefix,
-    pub scope: Scope,
-}
-
-/// What an announcement changed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Announced {
-    /// The route was not known.
-    New,
-    /// Nothing but that it is part of this telling too.
-    Same,
-    /// It concerns others than before.
-    Replaced(Scope),
-    /// There are too many.
-    Overflow,
-}
-
 /// Why a table is to be taken as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
@@ -125,7 +58,6 @@ pub(super) enum Evidence {
 pub(super) struct Source {
     pub kind: Kind,
     pub owner: Owner,
-    family: Family,
     state: State,
     since: Duration,
     started: Duration,
@@ -143,21 +75,11 @@ pub(super) struct Source {
     lost: bool,
     /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
     muted: bool,
-    epoch: u32,
-    /// Routes of this telling.
-    fresh: usize,
-    routes: HashMap<RouteKey, Entry>,
-    communities: HashMap<RouteKey, Arc<[Community]>>,
-    has_paths: bool,
+    pub routes: Routes,
     last_change: Duration,
     pace: Pace,
     pub doubts: Doubts,
     hold_until: Option<Duration>,
-    last_words: VecDeque<LastWord>,
-    /// Some were more than are remembered: if the feed is lost now, nobody knows what it told.
-    words_forgotten: Option<Duration>,
-    max_routes: usize,
-    max_last_words: usize,
 }
 
 impl Source {
@@ -171,7 +93,6 @@ impl Source {
         let mut source = Self {
             kind,
             owner,
-            family,
             state: State::Unknown,
             since: now,
             started: now,
@@ -183,19 +104,11 @@ impl Source {
             ended: false,
             lost: false,
             muted: false,
-            epoch: 0,
-            fresh: 0,
-            routes: HashMap::new(),
-            communities: HashMap::new(),
-            has_paths: false,
+            routes: Routes::new(family),
             last_change: now,
             pace: Pace::default(),
             doubts: Doubts::default(),
             hold_until: None,
-            last_words: VecDeque::new(),
-            words_forgotten: None,
-            max_routes: MAX_ROUTES,
-            max_last_words: MAX_LAST_WORDS,
         };
         source.start(now, mid_life);
         source
@@ -242,50 +155,6 @@ impl Source {
         self.muted
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.routes.len()
-    }
-
-    /// Routes of this telling.
-    pub(super) const fn fresh(&self) -> usize {
-        self.fresh
-    }
-
-    /// Its prefixes, one for each path, with whom they concern and the second they were first told in.
-    pub(super) fn routes(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
-        self.routes.iter().map(|(key, entry)| {
-            let since = Duration::from_secs(entry.since.into());
-            (self.described(*key, entry.whom), since)
-        })
-    }
-
-    /// Its prefixes, one for each path.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.routes.keys().map(|key| key.prefix(self.family))
-    }
-
-    /// Is this a prefix of its? Cheap for tables without path identifiers.
-    pub(super) fn has(&self, prefix: Prefix) -> bool {
-        self.routes.contains_key(&RouteKey::new(prefix, 0))
-            || self.has_paths && self.prefixes().any(|mine| mine == prefix)
-    }
-
-    /// Does this number fit the routes of this telling? Some routers count paths, some prefixes.
-    pub(super) fn agrees(&self, prefixes: u64) -> bool {
-        let told = self.fresh as u64;
-        if told == prefixes || !self.has_paths {
-            return told == prefixes;
-        }
-        let fresh = self
-            .routes
-            .iter()
-            .filter(|(_, entry)| entry.epoch == self.epoch);
-        let distinct: HashSet<RouteKey> = fresh
-            .map(|(key, _)| RouteKey::new(key.prefix(self.family), 0))
-            .collect();
-        distinct.len() as u64 == prefixes
-    }
-
     /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
     /// it is complete.
     pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
@@ -298,6 +167,7 @@ impl Source {
 
     /// Its feed is connected again and tells everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration) {
+        self.end_silence(now);
         self.restart(now);
         self.mid_life = false;
         self.reported = false;
@@ -305,7 +175,7 @@ impl Source {
     }
 
     fn restart(&mut self, now: Duration) {
-        self.next_epoch();
+        self.routes.next_telling();
         self.started = now;
         self.last_change = now;
         self.pace.restart(now);
@@ -316,15 +186,10 @@ impl Source {
         self.doubts.restart();
     }
 
-    fn next_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.fresh = 0;
-    }
-
     /// A poll, or a refresh, begins: its routes replace those before, but the source is no less complete meanwhile.
     pub(super) fn begin_snapshot(&mut self) {
         self.hear();
-        self.next_epoch();
+        self.routes.next_telling();
     }
 
     /// Something of the table itself is told.
@@ -345,7 +210,8 @@ impl Source {
         self.silent
     }
 
-    /// A route comes after a silence that was taken for an empty table: it is not, it is only told now.
+    /// A silence that was taken for an empty table ends, with a route or with the feed: it was none, and is no last
+    /// known table.
     pub(super) fn end_silence(&mut self, now: Duration) {
         if self.silent {
             self.start(now, true);
@@ -386,47 +252,14 @@ impl Source {
 
     /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
+        self.end_silence(now);
         self.cue(now, Cue::FeedLost);
         self.lost = true;
-        self.forget_words(now);
-        if self
-            .words_forgotten
-            .is_some_and(|at| now <= at + LAST_WORDS)
-        {
+        let (back, more) = self.routes.take_back(now);
+        if more {
             self.doubts.overflow();
         }
-        let mut revived = Vec::new();
-        for LastWord { key, whom, .. } in std::mem::take(&mut self.last_words) {
-            if let hash_map::Entry::Vacant(vacant) = self.routes.entry(key) {
-                // Of a former telling: it goes with the next complete table, unless that has it too.
-                vacant.insert(Entry {
-                    epoch: self.epoch.wrapping_sub(1),
-                    since: seconds(now),
-                    whom,
-                });
-                revived.push(self.described(key, whom));
-            }
-        }
-        revived
-    }
-
-    /// Of withdrawals that are too old to be last words.
-    fn forget_words(&mut self, now: Duration) {
-        let oldest = Moment::until(now.saturating_sub(LAST_WORDS));
-        while let Some(word) = self.last_words.front().filter(|word| word.at < oldest) {
-            let key = word.key;
-            self.last_words.pop_front();
-            self.forget_communities(key);
-        }
-        if self.last_words.is_empty() {
-            self.last_words = VecDeque::new(); // a full table's withdrawal is not kept in memory for ever
-        }
-    }
-
-    fn forget_communities(&mut self, key: RouteKey) {
-        if !self.communities.is_empty() && !self.routes.contains_key(&key) {
-            self.communities.remove(&key);
-        }
+        back
     }
 
     fn cue(&mut self, now: Duration, cue: Cue) {
@@ -441,69 +274,23 @@ impl Source {
     pub(super) fn announce(
         &mut self,
         now: Duration,
-        prefix: Prefix,
-        path: u32,
+        (prefix, path): (Prefix, u32),
         scope: &Scope,
     ) -> Announced {
-        let key = RouteKey::new(prefix, path);
-        let len = self.routes.len();
-        let entry = match self.routes.entry(key) {
-            hash_map::Entry::Vacant(_) if len >= self.max_routes => {
-                self.doubts.overflow();
-                return Announced::Overflow;
-            }
-            hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(Entry {
-                    epoch: self.epoch,
-                    since: seconds(now),
-                    whom: scope.whom,
-                });
-                if let Some(communities) = &scope.communities {
-                    self.communities.insert(key, Arc::clone(communities));
-                }
-                self.has_paths |= path != 0;
-                self.fresh += 1;
-                self.touch(now);
-                return Announced::New;
-            }
-            hash_map::Entry::Occupied(known) => known.into_mut(),
-        };
-        self.fresh += usize::from(entry.epoch != self.epoch);
-        entry.epoch = self.epoch;
-        let whom = std::mem::replace(&mut entry.whom, scope.whom);
-        let communities = match &scope.communities {
-            Some(communities) => self.communities.insert(key, Arc::clone(communities)),
-            None if whom == Whom::Scoped => self.communities.remove(&key),
-            None => None,
-        };
-        if whom == scope.whom && communities == scope.communities {
-            return Announced::Same;
+        let announced = self.routes.announce(now, prefix, path, scope);
+        match announced {
+            Announced::New | Announced::Replaced(_) => self.touch(now),
+            Announced::Overflow => self.doubts.overflow(),
+            Announced::Same => {}
         }
-        self.touch(now);
-        Announced::Replaced(Scope { whom, communities })
+        announced
     }
 
     /// A route was withdrawn. Returns what was remembered of it.
     pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
-        let key = RouteKey::new(prefix, path);
-        let entry = self.routes.remove(&key)?;
-        self.fresh -= usize::from(entry.epoch == self.epoch);
+        let may_be_last = self.kind == Kind::Station;
+        let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
         self.touch(now);
-        let gone = self.described(key, entry.whom);
-        if self.kind != Kind::Station {
-            self.forget_communities(key);
-            return Some(gone);
-        }
-        self.forget_words(now);
-        if self.last_words.len() >= self.max_last_words {
-            self.last_words.pop_front();
-            self.words_forgotten = Some(now);
-        }
-        self.last_words.push_back(LastWord {
-            at: Moment::until(now),
-            key,
-            whom: entry.whom,
-        });
         Some(gone)
     }
 
@@ -512,28 +299,15 @@ impl Source {
         self.pace.change(now);
     }
 
-    fn described(&self, key: RouteKey, whom: Whom) -> Gone {
-        let communities = match whom {
-            Whom::Scoped => self.communities.get(&key).cloned(),
-            Whom::All | Whom::Only(_) | Whom::Nobody => None,
-        };
-        Gone {
-            prefix: key.prefix(self.family),
-            scope: Scope { whom, communities },
-        }
-    }
-
-    fn take_described(&mut self, key: RouteKey, whom: Whom) -> Gone {
-        let gone = self.described(key, whom);
-        self.forget_communities(key);
-        gone
-    }
-
     /// The router's own count of prefixes.
     pub(super) fn counted(&mut self, now: Duration, prefixes: u64) {
-        let agrees = self.agrees(prefixes);
-        self.doubts
-            .counted(now, prefixes, self.last_change, (self.fresh, agrees));
+        let agrees = self.routes.agrees(prefixes);
+        self.doubts.counted(
+            now,
+            prefixes,
+            self.last_change,
+            (self.routes.fresh(), agrees),
+        );
     }
 
     /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
@@ -543,7 +317,7 @@ impl Source {
         self.hear();
         self.lost = false;
         self.ended = true;
-        if self.telling && self.fresh == 0 && self.kind.needs_settling() {
+        if self.telling && self.routes.fresh() == 0 && self.kind.needs_settling() {
             self.mid_life = true;
         }
         !(self.mid_life && self.telling)
@@ -557,7 +331,7 @@ impl Source {
         if !self.mid_life || !self.telling {
             return true;
         }
-        let gone = self.routes.len() - self.fresh;
+        let gone = self.routes.len() - self.routes.fresh();
         let settled = now >= self.started + SETTLE && is_few(changed + gone, self.routes.len());
         self.kind == Kind::Poll && settled
     }
@@ -590,12 +364,15 @@ impl Source {
 
     /// Is there a doubt that time, or a newer count, has resolved?
     pub(super) fn may_retry(&self, now: Duration) -> bool {
-        !self.lost && self.doubts.may_retry(now, self.fresh)
+        !self.lost && self.doubts.may_retry(now, self.routes.fresh())
     }
 
     /// A count differs for so long that the routes that are missing cannot be under way any more.
     pub(super) fn doubts_count(&mut self, now: Duration) -> bool {
-        !self.telling && self.doubts.judge_count(now, self.fresh, self.last_change)
+        !self.telling
+            && self
+                .doubts
+                .judge_count(now, self.routes.fresh(), self.last_change)
     }
 
     /// The table is said or seen to be complete: the routes that were not part of this telling are removed and
@@ -605,26 +382,22 @@ impl Source {
         now: Duration,
         evidence: Evidence,
     ) -> Result<Vec<Gone>, super::Doubt> {
-        let (had, has) = (self.routes.len(), self.fresh);
-        self.doubts
-            .judge(now, (self.epoch, self.last_change), (had, has), evidence)?;
+        let (had, has) = (self.routes.len(), self.routes.fresh());
+        self.doubts.judge(
+            now,
+            (self.routes.telling(), self.last_change),
+            (had, has),
+            evidence,
+        )?;
         self.telling = false;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
         self.cue(now, Cue::Completed);
-        if has == had {
-            return Ok(Vec::new());
+        let gone = self.routes.remove_former();
+        if !gone.is_empty() {
+            self.touch(now);
         }
-        let epoch = self.epoch;
-        let gone: Vec<(RouteKey, Entry)> = self
-            .routes
-            .extract_if(|_, entry| entry.epoch != epoch)
-            .collect();
-        self.touch(now);
-        Ok(gone
-            .into_iter()
-            .map(|(key, entry)| self.take_described(key, entry.whom))
-            .collect())
+        Ok(gone)
     }
 
     /// The hold is over: nothing of it counts any more. A feed that tells on keeps telling.
@@ -637,23 +410,12 @@ impl Source {
         if std::mem::replace(&mut self.muted, true) {
             return Vec::new();
         }
-        self.routes().map(|(gone, _)| gone).collect()
+        self.routes.iter().map(|(gone, _)| gone).collect()
     }
 
-    /// Forgets its routes.
+    /// Forgets its routes; returns those that counted.
     pub(super) fn clear(&mut self) -> Vec<Gone> {
-        let routes = std::mem::take(&mut self.routes);
-        self.fresh = 0;
-        let gone = routes
-            .into_iter()
-            .map(|(key, entry)| self.take_described(key, entry.whom))
-            .collect();
-        self.communities = HashMap::new();
-        self.last_words = VecDeque::new();
+        let gone = self.routes.clear();
         if self.muted { Vec::new() } else { gone }
     }
-}
-
-fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

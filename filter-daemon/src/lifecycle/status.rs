@@ -74,7 +74,7 @@ impl Lifecycle {
                 key,
                 state: source.state(),
                 age: now.saturating_sub(source.since()),
-                routes: source.len(),
+                routes: source.routes.len(),
                 hold_left: source.hold_until().map(|until| until.saturating_sub(now)),
             })
         });
@@ -106,7 +106,7 @@ impl Lifecycle {
             if source.is_muted() {
                 continue;
             }
-            for (route, since) in source.routes() {
+            for (route, since) in source.routes.iter() {
                 let prefix = route.prefix;
                 if !prefix.contains(address)
                     || !self.targets(key, source.owner, &route.scope).contains(id)

@@ -7,10 +7,10 @@ use filter_core::Prefix;
 
 use super::attribution::scope;
 use super::kind::Kind;
-use super::source::{Announced, Evidence, Gone, Source};
+use super::routes::{Announced, Gone, MAX_ROUTES};
+use super::source::{Evidence, Source};
 use super::{
-    Doubt, Event, Lifecycle, MAX_ROUTES, MAX_SESSIONS, Owner, SessionState, SourceKey, State,
-    session_of,
+    Doubt, Event, Lifecycle, MAX_SESSIONS, Owner, SessionState, SourceKey, State, session_of,
 };
 use crate::route::{DownCause, FeedId, Origin, Route, Session, Table};
 use filter_core::Family;
@@ -115,7 +115,7 @@ impl Lifecycle {
         let mut unmuted = Vec::new();
         self.with(key, |source| {
             if source.resume(now, connected) {
-                unmuted = source.routes().map(|(gone, _)| gone).collect();
+                unmuted = source.routes.iter().map(|(gone, _)| gone).collect();
             }
         });
         self.add_again(now, key, unmuted);
@@ -212,7 +212,7 @@ impl Lifecycle {
         }
         let (owner, muted, doubted) = (source.owner, source.is_muted(), source.doubts.current());
         let scope = scope(&self.config, &self.directory, key, owner, route);
-        let announced = source.announce(now, route.prefix, route.path, &scope);
+        let announced = source.announce(now, (route.prefix, route.path), &scope);
         self.check_next_hop(key, owner, route, &scope);
         match announced {
             Announced::Same => return false,
@@ -304,7 +304,11 @@ impl Lifecycle {
             family,
             feed,
         });
-        let told = keys.map(|key| self.sources.get(&key).map(|source| source.fresh() as u64));
+        let told = keys.map(|key| {
+            self.sources
+                .get(&key)
+                .map(|source| source.routes.fresh() as u64)
+        });
         let sum: u64 = told.iter().flatten().sum();
         for (key, told) in keys.into_iter().zip(told) {
             match told {

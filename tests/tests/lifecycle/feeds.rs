@@ -5,7 +5,7 @@ use std::time::Duration;
 use filter_daemon::lifecycle::{Missing, SETTLE, Side, State};
 use filter_daemon::route::DownCause;
 
-use super::world::{MINE, ONE, OUT, POLL, POST, PRE, STATION, V4, V6, World, secs};
+use super::world::{MINE, ONE, POST, PRE, STATION, V4, V6, World, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -215,6 +215,24 @@ fn a_session_whose_routes_come_very_late() {
     world.enforcing(0);
 }
 
+/// … nor is a silence the last known table when the feed is lost.
+#[test]
+fn a_silence_is_not_the_last_known_table() {
+    let mut world = station();
+    world.at(100);
+    world.up(0, P1);
+    world.end(0, P1, PRE, V4);
+    world.at(120);
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+}
+
 /// "FRR 8.4.4 repeats Peer Down": the hold is not longer for it. "No per-route withdrawals."
 #[test]
 fn a_repeated_peer_down() {
@@ -344,82 +362,6 @@ fn one_peer_over_two_transports() {
     world.sources(0, &[A, "2a13:47c0:146::/48"]);
     world.down(0, "2001:db8:ff::11", DownCause::Lost);
     world.lacks(0, Missing::SessionDown(Side::Sources, V6));
-}
-
-/// "Synced needs a completed poll", which is one at the feed's start …
-#[test]
-fn a_poll_is_complete() {
-    let mut world = World::new(&[ONE, POLL]);
-    world.feed_up(0);
-    world.up(0, P1);
-    world.snapshot(0, P1, PRE, V4, &[A]);
-    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
-    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
-    world.enforcing(0);
-    world.destinations(0, &[MINE_OUT]);
-}
-
-/// … and of a session that comes up later one that found what the one before did, when the session has settled.
-#[test]
-fn a_poll_of_a_session_that_just_came_up() {
-    let mut world = World::new(&[ONE, POLL]);
-    world.feed_up(0);
-    world.at(100);
-    world.up(0, P1);
-    let polls: [(u64, &[&str], bool); 6] = [
-        (100, &[], false),
-        (105, &[A], false),
-        (110, &[A, B], false),
-        (115, &[A, B, C], false), // settled, and still growing
-        (120, &[A, B, C], true),
-        (180, &[A, B], true),
-    ];
-    for (second, routes, complete) in polls {
-        world.at(second);
-        world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
-        world.snapshot(0, P1, PRE, V4, routes);
-        if complete {
-            world.enforcing(0);
-        } else {
-            world.lacks(0, Missing::Loading(Side::Sources, V4));
-        }
-    }
-    world.sources(0, &[A, B, C]);
-    world.at(211);
-    world.sources(0, &[A, B]);
-}
-
-/// A poll that nobody repeats is not taken as complete by mere quiet.
-#[test]
-fn one_poll_of_a_session_that_just_came_up_and_no_more() {
-    let mut world = World::new(&[ONE, POLL, MINE]);
-    world.feed_up(0);
-    world.at(100);
-    world.up(0, P1);
-    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
-    world.snapshot(0, P1, PRE, V4, &[A]);
-    world.at(1000);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
-}
-
-/// A poll replaces what the one before it found, after the hold.
-#[test]
-fn a_poll_replaces_the_former() {
-    let mut world = World::new(&[ONE, POLL]);
-    world.feed_up(0);
-    world.up(0, P1);
-    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
-    world.snapshot(0, P1, PRE, V4, &[A, B]);
-    world.life.take_dirty();
-    world.at(60);
-    world.snapshot(0, P1, PRE, V4, &[A, B]);
-    assert!(!world.dirty());
-    world.at(120);
-    world.snapshot(0, P1, PRE, V4, &[A, C]);
-    world.sources(0, &[A, B, C]);
-    world.enforcing(0);
-    world.at(151);
-    world.sources(0, &[A, C]);
 }
 
 /// What a feed says is wrong is not taken as complete, by quiet least of all.

@@ -1,12 +1,14 @@
 //! Every limit at its edge. What costs too much to reach from outside is tested where it is.
-use filter_core::Mode;
-use filter_daemon::lifecycle::{
-    Event, MAX_EVENTS, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, MAX_SOURCES,
-    MAX_UNKNOWN, Missing, REFUSED_PERIOD, Side,
-};
-use filter_daemon::route::{Origin, PeerId, Route, RouteEvent, Session};
+use std::time::Duration;
 
-use super::world::{PRE, V4, World, prefix};
+use filter_core::{Address, Mode, Prefix};
+use filter_daemon::lifecycle::{
+    self, Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD,
+    MAX_SOURCES, MAX_UNKNOWN, Missing, PeerState, REFUSED_PERIOD, Side, TICK,
+};
+use filter_daemon::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session};
+
+use super::world::{PRE, V4, World, prefix, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -22,7 +24,7 @@ fn sources() {
         });
         world.life.event(
             world.now,
-            filter_daemon::route::FeedId(0),
+            FeedId(0),
             &RouteEvent::EndOfRib {
                 origin,
                 table: PRE,
@@ -83,7 +85,7 @@ fn events() {
     assert_eq!(world.life.events_lost(), 0);
     world.life.event(
         world.now,
-        filter_daemon::route::FeedId(0),
+        FeedId(0),
         &RouteEvent::FeedDown { why: "x".into() },
     );
     assert_ne!(world.life.events_lost(), 0);
@@ -130,4 +132,136 @@ fn next_hops() {
         world.via(0, P1, PRE, A, &format!("203.0.113.{number}"));
     }
     assert_eq!(world.names(), vec!["next-hop-rewritten"; MAX_NEXT_HOPS]);
+}
+
+#[test]
+fn holds_that_end_together() {
+    let mut world = World::synced(&[]);
+    let count = MAX_EXPIRED as u32 + 1;
+    let prefix = |number: u32| {
+        let address = Address {
+            family: V4,
+            hi: u64::from(number + (45 << 16)) << 40,
+            lo: 0,
+        };
+        Prefix::new(address, 24).unwrap()
+    };
+    let origin = super::world::origin(P1);
+    for number in 0..count {
+        let route = Route::bare(prefix(number));
+        world.life.event(
+            world.now,
+            FeedId(0),
+            &RouteEvent::Announce {
+                origin,
+                table: PRE,
+                route,
+            },
+        );
+    }
+    for number in 0..count {
+        let prefix = prefix(number);
+        let gone = RouteEvent::Withdraw {
+            origin,
+            table: PRE,
+            prefix,
+            path: 0,
+        };
+        world.life.event(world.now, FeedId(0), &gone);
+    }
+    world.go(secs(30));
+    assert_eq!(world.status(0).sources, 1);
+    world.go(secs(30) + TICK);
+    assert_eq!(world.status(0).sources, 0);
+}
+
+/// `docs/lifecycle.md` names every limit with its value.
+#[test]
+fn the_documented_limits_are_these() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lifecycle.md");
+    let doc = std::fs::read_to_string(path).unwrap();
+    let rows = doc
+        .lines()
+        .skip_while(|line| *line != "| name | value | what |")
+        .skip(2);
+    let told: Vec<(&str, &str)> = rows
+        .map_while(|row| row.strip_prefix("| `"))
+        .filter_map(|row| row.split_once("` | "))
+        .map(|(name, rest)| (name, rest.split(" | ").next().unwrap()))
+        .collect();
+    let time = |time: Duration| match time.subsec_millis() {
+        0 => format!("{} s", time.as_secs()),
+        _ => format!("{} ms", time.as_millis()),
+    };
+    let times = [
+        ("TICK", TICK),
+        ("MID_LIFE", lifecycle::MID_LIFE),
+        ("SETTLE", lifecycle::SETTLE),
+        ("QUIET", lifecycle::QUIET),
+        ("BUSY", lifecycle::BUSY),
+        ("LAST_WORDS", lifecycle::LAST_WORDS),
+        ("SHRINK_PATIENCE", lifecycle::SHRINK_PATIENCE),
+        ("REFUSED_PERIOD", REFUSED_PERIOD),
+    ];
+    let numbers = [
+        ("QUIET_PERCENT", lifecycle::QUIET_PERCENT),
+        ("BUSY_CHANGES", lifecycle::BUSY_CHANGES),
+        ("MAX_LAST_WORDS", lifecycle::MAX_LAST_WORDS),
+        ("SHRINK_PERCENT", lifecycle::SHRINK_PERCENT),
+        ("SHRINK_MIN", lifecycle::SHRINK_MIN),
+        ("COVERAGE_PERCENT", lifecycle::COVERAGE_PERCENT as usize),
+        ("MAX_ROUTES", lifecycle::MAX_ROUTES),
+        ("MAX_SOURCES", MAX_SOURCES),
+        ("MAX_SESSIONS", lifecycle::MAX_SESSIONS),
+        ("MAX_EXPIRED", MAX_EXPIRED),
+        ("MAX_EVENTS", MAX_EVENTS),
+        ("MAX_UNKNOWN", MAX_UNKNOWN),
+        ("MAX_REFUSED_LISTED", MAX_REFUSED_LISTED),
+        ("MAX_REFUSED_TOLD", MAX_REFUSED_TOLD),
+        ("MAX_NEXT_HOPS", MAX_NEXT_HOPS),
+        ("MAX_EXAMPLES", lifecycle::MAX_EXAMPLES),
+        ("MAX_DIFFERENCES", lifecycle::MAX_DIFFERENCES),
+    ];
+    let times = times.map(|(name, value)| (name, time(value)));
+    let numbers = numbers.map(|(name, value)| (name, value.to_string()));
+    let mut expected: Vec<(&str, &str)> = times
+        .iter()
+        .chain(&numbers)
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let mut told = told;
+    expected.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, expected);
+}
+
+/// … and says what to do about everything that can be missing.
+#[test]
+fn everything_missing_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lifecycle.md");
+    let doc = std::fs::read_to_string(path).unwrap();
+    let of = (Side::Sources, V4);
+    for missing in [
+        Missing::NeverTold(of.0, of.1),
+        Missing::Loading(of.0, of.1),
+        Missing::CountMismatch(of.0, of.1),
+        Missing::ShrinkUnconfirmed(of.0, of.1),
+        Missing::SessionDown(of.0, of.1),
+        Missing::FeedLost(of.0, of.1),
+        Missing::Empty(of.0, of.1),
+        Missing::NoGoodTable(V4),
+        Missing::TooManyTables,
+        Missing::CoverageBudget(V4),
+        Missing::BreakerTripped,
+        Missing::NotPublished("why".into()),
+    ] {
+        let text = missing
+            .to_string()
+            .replace("ipv4 sources cover", "… sources cover");
+        let text = text.replace("ipv4 sources", "…");
+        let text = text.split(':').next().unwrap();
+        let state = PeerState::new(Mode::Enforce, Some(&missing)).name();
+        let row = format!("| `{text}` | `{state}` | ");
+        assert!(doc.contains(&row), "{row}");
+    }
 }

@@ -2,12 +2,15 @@
 //! the seeds, and the recorded streams. Never looks inside: everything is asserted through the public interface.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod admission;
 mod doubts;
 mod feeds;
 mod limits;
 mod model;
+mod polls;
 mod replay;
 mod route_servers;
+mod said;
 mod scale;
 mod seeds;
 mod several;

@@ -9,7 +9,8 @@ use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
 use filter_daemon::route::{DownCause, PeerId};
 use proptest::prelude::*;
 
-use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix, secs};
+use super::said::{DOWN_HOLD, Said, WITHDRAW_HOLD};
+use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix};
 
 /// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
 const SESSIONS: [(&str, u32); 4] = [
@@ -26,9 +27,6 @@ const PREFIXES: [&str; 5] = [
     "200.0.0.0/8",
 ];
 const LIMITED: u32 = 2;
-const WITHDRAW_HOLD: Duration = secs(30);
-const DOWN_HOLD: Duration = secs(120);
-const STALE_HOLD: Duration = secs(300);
 /// A station and a poll.
 const FEEDS: [u16; 2] = [0, 1];
 
@@ -96,30 +94,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What one feed said of one session.
-#[derive(Debug, Default)]
-struct Said {
-    told: BTreeSet<Prefix>,
-    /// Told before the telling that goes on, or before a loss: it may still count, and need not.
-    former: BTreeSet<Prefix>,
-    up_at: Option<Duration>,
-    down_at: Option<Duration>,
-    /// The last time that the feed said that the table is complete.
-    complete_at: Option<Duration>,
-    /// The feed or the table was lost, and was not complete since.
-    lost_at: Option<Duration>,
-    /// What comes is known to be wrong, or nothing comes.
-    wrong: bool,
-    /// The feed is back and has not said a word of it.
-    silent_since: Option<Duration>,
-    /// Anything was ever said of it.
-    known: bool,
-}
-
 #[derive(Debug, Default)]
 struct Model {
     said: BTreeMap<(u16, usize), Said>,
-    connected: BTreeMap<u16, Duration>,
+    connected: BTreeSet<u16>,
     valid_until: BTreeMap<(u32, Prefix), Duration>,
     tripped: BTreeSet<u32>,
     modes: BTreeMap<u32, Mode>,
@@ -164,81 +142,32 @@ impl Run {
     }
 
     fn step(&mut self, step: &Step) {
-        let now = self.world.now;
-        if let Step::SessionUp(0, session)
-        | Step::Announce(session, _)
-        | Step::Withdraw(session, _)
-        | Step::EndOfRib(session)
-        | Step::TableLost(session) = *step
-        {
-            self.said(0, session)
-                .come_up(now, matches!(step, Step::SessionUp(..)));
+        let (now, up) = (self.world.now, matches!(step, Step::SessionUp(..)));
+        match *step {
+            Step::SessionUp(0, session)
+            | Step::Announce(session, _)
+            | Step::Withdraw(session, _)
+            | Step::EndOfRib(session)
+            | Step::TableLost(session) => self.said(0, session).come_up(now, up),
+            Step::SessionUp(_, session) | Step::Snapshot(session, _) => {
+                self.said(1, session).come_up(now, up);
+            }
+            _ => {}
         }
-        if let Step::SessionUp(1, session) | Step::Snapshot(session, _) = *step {
-            self.said(1, session)
-                .come_up(now, matches!(step, Step::SessionUp(..)));
-        }
-        let before: Vec<BTreeSet<Prefix>> = (0..3).map(|peer| self.sources(peer)).collect();
-        let now = self.world.now;
         match *step {
             Step::Wait(seconds) => self.world.wait(seconds),
-            Step::FeedUp(feed) => {
-                self.world.feed_up(feed);
-                self.model.connected.insert(feed, now);
-                self.each_of(feed, |said| {
-                    if said.is_known(now) {
-                        said.lose(now);
-                    }
-                    said.restart();
-                    said.silent_since = said.known.then_some(now);
-                    said.down_at = said.down_at.filter(|_| said.known);
-                });
-            }
-            Step::FeedDown(feed) => {
-                self.world.feed_down(feed);
-                self.model.connected.remove(&feed);
-                self.each_of(feed, |said| said.lose(now));
-                for (peer, before) in before.iter().enumerate() {
-                    assert!(
-                        self.sources(peer as u32).is_superset(before),
-                        "feed loss removes"
-                    );
-                }
-            }
-            Step::SessionUp(feed, session) => {
-                self.world.up(feed, SESSIONS[session].0);
-                let said = self.said(feed, session);
-                said.restart();
-                (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
-            }
+            Step::FeedUp(feed) => self.feed_up(feed),
+            Step::FeedDown(feed) => self.feed_down(feed),
+            Step::SessionUp(feed, session) => self.session_up(feed, session),
             Step::SessionDown(feed, session, notified) => {
-                let cause = if notified {
-                    DownCause::Notification
-                } else {
-                    DownCause::Lost
-                };
-                self.world.down(feed, SESSIONS[session].0, cause);
-                let said = self.said(feed, session);
-                said.restart();
-                said.up_at = None;
-                said.down_at = said.down_at.or(Some(now));
-                for (peer, before) in before.iter().enumerate() {
-                    assert_eq!(
-                        self.sources(peer as u32),
-                        *before,
-                        "session loss removes at once"
-                    );
-                }
+                self.session_down(feed, session, notified)
             }
-            Step::Announce(session, route) => {
-                self.announce(session, prefix(PREFIXES[route]), &before)
-            }
+            Step::Announce(session, route) => self.announce(session, prefix(PREFIXES[route])),
             Step::Withdraw(session, route) => self.withdraw(session, prefix(PREFIXES[route])),
             Step::EndOfRib(session) => {
                 self.world.end(0, SESSIONS[session].0, PRE, V4);
-                let said = self.said(0, session);
-                said.silent_since = None;
-                said.complete(now);
+                self.said(0, session).silent_since = None;
+                self.said(0, session).complete(now);
             }
             Step::Snapshot(session, routes) => self.snapshot(session, routes),
             Step::TableLost(session) => {
@@ -246,37 +175,94 @@ impl Run {
                 self.said(0, session).lose(now);
             }
             Step::Count(session, count) => {
-                self.world
-                    .count(0, SESSIONS[session].0, PRE, Some(V4), count);
+                let (address, _) = SESSIONS[session];
+                self.world.count(0, address, PRE, Some(V4), count);
             }
-            Step::Trip(peer) => {
-                for dropped in [0, 1000] {
-                    self.model.packets += 1000;
-                    let packets = self.model.packets;
-                    let dropped = packets - 1000 + dropped;
-                    self.world.life.traffic(now, PeerId(peer), packets, dropped);
-                }
-                self.world.life.settle(now);
-                if self.world.status(peer).missing == Some(Missing::BreakerTripped) {
-                    self.model.tripped.insert(peer);
-                }
-            }
-            Step::Mode(peer, enforce) => {
-                let mode = if enforce {
-                    Mode::Enforce
-                } else {
-                    Mode::Observe
-                };
-                self.world.life.set_mode(PeerId(peer), mode);
-                self.world.life.settle(now);
-                self.model.tripped.remove(&peer);
-                self.model.modes.insert(peer, mode);
-            }
+            Step::Trip(peer) => self.trip(peer),
+            Step::Mode(peer, enforce) => self.set_mode(peer, enforce),
         }
         self.check();
     }
 
-    fn announce(&mut self, session: usize, prefix: Prefix, before: &[BTreeSet<Prefix>]) {
+    fn feed_up(&mut self, feed: u16) {
+        let now = self.world.now;
+        self.world.feed_up(feed);
+        self.model.connected.insert(feed);
+        self.each_of(feed, |said| {
+            if said.is_known(now) {
+                said.lose(now);
+            }
+            said.restart();
+            said.silent_since = said.known.then_some(now);
+            said.down_at = said.down_at.filter(|_| said.known);
+        });
+    }
+
+    fn feed_down(&mut self, feed: u16) {
+        let (now, before) = (self.world.now, self.everyones());
+        self.world.feed_down(feed);
+        self.model.connected.remove(&feed);
+        self.each_of(feed, |said| said.lose(now));
+        for (before, after) in before.iter().zip(self.everyones()) {
+            assert!(after.is_superset(before), "feed loss removes");
+        }
+    }
+
+    fn session_up(&mut self, feed: u16, session: usize) {
+        let now = self.world.now;
+        self.world.up(feed, SESSIONS[session].0);
+        let said = self.said(feed, session);
+        said.restart();
+        (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
+    }
+
+    fn session_down(&mut self, feed: u16, session: usize, notified: bool) {
+        let (now, before) = (self.world.now, self.everyones());
+        let cause = if notified {
+            DownCause::Notification
+        } else {
+            DownCause::Lost
+        };
+        self.world.down(feed, SESSIONS[session].0, cause);
+        let said = self.said(feed, session);
+        said.restart();
+        said.up_at = None;
+        said.down_at = said.down_at.or(Some(now));
+        assert_eq!(self.everyones(), before, "session loss removes at once");
+    }
+
+    fn trip(&mut self, peer: u32) {
+        let now = self.world.now;
+        for dropped in [0, 1000] {
+            self.model.packets += 1000;
+            let packets = self.model.packets;
+            let dropped = packets - 1000 + dropped;
+            self.world.life.traffic(now, PeerId(peer), packets, dropped);
+        }
+        self.world.life.settle(now);
+        if self.world.status(peer).missing == Some(Missing::BreakerTripped) {
+            self.model.tripped.insert(peer);
+        }
+    }
+
+    fn set_mode(&mut self, peer: u32, enforce: bool) {
+        let mode = if enforce {
+            Mode::Enforce
+        } else {
+            Mode::Observe
+        };
+        self.world.life.set_mode(PeerId(peer), mode);
+        self.world.life.settle(self.world.now);
+        self.model.tripped.remove(&peer);
+        self.model.modes.insert(peer, mode);
+    }
+
+    fn everyones(&self) -> Vec<BTreeSet<Prefix>> {
+        (0..3).map(|peer| self.sources(peer)).collect()
+    }
+
+    fn announce(&mut self, session: usize, prefix: Prefix) {
+        let before = self.everyones();
         let (address, peer) = SESSIONS[session];
         let now = self.world.now;
         self.world.life.take_dirty();
@@ -392,7 +378,8 @@ impl Run {
             if peer != LIMITED {
                 self.check_present(peer, &sources);
             }
-            for prefix in sources {
+            // A frozen table is the last good one, whoever still says it.
+            for prefix in sources.into_iter().filter(|_| status.frozen.is_empty()) {
                 assert!(
                     self.is_justified(peer, prefix),
                     "{prefix} of {peer} is there too long, at {now:?}"
@@ -407,7 +394,7 @@ impl Run {
         for ((feed, session), said) in self.of(peer) {
             if said.down_at.is_some()
                 || said.lost_at.is_some()
-                || !self.model.connected.contains_key(feed)
+                || !self.model.connected.contains(feed)
             {
                 continue;
             }
@@ -446,12 +433,7 @@ impl Run {
         let held = self.model.valid_until.get(&(peer, prefix));
         // Two ticks: one to end the hold, one to notice.
         held.is_some_and(|until| now < *until + 2 * TICK)
-            || self.of(peer).any(|(_, said)| {
-                let down = said
-                    .down_at
-                    .is_some_and(|at| now >= at + DOWN_HOLD + 2 * TICK);
-                !down && (said.told.contains(&prefix) || said.former.contains(&prefix))
-            })
+            || self.of(peer).any(|(_, said)| said.justifies(now, prefix))
     }
 
     /// Never while a table is not complete or not fresh.
@@ -550,73 +532,7 @@ impl Run {
     }
 }
 
-impl Said {
-    /// Something is said of it: too late if it is the first and the session is down.
-    fn come_up(&mut self, now: Duration, session_up: bool) {
-        self.known |= session_up || self.down_at.is_none();
-        self.up_at = self.up_at.or(Some(now).filter(|_| self.down_at.is_none()));
-    }
-
-    /// Has its session been down for so long?
-    fn is_down_for(&self, now: Duration, time: Duration) -> bool {
-        self.down_at
-            .is_some_and(|at| now >= at + time || !self.known)
-    }
-
-    /// A feed that is back and does not name a session for so long says that it is down; and when a hold is over
-    /// nothing that was told is left.
-    fn pass(&mut self, now: Duration) {
-        if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
-            (self.told, self.former) = Default::default();
-        }
-        if let Some(down) = self
-            .silent_since
-            .map(|at| at + SETTLE)
-            .filter(|at| *at <= now)
-        {
-            self.down_at = self.down_at.or(Some(down));
-            self.silent_since = None;
-        }
-    }
-
-    /// Complete and fresh: by the feed's word, or by its silence since the session came up; of a table that was
-    /// lost, what it was before, for a while.
-    fn is_known(&self, now: Duration) -> bool {
-        let fresh = self.lost_at.is_none_or(|at| now <= at + STALE_HOLD);
-        self.is_quiet(now) || self.complete_at.is_some() && fresh
-    }
-
-    fn is_quiet(&self, now: Duration) -> bool {
-        !self.wrong && self.up_at.is_some_and(|at| now >= at + SETTLE)
-    }
-
-    /// What was told belongs to a former connection or life. What was complete when it was lost is the last known.
-    fn restart(&mut self) {
-        self.former.append(&mut self.told);
-        (self.up_at, self.wrong) = (None, false);
-        if self.lost_at.is_none() {
-            self.complete_at = None;
-        }
-    }
-
-    fn lose(&mut self, now: Duration) {
-        if self.is_quiet(now) {
-            self.complete(now);
-        }
-        self.lost_at = self.lost_at.or(Some(now));
-        self.wrong = true;
-        self.silent_since = None;
-        self.former.extend(&self.told);
-    }
-
-    fn complete(&mut self, now: Duration) {
-        self.complete_at = Some(now);
-        (self.lost_at, self.wrong) = (None, false);
-    }
-}
-
 proptest! {
-
     #[test]
     fn any_history_keeps_the_promises(history in steps(), truth in prop::array::uniform4(0u8..32)) {
         let mut run = Run::new();

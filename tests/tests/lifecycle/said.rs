@@ -1,0 +1,108 @@
+//! The naive model of what one feed said of one session, and when: no states, no tellings, only times.
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use filter_core::Prefix;
+use filter_daemon::lifecycle::{SETTLE, TICK};
+
+use super::world::secs;
+
+pub const WITHDRAW_HOLD: Duration = secs(30);
+pub const DOWN_HOLD: Duration = secs(120);
+pub const STALE_HOLD: Duration = secs(300);
+
+/// What one feed said of one session.
+#[derive(Debug, Default)]
+pub struct Said {
+    pub told: BTreeSet<Prefix>,
+    /// Told before the telling that goes on, or before a loss: it may still count, and need not.
+    pub former: BTreeSet<Prefix>,
+    pub up_at: Option<Duration>,
+    pub down_at: Option<Duration>,
+    /// The last time that the feed said that the table is complete.
+    pub complete_at: Option<Duration>,
+    /// The feed or the table was lost, and was not complete since.
+    pub lost_at: Option<Duration>,
+    /// What comes is known to be wrong, or nothing comes.
+    pub wrong: bool,
+    /// The feed is back and has not said a word of it.
+    pub silent_since: Option<Duration>,
+    /// Anything was ever said of it.
+    pub known: bool,
+}
+
+impl Said {
+    /// Something is said of it: too late if it is the first and the session is down.
+    pub fn come_up(&mut self, now: Duration, session_up: bool) {
+        self.known |= session_up || self.down_at.is_none();
+        self.up_at = self.up_at.or(Some(now).filter(|_| self.down_at.is_none()));
+    }
+
+    /// Has its session been down for so long?
+    pub fn is_down_for(&self, now: Duration, time: Duration) -> bool {
+        self.down_at
+            .is_some_and(|at| now >= at + time || !self.known)
+    }
+
+    /// May it be a reason for a prefix to be there?
+    pub fn justifies(&self, now: Duration, prefix: Prefix) -> bool {
+        let down_for = |time| self.is_down_for(now, time + 2 * TICK);
+        self.told.contains(&prefix) && !down_for(DOWN_HOLD)
+            || self.former.contains(&prefix) && !down_for(DOWN_HOLD + WITHDRAW_HOLD)
+    }
+
+    /// A feed that is back and does not name a session for so long says that it is down; and when a hold is over
+    /// nothing that was told is left.
+    pub fn pass(&mut self, now: Duration) {
+        if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
+            self.told.clear();
+        }
+        // What a late word removed from it has its own hold.
+        if self.known && self.is_down_for(now, DOWN_HOLD + WITHDRAW_HOLD + 2 * TICK) {
+            self.former.clear();
+        }
+        if let Some(down) = self
+            .silent_since
+            .map(|at| at + SETTLE)
+            .filter(|at| *at <= now)
+        {
+            self.down_at = self.down_at.or(Some(down));
+            self.silent_since = None;
+        }
+    }
+
+    /// Complete and fresh: by the feed's word, or by its silence since the session came up; of a table that was
+    /// lost, what it was before, for a while.
+    pub fn is_known(&self, now: Duration) -> bool {
+        let fresh = self.lost_at.is_none_or(|at| now <= at + STALE_HOLD);
+        self.is_quiet(now) || self.complete_at.is_some() && fresh
+    }
+
+    pub fn is_quiet(&self, now: Duration) -> bool {
+        !self.wrong && self.up_at.is_some_and(|at| now >= at + SETTLE)
+    }
+
+    /// What was told belongs to a former connection or life. What was complete when it was lost is the last known.
+    pub fn restart(&mut self) {
+        self.former.append(&mut self.told);
+        (self.up_at, self.wrong) = (None, false);
+        if self.lost_at.is_none() {
+            self.complete_at = None;
+        }
+    }
+
+    pub fn lose(&mut self, now: Duration) {
+        if self.is_quiet(now) {
+            self.complete(now);
+        }
+        self.lost_at = self.lost_at.or(Some(now));
+        self.wrong = true;
+        self.silent_since = None;
+        self.former.extend(&self.told);
+    }
+
+    pub fn complete(&mut self, now: Duration) {
+        self.complete_at = Some(now);
+        (self.lost_at, self.wrong) = (None, false);
+    }
+}
