@@ -107,7 +107,7 @@ const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
 pub struct Filter {
     pub(crate) ebpf: Ebpf,
-    program: &'static str,
+    pub(crate) program: &'static str,
     pub(crate) tables: Box<dyn Tables>,
     lease: Lease,
     pins: Option<PinDir>,
