@@ -6,4 +6,5 @@ pub mod measure;
 pub mod report;
 pub mod updates;
 pub mod whole;
+pub mod wire;
 pub mod world;

@@ -6,7 +6,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
-use benches::{cores, lookup, updates};
+use benches::{cores, lookup, updates, wire};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -72,6 +72,7 @@ const PARTS: &[Part] = &[
     ("memory", updates::memory),
     ("lookup", lookup::compare),
     ("cores", cores::compare),
+    ("wire", wire::compare),
 ];
 
 fn goals(random: f64, hot: f64) -> Goals {

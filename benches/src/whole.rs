@@ -58,12 +58,13 @@ impl Loaded {
                 mac: peer.mac,
             };
             filter.set_stations(slot, &[station])?;
-            if engine == Engine::BenchLpm {
+            let is_lpm = matches!(engine, Engine::Lpm | Engine::BenchLpm);
+            if is_lpm {
                 filter.insert(slot, &peer.sources, &peer.destinations)?;
             }
-            let set = |prefixes: &[filter_core::Prefix]| match engine {
-                Engine::BenchLpm => PrefixSet::default(),
-                _ => prefixes.iter().copied().collect(),
+            let set = |prefixes: &[filter_core::Prefix]| match is_lpm {
+                true => PrefixSet::default(),
+                false => prefixes.iter().copied().collect(),
             };
             filter.publish(
                 slot,
@@ -110,7 +111,10 @@ pub fn table<'a>(
 }
 
 /// A port as at an exchange: one address and one LAN of either family.
-fn interface() -> Result<InterfaceSpec> {
+///
+/// # Errors
+/// Never.
+pub fn interface() -> Result<InterfaceSpec> {
     Ok(InterfaceSpec {
         name: "bench0".to_owned(),
         mac: OWN,

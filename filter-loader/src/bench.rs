@@ -75,6 +75,11 @@ impl Filter {
         Ok(())
     }
 
+    /// From now on attaches and runs this program instead of the engine's own.
+    pub fn choose(&mut self, name: &'static str) {
+        self.program = name;
+    }
+
     /// The loaded program of this name.
     ///
     /// # Errors
