@@ -245,12 +245,12 @@ fn bird_conf(neighbours: &[Neighbour], action: &str) -> String {
         } else {
             ("", "")
         };
-        let _infallible = write!(
+        let _infallible = writeln!(
             text,
             "protocol bgp n{number} {{ local {local} as {R_ASN}; neighbor {address} as {asn}; {first_as} \
              connect delay time 1; connect retry time 1; error wait time 1,1; {family} {{ \
              import table on; export table on; import all; \
-             export filter {{ if proto != \"own_{family}\" then reject; {action} accept; }}; }}; }}\n"
+             export filter {{ if proto != \"own_{family}\" then reject; {action} accept; }}; }}; }}"
         );
     }
     text

@@ -113,11 +113,11 @@ fn conf(members: &[(u32, u8)]) -> String {
             (Family::Ipv4, IpAddr::from(v4), IpAddr::from(member4)),
             (Family::Ipv6, IpAddr::from(v6), IpAddr::from(member6)),
         ] {
-            let _infallible = write!(
+            let _infallible = writeln!(
                 text,
                 "protocol bgp m{host}_{family} {{ rs client; local {local} as {rs}; \
                  neighbor {remote} as {asn}; connect delay time 1; connect retry time 1; \
-                 error wait time 1,1; {family} {{ import all; export where served({asn}); }}; }}\n"
+                 error wait time 1,1; {family} {{ import all; export where served({asn}); }}; }}"
             );
         }
     }
