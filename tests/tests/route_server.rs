@@ -3,13 +3,14 @@
 //! NEXT_HOP; what we tell the route server counts for those it serves.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Family, Mode};
 use filter_daemon::runtime::AtExit;
 use tests::lab::{
-    Bcp38, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site, Traffic, require,
-    wait_for,
+    Bcp38, BirdRouter, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site,
+    Traffic, require, wait_for,
 };
 
 /// How long the lab's daemons may take.
@@ -22,12 +23,60 @@ const BOTH: (&str, u32, u8) = ("both", 64501, 11);
 const SERVED: (&str, u32, u8) = ("served", 64502, 12);
 const THIRD: (&str, u32, u8) = ("third", 64503, 13);
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Frr,
+    Bird,
+}
+
+/// R.
+enum Router {
+    Frr(FrrRouter),
+    Bird(BirdRouter),
+}
+
+impl Router {
+    fn start(exchange: &Exchange, kind: Kind, neighbours: &[Neighbour]) -> Self {
+        match kind {
+            Kind::Frr => Self::Frr(exchange.start(neighbours)),
+            Kind::Bird => Self::Bird(exchange.start_bird(&Exchange::bird_conf(neighbours, ""))),
+        }
+    }
+
+    /// What it has from the neighbour.
+    fn received(&self, address: IpAddr) -> String {
+        let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+        match self {
+            Self::Frr(frr) => frr.vtysh(&[&format!(
+                "show bgp {family} unicast neighbors {address} received-routes"
+            )]),
+            Self::Bird(bird) => bird.birdc(&["show", "route"]),
+        }
+    }
+
+    /// The daemon's configuration for it, up to the peers.
+    fn config(&self) -> String {
+        let timers = "withdraw_hold = 1";
+        match self {
+            Self::Frr(frr) => Exchange::config(frr, timers),
+            Self::Bird(bird) => {
+                let feed = format!(
+                    "[[feed]]\nkind = \"bird\"\nsocket = \"{}\"\ninterval = 1\n",
+                    bird.socket().display()
+                );
+                Exchange::config_with(&feed, timers)
+            }
+        }
+    }
+}
+
 struct Scene {
     daemon: Bcp38,
     traffic: Traffic,
     config: String,
     site: Site,
-    frr: FrrRouter,
+    router: Router,
+    neighbours: Vec<Neighbour>,
     both: Peer,
     served: Peer,
     _third: Peer,
@@ -36,7 +85,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(serves: &str) -> Self {
+    fn new(serves: &str, kind: Kind) -> Self {
         let exchange = Exchange::new();
         let members = [BOTH, SERVED, THIRD].map(|(_, asn, host)| (asn, host));
         let server = RouteServer::start(&exchange, &members);
@@ -72,32 +121,20 @@ impl Scene {
             route_server: true,
         });
         let neighbours: Vec<Neighbour> = bilateral.chain(to_server).collect();
-        let frr = exchange.start(&neighbours);
-        for family in ["ipv4", "ipv6"] {
-            let address = if family == "ipv4" {
-                rs4.to_string()
-            } else {
-                rs6.to_string()
-            };
+        let router = Router::start(&exchange, kind, &neighbours);
+        for (address, routes) in [
+            (rs4.into(), ["198.18.11.0", "198.18.2.0", "198.18.3.0"]),
+            (
+                rs6.into(),
+                ["2001:db8:11::", "2001:db8:2::", "2001:db8:3::"],
+            ),
+        ] {
             wait_for("everybody's routes from the route server", WITHIN, || {
-                let shown = frr.vtysh(&[&format!(
-                    "show bgp {family} unicast neighbors {address} received-routes"
-                )]);
-                let routes = [
-                    "198.18.11.0",
-                    "198.18.2.0",
-                    "198.18.3.0",
-                    "2001:db8:11::",
-                    "2001:db8:2::",
-                    "2001:db8:3::",
-                ];
-                let mut mine = routes
-                    .iter()
-                    .filter(|text| text.contains(':') == (family == "ipv6"));
-                mine.all(|text| shown.contains(text)).then_some(())
+                let shown = router.received(address);
+                routes.iter().all(|text| shown.contains(text)).then_some(())
             });
         }
-        let config = config(&frr, serves);
+        let config = config(&router, serves);
         let site = Site::new(&exchange.router);
         let senders = [
             ("both", both.namespace()),
@@ -124,7 +161,8 @@ impl Scene {
             traffic,
             config,
             site,
-            frr,
+            router,
+            neighbours,
             both,
             served,
             _third: third,
@@ -146,7 +184,7 @@ impl Scene {
     /// Another `serves`.
     fn reload(&mut self, serves: &str) {
         let before = self.daemon.events_named("reloaded").len();
-        self.config = config(&self.frr, serves);
+        self.config = config(&self.router, serves);
         self.daemon.rewrite(&self.site, &self.config);
         self.daemon.reload();
         wait_for("the reload", WITHIN, || {
@@ -161,27 +199,13 @@ impl Scene {
     }
 
     /// R scopes its announcement to the route server.
-    fn scope(&self, communities: &str) {
-        let (rs4, rs6) = Exchange::addresses(RS.1);
-        let (rs4, rs6) = (
-            format!("neighbor {rs4} route-map RS out"),
-            format!("neighbor {rs6} route-map RS out"),
-        );
-        let set = format!("set community {communities}");
-        self.frr.configure(&[
-            "route-map RS permit 10",
-            "match ip address prefix-list OURS",
-            &set,
-            "route-map RS permit 15",
-            "match ipv6 address prefix-list OURS",
-            &set,
-            "router bgp 64500",
-            "address-family ipv4 unicast",
-            &rs4,
-            "exit-address-family",
-            "address-family ipv6 unicast",
-            &rs6,
-        ]);
+    fn scope(&self, communities: &[(u16, u16)]) {
+        let Router::Bird(bird) = &self.router else {
+            panic!("only BIRD's feed tells communities");
+        };
+        let add = |(high, low)| format!("bgp_community.add(({high}, {low}));");
+        let action: String = communities.iter().copied().map(add).collect();
+        bird.reconfigure_to(&Exchange::bird_conf(&self.neighbours, &action));
     }
 
     /// Has our route reached this member, as its own BIRD says?
@@ -190,8 +214,8 @@ impl Scene {
     }
 }
 
-fn config(frr: &FrrRouter, serves: &str) -> String {
-    let mut config = Exchange::config(frr, "withdraw_hold = 1");
+fn config(router: &Router, serves: &str) -> String {
+    let mut config = router.config();
     for (name, asn, host) in [BOTH, SERVED, THIRD] {
         let (v4, v6) = Exchange::addresses(host);
         config.push_str(&format!(
@@ -213,7 +237,7 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
     if !require("route_server", &[Package::Frr, Package::Bird]) {
         return;
     }
-    let mut scene = Scene::new("\"all\"");
+    let mut scene = Scene::new("\"all\"", Kind::Frr);
     scene.daemon.until_state("served", "observing");
     let (daemon, traffic) = (&scene.daemon, &mut scene.traffic);
     let spoofed = "source-unannounced";
@@ -277,7 +301,7 @@ fn what_we_tell_the_route_server_counts_for_those_it_serves() {
     if !require("route_server", &[Package::Frr, Package::Bird]) {
         return;
     }
-    let mut scene = Scene::new("\"none\"");
+    let mut scene = Scene::new("\"none\"", Kind::Frr);
     let served = ("served", "198.18.2.1", OURS);
     let both = ("both", "198.18.1.1", OURS);
     let unannounced = "destination-unannounced";
@@ -312,16 +336,27 @@ fn what_we_tell_the_route_server_counts_for_those_it_serves() {
         .traffic
         .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
 
-    // By communities, as the members' own routers see it.
-    scene.reload("\"communities\"");
+    scene.end();
+}
+
+#[test]
+fn our_communities_scope_what_the_route_server_hands_on() {
+    if !require("route_server", &[Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new("\"communities\"", Kind::Bird);
+    let served = ("served", "198.18.2.1", OURS);
+    let both = ("both", "198.18.1.1", OURS);
+    let unannounced = "destination-unannounced";
     scene
         .traffic
-        .expect(&scene.daemon, served, "permitted", false);
+        .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
+    // As the members' own routers see it.
     for (communities, reaches) in [
-        ("0:64502", false),
-        ("0:64501", true),
-        ("0:64511", false),
-        ("0:64511 64511:64502", true),
+        (&[(0, 64502)][..], false),
+        (&[(0, 64501)], true),
+        (&[(0, 64511)], false),
+        (&[(0, 64511), (64511, 64502)], true),
     ] {
         scene.scope(communities);
         wait_for("the route server to do as told", WITHIN, || {

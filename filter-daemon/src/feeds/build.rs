@@ -9,20 +9,25 @@ use super::frr::{Frr, FrrConfig};
 use super::gobgp::{GoBgp, GoBgpConfig};
 use super::mrt::{MrtConfig, MrtFeed};
 use super::openbgpd::{OpenBgpd, OpenBgpdConfig};
-use super::poll::{PollConfig, SessionSpec, Sessions, Tables};
+use super::poll::{PollConfig, SessionSpec, Sessions, Tables, Trigger};
 use super::shadow::{ShadowFeed, ShadowSession};
 use super::static_::{StaticFeed, StaticPeer};
 use crate::config::{self, Config};
 use crate::route::{Session, Table};
 
-/// Makes one feed; those that listen do so from here on.
+/// Makes one feed; those that listen do so from here on, those that poll do so when `trigger` asks, too.
 ///
 /// # Errors
 /// What is wrong, for people: an address that cannot be listened on.
-pub fn build(config: &Config, feed: &config::Feed) -> Result<Box<dyn Feed>, String> {
+pub fn build(
+    config: &Config,
+    feed: &config::Feed,
+    trigger: &Trigger,
+) -> Result<Box<dyn Feed>, String> {
     let poll = |interval| PollConfig {
         interval,
         sessions: sessions(config),
+        trigger: trigger.clone(),
         ..PollConfig::default()
     };
     Ok(match feed {

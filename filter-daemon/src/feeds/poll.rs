@@ -30,6 +30,10 @@ pub const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
 pub const SETTLING: Duration = Duration::from_secs(30);
 /// The interval while a session settles.
 pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
+/// A router is asked again, whoever wants it, only after this many times as long as it took to answer.
+const REST: u32 = 4;
+/// And not sooner than this.
+const MIN_REST: Duration = Duration::from_millis(250);
 /// The interval unless configured.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -407,6 +411,7 @@ impl<S: Source> Polling<S> {
         loop {
             let started = Instant::now();
             let polled = self.source.poll(&self.config, outlet.stop());
+            let took = started.elapsed();
             let read = polled.and_then(|reading| {
                 let unsettled = reading.unsettled;
                 Ok((known.fold(reading, &self.source.name())?, unsettled))
@@ -442,7 +447,9 @@ impl<S: Source> Polling<S> {
                     wait
                 }
             };
-            self.config.trigger.wait(wait, outlet.stop())?;
+            let rest = (REST * took).max(MIN_REST).min(wait);
+            outlet.stop().sleep(rest)?;
+            self.config.trigger.wait(wait - rest, outlet.stop())?;
         }
     }
 }

@@ -13,8 +13,9 @@ use filter_core::Mode;
 use filter_loader::sync::Sync;
 use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Table};
 
-use crate::config::{Config, Interface, InterfaceId, OnLeaseEnd, Xdp};
+use crate::config::{Config, Feed, Interface, InterfaceId, OnLeaseEnd, Xdp};
 use crate::control::{Pending, Server};
+use crate::feeds::poll::Trigger;
 use crate::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
 use crate::lifecycle::{Event, Lifecycle, TICK};
 use crate::policy::{self, DeviceFacts, Link, Withheld};
@@ -174,6 +175,8 @@ pub struct Runtime {
     requests: Receiver<Pending>,
     feeds: Vec<JoinHandle<()>>,
     stop_feeds: Stop,
+    /// What asks each feed to poll now.
+    triggers: Vec<Trigger>,
     stations: Stations,
     neighbours: Receiver<Learned>,
     /// When to place the stations anew, if it failed or a mode changed.
@@ -219,6 +222,7 @@ impl Runtime {
             requests,
             feeds: Vec::new(),
             stop_feeds: Stop::default(),
+            triggers: Vec::new(),
             stations: Stations::default(),
             neighbours: sync_channel(0).1,
             misplaced: None,
@@ -326,6 +330,15 @@ impl Runtime {
             self.lifecycle.event(now, batch.feed, event);
         }
         self.lifecycle.settle(now);
+        if self.is_push(batch.feed) {
+            // What a push feed told changes what the router tells others, and only polls show that.
+            self.triggers.iter().for_each(Trigger::poll_now);
+        }
+    }
+
+    fn is_push(&self, feed: FeedId) -> bool {
+        let feed = self.config.feeds.get(usize::from(feed.0));
+        matches!(feed, Some(Feed::Bmp { .. } | Feed::Shadow { .. }))
     }
 
     fn tell_events(&mut self) {
@@ -407,13 +420,16 @@ impl Runtime {
 
     fn start_feeds(&mut self) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
+        self.triggers.clear();
         self.follow_neighbours()?;
         for (index, config) in self.config.feeds.iter().enumerate() {
             let fail = |why: String| RunError::Feed {
                 kind: config.kind(),
                 why,
             };
-            let feed = feeds::build(&self.config, config).map_err(fail)?;
+            let trigger = Trigger::default();
+            let feed = feeds::build(&self.config, config, &trigger).map_err(fail)?;
+            self.triggers.push(trigger);
             let outlet = Outlet::new(
                 FeedId(index as u16),
                 self.outlet.clone(),

@@ -2,11 +2,10 @@
 //! 2001:db8:100::/40 to whom it is told to, keeps what it hears as it hears it, and tells it by BMP.
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use filter_core::Family;
 
-use super::{FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES, R_ASN};
+use super::{BirdRouter, FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES, R_ASN};
 
 /// What R announces.
 pub const OURS: (&str, &str) = ("198.51.100.0/24", "2001:db8:100::/40");
@@ -111,10 +110,36 @@ impl Exchange {
         FrrRouter::start_with(&self.router, &frr_conf(neighbours))
     }
 
-    /// The daemon's configuration up to its peers: interface, feeds, short timers.
+    /// Starts BIRD as R with this [`Exchange::bird_conf`].
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_bird(&self, conf: &str) -> BirdRouter {
+        BirdRouter::start_with(&self.router, conf)
+    }
+
+    /// BIRD as R with these sessions; what it exports to route servers is scoped by `action`.
+    #[must_use]
+    pub fn bird_conf(neighbours: &[Neighbour], action: &str) -> String {
+        bird_conf(neighbours, action)
+    }
+
+    /// The daemon's configuration up to its peers, with BMP and polls from FRR.
     #[must_use]
     pub fn config(frr: &FrrRouter, timers: &str) -> String {
-        let socket: PathBuf = frr.socket();
+        let socket = frr.socket();
+        let feeds = format!(
+            "[[feed]]\nkind = \"bmp\"\nlisten = \"{STATION}\"\n\n\
+             [[feed]]\nkind = \"frr\"\nsocket = \"{}\"\ninterval = 1\n",
+            socket.display()
+        );
+        Self::config_with(&feeds, timers)
+    }
+
+    /// As [`Exchange::config`] with other feeds.
+    #[must_use]
+    pub fn config_with(feeds: &str, timers: &str) -> String {
         format!(
             r#"
 [router]
@@ -134,18 +159,10 @@ name = "eth0"
 kind = "lan"
 lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
 
-[[feed]]
-kind = "bmp"
-listen = "{STATION}"
-
-[[feed]]
-kind = "frr"
-socket = "{socket}"
-interval = 1
+{feeds}
 "#,
             v4 = OURS.0,
             v6 = OURS.1,
-            socket = socket.display(),
         )
     }
 }
@@ -203,4 +220,38 @@ fn frr_conf(neighbours: &[Neighbour]) -> String {
          route-map OURS permit 15\n match ipv6 address prefix-list OURS\n!\n",
         R_ADDRESSES.0, OURS.0, OURS.1
     )
+}
+
+fn bird_conf(neighbours: &[Neighbour], action: &str) -> String {
+    let (v4, v6) = R_ADDRESSES;
+    let mut text = format!(
+        "router id {v4};\nprotocol device {{}}\n\
+         protocol static own_ipv4 {{ ipv4; route {} blackhole; }}\n\
+         protocol static own_ipv6 {{ ipv6; route {} blackhole; }}\n",
+        OURS.0, OURS.1
+    );
+    for (number, neighbour) in neighbours.iter().enumerate() {
+        let Neighbour {
+            address,
+            asn,
+            route_server,
+        } = neighbour;
+        let (family, local) = match address {
+            IpAddr::V4(_) => (Family::Ipv4, IpAddr::from(v4)),
+            IpAddr::V6(_) => (Family::Ipv6, IpAddr::from(v6)),
+        };
+        let (first_as, action) = if *route_server {
+            ("enforce first as off;", action)
+        } else {
+            ("", "")
+        };
+        let _infallible = writeln!(
+            text,
+            "protocol bgp n{number} {{ local {local} as {R_ASN}; neighbor {address} as {asn}; {first_as} \
+             connect delay time 1; connect retry time 1; error wait time 1,1; {family} {{ \
+             import table on; export table on; import all; \
+             export filter {{ if proto != \"own_{family}\" then reject; {action} accept; }}; }}; }}"
+        );
+    }
+    text
 }

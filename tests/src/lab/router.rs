@@ -150,8 +150,13 @@ pub struct BirdRouter {
 
 impl BirdRouter {
     pub(super) fn start(namespace: &Namespace) -> Self {
+        Self::start_with(namespace, include_str!("configs/bird.conf"))
+    }
+
+    /// With a `bird.conf` of one's own.
+    pub(super) fn start_with(namespace: &Namespace, conf: &str) -> Self {
         let directory = Directory::new("bird");
-        let conf = directory.write("bird.conf", include_str!("configs/bird.conf"));
+        let conf = directory.write("bird.conf", conf);
         let mut command = namespace.command("/usr/sbin/bird");
         command
             .arg("-f")
@@ -185,8 +190,15 @@ impl BirdRouter {
     /// # Panics
     /// If BIRD does not take it.
     pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
-        self.directory
-            .write("bird.conf", &change(include_str!("configs/bird.conf")));
+        self.reconfigure_to(&change(include_str!("configs/bird.conf")));
+    }
+
+    /// Replaces the configuration.
+    ///
+    /// # Panics
+    /// If BIRD does not take it.
+    pub fn reconfigure_to(&self, conf: &str) {
+        self.directory.write("bird.conf", conf);
         let answer = self.birdc(&["configure"]);
         assert!(answer.contains("Reconfigur"), "{answer}");
     }

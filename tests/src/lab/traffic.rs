@@ -352,3 +352,32 @@ impl Traffic {
         sent
     }
 }
+
+/// One packet sent again and again, to see when it comes through. Not accounted for.
+#[derive(Debug)]
+pub struct Probe<'a> {
+    traffic: &'a Traffic,
+    sender: String,
+    frame: Vec<u8>,
+}
+
+impl Traffic {
+    /// A packet of this sender's.
+    pub fn probe(&mut self, (sender, source, destination): (&str, &str, &str)) -> Probe<'_> {
+        let frame = self.frame(sender, source, destination);
+        self.receive();
+        Probe {
+            traffic: self,
+            sender: sender.to_owned(),
+            frame,
+        }
+    }
+}
+
+impl Probe<'_> {
+    /// Sends it. Has one come through so far?
+    pub fn send(&mut self) -> bool {
+        self.traffic.sender(&self.sender).0.send(&self.frame);
+        self.traffic.sink.waiting().contains(&self.frame)
+    }
+}
