@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{Array, Map, MapData};
+use filter_core::table::{CHUNK_WORDS, LINE_WORDS};
 use filter_core::{Mode, Reason};
 use filter_loader::{
     AttachMode, Filter, InterfaceSpec, Options, XdpKind, detach_pinned, pinned_interfaces,
@@ -159,6 +160,56 @@ fn state_of_another_policy_or_schema_is_refused_and_left_alone() {
     pair.passes(GOOD);
     assert!(detach_pinned(pins.path(), NEAR).unwrap());
     assert!(!pins.path().exists());
+}
+
+/// Flips a bit of the pinned arena.
+fn flip(pins: &Pins, word: usize) {
+    // A chunk is 4 MiB, and goes over the stack a few times.
+    let path = pins.path().join("tables");
+    let work = move || {
+        let tables = MapData::from_pin(path).unwrap();
+        let mut tables: Array<_, [u64; CHUNK_WORDS]> = Map::Array(tables).try_into().unwrap();
+        let mut chunk = tables.get(&0, 0).unwrap();
+        chunk[word] ^= 1;
+        tables.set(0, chunk, 0).unwrap();
+    };
+    let thread = std::thread::Builder::new().stack_size(256 << 20);
+    thread.spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_damaged_or_foreign_arena_is_refused() {
+    if !require_kernel("a_damaged_or_foreign_arena_is_refused") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    let refusal = |what: &str| {
+        format!(
+            "pinned state in `tables` does not match: {what}; run `bcp38 detach` for each interface to start afresh"
+        )
+    };
+    let header = refusal("its first line is not the header of this version's arena");
+    for word in [0, 1, LINE_WORDS - 1] {
+        flip(&pins, word);
+        assert_eq!(
+            refused(&pins.options()),
+            header,
+            "word {word} of the header"
+        );
+        flip(&pins, word);
+    }
+    // The peer's record lies somewhere behind the header: found by what a flip in it does.
+    let damaged = (1..10).filter(|line| {
+        let word = line * LINE_WORDS + 1;
+        flip(&pins, word);
+        let loaded = Filter::load(&pins.options());
+        flip(&pins, word);
+        loaded.is_err_and(|error| error.to_string().contains("is damaged"))
+    });
+    assert_eq!(damaged.count(), 2, "both lines of a record are covered");
+    pair.passes(GOOD);
+    assert!(detach_pinned(pins.path(), NEAR).unwrap());
 }
 
 #[test]
