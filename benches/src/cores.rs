@@ -20,7 +20,7 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
     if thread::available_parallelism()?.get() < 2 {
         return Err("two cores are needed".into());
     }
-    let world = World::transit("v4", Family::Ipv4, 1_000_000)?;
+    let world = World::transit(Family::Ipv4, 1_000_000)?;
     let packets = world.packets(1 << 20);
     let loaded = Loaded::new(&world, Engine::BenchTables)?;
     loaded.filter.set_frames(&packets)?;
@@ -31,7 +31,7 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
         together.push(each.iter().sum::<f64>() / each.len() as f64);
     }
     let (alone, together) = (median(&alone), median(&together));
-    let case = "1 M prefixes, random: throughput of two cores";
+    let case = "full v4 table, random: throughput of two cores";
     report.add(Row::of(
         6,
         case,

@@ -53,19 +53,19 @@ const PARTS: &[Part] = &[
     ("stages", whole::stages),
     ("smallest", whole::smallest),
     ("v4", |report, effort| {
-        let world = World::transit("v4, 1 M prefixes on both sides", Family::Ipv4, 1_000_000)?;
+        let world = World::transit(Family::Ipv4, 1_000_000)?;
         whole::compare(report, effort, &world, goals(40.0, 5.0))
     }),
     ("v6", |report, effort| {
-        let world = World::transit("v6, 230 k prefixes on both sides", Family::Ipv6, 230_000)?;
+        let world = World::transit(Family::Ipv6, 230_000)?;
         whole::compare(report, effort, &world, goals(15.0, 5.0))
     }),
     ("exchange4", |report, effort| {
-        let world = World::exchange("800 peers, v4", Family::Ipv4, 800, 20_000);
+        let world = World::exchange(Family::Ipv4, 800, 20_000);
         whole::compare(report, effort, &world, goals(15.0, 5.0))
     }),
     ("exchange6", |report, effort| {
-        let world = World::exchange("800 peers, v6", Family::Ipv6, 800, 4_600);
+        let world = World::exchange(Family::Ipv6, 800, 4_600);
         whole::compare(report, effort, &world, goals(6.0, 5.0))
     }),
     ("updates", updates::speed),

@@ -19,10 +19,8 @@ const SECOND: f64 = 1e9;
 /// What the kernel says.
 pub fn speed(report: &mut Report, effort: Effort) -> Result<()> {
     let prefixes = world::table(Family::Ipv4, 1_000_000)?;
-    let mut world = World::exchange("", Family::Ipv4, 800, 20_000);
-    world
-        .peers
-        .extend(World::transit("", Family::Ipv4, 1)?.peers);
+    let mut world = World::exchange(Family::Ipv4, 800, 20_000);
+    world.peers.extend(World::transit(Family::Ipv4, 1)?.peers);
     for (mac, peer) in (0x02_00_00_00_90_00..).zip(&mut world.peers) {
         peer.mac = filter_core::packet::Mac::from_bits(mac);
     }
@@ -46,7 +44,7 @@ pub fn speed(report: &mut Report, effort: Effort) -> Result<()> {
     let slot = tries.slots[0];
     tries.filter.insert(slot, &prefixes, &prefixes)?;
     let theirs = start.elapsed().as_secs_f64() * SECOND;
-    let case = "1 M prefixes, both sides, from a list to live: against 1 s";
+    let case = "full v4 table, both sides, from a list to live";
     report.add(Row::times(
         3,
         case,
@@ -81,7 +79,7 @@ fn announce(
         .take(1)
         .collect();
     let cases = [
-        ("announce into the 1 M table itself", 800, full),
+        ("announce into the full v4 table itself", 800, full),
         (
             "announce of the largest of 800 peers beside it",
             0,
@@ -173,10 +171,10 @@ fn events(report: &mut Report, effort: Effort, loaded: &mut Loaded, world: &Worl
 /// What the kernel says.
 pub fn memory(report: &mut Report, effort: Effort) -> Result<()> {
     let worlds = [
-        World::transit("v4, 1 M prefixes on both sides", Family::Ipv4, 1_000_000)?,
-        World::transit("v6, 230 k prefixes on both sides", Family::Ipv6, 230_000)?,
-        World::exchange("800 peers, v4", Family::Ipv4, 800, 20_000),
-        World::exchange("800 peers, v6", Family::Ipv6, 800, 4_600),
+        World::transit(Family::Ipv4, 1_000_000)?,
+        World::transit(Family::Ipv6, 230_000)?,
+        World::exchange(Family::Ipv4, 800, 20_000),
+        World::exchange(Family::Ipv6, 800, 4_600),
     ];
     let empty = Loaded::new(
         &World {
@@ -202,7 +200,7 @@ pub fn memory(report: &mut Report, effort: Effort) -> Result<()> {
             Goal::AtMost(8.0),
         ));
     }
-    let mut small = World::exchange("", Family::Ipv4, 2000, 1);
+    let mut small = World::exchange(Family::Ipv4, 2000, 1);
     for (peer, sources) in small
         .peers
         .iter_mut()

@@ -155,8 +155,8 @@ pub fn compare(report: &mut Report, effort: Effort, world: &World, goals: Goals)
             &mut |round| run(&tries, "lpm_hot", &start(round), many / 5),
         ],
     )?;
-    ours.check(world.name)?;
-    tries.check(world.name)?;
+    ours.check(&world.name)?;
+    tries.check(&world.name)?;
     let name = |how: &str| format!("{}, {how}", world.name);
     report.add(Row::faster(
         1,
@@ -223,8 +223,8 @@ pub fn smallest(report: &mut Report, effort: Effort) -> Result<()> {
             &mut |round| timed(&tries, "lpm_hot", round),
         ],
     )?;
-    ours.check(world.name)?;
-    tries.check(world.name)?;
+    ours.check(&world.name)?;
+    tries.check(&world.name)?;
     report.add(Row::times(
         2,
         "two-prefix peer, hot",

@@ -29,7 +29,7 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
     } else {
         (250_000, 1_000_000)
     };
-    let world = World::transit("", Family::Ipv4, prefixes)?;
+    let world = World::transit(Family::Ipv4, prefixes)?;
     let frames: Vec<Vec<u8>> = world
         .packets(count)
         .iter()

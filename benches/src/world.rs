@@ -21,7 +21,7 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 pub struct World {
     /// For the table of results.
-    pub name: &'static str,
+    pub name: String,
     /// Of every packet.
     pub family: Family,
     /// All of them.
@@ -59,8 +59,9 @@ impl World {
     ///
     /// # Errors
     /// As [`table`].
-    pub fn transit(name: &'static str, family: Family, count: usize) -> Result<Self> {
+    pub fn transit(family: Family, count: usize) -> Result<Self> {
         let prefixes = table(family, count)?;
+        let name = format!("{family}, {} prefixes on both sides", prefixes.len());
         let peer = Peer {
             mac: Mac::from_bits(FIRST_PEER),
             sources: prefixes.clone(),
@@ -75,7 +76,8 @@ impl World {
 
     /// Many peers of very different size.
     #[must_use]
-    pub fn exchange(name: &'static str, family: Family, peers: usize, largest: usize) -> Self {
+    pub fn exchange(family: Family, peers: usize, largest: usize) -> Self {
+        let name = format!("{peers} peers, {family}");
         let destinations = shapes::full_table(family, EXCHANGE_DESTINATIONS, 11);
         let sets = shapes::exchange(family, peers, largest, 5);
         let peers = sets
@@ -104,7 +106,7 @@ impl World {
             destinations: vec!["198.51.100.0/24".parse()?, "2001:db8:100::/48".parse()?],
         };
         Ok(Self {
-            name: "two-prefix peer",
+            name: "two-prefix peer".to_owned(),
             family: Family::Ipv4,
             peers: vec![peer],
         })
