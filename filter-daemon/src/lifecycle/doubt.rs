@@ -40,6 +40,8 @@ pub(super) struct Doubts {
     shrink: Option<Shrink>,
     count: Option<Count>,
     mismatch: Option<Doubt>,
+    /// What spoke against the table before it was told from the start: against the last known one it still does.
+    former: Option<Doubt>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +93,15 @@ impl Doubts {
         self.count.is_some() || self.current().is_some()
     }
 
-    /// The table is told from the start: only a shrink is remembered, for the next telling to confirm.
-    pub(super) const fn restart(&mut self) {
+    /// What speaks against the table as it was before it is told from the start.
+    pub(super) fn of_last_known(&self) -> Option<Doubt> {
+        self.current().or(self.former)
+    }
+
+    /// The table is told from the start: a shrink is remembered for the next telling to confirm, the rest for as
+    /// long as the table is only the last known.
+    pub(super) fn restart(&mut self) {
+        self.former = self.of_last_known();
         self.overflow = false;
         self.count = None;
         self.mismatch = None;
@@ -164,6 +173,18 @@ impl Doubts {
     /// Is a table that is said to be complete taken as such? `had` counts what it still holds, `has` what was part
     /// of this telling.
     pub(super) fn judge(
+        &mut self,
+        now: Duration,
+        telling: (u32, Duration),
+        counts: (usize, usize),
+        evidence: Evidence,
+    ) -> Result<(), Doubt> {
+        self.judge_telling(now, telling, counts, evidence)?;
+        self.former = None;
+        Ok(())
+    }
+
+    fn judge_telling(
         &mut self,
         now: Duration,
         (epoch, last_change): (u32, Duration),

@@ -130,7 +130,11 @@ impl Lifecycle {
             State::Unknown => return Standing::Silent,
             State::Loading | State::Synced | State::Stale => {}
         }
-        match source.doubts.current() {
+        let doubt = match source.state() {
+            State::Stale => source.doubts.of_last_known(),
+            _ => source.doubts.current(),
+        };
+        match doubt {
             Some(Doubt::Count { .. } | Doubt::Overflow) => {
                 return Standing::Blocks(Missing::CountMismatch(side, family));
             }

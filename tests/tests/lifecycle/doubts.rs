@@ -270,3 +270,20 @@ fn a_doubt_outlives_its_feed() {
     assert_ne!(world.status(0).missing, None);
     assert_eq!(world.wanted(0, Side::Sources).len(), 10);
 }
+
+/// … nor because its feed comes back and tells it from the start.
+#[test]
+fn a_doubt_outlives_a_new_telling() {
+    let mut world = synced(3);
+    world.count(0, P1, PRE, Some(V4), 9);
+    world.at(10);
+    world.lacks(0, Missing::CountMismatch(Side::Sources, V4));
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.lacks(0, Missing::CountMismatch(Side::Sources, V4));
+    world.announce(0, P1, PRE, "45.0.0.0/16");
+    world.lacks(0, Missing::CountMismatch(Side::Sources, V4));
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+}

@@ -35,7 +35,9 @@ impl Said {
     /// Something is said of it: too late if it is the first and the session is down.
     pub fn come_up(&mut self, now: Duration, session_up: bool) {
         self.known |= session_up || self.down_at.is_none();
-        self.up_at = self.up_at.or(Some(now).filter(|_| self.down_at.is_none()));
+        if self.down_at.is_none() {
+            self.up_at = self.up_at.or(self.silent_since).or(Some(now));
+        }
     }
 
     /// Has its session been down for so long?
