@@ -9,7 +9,7 @@ use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
 use filter_daemon::route::{DownCause, PeerId};
 use proptest::prelude::*;
 
-use super::said::{DOWN_HOLD, Said, WITHDRAW_HOLD};
+use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};
 use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix};
 
 /// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
@@ -166,8 +166,12 @@ impl Run {
             Step::Withdraw(session, route) => self.withdraw(session, prefix(PREFIXES[route])),
             Step::EndOfRib(session) => {
                 self.world.end(0, SESSIONS[session].0, PRE, V4);
-                self.said(0, session).silent_since = None;
-                self.said(0, session).complete(now);
+                let said = self.said(0, session);
+                (said.silent_since, said.wrong) = (None, false);
+                // The end of nothing is no evidence.
+                if !said.told.is_empty() {
+                    said.complete(now);
+                }
             }
             Step::Snapshot(session, routes) => self.snapshot(session, routes),
             Step::TableLost(session) => {
@@ -302,7 +306,8 @@ impl Run {
         self.world.withdraw(0, address, PRE, &prefix.to_string());
         let said = self.said(0, session);
         said.silent_since = None;
-        if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
+        let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
+        if said.told.remove(&prefix) && !replaced && !said.is_down_for(now + TICK, DOWN_HOLD) {
             // It may be the feed's last word, which is not believed.
             said.former.insert(prefix);
             self.model
@@ -325,11 +330,13 @@ impl Run {
             return;
         }
         said.silent_since = None;
+        // Of a feed that was lost for too long, what another one tells may have taken the place.
+        let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         let gone: Vec<Prefix> = said.told.difference(&told).copied().collect();
         said.former.extend(&gone);
         said.told = told;
         said.complete(now);
-        for prefix in gone {
+        for prefix in gone.into_iter().filter(|_| !replaced) {
             self.model
                 .valid_until
                 .insert((peer, prefix), now + WITHDRAW_HOLD);
