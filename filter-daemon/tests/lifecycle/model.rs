@@ -98,7 +98,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     said: BTreeMap<(u16, usize), Said>,
     connected: BTreeSet<u16>,
+    /// Until when what was withdrawn must be valid, and may be.
     valid_until: BTreeMap<(u32, Prefix), Duration>,
+    allowed_until: BTreeMap<(u32, Prefix), Duration>,
     tripped: BTreeSet<u32>,
     modes: BTreeMap<u32, Mode>,
     packets: u64,
@@ -307,12 +309,18 @@ impl Run {
         let said = self.said(0, session);
         said.silent_since = None;
         let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
-        if said.told.remove(&prefix) && !replaced && !said.is_down_for(now + TICK, DOWN_HOLD) {
+        if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
             // It may be the feed's last word, which is not believed.
             said.former.insert(prefix);
-            self.model
-                .valid_until
-                .insert((peer, prefix), now + WITHDRAW_HOLD);
+            self.withdrawn(peer, prefix, replaced);
+        }
+    }
+
+    fn withdrawn(&mut self, peer: u32, prefix: Prefix, replaced: bool) {
+        let until = self.world.now + WITHDRAW_HOLD;
+        self.model.allowed_until.insert((peer, prefix), until);
+        if !replaced {
+            self.model.valid_until.insert((peer, prefix), until);
         }
     }
 
@@ -336,10 +344,8 @@ impl Run {
         said.former.extend(&gone);
         said.told = told;
         said.complete(now);
-        for prefix in gone.into_iter().filter(|_| !replaced) {
-            self.model
-                .valid_until
-                .insert((peer, prefix), now + WITHDRAW_HOLD);
+        for prefix in gone {
+            self.withdrawn(peer, prefix, replaced);
         }
     }
 
@@ -437,7 +443,7 @@ impl Run {
     /// Is there a reason why it is there?
     fn is_justified(&self, peer: u32, prefix: Prefix) -> bool {
         let now = self.world.now;
-        let held = self.model.valid_until.get(&(peer, prefix));
+        let held = self.model.allowed_until.get(&(peer, prefix));
         // Two ticks: one to end the hold, one to notice.
         held.is_some_and(|until| now < *until + 2 * TICK)
             || self.of(peer).any(|(_, said)| said.justifies(now, prefix))
