@@ -160,12 +160,12 @@ impl Doubts {
     }
 
     /// Has time, or a newer count, resolved the doubt?
-    pub(super) fn may_retry(&self, now: Duration, told: usize) -> bool {
+    pub(super) fn may_retry(&self, now: Duration, (epoch, told): (u32, usize)) -> bool {
         match self.current() {
             Some(Doubt::Count { .. }) => self.count.is_some_and(|count| count.agrees(told)),
-            Some(Doubt::Shrink { .. }) => self
-                .shrink
-                .is_some_and(|shrink| now >= shrink.since + SHRINK_PATIENCE),
+            Some(Doubt::Shrink { .. }) => self.shrink.is_some_and(|shrink| {
+                shrink.epoch == epoch && now >= shrink.since + SHRINK_PATIENCE
+            }),
             Some(Doubt::Overflow) | None => false,
         }
     }
@@ -212,16 +212,21 @@ impl Doubts {
             self.shrink = None;
             return Ok(());
         }
-        let first = *self.shrink.get_or_insert(Shrink {
+        let seen = Shrink {
             had,
             has,
             since: now,
             epoch,
-        });
+        };
+        let first = *self.shrink.get_or_insert(seen);
         let confirmed = first.epoch != epoch && evidence == Evidence::Said;
-        if confirmed || now >= first.since + SHRINK_PATIENCE {
+        let patient = first.epoch == epoch && now >= first.since + SHRINK_PATIENCE;
+        if confirmed || patient {
             self.shrink = None;
             return Ok(());
+        }
+        if first.epoch != epoch {
+            self.shrink = Some(seen); // silence in another telling is no word: its own patience
         }
         Err(Doubt::Shrink {
             had: first.had,

@@ -364,7 +364,8 @@ impl Source {
 
     /// Is there a doubt that time, or a newer count, has resolved?
     pub(super) fn may_retry(&self, now: Duration) -> bool {
-        !self.lost && self.doubts.may_retry(now, self.routes.fresh())
+        let told = (self.routes.telling(), self.routes.fresh());
+        !self.lost && self.reported && self.doubts.may_retry(now, told)
     }
 
     /// A count differs for so long that the routes that are missing cannot be under way any more.

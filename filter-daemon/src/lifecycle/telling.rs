@@ -411,13 +411,14 @@ impl Lifecycle {
         let told_elsewhere = (0..self.feeds.len() as u16).any(|feed| {
             let feed = FeedId(feed);
             let other = self.sources.get(&SourceKey { feed, ..key });
-            other.is_some_and(|source| source.state() == State::Synced)
+            other.is_some_and(|source| source.state() == State::Synced && source.is_heard())
         });
+        let hold = self.config.timers.withdraw_hold;
         if told_elsewhere {
             self.with(key, |source| gone = source.clear());
         }
         for gone in &gone {
-            self.remove(now, (key, owner), gone, Duration::ZERO);
+            self.remove(now, (key, owner), gone, hold);
         }
         self.unsettle(key);
     }

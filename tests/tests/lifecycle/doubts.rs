@@ -287,3 +287,26 @@ fn a_doubt_outlives_a_new_telling() {
     world.end(0, P1, PRE, V4);
     world.enforcing(0);
 }
+
+/// Patience with one telling is none with the next.
+#[test]
+fn patience_begins_anew_with_each_telling() {
+    let mut world = World::synced(&["100.0.0.0/16"]);
+    world.at(100);
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.at(116);
+    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.at(410);
+    world.feed_down(0);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.at(500);
+    world.sources(0, &["100.0.0.0/16"]);
+    world.announce(0, P1, PRE, "100.0.0.0/16");
+    world.end(0, P1, PRE, V4);
+    world.at(600);
+    world.enforcing(0);
+    world.sources(0, &["100.0.0.0/16"]);
+}

@@ -9,7 +9,7 @@ use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
 use filter_daemon::route::{DownCause, PeerId};
 use proptest::prelude::*;
 
-use super::said::{DOWN_HOLD, Said, WITHDRAW_HOLD};
+use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};
 use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix};
 
 /// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
@@ -98,7 +98,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     said: BTreeMap<(u16, usize), Said>,
     connected: BTreeSet<u16>,
+    /// Until when what was withdrawn must be valid, and may be.
     valid_until: BTreeMap<(u32, Prefix), Duration>,
+    allowed_until: BTreeMap<(u32, Prefix), Duration>,
     tripped: BTreeSet<u32>,
     modes: BTreeMap<u32, Mode>,
     packets: u64,
@@ -166,8 +168,12 @@ impl Run {
             Step::Withdraw(session, route) => self.withdraw(session, prefix(PREFIXES[route])),
             Step::EndOfRib(session) => {
                 self.world.end(0, SESSIONS[session].0, PRE, V4);
-                self.said(0, session).silent_since = None;
-                self.said(0, session).complete(now);
+                let said = self.said(0, session);
+                (said.silent_since, said.wrong) = (None, false);
+                // The end of nothing is no evidence.
+                if !said.told.is_empty() {
+                    said.complete(now);
+                }
             }
             Step::Snapshot(session, routes) => self.snapshot(session, routes),
             Step::TableLost(session) => {
@@ -302,12 +308,19 @@ impl Run {
         self.world.withdraw(0, address, PRE, &prefix.to_string());
         let said = self.said(0, session);
         said.silent_since = None;
+        let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
             // It may be the feed's last word, which is not believed.
             said.former.insert(prefix);
-            self.model
-                .valid_until
-                .insert((peer, prefix), now + WITHDRAW_HOLD);
+            self.withdrawn(peer, prefix, replaced);
+        }
+    }
+
+    fn withdrawn(&mut self, peer: u32, prefix: Prefix, replaced: bool) {
+        let until = self.world.now + WITHDRAW_HOLD;
+        self.model.allowed_until.insert((peer, prefix), until);
+        if !replaced {
+            self.model.valid_until.insert((peer, prefix), until);
         }
     }
 
@@ -325,14 +338,14 @@ impl Run {
             return;
         }
         said.silent_since = None;
+        // Of a feed that was lost for too long, what another one tells may have taken the place.
+        let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         let gone: Vec<Prefix> = said.told.difference(&told).copied().collect();
         said.former.extend(&gone);
         said.told = told;
         said.complete(now);
         for prefix in gone {
-            self.model
-                .valid_until
-                .insert((peer, prefix), now + WITHDRAW_HOLD);
+            self.withdrawn(peer, prefix, replaced);
         }
     }
 
@@ -430,7 +443,7 @@ impl Run {
     /// Is there a reason why it is there?
     fn is_justified(&self, peer: u32, prefix: Prefix) -> bool {
         let now = self.world.now;
-        let held = self.model.valid_until.get(&(peer, prefix));
+        let held = self.model.allowed_until.get(&(peer, prefix));
         // Two ticks: one to end the hold, one to notice.
         held.is_some_and(|until| now < *until + 2 * TICK)
             || self.of(peer).any(|(_, said)| said.justifies(now, prefix))

@@ -79,7 +79,7 @@ fn one_of_two_feeds_is_lost() {
     world.wait(250);
     world.sources(0, &[A, B]);
     world.enforcing(0);
-    world.wait(51);
+    world.wait(81);
     world.enforcing(0);
     // The other feed tells the same table, so what only the lost one had goes.
     world.sources(0, &[A]);
@@ -280,4 +280,19 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     world.snapshot_of_peer(0, PRE, &[A]);
     world.snapshot_of_peer(0, OUT, &[MINE_OUT]);
     world.enforcing(0);
+}
+
+/// A feed that has told nothing of a table does not tell it in another's place.
+#[test]
+fn a_silent_feed_replaces_no_other() {
+    let mut world = World::new(&[ONE, STATION, POLL]);
+    world.feed_up(1);
+    world.up(1, P1);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.feed_down(0);
+    world.wait(400);
+    world.sources(0, &[A]);
 }
