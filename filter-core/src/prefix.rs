@@ -111,6 +111,17 @@ impl Prefix {
     pub fn covers(self, other: Self) -> bool {
         self.len <= other.len && self.contains(other.address)
     }
+
+    /// The longest prefix that covers both this one and `other`, which is of the same family.
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        let same = (self.address.bits() ^ other.address.bits()).leading_zeros() as u8;
+        let len = same.min(self.len).min(other.len);
+        Self {
+            address: Address::from_bits(self.family(), self.address.bits() & !host_mask(len)),
+            len,
+        }
+    }
 }
 
 /// The left-aligned bits after the first `len`.
@@ -177,6 +188,20 @@ mod tests {
         assert_eq!(prefix("192.0.2.80/26").to_string(), "192.0.2.64/26");
         assert_eq!(prefix("2001:db8::1/32").to_string(), "2001:db8::/32");
         assert_eq!(prefix("255.255.255.255/0").to_string(), "0.0.0.0/0");
+    }
+
+    #[test]
+    fn what_two_prefixes_have_in_common() {
+        for (a, b, common) in [
+            ("192.0.2.0/24", "192.0.3.0/24", "192.0.2.0/23"),
+            ("192.0.2.0/24", "192.0.2.0/24", "192.0.2.0/24"),
+            ("192.0.2.0/24", "192.0.2.128/25", "192.0.2.0/24"),
+            ("10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0"),
+            ("2001:db8::1/128", "2001:db8::/128", "2001:db8::/127"),
+        ] {
+            assert_eq!(prefix(a).common(prefix(b)), prefix(common), "{a} {b}");
+            assert_eq!(prefix(b).common(prefix(a)), prefix(common), "{b} {a}");
+        }
     }
 
     #[test]

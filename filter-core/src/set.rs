@@ -1,21 +1,34 @@
 //! Sets of addresses as sorted ranges, and the two compilations of SPEC section 2: S'(p) and D'(p).
 //!
 //! Exact: a hole is cut out bit by bit, nothing is rounded. Never knows where a prefix came from or why.
+use std::sync::{Arc, LazyLock};
+
 use crate::address::{Address, Family};
 use crate::cover::Cover;
 use crate::prefix::Prefix;
 
+/// First and last address of a range: inclusive, left-aligned bits.
+pub type Range = (u128, u128);
+
 /// Addresses of one family as sorted, disjoint, non-adjacent inclusive ranges of left-aligned bits.
 /// An IPv4 range ends with its 96 padding bits set (see [`Prefix::range`]).
+///
+/// A clone shares the list, so that what is wanted, what the kernel has and what the arena stores are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ranges(Vec<(u128, u128)>);
+pub struct Ranges(Arc<Vec<Range>>);
 
 impl Ranges {
     /// The union of any ranges, in any order.
     #[must_use]
-    pub fn new(mut ranges: Vec<(u128, u128)>) -> Self {
+    pub fn new(mut ranges: Vec<Range>) -> Self {
         ranges.sort_unstable();
-        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        Self::ascending(ranges)
+    }
+
+    /// The union of ranges that come in ascending order of their first address.
+    #[must_use]
+    pub fn ascending(ranges: impl IntoIterator<Item = Range>) -> Self {
+        let mut merged: Vec<Range> = Vec::new();
         for (first, last) in ranges {
             match merged.last_mut() {
                 Some(open) if first <= open.1.saturating_add(1) => open.1 = open.1.max(last),
@@ -23,12 +36,12 @@ impl Ranges {
             }
         }
         merged.shrink_to_fit();
-        Self(merged)
+        Self(Arc::new(merged))
     }
 
     /// The ranges, ascending.
     #[must_use]
-    pub fn as_slice(&self) -> &[(u128, u128)] {
+    pub fn as_slice(&self) -> &[Range] {
         &self.0
     }
 
@@ -48,42 +61,91 @@ impl Ranges {
     /// Members of either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::new([self.as_slice(), other.as_slice()].concat())
+        Self::ascending(merge(self.as_slice(), other.as_slice()))
     }
 
     /// Members of this one that are not in `other`.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        let mut left = Vec::with_capacity(self.0.len());
-        let mut holes = other.0.as_slice();
-        for &(mut first, last) in &self.0 {
-            while holes.first().is_some_and(|hole| hole.1 < first) {
-                holes = &holes[1..];
-            }
-            let mut open = true;
-            for &(hole_first, hole_last) in holes.iter().take_while(|hole| hole.0 <= last) {
-                if first < hole_first {
-                    left.push((first, hole_first - 1));
-                }
-                if hole_last >= last {
-                    open = false;
-                    break;
-                }
-                first = hole_last + 1;
-            }
-            if open {
-                left.push((first, last));
-            }
+        Self(Arc::new(subtract(self.as_slice(), other.as_slice())))
+    }
+
+    /// Members of both.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        self.subtract(&self.subtract(other))
+    }
+
+    /// The same members, but within `windows` those of `inside`, which has none elsewhere. Only what lies between
+    /// the first window and the last is looked at; what comes out the same is the same list.
+    #[must_use]
+    pub fn patch(&self, windows: &Self, inside: &Self) -> Self {
+        let (Some(&(start, _)), Some(&(_, end))) = (windows.0.first(), windows.0.last()) else {
+            return self.clone();
+        };
+        // Neighbours that touch a window may grow together with what comes into it.
+        let from = self
+            .0
+            .partition_point(|range| range.1.saturating_add(1) < start);
+        let to = self
+            .0
+            .partition_point(|range| range.0 <= end.saturating_add(1));
+        let before = &self.0[from..to];
+        let kept = subtract(before, windows.as_slice());
+        let after = Self::ascending(merge(&kept, inside.as_slice()));
+        if after.as_slice() == before {
+            return self.clone();
         }
-        Self(left)
+        Self(Arc::new(
+            [&self.0[..from], after.as_slice(), &self.0[to..]].concat(),
+        ))
     }
 
     /// Does a range hold both ends of this one?
     #[must_use]
-    pub fn covers(&self, (first, last): (u128, u128)) -> bool {
+    pub fn covers(&self, (first, last): Range) -> bool {
         let after = self.0.partition_point(|range| range.0 <= first);
         after > 0 && last <= self.0[after - 1].1
     }
+}
+
+/// Two ascending lists as one.
+fn merge<'a>(mut left: &'a [Range], mut right: &'a [Range]) -> impl Iterator<Item = Range> + 'a {
+    core::iter::from_fn(move || {
+        let from = match (left.first(), right.first()) {
+            (Some(l), Some(r)) if r < l => &mut right,
+            (Some(_), _) => &mut left,
+            (None, _) => &mut right,
+        };
+        let (&first, rest) = from.split_first()?;
+        *from = rest;
+        Some(first)
+    })
+}
+
+/// What is left of ascending ranges without the holes.
+fn subtract(ranges: &[Range], mut holes: &[Range]) -> Vec<Range> {
+    let mut left = Vec::with_capacity(ranges.len());
+    for &(mut first, last) in ranges {
+        while holes.first().is_some_and(|hole| hole.1 < first) {
+            holes = &holes[1..];
+        }
+        let mut open = true;
+        for &(hole_first, hole_last) in holes.iter().take_while(|hole| hole.0 <= last) {
+            if first < hole_first {
+                left.push((first, hole_first - 1));
+            }
+            if hole_last >= last {
+                open = false;
+                break;
+            }
+            first = hole_last + 1;
+        }
+        if open {
+            left.push((first, last));
+        }
+    }
+    left
 }
 
 /// Addresses of both families.
@@ -97,10 +159,11 @@ pub struct PrefixSet {
 
 impl PrefixSet {
     /// No member at all.
-    pub const EMPTY: Self = Self {
-        ipv4: Ranges(Vec::new()),
-        ipv6: Ranges(Vec::new()),
-    };
+    #[must_use]
+    pub fn empty() -> &'static Self {
+        static EMPTY: LazyLock<PrefixSet> = LazyLock::new(PrefixSet::default);
+        &EMPTY
+    }
 
     /// The members of one family.
     #[must_use]
@@ -146,6 +209,24 @@ impl PrefixSet {
             ipv6: self.ipv6.subtract(&other.ipv6),
         }
     }
+
+    /// Members of both sets.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        Self {
+            ipv4: self.ipv4.intersect(&other.ipv4),
+            ipv6: self.ipv6.intersect(&other.ipv6),
+        }
+    }
+
+    /// See [`Ranges::patch`].
+    #[must_use]
+    pub fn patch(&self, windows: &Self, inside: &Self) -> Self {
+        Self {
+            ipv4: self.ipv4.patch(&windows.ipv4, &inside.ipv4),
+            ipv6: self.ipv6.patch(&windows.ipv6, &inside.ipv6),
+        }
+    }
 }
 
 impl FromIterator<Prefix> for PrefixSet {
@@ -164,26 +245,6 @@ impl FromIterator<Prefix> for PrefixSet {
     }
 }
 
-/// The members of S'(p), when nothing needs to be explained; see [`Side::source`].
-#[must_use]
-pub fn source_members(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> PrefixSet {
-    let announced: PrefixSet = routes.iter().copied().collect();
-    announced
-        .subtract(withheld)
-        .union(&extras.iter().copied().collect())
-}
-
-/// The members of D'(p), when nothing needs to be explained; see [`Side::destination`].
-#[must_use]
-pub fn destination_members(
-    routes: &[Prefix],
-    own_addresses: &[Address],
-    extras: &[Prefix],
-) -> PrefixSet {
-    let own = own_addresses.iter().map(|&address| Prefix::host(address));
-    routes.iter().chain(extras).copied().chain(own).collect()
-}
-
 /// One side of one peer, compiled: who is a member, and which prefix explains it.
 #[derive(Debug, Default)]
 pub struct Side {
@@ -196,8 +257,11 @@ impl Side {
     /// The operator's extras win over what is withheld.
     #[must_use]
     pub fn source(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> Self {
+        let announced: PrefixSet = routes.iter().copied().collect();
         Self {
-            members: source_members(routes, withheld, extras),
+            members: announced
+                .subtract(withheld)
+                .union(&extras.iter().copied().collect()),
             cover: routes.iter().chain(extras).copied().collect(),
         }
     }
@@ -336,9 +400,19 @@ mod tests {
         }
 
         #[test]
+        fn a_patch_is_what_replacing_the_windows_gives(a in crowded(), windows in crowded(), b in crowded()) {
+            let (a, windows, b): (PrefixSet, PrefixSet, PrefixSet) =
+                (a.into_iter().collect(), windows.into_iter().collect(), b.into_iter().collect());
+            let inside = b.intersect(&windows);
+            prop_assert_eq!(a.patch(&windows, &inside), a.subtract(&windows).union(&inside));
+            let same = a.patch(&windows, &a.intersect(&windows));
+            prop_assert!(Arc::ptr_eq(&same.ipv4.0, &a.ipv4.0) && Arc::ptr_eq(&same.ipv6.0, &a.ipv6.0));
+        }
+
+        #[test]
         fn ranges_stay_sorted_and_apart(a in crowded(), b in crowded()) {
             let (a, b): (PrefixSet, PrefixSet) = (a.into_iter().collect(), b.into_iter().collect());
-            for set in [a.union(&b), a.subtract(&b)] {
+            for set in [a.union(&b), a.subtract(&b), a.intersect(&b)] {
                 for family in Family::ALL {
                     for pair in set.family(family).as_slice().windows(2) {
                         prop_assert!(pair[0].1 < pair[1].0 - 1);

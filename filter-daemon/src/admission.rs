@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(admit(prefix, &context, Provenance::Static), fixed, "{text}");
         }
         let no_bogons = AdmissionContext {
-            bogons: &PrefixSet::EMPTY,
+            bogons: PrefixSet::empty(),
             ..context
         };
         let lan = "203.0.113.0/24".parse().unwrap();

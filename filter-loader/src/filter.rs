@@ -6,13 +6,13 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
+use filter_core::Reason;
 use filter_core::layout::{
     ANY_MAC, Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, key_ifindex,
     key_mac, key_vlans, map, peer_key,
 };
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
-use filter_core::{Mode, Reason};
 
 use crate::arena::Arena;
 use crate::attach::{self, AttachMode, Attached, Hook, XdpKind};
@@ -191,7 +191,7 @@ impl Filter {
             names: BTreeMap::new(),
             max_slots: 0,
             specs: BTreeMap::new(),
-            lists: (PrefixSet::EMPTY, PrefixSet::EMPTY),
+            lists: (PrefixSet::default(), PrefixSet::default()),
             self_test: options.self_test && options.engine.is_compiled(),
             #[cfg(feature = "test-hooks")]
             planted_bug: false,
@@ -875,18 +875,5 @@ impl std::fmt::Debug for Filter {
             .field("program", &self.program)
             .field("hooks", &self.hooks)
             .finish_non_exhaustive()
-    }
-}
-
-impl Default for Table<'_> {
-    fn default() -> Self {
-        static NOTHING: filter_core::set::PrefixSet = filter_core::set::PrefixSet::EMPTY;
-        Self {
-            families: filter_core::layout::Families::from_bits(0),
-            mode: Mode::Observe,
-            generation: 0,
-            sources: &NOTHING,
-            destinations: &NOTHING,
-        }
     }
 }

@@ -271,8 +271,8 @@ mod tests {
         let known = Known {
             interface: &interface,
             record: &record,
-            bogons: &PrefixSet::EMPTY,
-            ours: &PrefixSet::EMPTY,
+            bogons: PrefixSet::empty(),
+            ours: PrefixSet::empty(),
         };
         let probes = probes(&known, &table);
         let reason = |what: &str| {

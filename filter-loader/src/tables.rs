@@ -21,6 +21,18 @@ pub struct Table<'a> {
     pub destinations: &'a PrefixSet,
 }
 
+impl Default for Table<'_> {
+    fn default() -> Self {
+        Self {
+            families: Families::from_bits(0),
+            mode: Mode::Observe,
+            generation: 0,
+            sources: PrefixSet::empty(),
+            destinations: PrefixSet::empty(),
+        }
+    }
+}
+
 /// What the tables take up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {

@@ -215,7 +215,7 @@ impl Lifecycle {
                 Ok(()) => {
                     let peer = &mut self.peers[id.0 as usize];
                     let was_empty = peer.ledger(side).len(key.family) == 0;
-                    if peer.ledger(side).add(prefix, by_hand) == Change::Changed {
+                    if peer.add(side, prefix, by_hand) == Change::Changed {
                         self.dirty.insert(id);
                     }
                     if was_empty {
@@ -246,7 +246,7 @@ impl Lifecycle {
                 peer.refused.remove(prefix);
             } else {
                 let leaves_at = Moment::at_or_after(now + hold);
-                let departure = peer.ledger(side).remove(prefix, by_hand, leaves_at);
+                let departure = peer.remove(side, prefix, by_hand, leaves_at);
                 if let Some(departure) = departure {
                     self.depart(departure, id, side, prefix);
                 }

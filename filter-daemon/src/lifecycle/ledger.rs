@@ -1,7 +1,9 @@
 //! Which prefixes one side of one peer holds, and on how many words: one withdraw never removes another's permit.
 //! Adds count at once, removals after their hold. Never knows who the holders are or why they hold.
-use std::collections::HashMap;
-use std::collections::hash_map;
+//!
+//! Sorted, so that what a change of one prefix means for its addresses is found beside it.
+use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::time::Duration;
 
 use filter_core::{Family, Prefix};
@@ -13,7 +15,7 @@ use super::key::RouteKey;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     /// By family. Everything in it is valid: held, or waiting to leave.
-    entries: [HashMap<RouteKey, Entry>; 2],
+    entries: [BTreeMap<RouteKey, Entry>; 2],
     /// Prefixes that a feed tells, per family: what max-prefix counts.
     told: [u32; 2],
 }
@@ -80,8 +82,8 @@ impl Ledger {
     pub(super) fn add(&mut self, prefix: Prefix, by_hand: bool) -> Change {
         let family = prefix.family() as usize;
         let (entry, change) = match self.entries[family].entry(RouteKey::new(prefix, 0)) {
-            hash_map::Entry::Vacant(vacant) => (vacant.insert(Entry::default()), Change::Changed),
-            hash_map::Entry::Occupied(known) => (known.into_mut(), Change::Same),
+            btree_map::Entry::Vacant(vacant) => (vacant.insert(Entry::default()), Change::Changed),
+            btree_map::Entry::Occupied(known) => (known.into_mut(), Change::Same),
         };
         if by_hand {
             entry.by_hand = entry.by_hand.saturating_add(1);
@@ -115,7 +117,7 @@ impl Ledger {
     /// The time of a [`Departure`] has come.
     pub(super) fn expire(&mut self, prefix: Prefix, now: Moment) -> Expiry {
         let entries = &mut self.entries[prefix.family() as usize];
-        let hash_map::Entry::Occupied(mut entry) = entries.entry(RouteKey::new(prefix, 0)) else {
+        let btree_map::Entry::Occupied(mut entry) = entries.entry(RouteKey::new(prefix, 0)) else {
             return Expiry::Stays;
         };
         match entry.get().leaves_at {
@@ -131,12 +133,37 @@ impl Ledger {
         }
     }
 
-    /// Everything of a family that is valid now, in no order; whether somebody holds it, or it waits to leave.
+    /// Everything of a family that is valid now, ascending; whether somebody holds it, or it waits to leave.
     pub(super) fn prefixes(&self, family: Family) -> impl Iterator<Item = (Prefix, bool)> + '_ {
         let held = |entry: &Entry| entry.told > 0 || entry.by_hand > 0;
         self.entries[family as usize]
             .iter()
             .map(move |(key, entry)| (key.prefix(family), held(entry)))
+    }
+
+    /// The longest valid prefix that covers this one, which may be the prefix itself.
+    pub(super) fn covering(&self, prefix: Prefix) -> Option<Prefix> {
+        let family = prefix.family();
+        let entries = &self.entries[family as usize];
+        let mut asked = prefix;
+        loop {
+            // Between a covering prefix and what it covers lie only prefixes it covers too.
+            let (key, _) = entries.range(..=RouteKey::new(asked, 0)).next_back()?;
+            let found = key.prefix(family);
+            if found.covers(prefix) {
+                return Some(found);
+            }
+            asked = asked.common(found);
+        }
+    }
+
+    /// The valid prefixes that lie within this one, ascending; it itself too.
+    pub(super) fn within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> + '_ {
+        let family = prefix.family();
+        self.entries[family as usize]
+            .range(RouteKey::new(prefix, 0)..)
+            .map(move |(key, _)| key.prefix(family))
+            .take_while(move |found| prefix.covers(*found))
     }
 
     /// How many prefixes of a family feeds tell.
@@ -221,6 +248,46 @@ mod tests {
             [(prefix, true)]
         );
         assert_eq!(ledger.remove(prefix, false, at(60)), departs(60));
+    }
+
+    #[test]
+    fn what_covers_a_prefix_and_what_lies_within_it() {
+        let mut ledger = Ledger::default();
+        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
+        let all = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.1.0.0/24",
+            "10.1.2.0/24",
+            "10.2.0.0/16",
+            "12.0.0.0/8",
+        ]
+        .map(prefix);
+        for prefix in all {
+            _ = ledger.add(prefix, false);
+        }
+        for (asked, covering) in [
+            ("10.1.2.3/32", Some("10.1.2.0/24")),
+            ("10.1.3.0/24", Some("10.1.0.0/16")),
+            ("10.1.0.0/16", Some("10.1.0.0/16")),
+            ("10.3.0.0/16", Some("10.0.0.0/8")),
+            ("10.0.0.0/7", None),
+            ("11.0.0.0/8", None),
+            ("9.0.0.0/8", None),
+            ("13.0.0.0/32", None),
+        ] {
+            assert_eq!(
+                ledger.covering(prefix(asked)),
+                covering.map(prefix),
+                "{asked}"
+            );
+        }
+        assert_eq!(
+            ledger.within(prefix("10.1.0.0/16")).collect::<Vec<_>>(),
+            all[1..4]
+        );
+        assert_eq!(ledger.within(prefix("0.0.0.0/0")).collect::<Vec<_>>(), all);
+        assert_eq!(ledger.within(prefix("10.1.3.0/24")).count(), 0);
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use filter_core::{Family, Mode, Prefix};
+use filter_core::set::{PrefixSet, Ranges};
+use filter_core::{Address, Family, Mode, Prefix};
 
 use super::breaker::Breaker;
-use super::ledger::Ledger;
+use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
+use super::members::{Members, Valid};
 use super::source::SourceKey;
 use super::{Refusal, Side};
 
@@ -142,8 +144,8 @@ pub const MAX_NEXT_HOPS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     pub mode: Mode,
-    pub source: Ledger,
-    pub destination: Ledger,
+    pub ledgers: [Ledger; 2],
+    pub members: [Members; 2],
     pub refused: Refused,
     /// The last good sources of a family that went over its `max_prefixes`.
     pub frozen: [Option<Frozen>; 2],
@@ -235,16 +237,72 @@ pub(super) enum Limited {
 }
 
 impl Peer {
-    pub(super) fn ledger(&mut self, side: Side) -> &mut Ledger {
-        match side {
-            Side::Sources => &mut self.source,
-            Side::Destinations => &mut self.destination,
+    pub(super) fn ledger(&self, side: Side) -> &Ledger {
+        &self.ledgers[side as usize]
+    }
+
+    /// One word more for a prefix. Returns whether the side's valid prefixes changed.
+    pub(super) fn add(&mut self, side: Side, prefix: Prefix, by_hand: bool) -> Change {
+        let change = self.ledgers[side as usize].add(prefix, by_hand);
+        if change == Change::Changed && !self.is_frozen(side, prefix.family()) {
+            let len = self.len(side);
+            self.members[side as usize].changed(prefix, len);
         }
+        change
+    }
+
+    /// One word less; see [`Ledger::remove`].
+    pub(super) fn remove(
+        &mut self,
+        side: Side,
+        prefix: Prefix,
+        by_hand: bool,
+        leaves_at: Moment,
+    ) -> Option<Departure> {
+        self.ledgers[side as usize].remove(prefix, by_hand, leaves_at)
+    }
+
+    /// A prefix's time has come. Returns also whether that changes what is wanted.
+    pub(super) fn expire(&mut self, side: Side, prefix: Prefix, now: Moment) -> (Expiry, Change) {
+        let expiry = self.ledgers[side as usize].expire(prefix, now);
+        if expiry != Expiry::Gone {
+            return (expiry, Change::Same);
+        }
+        let len = self.len(side);
+        let members = &mut self.members[side as usize];
+        match (side, &mut self.frozen[prefix.family() as usize]) {
+            (Side::Sources, Some(frozen)) => {
+                let leaves = frozen.good.get(&prefix) == Some(&true);
+                if !leaves || frozen.good.remove(&prefix).is_none() {
+                    return (expiry, Change::Same);
+                }
+                members.all_changed();
+            }
+            (Side::Sources, None) | (Side::Destinations, _) => members.changed(prefix, len),
+        }
+        (expiry, Change::Changed)
+    }
+
+    /// S'(p) or D'(p) as it is now: what `withheld` has is no member, what `always` has is one.
+    pub(super) fn members(
+        &mut self,
+        side: Side,
+        withheld: &PrefixSet,
+        always: &PrefixSet,
+    ) -> PrefixSet {
+        let mut members = std::mem::take(&mut self.members[side as usize]);
+        let set = members.update(&Enforced { peer: self, side }, withheld, always);
+        self.members[side as usize] = members;
+        set
+    }
+
+    fn is_frozen(&self, side: Side, family: Family) -> bool {
+        side == Side::Sources && self.frozen[family as usize].is_some()
     }
 
     /// What feeds say the peer advertises of a family, admitted or not: what `max_prefixes` limits.
     pub(super) const fn advertised(&self, family: Family) -> u32 {
-        self.source.told(family) + self.refused.of_family[family as usize]
+        self.ledgers[Side::Sources as usize].told(family) + self.refused.of_family[family as usize]
     }
 
     /// Freezes or thaws a family's sources. What was there before `newest` is good, if it ever was a whole table.
@@ -253,7 +311,8 @@ impl Peer {
         let any = self.was_complete[family as usize];
         match (over, &mut self.frozen[family as usize]) {
             (true, frozen @ None) => {
-                let sources = self.source.prefixes(family);
+                self.members[Side::Sources as usize].all_changed();
+                let sources = self.ledgers[Side::Sources as usize].prefixes(family);
                 let good = sources.filter(|(prefix, _)| any && Some(*prefix) != newest);
                 *frozen = Some(Frozen {
                     good: good.map(|(prefix, held)| (prefix, !held)).collect(),
@@ -263,46 +322,42 @@ impl Peer {
                 Limited::Froze
             }
             (false, frozen @ Some(_)) => {
+                self.members[Side::Sources as usize].all_changed();
                 Limited::Thawed(frozen.take().is_some_and(|frozen| frozen.told))
             }
             (true, Some(_)) | (false, None) => Limited::Unchanged,
         }
     }
 
-    /// A prefix is no longer valid. Returns whether that changes what is wanted.
-    pub(super) fn left(&mut self, side: Side, prefix: Prefix) -> bool {
-        match (side, &mut self.frozen[prefix.family() as usize]) {
-            (Side::Sources, Some(frozen)) => {
-                let leaving = frozen.good.get(&prefix) == Some(&true);
-                leaving && frozen.good.remove(&prefix).is_some()
-            }
-            (Side::Sources, None) | (Side::Destinations, _) => true,
+    /// The prefixes of a side and family as they are to be enforced, ascending.
+    pub(super) fn enforced(
+        &self,
+        side: Side,
+        family: Family,
+    ) -> Box<dyn Iterator<Item = Prefix> + '_> {
+        match &self.frozen[family as usize] {
+            Some(frozen) if side == Side::Sources => Box::new(frozen.good.keys().copied()),
+            _ => Box::new(self.ledger(side).prefixes(family).map(|(prefix, _)| prefix)),
         }
     }
 
-    /// The prefixes of a side as they are to be enforced.
-    pub(super) fn wanted(&self, side: Side) -> Vec<Prefix> {
-        let mut wanted = Vec::with_capacity(self.len(side));
-        for family in Family::ALL {
-            match (side, &self.frozen[family as usize]) {
-                (Side::Sources, Some(frozen)) => wanted.extend(frozen.good.keys()),
-                (Side::Sources, None) => {
-                    wanted.extend(self.source.prefixes(family).map(|(prefix, _)| prefix));
-                }
-                (Side::Destinations, _) => {
-                    wanted.extend(self.destination.prefixes(family).map(|(prefix, _)| prefix));
-                }
+    /// The longest of them that covers this address.
+    pub(super) fn covering(&self, side: Side, address: Address) -> Option<Prefix> {
+        let host = Prefix::host(address);
+        match &self.frozen[address.family as usize] {
+            Some(frozen) if side == Side::Sources => {
+                let good = frozen.good.keys().filter(|good| good.covers(host));
+                good.max_by_key(|good| good.len()).copied()
             }
+            _ => self.ledger(side).covering(host),
         }
-        wanted
     }
 
     /// How many prefixes of a side and family are to be enforced.
     pub(super) fn len_of(&self, side: Side, family: Family) -> usize {
-        match (side, &self.frozen[family as usize]) {
-            (Side::Sources, Some(frozen)) => frozen.good.len(),
-            (Side::Sources, None) => self.source.len(family),
-            (Side::Destinations, _) => self.destination.len(family),
+        match &self.frozen[family as usize] {
+            Some(frozen) if side == Side::Sources => frozen.good.len(),
+            _ => self.ledger(side).len(family),
         }
     }
 
@@ -312,5 +367,30 @@ impl Peer {
             .into_iter()
             .map(|family| self.len_of(side, family))
             .sum()
+    }
+}
+
+/// One side's prefixes as they are to be enforced.
+struct Enforced<'a> {
+    peer: &'a Peer,
+    side: Side,
+}
+
+impl Valid for Enforced<'_> {
+    fn all(&self) -> PrefixSet {
+        let ranges =
+            |family| Ranges::ascending(self.peer.enforced(self.side, family).map(Prefix::range));
+        PrefixSet {
+            ipv4: ranges(Family::Ipv4),
+            ipv6: ranges(Family::Ipv6),
+        }
+    }
+
+    fn within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+        // Of a frozen family nothing is told prefix by prefix.
+        let ledger = self.peer.ledger(self.side);
+        let covered = ledger.covering(prefix).map(|_| prefix);
+        let inside = covered.is_none().then(|| ledger.within(prefix));
+        covered.into_iter().chain(inside.into_iter().flatten())
     }
 }

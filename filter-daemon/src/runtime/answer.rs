@@ -70,14 +70,22 @@ impl Runtime {
         }
         let now = self.now();
         let peer = &self.config.peers[id.0 as usize];
-        let sets = self.lifecycle.wanted(now, id);
+        // The one prefix that explains each address: a full table need not be gone through for it.
+        let covering = |side, address: IpAddr| {
+            let prefix = self.lifecycle.covering(id, side, address.into());
+            prefix.into_iter().collect::<Vec<_>>()
+        };
         let slot = self.peers[id.0 as usize].slot;
         let compiled = userspace::Peer {
             families: peer.families,
-            mode: sets.mode,
-            source: CompiledSide::source(&sets.sources, &self.withheld.all, &peer.extra_sources),
+            mode: self.lifecycle.mode(now, id),
+            source: CompiledSide::source(
+                &covering(Side::Sources, source),
+                &self.withheld.all,
+                &peer.extra_sources,
+            ),
             destination: CompiledSide::destination(
-                &sets.destinations,
+                &covering(Side::Destinations, destination),
                 &self.own_addresses(id),
                 &peer.extra_destinations,
             ),
@@ -117,7 +125,7 @@ impl Runtime {
             "reason": judgement.verdict.reason.name(),
             "violation": judgement.action.is_violation(),
             "action": if judgement.action.is_drop() { "drop" } else { "pass" },
-            "mode": sets.mode.name(),
+            "mode": compiled.mode.name(),
             "generation": self.sync.generation(slot),
             "source_prefix": compiled.source.covering(from).map(|prefix| prefix.to_string()),
             "destination_prefix": compiled.destination.covering(to).map(|prefix| prefix.to_string()),

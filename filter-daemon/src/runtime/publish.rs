@@ -3,7 +3,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use filter_core::Address;
-use filter_core::set::{destination_members, source_members};
 use filter_loader::PeerSlot;
 use filter_loader::sync::{Step, Wanted};
 
@@ -66,18 +65,13 @@ impl Runtime {
     }
 
     /// S'(p), D'(p) and the rules, as they should be now.
-    fn want(&self, now: Duration, id: PeerId) -> Wanted {
-        let peer = &self.config.peers[id.0 as usize];
-        let sets = self.lifecycle.wanted(now, id);
+    fn want(&mut self, now: Duration, id: PeerId) -> Wanted {
+        let own_addresses = self.own_addresses(id);
         Wanted {
-            families: peer.families,
-            mode: sets.mode,
-            sources: source_members(&sets.sources, &self.withheld.all, &peer.extra_sources),
-            destinations: destination_members(
-                &sets.destinations,
-                &self.own_addresses(id),
-                &peer.extra_destinations,
-            ),
+            families: self.config.peers[id.0 as usize].families,
+            mode: self.lifecycle.mode(now, id),
+            sources: self.lifecycle.sources(id),
+            destinations: self.lifecycle.destinations(id, &own_addresses),
         }
     }
 

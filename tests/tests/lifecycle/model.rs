@@ -382,8 +382,7 @@ impl Run {
                 Some(&told),
                 "what was told last is not what is"
             );
-            let wanted = self.world.life.wanted(now, PeerId(peer));
-            if wanted.mode == Mode::Enforce {
+            if self.world.life.mode(now, PeerId(peer)) == Mode::Enforce {
                 self.check_enforced(peer);
             }
             let sources = self.sources(peer);

@@ -97,12 +97,17 @@ fn a_full_table_of_one_peer() {
     feed(&mut world, "announce again", &events);
     world.end(0, P1, PRE, V4);
     let begin = Instant::now();
-    let wanted = world.life.wanted(world.now, PeerId(0));
+    let sources = world.life.sources(PeerId(0));
     println!(
-        "wanted: {} prefixes in {} ms",
-        wanted.sources.len(),
-        begin.elapsed().as_millis()
+        "sources: {} ranges in {} us",
+        sources.ipv4.as_slice().len() + sources.ipv6.as_slice().len(),
+        begin.elapsed().as_micros()
     );
+    world.tell(0, announce("45.255.0.0/16".parse().unwrap()));
+    let begin = Instant::now();
+    let more = world.life.sources(PeerId(0));
+    println!("sources, one announced: {} us", begin.elapsed().as_micros());
+    assert_ne!(sources, more);
     let begin = Instant::now();
     world.status(0);
     println!("status: {} us", begin.elapsed().as_micros());

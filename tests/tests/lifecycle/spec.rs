@@ -81,7 +81,7 @@ fn a_table_that_is_not_published() {
     let Some(Event::PeerState(PeerId(0), PeerState::Degraded, Some(_))) = world.news().pop() else {
         panic!("not told");
     };
-    world.life.published(PeerId(0), Ok(&PrefixSet::EMPTY));
+    world.life.published(PeerId(0), Ok(PrefixSet::empty()));
     world.enforcing(0);
 }
 

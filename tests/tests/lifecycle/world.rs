@@ -1,13 +1,16 @@
 //! A lifecycle with a clock, and words to tell it things with.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::{Family, Mode, Prefix};
+use filter_core::set::PrefixSet;
+use filter_core::{Address, Family, Mode, Prefix};
 use filter_daemon::config::Config;
 use filter_daemon::lifecycle::{
     Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK,
 };
+use filter_daemon::policy::Withheld;
 use filter_daemon::route::{
     Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session, Table,
 };
@@ -78,6 +81,8 @@ pub struct World {
     pub life: Lifecycle,
     pub now: Duration,
     next_tick: Duration,
+    withheld: Withheld,
+    checks: u32,
 }
 
 /// Feeds by their place: see the configurations.
@@ -87,12 +92,15 @@ impl World {
     }
 
     pub fn of(config: Config) -> Self {
+        let withheld = Withheld::of(&config);
         let mut life = Lifecycle::new(Arc::new(config));
         life.settle(Duration::ZERO);
         Self {
             life,
             now: Duration::ZERO,
             next_tick: TICK,
+            withheld,
+            checks: 0,
         }
     }
 
@@ -146,6 +154,31 @@ impl World {
     pub fn tell(&mut self, feed: u16, event: RouteEvent) {
         self.life.event(self.now, FeedId(feed), &event);
         self.life.settle(self.now);
+        self.check_members();
+    }
+
+    /// What is kept in step change by change is what working it out anew gives. Sometimes, so that changes add up.
+    fn check_members(&mut self) {
+        self.checks += 1;
+        if self.checks % 3 != 0 {
+            return;
+        }
+        let config = Arc::clone(self.life.config());
+        let own = Address::from("203.0.113.1".parse::<IpAddr>().unwrap());
+        for (peer, id) in config.peers.iter().zip((0..).map(PeerId)) {
+            let anew = |side| self.life.prefixes(id, side).collect::<PrefixSet>();
+            let (sources, destinations) = (anew(Side::Sources), anew(Side::Destinations));
+            let extras = |list: &[Prefix]| list.iter().copied().collect::<PrefixSet>();
+            let always = extras(&peer.extra_destinations).union(&extras(&[Prefix::host(own)]));
+            let sources = sources
+                .subtract(&self.withheld.all)
+                .union(&extras(&peer.extra_sources));
+            assert_eq!(self.life.sources(id), sources, "at {:?}", self.now);
+            assert_eq!(
+                self.life.destinations(id, &[own]),
+                destinations.union(&always)
+            );
+        }
     }
 
     /// Until this many seconds after the start, with all the ticks before.
@@ -162,6 +195,7 @@ impl World {
         while self.next_tick <= until {
             self.now = self.next_tick;
             self.life.tick(self.now);
+            self.check_members();
             self.next_tick += TICK;
         }
         self.now = until;
@@ -312,11 +346,7 @@ impl World {
 
     /// The set of a side of a peer as it is to be enforced.
     pub fn wanted(&self, peer: u32, side: Side) -> BTreeSet<Prefix> {
-        let wanted = self.life.wanted(self.now, PeerId(peer));
-        let list = match side {
-            Side::Sources => wanted.sources,
-            Side::Destinations => wanted.destinations,
-        };
+        let list: Vec<Prefix> = self.life.prefixes(PeerId(peer), side).collect();
         let set: BTreeSet<Prefix> = list.iter().copied().collect();
         assert_eq!(set.len(), list.len(), "a prefix twice");
         set
@@ -356,7 +386,7 @@ impl World {
             "at {:?}",
             self.now
         );
-        let mode = self.life.wanted(self.now, PeerId(peer)).mode;
+        let mode = self.life.mode(self.now, PeerId(peer));
         assert_eq!(
             mode == Mode::Enforce,
             state == PeerState::Enforcing,
