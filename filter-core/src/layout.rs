@@ -11,7 +11,7 @@ pub mod record;
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Interfaces one loader can serve. Counter slot 0 is for none, so one less than the table.
 pub const MAX_INTERFACES: u32 = 64;

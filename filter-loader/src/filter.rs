@@ -247,7 +247,7 @@ impl Filter {
     /// # Errors
     /// As [`Filter::publish`].
     pub fn publish_lists(&mut self, table: &Table<'_>) -> Result<(), Error> {
-        self.tables.publish(LISTS, table)?;
+        self.tables.publish(LISTS, LISTS, table)?;
         self.lists = (table.sources.clone(), table.destinations.clone());
         Ok(())
     }
@@ -447,8 +447,7 @@ impl Filter {
     /// # Errors
     /// [`Error::TableTooLarge`], [`Error::SelfTest`], map errors; the old table stays.
     pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
-        self.test_table(peer, table)?;
-        self.tables.publish(peer.0, table)
+        self.tested(peer, table, |tables| tables.publish(peer.0, peer.0, table))
     }
 
     /// The generation of the table an earlier process left for this peer, if there is one.
@@ -462,8 +461,7 @@ impl Filter {
     /// # Errors
     /// As [`Filter::publish`].
     pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
-        self.test_table(peer, table)?;
-        self.tables.publish_rules(peer.0, table)
+        self.tested(peer, table, |tables| tables.publish_rules(peer.0, table))
     }
 
     /// What the tables take up.
@@ -654,11 +652,16 @@ impl Filter {
         self.tables.retire(SELF_TEST)
     }
 
-    /// Runs known packets through the program against these sets, in the self-test's slot. The sets are shared by
-    /// content: what is tested here are the lines that go live.
-    fn test_table(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+    /// Runs known packets through the program against these sets, in the self-test's slot, and if all is well lets
+    /// them go live. Sets are shared by content, so what goes live are the very lines that were tested.
+    fn tested(
+        &mut self,
+        peer: PeerSlot,
+        table: &Table<'_>,
+        go_live: impl FnOnce(&mut dyn Tables) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if !self.self_test {
-            return Ok(());
+            return go_live(self.tables.as_mut());
         }
         #[cfg(feature = "test-hooks")]
         let planted = Table {
@@ -669,10 +672,12 @@ impl Filter {
         let staged = if self.planted_bug { &planted } else { table };
         #[cfg(not(feature = "test-hooks"))]
         let staged = table;
-        self.tables.publish(SELF_TEST, staged)?;
-        let tested = self.run_probes(peer, table);
+        self.tables.publish(SELF_TEST, peer.0, staged)?;
+        let done = self
+            .run_probes(peer, table)
+            .and_then(|()| go_live(self.tables.as_mut()));
         self.tables.retire(SELF_TEST)?;
-        tested
+        done
     }
 
     fn run_probes(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {

@@ -41,8 +41,6 @@ pub mod bench;
 mod device;
 mod error;
 mod filter;
-mod free;
-mod grace;
 #[cfg(feature = "test-hooks")]
 #[doc(hidden)]
 pub mod hooks;

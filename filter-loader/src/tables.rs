@@ -48,8 +48,9 @@ pub struct Memory {
 
 /// A slot's sets, replaced as a whole.
 pub(crate) trait Tables: Send {
-    /// Replaces the sets of a slot. On an error the old ones stay.
-    fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
+    /// Replaces the sets of a slot. On an error the old ones stay. `like` is a slot whose sets may be much the same,
+    /// so that only what differs is to be made.
+    fn publish(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error>;
     /// Replaces mode and families of a slot; its sets are those of `table` already.
     fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
     /// The slot has no table any more: packets that still find it belong to nobody.

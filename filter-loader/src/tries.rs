@@ -93,7 +93,7 @@ impl Tries {
 }
 
 impl Tables for Tries {
-    fn publish(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
+    fn publish(&mut self, slot: u32, _like: u32, table: &Table<'_>) -> Result<(), Error> {
         self.replace(lpm::source(slot), table.sources)?;
         self.replace(lpm::destination(slot), table.destinations)?;
         self.publish_rules(slot, table)

@@ -8,7 +8,7 @@
 //! | 1 | families in bits 0–1, mode in bit 8 |
 //! | 2–5 | set descriptors: IPv4 sources, IPv4 destinations, IPv6 sources, IPv6 destinations |
 //! | 6 | the sets' chunks, 16 bits each, in that order from the low end |
-//! | 8–9 | the sets' first lines and line counts, 16 bits each: what a restarted loader marks as used |
+//! | 8–10 | the sets' first lines, line counts, and how many of those are manifests, 16 bits each: what a restarted loader marks as used |
 //! | 15 | checksum of words 0–14 |
 use core::num::NonZeroU64;
 
@@ -26,6 +26,7 @@ const DESCRIPTORS: usize = 2;
 const CHUNKS: usize = 6;
 const FIRST_LINES: usize = 8;
 const LINE_COUNTS: usize = 9;
+const MANIFESTS: usize = 10;
 const CHECKSUM: usize = 15;
 const MODE_BIT: u32 = 8;
 
@@ -38,12 +39,26 @@ pub const fn new(slot: u32, generation: u32, families: Families, mode: Mode) -> 
     words
 }
 
-/// Puts a set in: its descriptor, and chunk, first line and number of lines.
-pub const fn set(words: &mut [u64; WORDS], index: usize, descriptor: u64, place: (u16, u16, u16)) {
+/// Where a set lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its chunk.
+    pub chunk: u16,
+    /// The first line of its head.
+    pub line: u16,
+    /// Lines of its head.
+    pub lines: u16,
+    /// How many of them say which other lines it takes up.
+    pub manifest_lines: u16,
+}
+
+/// Puts a set in.
+pub const fn set(words: &mut [u64; WORDS], index: usize, descriptor: u64, place: Place) {
     words[DESCRIPTORS + index] = descriptor;
-    words[CHUNKS] |= (place.0 as u64) << (16 * index);
-    words[FIRST_LINES] |= (place.1 as u64) << (16 * index);
-    words[LINE_COUNTS] |= (place.2 as u64) << (16 * index);
+    words[CHUNKS] |= (place.chunk as u64) << (16 * index);
+    words[FIRST_LINES] |= (place.line as u64) << (16 * index);
+    words[LINE_COUNTS] |= (place.lines as u64) << (16 * index);
+    words[MANIFESTS] |= (place.manifest_lines as u64) << (16 * index);
 }
 
 /// Writes the checksum: the last thing done to a record.
@@ -51,15 +66,18 @@ pub fn seal(words: &mut [u64; WORDS]) {
     words[CHECKSUM] = checksum(&words[..CHECKSUM]);
 }
 
-/// Chunk, first line and number of lines of each set; `None` if the checksum is wrong.
+/// Where each set lies; `None` if the checksum is wrong.
 #[must_use]
-pub fn extents(words: &[u64; WORDS]) -> Option<[(u16, u16, u16); SETS]> {
+pub fn places(words: &[u64; WORDS]) -> Option<[Place; SETS]> {
     if words[CHECKSUM] != checksum(&words[..CHECKSUM]) {
         return None;
     }
     let part = |word: usize, index: usize| (words[word] >> (16 * index)) as u16;
-    Some(core::array::from_fn(|i| {
-        (part(CHUNKS, i), part(FIRST_LINES, i), part(LINE_COUNTS, i))
+    Some(core::array::from_fn(|i| Place {
+        chunk: part(CHUNKS, i),
+        line: part(FIRST_LINES, i),
+        lines: part(LINE_COUNTS, i),
+        manifest_lines: part(MANIFESTS, i),
     }))
 }
 

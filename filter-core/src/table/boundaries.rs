@@ -1,49 +1,105 @@
 //! A set as the list of addresses at which membership flips. The only place that knows about address bits beyond
 //! the 64th, and how their list lies in memory.
 use super::{LINE_WORDS, Line};
-use crate::set::Ranges;
+use crate::set::Range;
 
-/// Where membership flips.
+/// Where membership flips among the keys (top 64 bits) of a window.
 pub(super) struct Boundaries {
-    /// Is the lowest address a member?
+    /// Is the window's first key a member?
     pub flip: bool,
-    /// Between /64s: the lowest top halves of the other kind, ascending, without zero. /64s that are members in
-    /// part are members nowhere here.
+    /// The keys after it that are of another kind than the one before, ascending. /64s that are members in part
+    /// are members nowhere here.
     pub short: Vec<u64>,
-    /// Within the /64s that are members in part: whole addresses, ascending.
-    pub long: Vec<u128>,
 }
 
 impl Boundaries {
-    pub fn of(ranges: &Ranges) -> Self {
-        let (mut short, mut long) = (Vec::with_capacity(2 * ranges.as_slice().len()), Vec::new());
-        for &(first, last) in ranges.as_slice() {
-            let (mut from, mut to) = ((first >> 64) as u64, (last >> 64) as u64);
-            let (cut_first, cut_last) = (first as u64 != 0, last as u64 != u64::MAX);
+    /// Those from the first to the last key.
+    pub fn of(ranges: &[Range], (start, end): Keys) -> Self {
+        let ranges = within(ranges, (start, end));
+        let mut short = Vec::with_capacity(2 * ranges.len());
+        for &(first, last) in ranges {
+            let (mut from, mut to) = (key(first), key(last));
+            let (cut_first, cut_last) = is_cut((first, last));
             if from == to && (cut_first || cut_last) {
-                long.push(first);
-                long.extend(last.checked_add(1));
                 continue;
             }
-            if cut_first {
-                from += 1;
-                long.extend([first, u128::from(from) << 64]);
-            }
-            if cut_last {
-                long.extend([u128::from(to) << 64, last + 1]);
-                to -= 1;
-            }
-            if from <= to {
-                short.push(from);
-                short.extend(to.checked_add(1));
+            from += u64::from(cut_first);
+            to -= u64::from(cut_last);
+            if from <= to && from <= end && to >= start {
+                short.push(from.max(start));
+                short.extend(to.checked_add(1).filter(|&after| after <= end));
             }
         }
-        let flip = short.first() == Some(&0);
+        let flip = short.first() == Some(&start);
         if flip {
             short.remove(0);
         }
-        Self { flip, short, long }
+        Self { flip, short }
     }
+
+    /// Those of a part of the window, as `of` would find them.
+    pub fn part(&self, (start, end): Keys) -> Part<'_> {
+        let from = self.short.partition_point(|&boundary| boundary <= start);
+        let to = self.short.partition_point(|&boundary| boundary <= end);
+        Part {
+            flip: self.flip ^ !from.is_multiple_of(2),
+            short: &self.short[from..to],
+        }
+    }
+
+    /// All of them.
+    pub fn whole(&self) -> Part<'_> {
+        Part {
+            flip: self.flip,
+            short: &self.short,
+        }
+    }
+}
+
+/// See [`Boundaries`].
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub flip: bool,
+    pub short: &'a [u64],
+}
+
+/// First and last key of a window.
+pub(super) type Keys = (u64, u64);
+
+/// The ranges that have members among these keys.
+pub(super) fn within(ranges: &[Range], (start, end): Keys) -> &[Range] {
+    let from = ranges.partition_point(|range| key(range.1) < start);
+    let to = ranges.partition_point(|range| key(range.0) <= end);
+    &ranges[from..to.max(from)]
+}
+
+/// Whole addresses at which membership flips within /64s that are members in part, ascending.
+pub(super) fn long_boundaries(ranges: &[Range]) -> Vec<u128> {
+    let mut long = Vec::new();
+    for &(first, last) in ranges {
+        let (cut_first, cut_last) = is_cut((first, last));
+        if key(first) == key(last) && (cut_first || cut_last) {
+            long.push(first);
+            long.extend(last.checked_add(1));
+            continue;
+        }
+        if cut_first {
+            long.extend([first, u128::from(key(first) + 1) << 64]);
+        }
+        if cut_last {
+            long.extend([u128::from(key(last)) << 64, last + 1]);
+        }
+    }
+    long
+}
+
+const fn key(bits: u128) -> u64 {
+    (bits >> 64) as u64
+}
+
+/// Does the range begin, does it end within a /64?
+const fn is_cut((first, last): Range) -> (bool, bool) {
+    (first as u64 != 0, last as u64 != u64::MAX)
 }
 
 /// The boundaries within /64s, then their number, two words each, up to the end of a line.

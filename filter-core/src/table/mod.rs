@@ -68,7 +68,7 @@ pub use lookup::{contains, contains_both};
 pub use node::{SetDescriptor, Words};
 
 #[cfg(feature = "std")]
-pub use compile::{CompiledSet, TableError, compile};
+pub use compile::{Change, CompiledSet, Layout, PIECE_SLOTS, Piece, Placed, TableError, compile};
 
 /// The unit of the layout: one cache line.
 pub type Line = [u64; LINE_WORDS];

@@ -153,6 +153,12 @@ impl Node {
         Self(line as u32 & LINE | shift << SHIFT_AT | width << WIDTH_AT | 1 << TABLE_AT)
     }
 
+    /// The same, `distance` lines further on.
+    pub const fn moved(self, distance: u16) -> Self {
+        let line = self.line().wrapping_add(distance) as u32;
+        Self(self.0 & !LINE | line)
+    }
+
     /// The same line read as an index line.
     pub const fn index(self) -> Self {
         Self(self.0 | 1 << INDEX_AT)

@@ -9,6 +9,8 @@ mod lease;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod pins;
 #[cfg(test)]
 mod refusals;

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use filter_core::table::CHUNK_LINES;
 
-use crate::arena::Extent;
+use super::Extent;
 
 /// Free runs of lines, per chunk.
 #[derive(Debug)]
 pub(crate) struct FreeLines {
     /// Start → length, per chunk.
     runs: Vec<BTreeMap<u32, u32>>,
-    /// (length, chunk, start), for best fit.
-    by_length: BTreeSet<(u32, u16, u32)>,
+    /// (length, start), for best fit, per chunk.
+    by_length: Vec<BTreeSet<(u32, u32)>>,
     free: usize,
     /// Adopted extents and how many records share them.
     shares: HashMap<Extent, u32>,
@@ -24,7 +24,7 @@ impl FreeLines {
     pub(crate) fn new(chunks: usize) -> Self {
         let mut free = Self {
             runs: vec![BTreeMap::new(); chunks],
-            by_length: BTreeSet::new(),
+            by_length: vec![BTreeSet::new(); chunks],
             free: 0,
             shares: HashMap::new(),
         };
@@ -41,8 +41,30 @@ impl FreeLines {
         self.cut(rounded).or_else(|| self.cut(lines as u32))
     }
 
+    /// The same in a certain chunk.
+    pub(crate) fn allocate_in(&mut self, chunk: u16, lines: usize) -> Option<Extent> {
+        if lines == 0 {
+            return Some(Extent {
+                chunk,
+                ..Extent::default()
+            });
+        }
+        let rounded = rounded(u32::try_from(lines).ok()?);
+        self.cut_in(chunk, rounded)
+            .or_else(|| self.cut_in(chunk, lines as u32))
+    }
+
     fn cut(&mut self, lines: u32) -> Option<Extent> {
-        let &(length, chunk, start) = self.by_length.range((lines, 0, 0)..).next()?;
+        let fits = |of_chunk: &BTreeSet<(u32, u32)>| of_chunk.range((lines, 0)..).next().copied();
+        let fitting = self.by_length.iter().zip(0..);
+        let fitting = fitting.filter_map(|(of_chunk, chunk)| Some((fits(of_chunk)?.0, chunk)));
+        let (_, chunk) = fitting.min()?;
+        self.cut_in(chunk, lines)
+    }
+
+    fn cut_in(&mut self, chunk: u16, lines: u32) -> Option<Extent> {
+        let of_chunk = self.by_length.get(usize::from(chunk))?;
+        let &(length, start) = of_chunk.range((lines, 0)..).next()?;
         self.remove(chunk, start, length);
         if length > lines {
             self.insert(chunk, start + lines, length - lines);
@@ -133,20 +155,19 @@ impl FreeLines {
 
     /// The longest free run.
     pub(crate) fn largest(&self) -> usize {
-        self.by_length
-            .last()
-            .map_or(0, |&(length, _, _)| length as usize)
+        let longest = self.by_length.iter().filter_map(BTreeSet::last);
+        longest.max().map_or(0, |&(length, _)| length as usize)
     }
 
     fn insert(&mut self, chunk: u16, start: u32, length: u32) {
         self.runs[usize::from(chunk)].insert(start, length);
-        self.by_length.insert((length, chunk, start));
+        self.by_length[usize::from(chunk)].insert((length, start));
         self.free += length as usize;
     }
 
     fn remove(&mut self, chunk: u16, start: u32, length: u32) {
         self.runs[usize::from(chunk)].remove(&start);
-        self.by_length.remove(&(length, chunk, start));
+        self.by_length[usize::from(chunk)].remove(&(length, start));
         self.free -= length as usize;
     }
 }

@@ -1,0 +1,342 @@
+//! The compiled tables in the kernel: an arena of 64-byte lines in our memory and the program's at once.
+//!
+//! Publishing a peer writes what is new of its sets to free lines (`sets`), then its record, then stores one word: the
+//! slot's. A packet reads that word once, so it sees the old sets or the new ones. Lines of the old ones are used again
+//! only after a grace period (`grace`) in which every packet that may still read them has ended.
+//!
+//! There is one writer; the map's first line says whose it is, so foreign or damaged state is refused and never
+//! adopted.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aya::maps::MapData;
+use filter_core::Family;
+use filter_core::layout::record::{self, Published};
+use filter_core::layout::{SCHEMA, map};
+use filter_core::table::{self, CHUNK_BYTES, CHUNK_LINES, LINE_WORDS, Line};
+
+use crate::error::Error;
+#[cfg(feature = "test-hooks")]
+use crate::hooks;
+use crate::tables::{Memory, Table, Tables};
+
+mod free;
+mod grace;
+mod manifest;
+mod memory;
+mod sets;
+
+use memory::Mapped;
+use sets::{Sets, Stored};
+
+const MAGIC: u64 = 0x6263_7033_3861_7265;
+
+/// A run of lines in one chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Extent {
+    chunk: u16,
+    line: u16,
+    lines: u32,
+}
+
+impl Extent {
+    /// So many lines from its start.
+    const fn first(self, lines: usize) -> Self {
+        Self {
+            lines: lines as u32,
+            ..self
+        }
+    }
+
+    /// What comes after so many lines.
+    const fn from(self, lines: usize) -> Self {
+        Self {
+            line: self.line.wrapping_add(lines as u16),
+            lines: self.lines.saturating_sub(lines as u32),
+            ..self
+        }
+    }
+}
+
+/// What a slot's word leads to.
+#[derive(Debug)]
+struct Slot {
+    record: Extent,
+    generation: u32,
+    sets: [Arc<Stored>; record::SETS],
+}
+
+/// See the file's head.
+pub(crate) struct Arena {
+    sets: Sets,
+    live: HashMap<u32, Slot>,
+    /// Slots an earlier process left, whose sets are known by place only.
+    adopted: HashMap<u32, (u32, Vec<Extent>)>,
+}
+
+impl Arena {
+    /// Takes over the maps: what an earlier process left in them stays in force.
+    pub(crate) fn new(tables: &MapData, slots: &MapData) -> Result<Self, Error> {
+        let mut arena = Self {
+            sets: Sets::new(Mapped::new(tables, slots)?)?,
+            live: HashMap::new(),
+            adopted: HashMap::new(),
+        };
+        arena.sets.free.take(HEADER);
+        arena.adopt()?;
+        Ok(arena)
+    }
+
+    /// Reads the header line and every slot's record. Lines of records in force are marked as used.
+    fn adopt(&mut self) -> Result<(), Error> {
+        let ours = header(self.sets.memory.chunks());
+        match self.sets.memory.read(HEADER.chunk, 0..1).as_slice() {
+            [found] if *found == ours => {}
+            [found] if *found == [0; LINE_WORDS] => {
+                self.sets.memory.write(HEADER, &[ours]);
+                return Ok(());
+            }
+            _ => {
+                return Err(foreign(
+                    "its first line is not the header of this version's arena",
+                ));
+            }
+        }
+        for slot in 0..self.sets.memory.slot_count() {
+            let word = self.sets.memory.slot(slot).load(Ordering::Acquire);
+            let Some(published) = Published::from_word(word) else {
+                continue;
+            };
+            let (generation, extents) = self
+                .in_force(slot, published)
+                .ok_or_else(|| foreign(&format!("the record of slot {slot} is damaged")))?;
+            for &extent in &extents {
+                self.sets.free.take_shared(extent);
+            }
+            self.adopted.insert(slot, (generation, extents));
+        }
+        Ok(())
+    }
+
+    /// The generation of a slot's record and all lines that it leads to; `None` if anything is damaged.
+    fn in_force(&self, slot: u32, published: Published) -> Option<(u32, Vec<Extent>)> {
+        let record = record_extent(published.place());
+        let words = self.lines_of(record)?;
+        let words: &[u64; record::WORDS] = words.as_flattened().try_into().ok()?;
+        let places = record::places(words).filter(|_| record::slot(words) == slot)?;
+        let mut extents = vec![record];
+        for place in places {
+            let head = Extent {
+                chunk: place.chunk,
+                line: place.line,
+                lines: place.lines.into(),
+            };
+            let lines = self.lines_of(head)?;
+            extents.push(head);
+            if place.manifest_lines > 0 {
+                let manifest = lines.get(..usize::from(place.manifest_lines))?;
+                let piece = |(line, lines): (u16, u16)| Extent {
+                    chunk: place.chunk,
+                    line,
+                    lines: lines.into(),
+                };
+                extents.extend(manifest::read(manifest)?.into_iter().map(piece));
+            }
+        }
+        extents.retain(|extent| extent.lines > 0);
+        let sound = extents.iter().all(|&extent| self.is_within(extent));
+        sound.then(|| (record::generation(words), extents))
+    }
+
+    fn lines_of(&self, extent: Extent) -> Option<Vec<Line>> {
+        let first = usize::from(extent.line);
+        let read = |extent: Extent| {
+            self.sets
+                .memory
+                .read(extent.chunk, first..first + extent.lines as usize)
+        };
+        self.is_within(extent).then(|| read(extent))
+    }
+
+    fn is_within(&self, extent: Extent) -> bool {
+        usize::from(extent.chunk) < self.sets.memory.chunks()
+            && usize::from(extent.line) + extent.lines as usize <= CHUNK_LINES
+    }
+
+    /// Stores what is wanted and publishes it; what could be made before an error is given back. `like` is a slot
+    /// whose sets may be much the same.
+    fn replace(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error> {
+        let mut stored = Vec::with_capacity(record::SETS);
+        let wanted = Family::ALL.into_iter().flat_map(|family| {
+            [
+                table.sources.family(family),
+                table.destinations.family(family),
+            ]
+        });
+        for (index, ranges) in wanted.enumerate() {
+            let before = self.live.get(&like).map(|live| &live.sets[index]);
+            match self.sets.store(ranges, before) {
+                Ok(set) => stored.push(set),
+                Err(error) => {
+                    self.release_all(stored);
+                    return Err(error.of_slot(slot));
+                }
+            }
+        }
+        match <[Arc<Stored>; record::SETS]>::try_from(stored) {
+            Ok(sets) => self.install(slot, table, sets),
+            Err(_) => Err(sets::too_large("four sets make a table".to_owned())),
+        }
+    }
+
+    /// Writes the record of these sets and makes it the slot's: the one store that publishes.
+    fn install(
+        &mut self,
+        slot: u32,
+        table: &Table<'_>,
+        sets: [Arc<Stored>; record::SETS],
+    ) -> Result<(), Error> {
+        let record = match self.sets.allocate(record::LINES) {
+            Ok(record) => record,
+            Err(error) => {
+                self.release_all(sets);
+                return Err(error.of_slot(slot));
+            }
+        };
+        let mut words = record::new(slot, table.generation, table.families, table.mode);
+        for (index, set) in sets.iter().enumerate() {
+            let (descriptor, place) = set.entry();
+            record::set(&mut words, index, descriptor, place);
+        }
+        record::seal(&mut words);
+        let (lines, _) = words.as_chunks();
+        self.sets.memory.write(record, lines);
+        #[cfg(feature = "test-hooks")]
+        if hooks::poisons_in_use() {
+            self.poison_slot(slot);
+        }
+        let place = (record.chunk, record.line);
+        let published = Published::new(place, slot, table.families, table.mode);
+        self.sets
+            .memory
+            .slot(slot)
+            .store(published.map_or(0, Published::word), Ordering::Release);
+        let now = Slot {
+            record,
+            generation: table.generation,
+            sets,
+        };
+        let before = self.live.insert(slot, now);
+        self.let_go(slot, before);
+        self.sets.settle();
+        Ok(())
+    }
+
+    fn release_all(&mut self, sets: impl IntoIterator<Item = Arc<Stored>>) {
+        sets.into_iter().for_each(|set| self.sets.release(set));
+    }
+
+    /// What a slot had before goes.
+    fn let_go(&mut self, slot: u32, before: Option<Slot>) {
+        if let Some(before) = before {
+            self.sets.retire(before.record);
+            self.release_all(before.sets);
+        }
+        for extent in self
+            .adopted
+            .remove(&slot)
+            .into_iter()
+            .flat_map(|(_, extents)| extents)
+        {
+            if self.sets.free.last_share(extent) {
+                self.sets.retire(extent);
+            }
+        }
+    }
+
+    /// Fills the lines a slot is using: what reusing them too early would do.
+    #[cfg(feature = "test-hooks")]
+    fn poison_slot(&self, slot: u32) {
+        let sets = self.live.get(&slot).map(|live| &live.sets);
+        sets.into_iter()
+            .flatten()
+            .for_each(|set| self.sets.poison(set));
+    }
+}
+
+impl Tables for Arena {
+    fn publish(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error> {
+        self.replace(slot, like, table)
+    }
+
+    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
+        match self.live.get(&slot).map(|live| live.sets.clone()) {
+            Some(sets) => self.install(slot, table, sets),
+            None => self.replace(slot, slot, table),
+        }
+    }
+
+    fn retire(&mut self, slot: u32) -> Result<(), Error> {
+        self.sets.memory.slot(slot).store(0, Ordering::Release);
+        let before = self.live.remove(&slot);
+        self.let_go(slot, before);
+        self.sets.settle();
+        Ok(())
+    }
+
+    fn generation(&self, slot: u32) -> Option<u32> {
+        let live = self.live.get(&slot).map(|live| live.generation);
+        live.or_else(|| self.adopted.get(&slot).map(|&(generation, _)| generation))
+    }
+
+    fn memory(&self) -> Memory {
+        let lines = self.sets.memory.chunks() * CHUNK_LINES;
+        let retiring = self.sets.retiring();
+        let used = lines - self.sets.free.lines() - retiring;
+        let bytes = |lines: usize| (lines * table::LINE_BYTES) as u64;
+        Memory {
+            used: bytes(used),
+            retiring: bytes(retiring),
+            largest_free: bytes(self.sets.free.largest()),
+            capacity: bytes(lines),
+        }
+    }
+}
+
+/// The arena's first line: never a record, so place 0 can mean "none".
+const HEADER: Extent = Extent {
+    chunk: 0,
+    line: 0,
+    lines: 1,
+};
+
+fn header(chunks: usize) -> Line {
+    let mut line = [
+        MAGIC,
+        u64::from(SCHEMA),
+        chunks as u64,
+        CHUNK_BYTES as u64,
+        0,
+        0,
+        0,
+        0,
+    ];
+    line[7] = record::checksum(&line[..7]);
+    line
+}
+
+fn record_extent(place: u32) -> Extent {
+    Extent {
+        chunk: (place >> 16) as u16,
+        line: place as u16,
+        lines: record::LINES as u32,
+    }
+}
+
+fn foreign(why: &str) -> Error {
+    Error::ForeignState {
+        path: map::TABLES.into(),
+        why: why.to_owned(),
+    }
+}
