@@ -160,7 +160,7 @@ impl World {
     /// What is kept in step change by change is what working it out anew gives. Sometimes, so that changes add up.
     fn check_members(&mut self) {
         self.checks += 1;
-        if self.checks % 3 != 0 {
+        if !self.checks.is_multiple_of(3) {
             return;
         }
         let config = Arc::clone(self.life.config());
