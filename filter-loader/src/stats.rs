@@ -45,6 +45,14 @@ pub struct Fates {
     pub dropped: Counter,
 }
 
+impl Fates {
+    /// Packets, whatever became of them.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.passed.packets + self.dropped.packets
+    }
+}
+
 /// All counters of one peer or interface.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters([Fates; Reason::COUNT]);
@@ -54,6 +62,12 @@ impl Counters {
     #[must_use]
     pub fn get(&self, reason: Reason) -> Fates {
         self.0[reason as usize]
+    }
+
+    /// Packets of one reason, whatever became of them.
+    #[must_use]
+    pub fn packets(&self, reason: Reason) -> u64 {
+        self.get(reason).packets()
     }
 
     /// Counts one packet, for engines in user space.
@@ -109,20 +123,29 @@ impl fmt::Debug for Counters {
 pub(crate) fn read(map: &PerCpuArray<&MapData, [u64; 2]>, slot: u32) -> Result<Counters, Error> {
     let mut counters = Counters::default();
     for reason in Reason::ALL {
-        let one = |dropped| -> Result<Counter, Error> {
-            let values = map
-                .get(&counter_index(slot, reason, dropped), 0)
-                .map_err(Error::map(map::COUNTERS))?;
-            let mut sum = Counter::default();
-            values
-                .iter()
-                .for_each(|&[packets, bytes]| sum += Counter { packets, bytes });
-            Ok(sum)
-        };
-        counters.0[reason as usize] = Fates {
-            passed: one(false)?,
-            dropped: one(true)?,
-        };
+        counters.0[reason as usize] = read_one(map, slot, reason)?;
     }
     Ok(counters)
+}
+
+/// Reads those of one reason.
+pub(crate) fn read_one(
+    map: &PerCpuArray<&MapData, [u64; 2]>,
+    slot: u32,
+    reason: Reason,
+) -> Result<Fates, Error> {
+    let one = |dropped| -> Result<Counter, Error> {
+        let values = map
+            .get(&counter_index(slot, reason, dropped), 0)
+            .map_err(Error::map(map::COUNTERS))?;
+        let mut sum = Counter::default();
+        values
+            .iter()
+            .for_each(|&[packets, bytes]| sum += Counter { packets, bytes });
+        Ok(sum)
+    };
+    Ok(Fates {
+        passed: one(false)?,
+        dropped: one(true)?,
+    })
 }

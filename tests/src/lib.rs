@@ -9,6 +9,7 @@ pub mod captures;
 pub mod case;
 pub mod encoder;
 pub mod engines;
+pub mod fleet;
 pub mod frame;
 pub mod kernel;
 pub mod lab;

@@ -309,8 +309,14 @@ impl World {
         let station: SocketAddr = STATION
             .parse()
             .map_err(|_| DemoError::Config(STATION.to_owned()))?;
-        let connect =
-            || Router::connect(station, filter_core::Asn::new(64500), addr("203.0.113.1"));
+        let connect = || {
+            Router::connect(
+                station,
+                "router",
+                filter_core::Asn::new(64500),
+                addr("203.0.113.1"),
+            )
+        };
         let mut router = self.router.run(connect)??;
         for peer in PEERS {
             for neighbour in neighbours(peer) {

@@ -24,10 +24,10 @@ pub enum Direction {
     Advertised,
 }
 
-/// The router's BMP connection to the daemon.
+/// The router's BMP connection to the daemon, or whatever else its bytes go to.
 #[derive(Debug)]
-pub struct Router {
-    stream: TcpStream,
+pub struct Router<W = TcpStream> {
+    stream: W,
     asn: Asn,
     local: IpAddr,
 }
@@ -43,15 +43,21 @@ const FLAG_ADJ_OUT: u8 = 0x10;
 const SAFI_UNICAST: u8 = 1;
 
 impl Router {
-    /// Connects and introduces itself.
+    /// Connects and introduces itself by this name.
     ///
     /// # Errors
     /// If nobody listens there.
-    pub fn connect(station: SocketAddr, asn: Asn, local: IpAddr) -> std::io::Result<Self> {
+    pub fn connect(
+        station: SocketAddr,
+        name: &str,
+        asn: Asn,
+        local: IpAddr,
+    ) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&station, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?; // a route that waits for an acknowledgement is late
         let mut router = Self { stream, asn, local };
         let mut tlvs = Vec::new();
-        for (kind, text) in [(1u16, "bcp38 demo"), (2, "router")] {
+        for (kind, text) in [(1u16, "bcp38 demo"), (2, name)] {
             tlvs.extend_from_slice(&kind.to_be_bytes());
             tlvs.extend_from_slice(&(text.len() as u16).to_be_bytes());
             tlvs.extend_from_slice(text.as_bytes());
@@ -60,6 +66,28 @@ impl Router {
         Ok(router)
     }
 
+    /// Sends what another one wrote into memory.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn play(&mut self, written: &Router<Vec<u8>>) -> std::io::Result<()> {
+        self.stream.write_all(&written.stream)
+    }
+}
+
+impl Router<Vec<u8>> {
+    /// Writes into memory what is to be sent later.
+    #[must_use]
+    pub const fn in_memory(asn: Asn, local: IpAddr) -> Self {
+        Self {
+            stream: Vec::new(),
+            asn,
+            local,
+        }
+    }
+}
+
+impl<W: Write> Router<W> {
     /// The session with this neighbour is established.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
+use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
 use crate::route::{Origin, RouteEvent, Session};
 use crate::wire::{ReceiveBuffer, bmp};
 use counts::Counts;
@@ -260,17 +260,30 @@ impl Connection<'_> {
             return Ok(());
         }
         let events = std::mem::replace(&mut self.events, Vec::with_capacity(MAX_BATCH_EVENTS));
-        let station = self.feed.lock();
-        if !station.is_current(self.id.as_ref(), self.number) {
-            return Ok(());
-        }
         let mut events = events.into_iter();
         loop {
             let batch: Vec<_> = events.by_ref().take(MAX_BATCH_EVENTS).collect();
-            if batch.is_empty() {
+            if batch.is_empty() || !self.hand_over(batch)? {
                 return Ok(());
             }
-            self.outlet.send(batch)?;
+        }
+    }
+
+    /// One batch, if this connection is still its router's. The lock is not held while there is no room.
+    fn hand_over(&self, mut batch: Vec<RouteEvent>) -> Result<bool, Stopped> {
+        let turn = self.outlet.turn()?;
+        loop {
+            let station = self.feed.lock();
+            if !station.is_current(self.id.as_ref(), self.number) {
+                return Ok(false);
+            }
+            let unsent = turn.try_send(batch)?;
+            drop(station);
+            match unsent {
+                None => return Ok(true),
+                Some(events) => batch = events,
+            }
+            self.outlet.stop().sleep(LOOK_FOR_ROOM)?;
         }
     }
 
@@ -279,6 +292,7 @@ impl Connection<'_> {
         let id = (self.from.ip().to_canonical(), self.router.name().to_owned());
         self.id = Some(id.clone());
         log::info!("BMP router {:?} connected from {}", id.1, self.from);
+        let turn = self.outlet.turn()?;
         let mut station = self.feed.lock();
         let first = station.routers.is_empty();
         let connected = Connected {
@@ -296,10 +310,10 @@ impl Connection<'_> {
                 // It may be gone already, which is what we want.
                 drop(stream.shutdown(std::net::Shutdown::Both));
             }
-            station.unreport(former.connection, "the router connected again", self.outlet)?;
+            station.unreport(former.connection, "the router connected again", &turn)?;
         }
         if first {
-            self.outlet.send(vec![RouteEvent::FeedUp])?;
+            turn.send(vec![RouteEvent::FeedUp])?;
         }
         Ok(())
     }
@@ -319,6 +333,9 @@ impl Connection<'_> {
         if self.flush().is_err() {
             return;
         }
+        let Ok(turn) = self.outlet.turn() else {
+            return;
+        };
         let mut station = self.feed.lock();
         if let Some(id) = self
             .id
@@ -328,15 +345,15 @@ impl Connection<'_> {
             station.remember(id, self.router.memory(closed.as_ref()));
             let told = if station.routers.is_empty() {
                 station.claims.clear();
-                self.outlet.send(vec![RouteEvent::FeedDown { why }])
+                turn.send(vec![RouteEvent::FeedDown { why }])
             } else {
-                station.unreport(self.number, &why, self.outlet)
+                station.unreport(self.number, &why, &turn)
             };
             if told.is_err() {
                 return;
             }
         }
-        drop(station);
+        drop((station, turn));
         if closed
             .is_some_and(|closed| !matches!(closed, Closed::Heal(_) | Closed::Terminated { .. }))
         {
@@ -365,14 +382,17 @@ impl Station {
     }
 
     /// The sessions of one of several routers are not heard of any more.
-    fn unreport(&mut self, connection: u64, why: &str, outlet: &Outlet) -> Result<(), Stopped> {
+    fn unreport(&mut self, connection: u64, why: &str, turn: &Turn<'_>) -> Result<(), Stopped> {
         let reported = self.claims.extract_if(|_, by| *by == connection);
         let lost = reported.map(|(session, _)| RouteEvent::TableLost {
             origin: Origin::Session(session),
             table: None,
             why: why.into(),
         });
-        outlet.send(lost.collect())
+        match lost.collect::<Vec<_>>() {
+            lost if lost.is_empty() => Ok(()),
+            lost => turn.send(lost),
+        }
     }
 
     fn remember(&mut self, id: RouterId, memory: Memory) {

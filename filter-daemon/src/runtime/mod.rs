@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ use learning::Learned;
 
 /// How long the loop waits for a route before it looks at everything else.
 const IDLE: Duration = Duration::from_millis(20);
-/// How long routes may keep coming before what they changed is published.
+/// How long routes may keep coming before everything else is looked at.
 const GATHER: Duration = Duration::from_millis(4);
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(1);
@@ -169,9 +169,11 @@ pub struct Runtime {
     journal: Journal,
     samples: Samples,
     pending: BTreeSet<PeerId>,
+    /// Nothing is published before: what it costs is shared by all routes that come meanwhile.
+    publish_at: Duration,
     batches: Receiver<Batch>,
     /// Kept so that feeds can be started again on a reload.
-    outlet: SyncSender<Batch>,
+    outlet: Outlet,
     requests: Receiver<Pending>,
     feeds: Vec<JoinHandle<()>>,
     stop_feeds: Stop,
@@ -217,8 +219,9 @@ impl Runtime {
             journal: Journal::default(),
             samples,
             pending: BTreeSet::new(),
+            publish_at: Duration::ZERO,
             batches,
-            outlet,
+            outlet: Outlet::new(FeedId(0), outlet, Stop::default()),
             requests,
             feeds: Vec::new(),
             stop_feeds: Stop::default(),
@@ -303,20 +306,29 @@ impl Runtime {
             }
         }
         self.lifecycle.settle(now);
-        self.publish(now);
+        if now >= self.publish_at {
+            self.publish(now);
+        }
         if self.dormant && !self.has_adopted() {
             self.next_renewal = Duration::ZERO; // everything is told: enforce at once
         }
         self.tell_events();
     }
 
+    /// Takes what the feeds have, until it may be published.
     fn take_routes(&mut self) {
-        match self.batches.recv_timeout(IDLE) {
+        let pause = self.publish_at.saturating_sub(self.now());
+        let wait = if pause.is_zero() {
+            IDLE
+        } else {
+            pause.min(IDLE)
+        };
+        match self.batches.recv_timeout(wait) {
             Ok(batch) => self.take_batch(&batch),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        let until = Instant::now() + GATHER;
-        while Instant::now() < until {
+        let until = self.publish_at.min(self.now() + GATHER);
+        while self.now() < until {
             match self.batches.try_recv() {
                 Ok(batch) => self.take_batch(&batch),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
@@ -430,11 +442,9 @@ impl Runtime {
             let trigger = Trigger::default();
             let feed = feeds::build(&self.config, config, &trigger).map_err(fail)?;
             self.triggers.push(trigger);
-            let outlet = Outlet::new(
-                FeedId(index as u16),
-                self.outlet.clone(),
-                self.stop_feeds.clone(),
-            );
+            let outlet = self
+                .outlet
+                .of(FeedId(index as u16), self.stop_feeds.clone());
             let thread = thread::Builder::new().name(format!("feed {}", config.kind()));
             let spawned = thread.spawn(move || feed.run(&outlet));
             self.feeds.push(spawned.map_err(|source| RunError::Thread {

@@ -11,12 +11,19 @@ use crate::config::InterfaceId;
 use crate::lifecycle::{Missing, PeerState};
 use crate::route::PeerId;
 
-/// A table that took longer than this to build is not built again before four times as long is over.
-const SLOW_BUILD: Duration = Duration::from_millis(20);
+/// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
+/// long is over: so little of the time do others wait for it.
+const SLOW_BUILD: Duration = Duration::from_millis(5);
+const PAUSE: u32 = 20;
+/// After publishing, so many times as long as it took goes to routes alone, up to [`MAX_BREATH`]: a burst of changes of
+/// many peers does not keep the feeds waiting.
+const BREATH: u32 = 2;
+const MAX_BREATH: Duration = Duration::from_millis(250);
 
 impl Runtime {
     /// Publishes everyone whose tables changed, and retries those that failed.
     pub(super) fn publish(&mut self, now: Duration) {
+        let begin = Instant::now();
         self.pending.append(&mut self.lifecycle.take_dirty());
         let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
         self.pending.extend(
@@ -32,6 +39,8 @@ impl Runtime {
                 self.publish_peer(now, id);
             }
         }
+        let took = begin.elapsed();
+        self.publish_at = self.now() + (BREATH * took).min(MAX_BREATH);
     }
 
     fn publish_peer(&mut self, now: Duration, id: PeerId) {
@@ -44,7 +53,7 @@ impl Runtime {
         let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
-            peer.not_before = now + 4 * took;
+            peer.not_before = now + PAUSE * took;
         }
         match applied {
             Ok(published) if published.step == Step::Keep => {}
