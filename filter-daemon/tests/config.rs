@@ -379,6 +379,11 @@ fn what_is_odd_is_told() {
             "31: feed 1 (static): `advertised_by_peer` = \"10.0.0.0/8\": it is within the bogon list, so it will not be admitted: remove it, or put it into `extra_sources` if it is meant",
         ),
         (
+            "addresses = [\"203.0.113.250\"]\n",
+            "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nserves = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
+            "28: route server \"rs1\": `serves` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
+        ),
+        (
             "prefixes = [\"198.51.100.0/24\"]",
             "prefixes = []",
             "1: [router]: `prefixes`: none: packets from our own addresses would not be named as such; add our prefixes",

@@ -10,9 +10,10 @@ use filter_core::{Address, Asn, Family, Mode, Prefix};
 use super::error::{ConfigError, Oddity, Problem, Warning};
 use super::parse::{Read, Sections};
 use super::section::{Item, Section};
-use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, parse_feed};
+use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, Serves, parse_feed};
 use crate::admission::{Provenance, admit};
 use crate::policy::Withheld;
+use crate::route::Table;
 
 pub(super) fn sections(
     sections: &Sections<'_>,
@@ -290,6 +291,26 @@ fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
         let mut named = parse_feed::named_sessions(value).zip(0..);
         if let Some((_, index)) = named.find(|(address, _)| !known.contains(address)) {
             return Err(parse_feed::session_item(section, index)?.error(Problem::UnknownSession));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of announcements to route servers whose communities FRR leaves out and no shadow tells.
+pub(super) fn scopes(
+    config: &Config,
+    servers: &[Section<'_>],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    if !config.feeds.iter().any(|feed| feed.kind() == "frr") {
+        return Ok(());
+    }
+    for (server, section) in config.route_servers.iter().zip(servers) {
+        let mut addresses = server.addresses.iter();
+        let unseen = addresses.find(|&&address| !config.has_shadow(address, Table::AdjOut));
+        if let (Serves::Communities, Some(&address)) = (&server.serves, unseen) {
+            let item = section.require("serves")?;
+            warnings.push(item.warning(Oddity::NoCommunities(address)));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What can be wrong or odd in a configuration, each with file, line, key, value and what to do about it.
 //! Only says it: what is checked stands in the parser and in [`super::check`].
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use filter_core::asn::AsnError;
@@ -296,6 +297,11 @@ pub enum Oddity {
     /// Enforced without anything to go by.
     #[error("no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`")]
     NoFeed,
+    /// Announcements scoped by communities that a feed leaves out.
+    #[error(
+        "frr does not tell the communities of what it advertises to {0}, so that it counts for every member: add a `shadow` session for it"
+    )]
+    NoCommunities(IpAddr),
     /// The router has no prefixes.
     #[error("none: packets from our own addresses would not be named as such; add our prefixes")]
     NoPrefixes,

@@ -383,6 +383,17 @@ impl Config {
             .find(|(_, interface)| interface.name == name)
     }
 
+    /// Does a `shadow` feed tell this table of the session?
+    #[must_use]
+    pub fn has_shadow(&self, session: IpAddr, table: Table) -> bool {
+        self.feeds.iter().any(|feed| match feed {
+            Feed::Shadow { sessions, .. } => sessions
+                .iter()
+                .any(|shadow| (shadow.session, shadow.table) == (session, table)),
+            _ => false,
+        })
+    }
+
     /// One interface.
     #[must_use]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -126,17 +126,19 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     check::sections(&sections, &mut warnings)?;
     let (peers, peer_sections) = split(sections.peers);
     let (feeds, feed_sections) = split(sections.feeds);
+    let (route_servers, server_sections) = split(sections.route_servers);
     let config = Config {
         router: sections.router.value,
         interfaces: split(sections.interfaces).0,
         peers,
-        route_servers: split(sections.route_servers).0,
+        route_servers,
         feeds,
         timers,
         limits,
         daemon,
     };
     check::routes(&config, &peer_sections, &feed_sections, &mut warnings)?;
+    check::scopes(&config, &server_sections, &mut warnings)?;
     warnings.sort_by_key(|warning| warning.at.line);
     Ok((config, warnings))
 }

@@ -56,7 +56,10 @@ pub fn build(
         config::Feed::Mrt { path } => Box::new(MrtFeed::new(MrtConfig::new(path.clone()))),
         config::Feed::Frr { socket, interval } => Box::new(Frr::feed(FrrConfig {
             socket: socket.clone(),
-            poll: poll(*interval),
+            poll: PollConfig {
+                sessions: leave_scopes_to_shadows(config, sessions(config)),
+                ..poll(*interval)
+            },
         })),
         config::Feed::Bird { socket, interval } => Box::new(Bird::feed(BirdConfig {
             socket: socket.clone(),
@@ -100,6 +103,23 @@ pub fn build(
     })
 }
 
+/// FRR does not list the communities of what it advertises. Where they decide whom an announcement reaches and a
+/// shadow tells them, its word without them would make it reach everybody.
+fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
+    let Sessions::Only(mut specs) = sessions else {
+        return sessions;
+    };
+    let servers = config.route_servers.iter();
+    let scoped = servers.filter(|server| server.serves == config::Serves::Communities);
+    for &address in scoped.flat_map(|server| &server.addresses) {
+        if config.has_shadow(address, Table::AdjOut) {
+            let spec = specs.iter_mut().filter(|spec| spec.address == address);
+            spec.for_each(|spec| spec.tables.adj_out = false);
+        }
+    }
+    Sessions::Only(specs)
+}
+
 /// Every session the configuration names, with the tables its peers' views need.
 fn sessions(config: &Config) -> Sessions {
     let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
@@ -134,5 +154,51 @@ fn tables(views: &[config::View]) -> Tables {
         adj_in_pre: reads(Table::AdjInPre),
         adj_in_post: reads(Table::AdjInPost),
         adj_out: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+[router]
+asn = 64500
+prefixes = ["198.51.100.0/24"]
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24"]
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+[[route_server]]
+name = "rs1"
+asn = 64511
+interface = "ixp0"
+addresses = ["192.0.2.250", "192.0.2.251"]
+serves = "communities"
+[[feed]]
+kind = "shadow"
+listen = "127.0.0.1:1790"
+asn = 64999
+sessions = [{ address = "127.0.3.250", session = "192.0.2.250" }, { address = "127.0.3.11", session = "192.0.2.11" }]
+"#;
+
+    #[test]
+    fn what_a_shadow_tells_with_communities_is_not_asked_without() {
+        let adj_out = |text: &str| {
+            let (config, _) = Config::parse(text, "test").unwrap();
+            let sessions = leave_scopes_to_shadows(&config, sessions(&config));
+            ["192.0.2.11", "192.0.2.250", "192.0.2.251"].map(|address| {
+                let tables = sessions.tables(address.parse().unwrap()).unwrap();
+                assert!(tables.adj_in_pre && !tables.adj_in_post);
+                tables.adj_out
+            })
+        };
+        assert_eq!(adj_out(CONFIG), [true, false, true]);
+        assert_eq!(adj_out(&CONFIG.replace("communities", "all")), [true; 3]);
     }
 }

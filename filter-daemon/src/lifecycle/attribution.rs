@@ -17,7 +17,7 @@ use super::{
 };
 use crate::admission::{Provenance, admit};
 use crate::config::{Config, Serves};
-use crate::route::{FeedId, Origin, PeerId, Route};
+use crate::route::{FeedId, Origin, PeerId, Route, Session, Table};
 
 /// The peers one route concerns, without memory for the one that most concern.
 #[derive(Debug, Default)]
@@ -135,6 +135,32 @@ impl Lifecycle {
         };
         concerned.retain(|id| self.uses(*id, key));
         concerned
+    }
+
+    /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
+    /// carry it that it is down, or that the router does not have it.
+    #[must_use]
+    pub fn is_awaited(&self, id: PeerId, side: Side, family: Family) -> bool {
+        let Some(peer) = self.config.peer(id) else {
+            return false;
+        };
+        let table = match side {
+            Side::Sources => peer.view.table(),
+            Side::Destinations => Table::AdjOut,
+        };
+        let own = peer.attachments.iter().flat_map(|each| &each.addresses);
+        let servers = self.config.route_servers.iter();
+        let servers = servers.flat_map(|server| &server.addresses);
+        own.chain(servers).any(|&address| {
+            let session = Session::global(address);
+            let key = SourceKey {
+                origin: Origin::Session(session),
+                table,
+                family,
+                feed: FeedId(0), // whom a table concerns does not depend on who tells it
+            };
+            self.concerned(key).contains(&id) && !self.is_down(session)
+        })
     }
 
     /// Does the peer's policy look at this table?

@@ -110,8 +110,8 @@ fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>)
 }
 
 /// The scheme most route servers share (Euro-IX): `0:member` not to the member, `rs:member` to the member,
-/// `0:rs` to nobody else, `rs:rs` to all; as large communities `rs:0:member`, `rs:1:member`, `rs:0:0`. What
-/// names the member wins over what names everybody; without any the announcement reaches all.
+/// `0:rs` to nobody else, `rs:rs` to all; as large communities (RFC 8092) `rs:0:member`, `rs:1:member`, `rs:0:0`,
+/// `rs:1:0`. What names the member wins over what names everybody; without any the announcement reaches all.
 fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
     let names = |number: Asn, half: u16| u32::from(half) == number.get();
     let (mut to_all, mut to_nobody, mut to_member, mut not_to_member) =
@@ -133,6 +133,7 @@ fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
                 to_member = true
             }
             Community::Large(rs, 0, 0) if rs == server.get() => to_nobody = true,
+            Community::Large(rs, 1, 0) if rs == server.get() => to_all = true,
             Community::Standard(..) | Community::Large(..) => {}
         }
     }
@@ -186,6 +187,24 @@ mod tests {
                 true,
             ),
             (&[Community::Large(64510, 0, 0)], true),
+            (
+                &[Community::Standard(0, 64511), Community::Large(64511, 1, 0)],
+                true,
+            ),
+            (
+                &[
+                    Community::Large(64511, 1, 0),
+                    Community::Large(64511, 0, 64501),
+                ],
+                false,
+            ),
+            (
+                &[
+                    Community::Large(64511, 0, 0),
+                    Community::Large(64511, 1, 64502),
+                ],
+                false,
+            ),
         ];
         for (communities, expected) in cases {
             assert_eq!(scope(rs, member, communities), *expected, "{communities:?}");
@@ -201,5 +220,13 @@ mod tests {
             &[Community::Large(64511, 0, 4_200_000_002)]
         ));
         assert!(scope(rs, member, &[Community::Standard(0, 59_906)]));
+        let only = [
+            Community::Standard(0, 64511),
+            Community::Large(64511, 1, 4_200_000_002),
+        ];
+        assert!(scope(rs, member, &only));
+        // A route server with a four-octet number of its own.
+        let rs = Asn::new(4_200_000_000);
+        assert!(!scope(rs, member, &[Community::Large(4_200_000_000, 0, 0)]));
     }
 }
