@@ -9,7 +9,7 @@ use filter_core::packet::Vlans;
 use filter_core::{Asn, Family, Mode, NonIp};
 use filter_daemon::config::{
     Bounds, Config, DEFAULT_BOUNDS, Feed, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale,
-    PerFamily, Serves, View, Xdp,
+    Password, PerFamily, Serves, View, Xdp,
 };
 use filter_daemon::route::{PeerId, Table};
 
@@ -87,7 +87,10 @@ fn every_mistake_gets_its_line() {
         let text = |line: &str| line[2..].replace("\\n", "\n").replace("\\e", "\u{1b}");
         let told = match Config::parse(&changed(&text(from), &text(to)), "b.toml") {
             Ok(_) => "nothing".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+                error.to_string()
+            }
         };
         assert_eq!(told, format!("b.toml:{}", &error[2..]), "{block}");
         cases += 1;
@@ -311,6 +314,54 @@ fn the_effective_configuration_is_the_same_configuration() {
         assert_eq!(parse(&printed), config, "{printed}");
         assert_eq!(parse(&printed).to_string(), printed);
     }
+}
+
+/// Neither the effective configuration nor a debugging line, at every length there may be.
+#[test]
+fn passwords_are_taken_and_never_shown() {
+    let with = |password: &str| {
+        let session = "address = \"127.0.3.10\"";
+        let one = "{ address = \"127.0.3.11\", session = \"203.0.113.10\" }";
+        let own = format!(
+            "address = \"127.0.3.9\", session = \"203.0.113.10\", password = \"own\" }}, {one}, {{ {session}"
+        );
+        let text = changed(
+            "asn = 64999",
+            &format!("asn = 64999\npassword = \"{password}\""),
+        );
+        Config::parse(&text.replace(session, &own), "b.toml")
+    };
+    for password in ["h", "hunter2", &"ü".repeat(40)] {
+        let (config, _) = with(password).unwrap();
+        let Some(Feed::Shadow { sessions, .. }) = config.feeds.last() else {
+            panic!("{:?}", config.feeds.last());
+        };
+        let set: Vec<_> = sessions
+            .iter()
+            .map(|session| session.password.as_ref().map(Password::bytes))
+            .collect();
+        let of_all = Some(password.as_bytes());
+        assert_eq!(set, [Some(&b"own"[..]), of_all, of_all]);
+        let (printed, debugged) = (config.to_string(), format!("{config:#?}"));
+        assert_eq!(
+            printed.matches("}, # password: set\n").count(),
+            3,
+            "{printed}"
+        );
+        assert_eq!(debugged.matches("Password(set)").count(), 3);
+        for shown in [printed.as_str(), &debugged] {
+            let is_long = password.len() > 1; // one letter is everywhere
+            assert!(!(is_long && shown.contains(password)), "{shown}");
+            assert!(!shown.contains("own\""), "{shown}");
+        }
+        let again = parse(&printed);
+        assert!(!again.to_string().contains("password"));
+    }
+    let error = with(&"x".repeat(81)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "b.toml:37: feed 2 (shadow): `password`: not a password of 1 to 80 bytes: give one as long as that"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Prints a configuration as TOML that says every value, so that nothing is left to guess, and that parses back
-//! to the same configuration. Prints no comments and hides nothing.
+//! to the same configuration. Hides nothing but passwords, of which a comment says that they are set.
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use filter_core::{Family, NonIp};
 use super::duration::print as duration;
 use super::{
     Attachment, Config, Feed, Interface, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
-    RouteServer, Serves, View, Xdp,
+    RouteServer, Serves, ShadowSession, View, Xdp,
 };
 use crate::route::Table;
 
@@ -228,20 +228,31 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
             sessions,
         } => {
             writeln!(f, "listen = \"{listen}\"\nasn = {asn}")?;
-            let sessions = sessions.iter().map(|each| {
-                let table = match each.table {
-                    Table::AdjOut => "adj-out",
-                    Table::AdjInPre => "adj-in-pre",
-                    Table::AdjInPost => "adj-in-post",
-                };
-                let (address, session) = (each.address, each.session);
-                format!(
-                    "{{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }}"
-                )
-            });
-            writeln!(f, "sessions = {}", list(sessions))
+            writeln!(f, "sessions = [")?;
+            for each in sessions {
+                shadow_session(each, f)?;
+            }
+            writeln!(f, "]")
         }
     }
+}
+
+/// A line of its own, so that a comment fits behind it.
+fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
+    let table = match shadow.table {
+        Table::AdjOut => "adj-out",
+        Table::AdjInPre => "adj-in-pre",
+        Table::AdjInPost => "adj-in-post",
+    };
+    let (address, session) = (shadow.address, shadow.session);
+    let password = match shadow.password {
+        Some(_) => " # password: set",
+        None => "",
+    };
+    writeln!(
+        f,
+        "  {{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }},{password}"
+    )
 }
 
 fn families_with<T: Display>(value: impl Fn(Family) -> Option<T>) -> String {

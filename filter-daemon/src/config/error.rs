@@ -10,6 +10,8 @@ use filter_core::packet::MacError;
 use filter_core::prefix::PrefixError;
 use filter_core::{Family, Prefix};
 
+use super::Password;
+
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
@@ -37,7 +39,7 @@ pub struct Finding<P> {
     pub place: String,
     /// The key in it, if it is about one.
     pub key: Option<String>,
-    /// The value as it is written, if it is about one.
+    /// The value as it is written, if it is about one and no secret.
     pub value: Option<String>,
     /// What was found.
     pub what: P,
@@ -192,6 +194,9 @@ pub enum Problem {
     /// Not an address and port.
     #[error("not an address and port: write 127.0.0.1:11019 or [::1]:11019")]
     Socket,
+    /// Not a password the kernel takes.
+    #[error("not a password of 1 to {max} bytes: give one as long as that", max = Password::MAX)]
+    Password,
     /// Lengths the family does not have.
     #[error(
         "not two {family} lengths from 0 to {max}: write the shorter and the longer, like [8, 24]",

@@ -24,7 +24,7 @@ mod section;
 mod values;
 
 pub use error::{At, ConfigError, Problem, Warning};
-pub use feed::{Feed, ShadowSession};
+pub use feed::{Feed, Password, ShadowSession};
 
 /// One configured `[[interface]]`, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -401,7 +401,8 @@ impl Config {
     }
 }
 
-/// The effective configuration: TOML that says every value and parses back to the same one.
+/// The effective configuration: TOML that says every value, but for passwords only that they are set, and parses
+/// back to the same one without them.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         effective::write(self, f)

@@ -7,7 +7,7 @@ use crate::route::{PeerId, Table};
 
 use super::Peer;
 use super::error::{ConfigError, Problem, Warning};
-use super::feed::{Feed, ShadowSession};
+use super::feed::{Feed, Password, ShadowSession};
 use super::parse::Read;
 use super::section::{Item, Section};
 use super::values::{address, identity, prefixes};
@@ -24,9 +24,9 @@ const KEYS: [&[&str]; 8] = [
     &["kind", "socket", "interval"],
     &["kind", "command", "socket", "interval"],
     &["kind", "command", "server", "interval"],
-    &["kind", "listen", "asn", "sessions"],
+    &["kind", "listen", "asn", "password", "sessions"],
 ];
-const SESSION: &[&str] = &["address", "session", "table"];
+const SESSION: &[&str] = &["address", "session", "table", "password"];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -126,8 +126,12 @@ fn fixed(
 fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
     let list = section.require("sessions")?;
     let place = |n| format!("{}: session {n}", section.place());
+    let of_all = section.optional("password", password)?;
     let one = |section: Section<'_>| {
         Ok(ShadowSession {
+            password: section
+                .optional("password", password)?
+                .or_else(|| of_all.clone()),
             address: address(&section.require("address")?)?,
             session: address(&section.require("session")?)?,
             table: section
@@ -143,6 +147,10 @@ fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
         return Err(list.error(Problem::Empty));
     }
     sections.into_iter().map(one).collect()
+}
+
+fn password(item: &Item<'_>) -> Result<Password, ConfigError> {
+    Password::new(item.text()?.as_bytes()).ok_or_else(|| item.error(Problem::Password))
 }
 
 fn peer_id(item: &Item<'_>, peers: &[Read<'_, Peer>]) -> Result<PeerId, ConfigError> {

@@ -90,6 +90,7 @@ pub fn build(
         } => {
             let shadow = |session: &config::ShadowSession| ShadowSession {
                 table: session.table,
+                password: session.password.clone(),
                 ..ShadowSession::new(
                     *listen,
                     session.address,
