@@ -154,7 +154,7 @@ fn defaults_are_those_documented() {
     let (id, pni) = config.interface_named("pni0").unwrap();
     assert_eq!(id, InterfaceId(1));
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
-    assert_eq!((pni.mac, &pni.addresses), (None, &None));
+    assert_eq!((pni.mac, &pni.addresses, &pni.ixf), (None, &None, &None));
     assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
     assert_eq!(config.route_servers[0].serves, Serves::All);
     let seconds = Duration::from_secs;
@@ -190,6 +190,7 @@ kind = "lan"
 lan = ["203.0.113.0/24"]
 mac = "02-00-00-00-00-01"
 addresses = ["203.0.113.1", "fe80::1"]
+ixf = "/var/lib/bcp38/ixp0 \\ \"1\".json"
 unknown_peer = "enforce"
 non_ip = "violation"
 xdp = "native"
@@ -368,6 +369,8 @@ fn passwords_are_taken_and_never_shown() {
 fn everything_is_read_as_written() {
     let config = parse(EVERYTHING);
     assert_eq!(config.router.asn, Asn::new(65546));
+    let export = config.interfaces[0].ixf.as_deref();
+    assert_eq!(export, Some(Path::new("/var/lib/bcp38/ixp0 \\ \"1\".json")));
     let peer = config.peer(PeerId(0)).unwrap();
     assert_eq!(peer.name, "a \"peer\" \\ ünïcode");
     assert!(!peer.families.contains(Family::Ipv4));

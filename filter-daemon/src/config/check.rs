@@ -190,7 +190,10 @@ fn session_addresses(
         let interface = &sections.interfaces[usize::from(value.interface.0)].value;
         if interface.kind == InterfaceKind::Port {
             let item = section.require("interface")?;
-            return Err(item.error(Problem::RouteServerOnPort(interface.name.clone())));
+            return Err(item.error(Problem::OnPort {
+                interface: interface.name.clone(),
+                what: "route servers",
+            }));
         }
         for (&address, item) in value.addresses.iter().zip(section.list("addresses")?) {
             claimed.claim(address, value.interface, &item, section.place())?;

@@ -84,6 +84,9 @@ fn interface(interface: &Interface, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(addresses) = &interface.addresses {
         writeln!(f, "addresses = {}", quoted(addresses))?;
     }
+    if let Some(file) = &interface.ixf {
+        writeln!(f, "ixf = {}", path(file))?;
+    }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
     let non_ip = match interface.non_ip {
         NonIp::Pass => "pass",

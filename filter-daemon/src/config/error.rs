@@ -262,9 +262,16 @@ pub enum Problem {
     /// An inner tag without an outer one.
     #[error("an inner vlan needs an outer one: add `vlan`, or rename this key to `vlan`")]
     InnerWithoutOuter,
-    /// A route server on a port.
-    #[error("interface `{0}` is of kind \"port\": route servers are on interfaces of kind \"lan\"")]
-    RouteServerOnPort(String),
+    /// What only an exchange has, on a port.
+    #[error(
+        "interface `{interface}` is of kind \"port\": {what} are on interfaces of kind \"lan\""
+    )]
+    OnPort {
+        /// Which.
+        interface: String,
+        /// What.
+        what: &'static str,
+    },
     /// Keys of an attachment without its interface.
     #[error("it needs an interface: add `interface` beside it")]
     NoInterface,

@@ -96,6 +96,9 @@ pub struct Interface {
     pub mac: Option<Mac>,
     /// `addresses`: ours on it. Default: read from the device.
     pub addresses: Option<Vec<IpAddr>>,
+    /// `ixf`: the exchange's member export (IX-F JSON), whose MACs seed those of its peers. Kind `lan` only.
+    /// Default: none.
+    pub ixf: Option<PathBuf>,
     /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
     pub unknown_peer: Mode,
     /// `non_ip`: what frames that are neither ARP nor IP are. Default `pass`.

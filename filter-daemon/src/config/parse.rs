@@ -36,6 +36,7 @@ const INTERFACE: &[&str] = &[
     "lan",
     "mac",
     "addresses",
+    "ixf",
     "unknown_peer",
     "non_ip",
     "xdp",
@@ -210,12 +211,19 @@ fn interface(
             None => section.missing("lan"),
         });
     }
+    if let (InterfaceKind::Port, Some(item)) = (kind, section.get("ixf")) {
+        return Err(item.error(Problem::OnPort {
+            interface: name,
+            what: "an exchange's members",
+        }));
+    }
     Ok(Interface {
         name,
         kind,
         lan,
         mac: section.optional("mac", mac)?,
         addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
+        ixf: section.optional("ixf", parse_feed::path)?,
         unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
         non_ip: section
             .optional("non_ip", |item| {

@@ -107,6 +107,11 @@ impl Journal {
                 json!({ "peer": peer(config, id), "mac": mac.to_string() }),
                 format!("{} sends from {mac}", name(id)),
             ),
+            StationEvent::Seeded { peer: id, mac } => (
+                "mac-seeded",
+                json!({ "peer": peer(config, id), "mac": mac.to_string() }),
+                format!("{} sends from {mac}, as its exchange says", name(id)),
+            ),
             StationEvent::Moved {
                 mac,
                 from,
@@ -121,7 +126,11 @@ impl Journal {
                 (
                     "mac-moved",
                     json!({ "mac": mac.to_string(), "from": peer(config, from), "to": peer(config, to), "kept": kept }),
-                    format!("{mac}, of {}, answers for {}: {fate}", name(from), name(to)),
+                    format!(
+                        "{mac}, of {}, is said to be {}'s: {fate}",
+                        name(from),
+                        name(to)
+                    ),
                 )
             }
         };
