@@ -261,6 +261,7 @@ max_routers = 3
 [[feed]]
 kind = "mrt"
 path = "/tmp/rib \"1\".mrt"
+table = "adj-in-pre"
 [[feed]]
 kind = "frr"
 socket = "/run/x/bgpd.vty"

@@ -198,7 +198,10 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
             listen,
             max_routers,
         } => writeln!(f, "listen = \"{listen}\"\nmax_routers = {max_routers}"),
-        Feed::Mrt { path: file } => writeln!(f, "path = {}", path(file)),
+        Feed::Mrt { path: file, table } => {
+            writeln!(f, "path = {}", path(file))?;
+            writeln!(f, "table = \"{}\"", table_name(*table))
+        }
         Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
             writeln!(f, "socket = {}", path(socket))?;
             writeln!(f, "interval = \"{}\"", duration(*interval))
@@ -242,12 +245,8 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 
 /// A line of its own, so that a comment fits behind it.
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
-    let table = match shadow.table {
-        Table::AdjOut => "adj-out",
-        Table::AdjInPre => "adj-in-pre",
-        Table::AdjInPost => "adj-in-post",
-    };
     let (address, session) = (shadow.address, shadow.session);
+    let table = table_name(shadow.table);
     let password = match shadow.password {
         Some(_) => " # password: set",
         None => "",
@@ -256,6 +255,14 @@ fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result 
         f,
         "  {{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }},{password}"
     )
+}
+
+const fn table_name(table: Table) -> &'static str {
+    match table {
+        Table::AdjOut => "adj-out",
+        Table::AdjInPre => "adj-in-pre",
+        Table::AdjInPost => "adj-in-post",
+    }
 }
 
 fn families_with<T: Display>(value: impl Fn(Family) -> Option<T>) -> String {

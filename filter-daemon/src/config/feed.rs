@@ -31,6 +31,8 @@ pub enum Feed {
     Mrt {
         /// `path` of the file. Required.
         path: PathBuf,
+        /// `table` that was dumped: `adj-in-post`, which is what most daemons dump (the default), or `adj-in-pre`.
+        table: Table,
     },
     /// `frr`: bgpd is asked over its vty socket.
     Frr {

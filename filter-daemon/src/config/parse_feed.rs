@@ -19,7 +19,7 @@ const KINDS: &[&str] = &[
 const KEYS: [&[&str]; 8] = [
     &["kind", "peer", "advertised_by_peer", "advertised_to_peer"],
     &["kind", "listen", "max_routers"],
-    &["kind", "path"],
+    &["kind", "path", "table"],
     &["kind", "socket", "interval"],
     &["kind", "socket", "interval"],
     &["kind", "command", "socket", "interval"],
@@ -75,6 +75,12 @@ fn feed(
         },
         "mrt" => Feed::Mrt {
             path: path(&section.require("path")?)?,
+            table: section
+                .optional("table", |item| {
+                    let values = [Table::AdjInPost, Table::AdjInPre];
+                    item.choice(&["adj-in-post", "adj-in-pre"], &values)
+                })?
+                .unwrap_or(Table::AdjInPost),
         },
         "frr" => Feed::Frr {
             socket: or("socket", "/var/run/frr/bgpd.vty")?,

@@ -53,7 +53,10 @@ pub fn build(
                     .map_err(|error| format!("cannot listen on {listen}: {error}"))?,
             )
         }
-        config::Feed::Mrt { path } => Box::new(MrtFeed::new(MrtConfig::new(path.clone()))),
+        config::Feed::Mrt { path, table } => Box::new(MrtFeed::new(MrtConfig {
+            table: *table,
+            ..MrtConfig::new(path.clone())
+        })),
         config::Feed::Frr { socket, interval } => Box::new(Frr::feed(FrrConfig {
             socket: socket.clone(),
             poll: PollConfig {

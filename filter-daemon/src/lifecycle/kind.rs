@@ -65,7 +65,7 @@ pub(super) fn has_dynamic_feed(
     config.feeds.iter().any(|feed| match feed {
         Feed::Static { .. } => false,
         Feed::Bmp { .. } => side == Side::Sources,
-        Feed::Mrt { .. } => table == Table::AdjInPost,
+        Feed::Mrt { table: dumped, .. } => table == *dumped,
         Feed::Shadow { sessions, .. } => sessions.iter().any(|shadow| {
             let mine = match directory.owner(shadow.session) {
                 Some(Owner::Peer(id)) => config.peer(id) == Some(peer),

@@ -58,6 +58,12 @@ impl Journal {
         self.push(event.name(), &text, fields);
     }
 
+    /// A lifecycle event in one line.
+    #[must_use]
+    pub fn describe(config: &Config, event: &Event) -> String {
+        fields(config, event).1
+    }
+
     /// A sampled violation. Not logged: there may be thousands.
     pub fn violation(&mut self, config: &Config, violation: &Violation) {
         let mut fields = Map::new();
