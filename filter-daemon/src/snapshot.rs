@@ -2,7 +2,6 @@
 //! decides whose they are and what is admitted, as in the running daemon. Reads files; speaks to no router, and knows
 //! no time.
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use crate::feeds::mrt::{MrtConfig, MrtError, MrtFeed};
 use crate::feeds::static_::{StaticFeed, StaticPeer};
 use crate::lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner};
 use crate::policy::Routes;
-use crate::route::{FeedId, Origin, PeerId, RouteEvent};
+use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
 use crate::runtime::Journal;
 
 /// Why the routes are not to be had.
@@ -115,7 +114,7 @@ fn unused(
     feed: &Feed,
     events: &[RouteEvent],
 ) -> Vec<String> {
-    let (mut strangers, mut others): (BTreeSet<IpAddr>, BTreeSet<PeerId>) = Default::default();
+    let (mut strangers, mut others): (BTreeSet<Session>, BTreeSet<PeerId>) = Default::default();
     for event in events {
         let RouteEvent::Snapshot {
             origin: Origin::Session(session),
@@ -126,8 +125,8 @@ fn unused(
         else {
             continue;
         };
-        match directory.owner(session.address) {
-            None => _ = strangers.insert(session.address),
+        match directory.owner(*session) {
+            None => _ = strangers.insert(*session),
             Some(Owner::Peer(id)) => {
                 let view = config.peer(id).map(|peer| peer.view.table());
                 if view != Some(*table) && !routes.is_empty() {

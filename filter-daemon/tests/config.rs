@@ -11,7 +11,7 @@ use filter_daemon::config::{
     Bounds, Config, DEFAULT_BOUNDS, Feed, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale,
     Password, PerFamily, Serves, View, Xdp,
 };
-use filter_daemon::route::{PeerId, Table};
+use filter_daemon::route::{PeerId, Table, Vrf};
 
 const BASE: &str = r#"[router]
 asn = 64500
@@ -151,6 +151,7 @@ fn defaults_are_those_documented() {
     assert_eq!(icrc.prefix_bounds, DEFAULT_BOUNDS);
     assert_eq!(icrc.max_prefixes, PerFamily::default());
     assert_eq!(icrc.attachments[0].vlans, Vlans::default());
+    assert_eq!(icrc.attachments[0].vrf, None);
     let (id, pni) = config.interface_named("pni0").unwrap();
     assert_eq!(id, InterfaceId(1));
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
@@ -220,6 +221,7 @@ extra_destinations = ["::/0"]
 [[peer.attachment]]
 interface = "pni0"
 addresses = ["192.0.2.2", "fe80::2"]
+vrf = "4200000000:7"
 
 [[peer]]
 name = "only attachments"
@@ -249,6 +251,7 @@ asn = 64511
 interface = "ixp0"
 addresses = ["203.0.113.252"]
 serves = "communities"
+vrf = 5
 
 [[feed]]
 kind = "static"
@@ -287,7 +290,7 @@ asn = 4200000000
 sessions = [
   { address = "127.0.3.1", session = "203.0.113.10" },
   { address = "127.0.3.2", session = "203.0.113.250", table = "adj-in-post" },
-  { address = "127.0.3.3", session = "192.0.2.2", table = "adj-in-pre" },
+  { address = "127.0.3.3", session = "192.0.2.2", vrf = "4200000000:7", table = "adj-in-pre" },
 ]
 
 [timers]
@@ -398,6 +401,16 @@ fn everything_is_read_as_written() {
         (session, Table::AdjOut)
     );
     assert_eq!(sessions[1].table, Table::AdjInPost);
+    let vrf = Some("4200000000:7".parse().unwrap());
+    assert_eq!(
+        (peer.attachments[0].vrf, peer.attachments[1].vrf),
+        (None, vrf)
+    );
+    assert_eq!(
+        sessions[2].mirrors(),
+        peer.attachments[1].sessions().next().unwrap()
+    );
+    assert_eq!(config.route_servers[2].vrf, Some(Vrf(5)));
 }
 
 #[test]
@@ -456,6 +469,22 @@ fn what_is_odd_is_told() {
         let expected = format!("b.toml:{warning}");
         assert!(told.contains(&expected), "{expected}\n{told:#?}");
     }
+}
+
+/// On wires of their own.
+#[test]
+fn one_address_may_be_several_peers_in_several_vrfs() {
+    let own = "interface = \"ixp0\"\nvlan = 7\naddresses = [\"203.0.113.10\"]";
+    let with = |vrf: &str| changed("interface = \"pni0\"", &format!("{own}\n{vrf}"));
+    let config = parse(&with("vrf = \"64500:1\""));
+    let sessions = config.peers.iter().flat_map(|peer| &peer.attachments);
+    let sessions: Vec<String> = sessions
+        .flat_map(filter_daemon::config::Attachment::sessions)
+        .map(|session| session.to_string())
+        .collect();
+    assert_eq!(sessions, ["203.0.113.10", "203.0.113.10 in vrf 64500:1"]);
+    let error = Config::parse(&with(""), "b.toml").unwrap_err();
+    assert!(error.to_string().contains("has it too"), "{error}");
 }
 
 #[test]

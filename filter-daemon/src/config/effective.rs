@@ -10,7 +10,7 @@ use super::{
     Attachment, Config, Feed, Interface, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
     RouteServer, Serves, ShadowSession, View, Xdp,
 };
-use crate::route::Table;
+use crate::route::{Table, Vrf};
 
 pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     let Config {
@@ -159,7 +159,13 @@ fn attachment(config: &Config, attachment: &Attachment, f: &mut Formatter<'_>) -
         writeln!(f, "inner_vlan = {}", attachment.vlans.inner)?;
     }
     writeln!(f, "addresses = {}", quoted(&attachment.addresses))?;
-    writeln!(f, "macs = {}", quoted(&attachment.macs))
+    writeln!(f, "macs = {}", quoted(&attachment.macs))?;
+    vrf(attachment.vrf, f)
+}
+
+/// Absent, it is the global instance, which has no name.
+fn vrf(vrf: Option<Vrf>, f: &mut Formatter<'_>) -> fmt::Result {
+    vrf.map_or(Ok(()), |vrf| writeln!(f, "vrf = \"{vrf}\""))
 }
 
 fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) -> fmt::Result {
@@ -178,7 +184,8 @@ fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) ->
         Serves::Communities => "\"communities\"".to_owned(),
         Serves::Listed(asns) => list(asns.iter().map(ToString::to_string)),
     };
-    writeln!(f, "serves = {serves}")
+    writeln!(f, "serves = {serves}")?;
+    vrf(server.vrf, f)
 }
 
 fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
@@ -247,13 +254,16 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
     let (address, session) = (shadow.address, shadow.session);
     let table = table_name(shadow.table);
+    let vrf = shadow
+        .vrf
+        .map_or(String::new(), |vrf| format!(", vrf = \"{vrf}\""));
     let password = match shadow.password {
         Some(_) => " # password: set",
         None => "",
     };
     writeln!(
         f,
-        "  {{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }},{password}"
+        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, table = \"{table}\" }},{password}"
     )
 }
 

@@ -11,6 +11,7 @@ use filter_core::prefix::PrefixError;
 use filter_core::{Family, Prefix};
 
 use super::Password;
+use crate::route::VrfError;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +198,9 @@ pub enum Problem {
     /// Not a password the kernel takes.
     #[error("not a password of 1 to {max} bytes: give one as long as that", max = Password::MAX)]
     Password,
+    /// Not a VRF.
+    #[error("{0}")]
+    Vrf(#[from] VrfError),
     /// Lengths the family does not have.
     #[error(
         "not two {family} lengths from 0 to {max}: write the shorter and the longer, like [8, 24]",
@@ -257,7 +261,9 @@ pub enum Problem {
     #[error("no such peer in this file: {}", known(.0, "peer"))]
     UnknownPeer(Vec<String>),
     /// A session address nobody has.
-    #[error("no peer or route server has this session address: add it to its `addresses`")]
+    #[error(
+        "no peer or route server has this session address in this vrf: add it to its `addresses`"
+    )]
     UnknownSession,
     /// An inner tag without an outer one.
     #[error("an inner vlan needs an outer one: add `vlan`, or rename this key to `vlan`")]

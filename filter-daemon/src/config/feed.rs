@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::{Asn, Prefix};
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table, Vrf};
 
 /// `[[feed]]`: one RIB source, by `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +86,21 @@ pub struct ShadowSession {
     pub session: IpAddr,
     /// `table`: `adj-out` (what we advertise to the peer, the default), `adj-in-pre` or `adj-in-post`.
     pub table: Table,
+    /// `vrf` of the peer's session. Default: the global instance.
+    pub vrf: Option<Vrf>,
     /// `password`: TCP MD5 (RFC 2385), 1 to 80 bytes. Default: the feed's `password`, or none.
     pub password: Option<Password>,
+}
+
+impl ShadowSession {
+    /// The peer's session whose policy it has.
+    #[must_use]
+    pub const fn mirrors(&self) -> Session {
+        Session {
+            address: self.session,
+            vrf: self.vrf,
+        }
+    }
 }
 
 /// A password. Never shown: there is no way to print one, and [`fmt::Debug`] says only that it is set.

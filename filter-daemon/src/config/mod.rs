@@ -11,7 +11,7 @@ use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Asn, Family, Mode, NonIp, Prefix};
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table, Vrf};
 
 mod check;
 mod duration;
@@ -211,6 +211,21 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     /// `macs`, added to the learned ones. Default: none; on a `port` that means any.
     pub macs: Vec<Mac>,
+    /// `vrf` of the router its sessions are in, by its route distinguisher. Default: the global instance.
+    pub vrf: Option<Vrf>,
+}
+
+impl Attachment {
+    /// Its BGP sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        sessions(&self.addresses, self.vrf)
+    }
+}
+
+fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Session> + '_ {
+    addresses
+        .iter()
+        .map(move |&address| Session { address, vrf })
 }
 
 /// Whom our announcements to a route server reach.
@@ -240,6 +255,15 @@ pub struct RouteServer {
     pub addresses: Vec<IpAddr>,
     /// `serves`. Default `all`.
     pub serves: Serves,
+    /// `vrf` of the router its sessions are in. Default: the global instance.
+    pub vrf: Option<Vrf>,
+}
+
+impl RouteServer {
+    /// Its BGP sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        sessions(&self.addresses, self.vrf)
+    }
 }
 
 /// What happens when nobody has renewed the lease for its whole length.
@@ -388,11 +412,11 @@ impl Config {
 
     /// Does a `shadow` feed tell this table of the session?
     #[must_use]
-    pub fn has_shadow(&self, session: IpAddr, table: Table) -> bool {
+    pub fn has_shadow(&self, session: Session, table: Table) -> bool {
         self.feeds.iter().any(|feed| match feed {
             Feed::Shadow { sessions, .. } => sessions
                 .iter()
-                .any(|shadow| (shadow.session, shadow.table) == (session, table)),
+                .any(|shadow| (shadow.mirrors(), shadow.table) == (session, table)),
             _ => false,
         })
     }

@@ -11,7 +11,7 @@ use super::error::{ConfigError, Problem, Warning};
 use super::section::{Item, Section, Source};
 use super::values::{
     addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
-    warn_of_twins,
+    vrf, warn_of_twins,
 };
 use super::{
     Attachment, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId, InterfaceKind,
@@ -49,6 +49,7 @@ const PEER: &[&str] = &[
     "inner_vlan",
     "addresses",
     "macs",
+    "vrf",
     "attachment",
     "families",
     "max_prefixes",
@@ -59,8 +60,15 @@ const PEER: &[&str] = &[
     "extra_sources",
     "extra_destinations",
 ];
-const ATTACHMENT: &[&str] = &["interface", "vlan", "inner_vlan", "addresses", "macs"];
-const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves"];
+const ATTACHMENT: &[&str] = &[
+    "interface",
+    "vlan",
+    "inner_vlan",
+    "addresses",
+    "macs",
+    "vrf",
+];
+const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves", "vrf"];
 const TIMERS: &[&str] = &[
     "withdraw_hold",
     "peer_down_hold",
@@ -305,6 +313,7 @@ fn attachment(
         },
         addresses: addresses(section, "addresses", warnings)?,
         macs,
+        vrf: section.optional("vrf", vrf)?,
     })
 }
 
@@ -367,6 +376,7 @@ fn route_servers<'a>(
             interface: interface_id(&section.require("interface")?, interfaces)?,
             addresses: addresses(&section, "addresses", warnings)?,
             serves: section.optional("serves", serves)?.unwrap_or_default(),
+            vrf: section.optional("vrf", vrf)?,
         };
         Ok(Read { value, section })
     };

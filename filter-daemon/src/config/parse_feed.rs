@@ -1,16 +1,16 @@
 //! `[[feed]]` sections: one reader per kind. What kinds there are and what they default to is [`Feed`]'s.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table};
 
 use super::Peer;
 use super::error::{ConfigError, Problem, Warning};
 use super::feed::{Feed, Password, ShadowSession};
 use super::parse::Read;
 use super::section::{Item, Section};
-use super::values::{address, identity, prefixes};
+use super::values::{address, identity, prefixes, vrf};
 
 const KINDS: &[&str] = &[
     "static", "bmp", "mrt", "frr", "bird", "openbgpd", "gobgp", "shadow",
@@ -26,7 +26,7 @@ const KEYS: [&[&str]; 8] = [
     &["kind", "command", "server", "interval"],
     &["kind", "listen", "asn", "password", "sessions"],
 ];
-const SESSION: &[&str] = &["address", "session", "table", "password"];
+const SESSION: &[&str] = &["address", "session", "vrf", "table", "password"];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -140,6 +140,7 @@ fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
                 .or_else(|| of_all.clone()),
             address: address(&section.require("address")?)?,
             session: address(&section.require("session")?)?,
+            vrf: section.optional("vrf", vrf)?,
             table: section
                 .optional("table", |item| {
                     let values = [Table::AdjOut, Table::AdjInPre, Table::AdjInPost];
@@ -198,13 +199,13 @@ pub(super) fn listens(feed: &Feed) -> Option<SocketAddr> {
     }
 }
 
-/// The session addresses a feed names.
-pub(super) fn named_sessions(feed: &Feed) -> impl Iterator<Item = IpAddr> + '_ {
+/// The sessions a feed names.
+pub(super) fn named_sessions(feed: &Feed) -> impl Iterator<Item = Session> + '_ {
     let sessions = match feed {
         Feed::Shadow { sessions, .. } => sessions.as_slice(),
         _ => &[],
     };
-    sessions.iter().map(|session| session.session)
+    sessions.iter().map(ShadowSession::mirrors)
 }
 
 /// The `session` key of one session of a `shadow` feed.

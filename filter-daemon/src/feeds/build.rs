@@ -94,12 +94,7 @@ pub fn build(
             let shadow = |session: &config::ShadowSession| ShadowSession {
                 table: session.table,
                 password: session.password.clone(),
-                ..ShadowSession::new(
-                    *listen,
-                    session.address,
-                    *asn,
-                    Session::global(session.session),
-                )
+                ..ShadowSession::new(*listen, session.address, *asn, session.mirrors())
             };
             let shadows = sessions.iter().map(shadow).collect();
             Box::new(ShadowFeed::new(shadows).map_err(|error| error.to_string())?)
@@ -115,35 +110,33 @@ fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
     };
     let servers = config.route_servers.iter();
     let scoped = servers.filter(|server| server.serves == config::Serves::Communities);
-    for &address in scoped.flat_map(|server| &server.addresses) {
-        if config.has_shadow(address, Table::AdjOut) {
-            let spec = specs.iter_mut().filter(|spec| spec.address == address);
+    for session in scoped.flat_map(config::RouteServer::sessions) {
+        if session.vrf.is_none() && config.has_shadow(session, Table::AdjOut) {
+            let spec = specs
+                .iter_mut()
+                .filter(|spec| spec.address == session.address);
             spec.for_each(|spec| spec.tables.adj_out = false);
         }
     }
     Sessions::Only(specs)
 }
 
-/// Every session the configuration names, with the tables its peers' views need.
+/// Every session of the global instance that the configuration names, with the tables its peers' views need: no
+/// poll tells of another instance's.
 fn sessions(config: &Config) -> Sessions {
     let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
+    let global = |session: &Session| session.vrf.is_none();
     for peer in &config.peers {
-        for &address in peer
-            .attachments
-            .iter()
-            .flat_map(|attachment| &attachment.addresses)
-        {
-            wanted.insert(address, tables(&[peer.view]));
-        }
+        let own = peer.attachments.iter();
+        let own = own.flat_map(config::Attachment::sessions).filter(global);
+        wanted.extend(own.map(|session| (session.address, tables(&[peer.view]))));
     }
     let views: Vec<config::View> = config.peers.iter().map(|peer| peer.view).collect();
-    for &address in config
-        .route_servers
-        .iter()
-        .flat_map(|server| &server.addresses)
-    {
-        wanted.insert(address, tables(&views));
-    }
+    let servers = config.route_servers.iter();
+    let servers = servers
+        .flat_map(config::RouteServer::sessions)
+        .filter(global);
+    wanted.extend(servers.map(|session| (session.address, tables(&views))));
     Sessions::Only(
         wanted
             .into_iter()

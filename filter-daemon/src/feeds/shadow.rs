@@ -389,7 +389,7 @@ impl<'a> Connection<'a> {
             End::Eof => "the router closed the connection".into(),
         };
         let shadow = &self.feed.sessions[self.session].1;
-        let mirrors = shadow.mirrors.address;
+        let mirrors = shadow.mirrors;
         let why = format!("shadow session {} of {mirrors}: {why}", shadow.remote);
         log::warn!("{why}");
         // Told to stop: then nobody listens any more.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use filter_core::Asn;
 
 use crate::config::{Config, InterfaceId, RouteServer, Serves};
-use crate::route::{Community, PeerId};
+use crate::route::{Community, PeerId, Session, Vrf};
 
 /// What a session address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub enum Owner {
     RouteServer(usize),
 }
 
-/// Who is who, by address.
+/// Who is who, by address and VRF.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    owners: HashMap<IpAddr, Owner>,
-    members: HashMap<(InterfaceId, IpAddr), PeerId>,
-    by_interface: HashMap<InterfaceId, Vec<PeerId>>,
+    owners: HashMap<Session, Owner>,
+    members: HashMap<(InterfaceId, Session), PeerId>,
+    by_interface: HashMap<(InterfaceId, Option<Vrf>), Vec<PeerId>>,
 }
 
 impl Directory {
@@ -32,24 +32,22 @@ impl Directory {
         let mut directory = Self::default();
         for (id, peer) in peers(config) {
             for attachment in &peer.attachments {
-                let members = directory
-                    .by_interface
-                    .entry(attachment.interface)
-                    .or_default();
+                let lan = (attachment.interface, attachment.vrf);
+                let members = directory.by_interface.entry(lan).or_default();
                 if members.last() != Some(&id) {
                     members.push(id);
                 }
-                for &address in &attachment.addresses {
-                    directory.owners.insert(address, Owner::Peer(id));
+                for session in attachment.sessions() {
+                    directory.owners.insert(session, Owner::Peer(id));
                     directory
                         .members
-                        .insert((attachment.interface, address), id);
+                        .insert((attachment.interface, session), id);
                 }
             }
         }
         for (index, server) in config.route_servers.iter().enumerate() {
-            for &address in &server.addresses {
-                directory.owners.insert(address, Owner::RouteServer(index));
+            for session in server.sessions() {
+                directory.owners.insert(session, Owner::RouteServer(index));
             }
         }
         directory
@@ -57,21 +55,25 @@ impl Directory {
 
     /// Whose session this is.
     #[must_use]
-    pub fn owner(&self, address: IpAddr) -> Option<Owner> {
-        self.owners.get(&address).copied()
+    pub fn owner(&self, session: Session) -> Option<Owner> {
+        self.owners.get(&session).copied()
     }
 
     /// The peer a route server's route with this next hop leads to.
     #[must_use]
     pub fn member(&self, server: &RouteServer, next_hop: IpAddr) -> Option<PeerId> {
-        self.members.get(&(server.interface, next_hop)).copied()
+        let session = Session {
+            address: next_hop,
+            vrf: server.vrf,
+        };
+        self.members.get(&(server.interface, session)).copied()
     }
 
-    /// Every peer on the route server's LAN.
+    /// Every peer on the route server's LAN and in its VRF.
     #[must_use]
     pub fn members(&self, server: &RouteServer) -> &[PeerId] {
         self.by_interface
-            .get(&server.interface)
+            .get(&(server.interface, server.vrf))
             .map_or(&[], Vec::as_slice)
     }
 

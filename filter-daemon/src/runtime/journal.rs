@@ -192,7 +192,7 @@ fn feed(config: &Config, id: FeedId) -> Value {
 }
 
 fn session(session: Option<Session>) -> Value {
-    session.map_or(Value::Null, |session| session.address.to_string().into())
+    session.map_or(Value::Null, |session| session.to_string().into())
 }
 
 /// The fields of an event, and the event in one line.
@@ -209,7 +209,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         ),
         Event::SessionUp(id, s) | Event::SessionDown(id, s) => (
             json!({ "peer": peer(config, *id), "session": session(Some(*s)) }),
-            format!("{} {}", name(*id), s.address),
+            format!("{} {s}", name(*id)),
         ),
         Event::SourceState {
             session: s,
@@ -220,7 +220,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             json!({ "session": session(*s), "table": format!("{table:?}"), "family": family.name(), "state": state.name() }),
             format!(
                 "{} {table:?} {family}: {state}",
-                s.map_or("static".to_owned(), |s| s.address.to_string())
+                s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),
         Event::PeerState(id, state, missing) => {
@@ -231,9 +231,9 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
                 format!("{} is {}{text}", name(*id), state.name()),
             )
         }
-        Event::UnknownSession(id, address) => (
-            json!({ "feed": feed(config, *id), "address": address.to_string() }),
-            format!("{address} belongs to no configured peer or route server"),
+        Event::UnknownSession(id, s) => (
+            json!({ "feed": feed(config, *id), "session": session(Some(*s)), "address": s.address.to_string() }),
+            format!("{s} belongs to no configured peer or route server"),
         ),
         Event::PrefixRefused(id, prefix, why) => (
             json!({ "peer": peer(config, *id), "prefix": prefix.to_string(), "why": why.name() }),
@@ -264,10 +264,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         ),
         Event::NextHopUnknown(s, hop, prefix) => (
             json!({ "session": session(Some(*s)), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
-            format!(
-                "route server {} announces {prefix} with next hop {hop}, no member we know",
-                s.address
-            ),
+            format!("route server {s} announces {prefix} with next hop {hop}, no member we know"),
         ),
         Event::ShrinkRefused {
             session: s,
@@ -296,8 +293,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         } => {
             let examples: Vec<String> = examples.iter().map(ToString::to_string).collect();
             let text = format!(
-                "two feeds differ by {prefixes} prefixes for {}: {}",
-                s.address,
+                "two feeds differ by {prefixes} prefixes for {s}: {}",
                 examples.join(", ")
             );
             (

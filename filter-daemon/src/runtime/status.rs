@@ -106,7 +106,7 @@ impl Runtime {
 
     fn table_value(&self, table: &SourceStatus) -> Value {
         let session = match table.key.origin {
-            Origin::Session(session) => Some(session.address.to_string()),
+            Origin::Session(session) => Some(session.to_string()),
             Origin::Peer(_) => None,
         };
         json!({
