@@ -16,8 +16,8 @@ use super::{
     session_of,
 };
 use crate::admission::{Provenance, admit};
-use crate::config::{Attachment, Config, RouteServer, Serves};
-use crate::route::{FeedId, Origin, PeerId, Route, Session, Table};
+use crate::config::{Config, Serves};
+use crate::route::{FeedId, Origin, PeerId, Route, Session};
 
 /// The peers one route concerns, without memory for the one that most concern.
 #[derive(Debug, Default)]
@@ -135,31 +135,6 @@ impl Lifecycle {
         };
         concerned.retain(|id| self.uses(*id, key));
         concerned
-    }
-
-    /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
-    /// carry it that it is down, or that the router does not have it.
-    #[must_use]
-    pub fn is_awaited(&self, id: PeerId, side: Side, family: Family) -> bool {
-        let Some(peer) = self.config.peer(id) else {
-            return false;
-        };
-        let table = match side {
-            Side::Sources => peer.view.table(),
-            Side::Destinations => Table::AdjOut,
-        };
-        let own = peer.attachments.iter().flat_map(Attachment::sessions);
-        let servers = self.config.route_servers.iter();
-        let mut sessions = own.chain(servers.flat_map(RouteServer::sessions));
-        sessions.any(|session| {
-            let key = SourceKey {
-                origin: Origin::Session(session),
-                table,
-                family,
-                feed: FeedId(0), // whom a table concerns does not depend on who tells it
-            };
-            self.concerned(key).contains(&id) && !self.is_down(session)
-        })
     }
 
     /// Does the peer's policy look at this table?
