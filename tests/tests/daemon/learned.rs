@@ -7,7 +7,7 @@ use tests::lab::{Bcp38, Directory, Lan, Namespace, Site, Traffic, require};
 
 use super::{OURS, P1_SOURCE, SPOOFED};
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [router]
 asn = 64500
 prefixes = ["100.64.0.0/24"]
@@ -50,9 +50,9 @@ arena_mib = 8
 "#;
 
 /// A router and two peers on a LAN, no BGP.
-struct Place {
+pub struct Place {
     traffic: Traffic,
-    site: Site,
+    pub site: Site,
     router: Namespace,
     p1: Namespace,
     p2: Namespace,
@@ -60,7 +60,7 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let lan = Lan::new();
         let plugged = |name: &str, host: u8| {
             let namespace = Namespace::new(name);
@@ -89,7 +89,7 @@ impl Place {
         });
     }
 
-    fn end(self, daemon: Bcp38, text: &str) {
+    pub fn end(self, daemon: Bcp38, text: &str) {
         daemon.stop();
         let exit = filter_daemon::runtime::AtExit::Detach;
         self.site.try_start(text, exit).unwrap().stop();
