@@ -184,13 +184,9 @@ impl Scene {
 
     /// Another `serves`.
     fn reload(&mut self, serves: &str) {
-        let before = self.daemon.events_named("reloaded").len();
         self.config = config(&self.router, serves);
         self.daemon.rewrite(&self.site, &self.config);
-        self.daemon.reload();
-        wait_for("the reload", WITHIN, || {
-            (self.daemon.events_named("reloaded").len() > before).then_some(())
-        });
+        self.daemon.until_reloaded();
         for peer in ["both", "third"] {
             self.daemon.until_state(peer, "observing");
         }

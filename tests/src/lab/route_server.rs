@@ -114,6 +114,8 @@ fn conf(members: &[(u32, u8)]) -> String {
     });
     let router = (R_ASN, 1, R_ADDRESSES.0, R_ADDRESSES.1);
     for (asn, host, member4, member6) in members.chain([router]) {
+        // Members connect to it, R need not: two BIRDs that both connect collide again and again.
+        let passive = if asn == R_ASN { "" } else { "passive on;" };
         for (family, local, remote) in [
             (Family::Ipv4, IpAddr::from(v4), IpAddr::from(member4)),
             (Family::Ipv6, IpAddr::from(v6), IpAddr::from(member6)),
@@ -121,7 +123,7 @@ fn conf(members: &[(u32, u8)]) -> String {
             let _infallible = writeln!(
                 text,
                 "protocol bgp m{host}_{family} {{ rs client; local {local} as {rs}; \
-                 neighbor {remote} as {asn}; connect delay time 1; connect retry time 1; \
+                 neighbor {remote} as {asn}; {passive} connect delay time 1; connect retry time 1; \
                  error wait time 1,1; {family} {{ gateway recursive; import all; export where served({asn}); }}; }}"
             );
         }

@@ -259,11 +259,10 @@ fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
     place.traffic.reset(&daemon);
     let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
     let reload = |text: &str| {
-        let before = daemon.events_named("reloaded").len();
         directory.write("export.json", text);
-        daemon.reload();
-        daemon.until("the reload", "p1", |status| {
-            status["mode_in_force"] == "enforce" && daemon.events_named("reloaded").len() > before
+        daemon.until_reloaded();
+        daemon.until("enforcement", "p1", |status| {
+            status["mode_in_force"] == "enforce"
         });
     };
     let mut holds = || {

@@ -28,15 +28,13 @@ fn a_password_is_in_nothing_the_daemon_says() {
         .collect();
     assert_eq!(set, [None, None, Some(1)], "{status:#}");
     // Neither when it reads the file again, nor when it refuses it.
-    for (next, event) in [
-        (&text, "reloaded"),
-        (&shadow(&PASSWORD.repeat(3)), "reload-refused"),
-        (&shadow(&format!("{PASSWORD}\" \"")), "reload-refused"),
-    ] {
-        let before = daemon.events_named(event).len();
-        daemon.rewrite(&place.site, next);
+    daemon.until_reloaded();
+    for wrong in [PASSWORD.repeat(3), format!("{PASSWORD}\" \"")] {
+        let refused = || daemon.events_named("reload-refused").len();
+        let before = refused();
+        daemon.rewrite(&place.site, &shadow(&wrong));
         daemon.reload();
-        daemon.until(event, "p1", |_| daemon.events_named(event).len() > before);
+        daemon.until("the refusal", "p1", |_| refused() > before);
     }
     let said = format!("{:#}{:#?}", daemon.status(), daemon.events());
     assert!(said.contains("not a password of 1 to 80 bytes"), "{said}");

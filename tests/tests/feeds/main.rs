@@ -8,3 +8,4 @@ mod mrt;
 mod poll;
 mod push;
 mod shadow;
+mod shadow_password;

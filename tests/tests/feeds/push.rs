@@ -9,11 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family, Prefix};
-use filter_daemon::config::{Config, Password};
+use filter_daemon::config::Password;
 use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
-use filter_daemon::feeds::poll::Trigger;
 use filter_daemon::feeds::shadow::{ShadowFeed, ShadowSession};
-use filter_daemon::feeds::{self, Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, DownCause, FeedId, RouteEvent, Session, Table};
 use tests::captures::Folded;
 use tests::lab::{Accepted, Advertised, FrrOptions, Namespace, Package, Peer, Peering, require};
@@ -34,18 +33,10 @@ struct Watched {
 
 impl Watched {
     fn start(feed: impl Feed + 'static) -> Self {
-        Self::spawn(Box::new(feed), std::thread::spawn)
-    }
-
-    /// `spawn` starts the feed's thread, in the namespace it is to be in.
-    fn spawn(
-        feed: Box<dyn Feed>,
-        spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> JoinHandle<()>,
-    ) -> Self {
         let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
         let stop = Stop::default();
         let outlet = Outlet::new(FeedId(0), sender, stop.clone());
-        let thread = spawn(Box::new(move || feed.run(&outlet)));
+        let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
         let folded = Folded::default();
         Self {
             batches,
@@ -400,75 +391,4 @@ fn bmp_of_frr_heals_and_tells_sessions() {
     frr.bgpd().kill();
     watched.until_feed_down();
     watched.until_truth("nothing: a lost feed takes no routes", &truth);
-}
-
-/// A `shadow` feed as it is configured, with this password in its feed or none, in R's namespace.
-fn configured_shadow(lab: &Peering, password: Option<&str>) -> Watched {
-    let password = password.map_or(String::new(), |text| format!("password = \"{text}\""));
-    let text = format!(
-        "[router]\nasn = 64500\nprefixes = [\"100.64.0.0/16\"]\n\
-         [[interface]]\nname = \"eth0\"\nkind = \"lan\"\nlan = [\"192.0.2.0/24\"]\n\
-         [[peer]]\nname = \"p1\"\nasn = 64501\ninterface = \"eth0\"\naddresses = [\"192.0.2.11\"]\n\
-         [[feed]]\nkind = \"shadow\"\nlisten = \"127.0.1.11:1790\"\nasn = 64999\n{password}\n\
-         sessions = [{{ address = \"127.0.3.11\", session = \"192.0.2.11\" }}]\n"
-    );
-    let (config, _) = Config::parse(&text, "lab.toml").unwrap();
-    let build = || feeds::build(&config, &config.feeds[0], &Trigger::default());
-    let feed = lab.router.run(build).unwrap();
-    // The kernel counts what it refuses for each namespace.
-    Watched::spawn(feed, |run| lab.router.spawn(run))
-}
-
-/// BIRD's side of it.
-fn bird_shadow(conf: &str, password: &str) -> String {
-    let protocol = "protocol bgp sh_11 from shadow { local 127.0.3.11 as 64500; neighbor 127.0.1.11 port 1790 as 64999;";
-    let conf = bird_shadows(conf);
-    let (before, others) = conf.split_once("protocol bgp sh_11").unwrap();
-    let (own, _) = others.split_once('\n').unwrap();
-    let channel = own.split_once("64999;").unwrap().1;
-    let password = if password.is_empty() {
-        String::new()
-    } else {
-        format!("password \"{password}\";")
-    };
-    format!("{before}{protocol} {password} {channel}\n")
-}
-
-#[test]
-fn a_shadow_comes_up_with_its_password_and_without_it_says_why_not() {
-    let name = "a_shadow_comes_up_with_its_password_and_without_it_says_why_not";
-    if !require(name, &[Package::Bird]) {
-        return;
-    }
-    let longest = "0123456789".repeat(8);
-    let lab = Peering::new();
-    let bird = lab.bird();
-    let mut truth = Truth::new();
-    truth.insert(
-        (session(&lab.p1, Family::Ipv4), Table::AdjOut, Family::Ipv4),
-        Advertised::of(&Advertised::TO_P1, Family::Ipv4),
-    );
-    for (ours, theirs, why) in [
-        (Some("right"), "wrong", "another TCP MD5 password"),
-        (Some("right"), "", "no TCP MD5 password"),
-        (None, "wrong", "a TCP MD5 password where none is configured"),
-        (Some(longest.as_str()), "wrong", "another TCP MD5 password"),
-    ] {
-        let mut watched = configured_shadow(&lab, ours);
-        bird.reconfigure(|conf| bird_shadow(conf, theirs));
-        let set = if ours.is_some() { "set" } else { "none" };
-        let named = format!("127.0.3.11 (password: {set})");
-        watched.until("the reason", |folded| match &folded.events[..] {
-            [RouteEvent::FeedDown { why: told }] if told.contains(why) && told.contains(&named) => {
-                assert!(ours.is_none_or(|ours| !told.contains(ours)), "{told}");
-                Ok(())
-            }
-            events => Err(format!("{events:?}")),
-        });
-        // The router is given what we have.
-        bird.reconfigure(|conf| bird_shadow(conf, ours.unwrap_or_default()));
-        watched.until_truth("the same password", &truth);
-        let told = &watched.folded.events[1..2];
-        assert_eq!(told, [RouteEvent::FeedUp], "told once, until it is up");
-    }
 }
