@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family, Prefix};
-use filter_daemon::config::Password;
 use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
 use filter_daemon::feeds::shadow::{ShadowFeed, ShadowSession};
 use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
@@ -300,7 +299,7 @@ fn shadows_of_frr_tell_what_it_advertises() {
         lab.router.ip(&["addr", "add", address, "dev", "lo"]);
     }
     let shadow = |number: u8, mirrors, password: Option<&str>| ShadowSession {
-        password: password.and_then(|password| Password::new(password.as_bytes())),
+        password: password.and_then(|text| filter_daemon::config::Password::new(text.as_bytes())),
         ..ShadowSession::new(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 1, number)), 1790),
             IpAddr::V4(Ipv4Addr::new(10, 255, 3, number)),
