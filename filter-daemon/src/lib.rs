@@ -16,6 +16,7 @@ pub mod neighbours;
 pub mod policy;
 pub mod route;
 pub mod runtime;
+pub mod snapshot;
 pub mod stations;
 pub mod violation;
 pub mod wire;

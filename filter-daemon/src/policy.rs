@@ -10,8 +10,8 @@ use filter_core::userspace::{self, Peering};
 use filter_core::{Address, Prefix, bogon};
 use filter_loader::InterfaceSpec;
 
-use crate::admission::{AdmissionContext, Provenance, Refusal, admit};
-use crate::config::{Config, Feed, Interface, InterfaceId, InterfaceKind, Peer};
+use crate::admission::AdmissionContext;
+use crate::config::{Config, Interface, InterfaceId, InterfaceKind, Peer};
 use crate::route::PeerId;
 
 /// What is known of a device in this network namespace.
@@ -136,53 +136,6 @@ pub struct Routes {
     pub sources: Vec<Prefix>,
     /// D(p).
     pub destinations: Vec<Prefix>,
-}
-
-/// An announcement that was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Whose.
-    pub peer: PeerId,
-    /// Which.
-    pub prefix: Prefix,
-    /// Why.
-    pub why: Refusal,
-}
-
-/// What the `static` feeds of a configuration announce, admitted, and what was refused of it.
-#[must_use]
-pub fn static_routes(
-    config: &Config,
-    withheld: &Withheld,
-) -> (BTreeMap<PeerId, Routes>, Vec<Refused>) {
-    let mut routes: BTreeMap<PeerId, Routes> = BTreeMap::new();
-    let mut refused = Vec::new();
-    for feed in &config.feeds {
-        let Feed::Static {
-            peer: id,
-            advertised_by_peer,
-            advertised_to_peer,
-        } = feed
-        else {
-            continue;
-        };
-        let Some(peer) = config.peer(*id) else {
-            continue; // the parser made the id from this list
-        };
-        let routes = routes.entry(*id).or_default();
-        routes.destinations.extend(advertised_to_peer);
-        for &prefix in advertised_by_peer {
-            match admit(prefix, &withheld.context(peer), Provenance::Static) {
-                Ok(()) => routes.sources.push(prefix),
-                Err(why) => refused.push(Refused {
-                    peer: *id,
-                    prefix,
-                    why,
-                }),
-            }
-        }
-    }
-    (routes, refused)
 }
 
 /// S'(p).

@@ -1,6 +1,8 @@
 //! What every feed produces, whatever daemon spoke: the one language between feeds and the lifecycle.
 //! No bytes, no text, no daemon names beyond this point.
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,23 +16,90 @@ pub struct FeedId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
 
-/// A BGP session of the router, as feeds name it: the neighbour's address and, for VRFs, the peer
-/// distinguisher of RFC 7854 section 4.2 (0 for the global instance).
+/// A BGP session of the router, as feeds name it: the neighbour's address, which another VRF may have too, and the
+/// VRF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Session {
     /// The neighbour's address.
     pub address: IpAddr,
-    /// The BMP peer distinguisher.
-    pub distinguisher: u64,
+    /// The routing instance; none is the global one.
+    pub vrf: Option<Vrf>,
 }
 
 impl Session {
     /// A session of the global routing instance.
     #[must_use]
     pub const fn global(address: IpAddr) -> Self {
-        Self {
-            address,
-            distinguisher: 0,
+        Self { address, vrf: None }
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        match self.vrf {
+            Some(vrf) => write!(f, " in vrf {vrf}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A routing instance other than the global one, by its peer distinguisher (RFC 7854 section 4.2): the VRF's route
+/// distinguisher (RFC 4364 section 4.2), or a number of the router's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Vrf(pub u64);
+
+/// Not a [`Vrf`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a vrf: write its route distinguisher like \"64500:1\" or \"192.0.2.1:1\", or the router's own number for it like 7 or \"0x7\""
+)]
+pub struct VrfError;
+
+impl FromStr for Vrf {
+    type Err = VrfError;
+
+    /// `asn:number` (types 0 and 2), `address:number` (type 1), or the whole distinguisher as one number.
+    fn from_str(text: &str) -> Result<Self, VrfError> {
+        let number = |text: &str| digits(text, 10).ok_or(VrfError);
+        let Some((administrator, assigned)) = text.split_once(':') else {
+            let hex = text.strip_prefix("0x");
+            let whole = hex.map_or_else(|| digits(text, 10), |hex| digits(hex, 16));
+            return whole.map(Self).ok_or(VrfError);
+        };
+        let assigned = number(assigned)?;
+        let (kind, administrator, bits) = match administrator.parse::<Ipv4Addr>() {
+            Ok(address) => (1, u64::from(address.to_bits()), 16),
+            Err(_) => match number(administrator)? {
+                short @ 0..=0xffff => (0, short, 32),
+                long @ 0..=0xffff_ffff => (2, long, 16),
+                _ => return Err(VrfError),
+            },
+        };
+        if assigned >> bits != 0 {
+            return Err(VrfError);
+        }
+        Ok(Self(kind << 48 | administrator << bits | assigned))
+    }
+}
+
+/// Digits and nothing else: `from_str_radix` takes signs.
+fn digits(text: &str, radix: u32) -> Option<u64> {
+    let is_number = text.chars().all(|c| c.is_digit(radix));
+    u64::from_str_radix(text, radix).ok().filter(|_| is_number)
+}
+
+impl fmt::Display for Vrf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(whole) = *self;
+        let administrator = (whole >> 16) as u32;
+        let short = whole as u16;
+        match whole >> 48 {
+            0 if whole >> 32 == 0 => whole.fmt(f),
+            0 => write!(f, "{}:{}", whole >> 32, whole as u32),
+            1 => write!(f, "{}:{short}", Ipv4Addr::from_bits(administrator)),
+            2 if administrator > 0xffff => write!(f, "{administrator}:{short}"),
+            _ => write!(f, "{whole:#x}"),
         }
     }
 }
@@ -199,4 +268,55 @@ pub struct Batch {
     pub feed: FeedId,
     /// What, oldest first.
     pub events: Vec<RouteEvent>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vrfs_are_read_and_written_as_routers_do() {
+        for (text, whole) in [
+            ("0", 0),
+            ("7", 7),
+            ("4294967295", 0xffff_ffff),
+            ("64500:1", 0x0000_fbf4_0000_0001),
+            ("65535:4294967295", 0x0000_ffff_ffff_ffff),
+            ("192.0.2.1:65535", 0x0001_c000_0201_ffff),
+            ("65536:1", 0x0002_0001_0000_0001),
+            ("4200000000:65535", 0x0002_fa56_ea00_ffff),
+            ("0x2fbf40001", 0x0002_fbf4_0001), // the short number in the long form
+            ("0xffffffffffffffff", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(Vrf(whole)), "{text}");
+            let printed = Vrf(whole).to_string();
+            assert_eq!(printed.parse(), Ok(Vrf(whole)), "{printed}");
+        }
+        assert_eq!(Vrf(0x0000_fbf4_0000_0001).to_string(), "64500:1");
+        assert_eq!(Vrf(0x0002_0000_fbf4_0001).to_string(), "0x20000fbf40001");
+        assert_eq!("0:5".parse(), Ok(Vrf(5)));
+        for bad in [
+            "",
+            ":",
+            "1:",
+            ":1",
+            "a:1",
+            "+1:1",
+            "1:+1",
+            "-1",
+            "1:2:3",
+            "0x",
+            "0xg",
+            "red",
+            "64500:4294967296",
+            "65536:65536",
+            "192.0.2.1:65536",
+            "4294967296:1",
+            "::1",
+            "18446744073709551616",
+            "0x10000000000000000",
+        ] {
+            assert_eq!(bad.parse::<Vrf>(), Err(VrfError), "{bad}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! From where each peer's frames come: the MACs of the configuration, and those its session addresses were seen
-//! at. Pure: neighbour events, links and who is enforced are arguments. Never takes a configured MAC from its
-//! peer, and never moves one from or to an enforced peer: that is told, and left to an operator.
+//! From where each peer's frames come: the MACs of the configuration, those its session addresses were seen at, and
+//! those its exchange says it has there. Pure: neighbour events, member exports, links and who is enforced are
+//! arguments. Never takes a configured MAC from its peer, nor one that was seen on an exchange's mere word, and never
+//! moves one from or to an enforced peer: that is told, and left to an operator.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -8,7 +9,8 @@ use filter_core::layout::ANY_MAC;
 use filter_core::packet::{Mac, Vlans};
 use filter_loader::Station;
 
-use crate::config::{Config, InterfaceId, InterfaceKind};
+use crate::config::{Attachment, Config, InterfaceId, InterfaceKind, Peer};
+use crate::neighbours::ixf::MemberSeed;
 use crate::neighbours::{Macs, NeighbourEvent};
 use crate::policy::{self, Link};
 use crate::route::PeerId;
@@ -26,7 +28,14 @@ pub enum StationEvent {
         /// Its MAC.
         mac: Mac,
     },
-    /// A MAC that was one peer's answers for an address of another.
+    /// The exchange says that a MAC that was nobody's is a peer's.
+    Seeded {
+        /// The peer.
+        peer: PeerId,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// A MAC that was one peer's answers for an address of another, or is the other's as the exchange says.
     Moved {
         /// The MAC.
         mac: Mac,
@@ -34,7 +43,7 @@ pub enum StationEvent {
         from: PeerId,
         /// Who claims it.
         to: PeerId,
-        /// It is configured, or one of the two is enforced: it stays where it was.
+        /// It is configured, or one of the two is enforced, or only the exchange says so: it stays where it was.
         kept: bool,
     },
 }
@@ -50,7 +59,7 @@ pub struct Facts<'a> {
     pub enforced: &'a BTreeSet<PeerId>,
 }
 
-/// Everything learned. Bounded by [`Macs`].
+/// Everything learned. Bounded by [`Macs`] and by what a member export may hold.
 #[derive(Clone, Debug, Default)]
 pub struct Stations {
     macs: Macs,
@@ -64,10 +73,20 @@ pub struct Stations {
     inherited: BTreeMap<Station, PeerId>,
     /// The whole table was told.
     complete: bool,
+    /// What the exchange behind an interface says of its members, by the interface's name.
+    seeds: BTreeMap<String, Vec<MemberSeed>>,
+    /// Interfaces whose member export never could be read: what was inherited may be of its seeds.
+    unseeded: BTreeSet<String>,
 }
 
-/// An address of a peer that was seen at a station.
-type Claims = BTreeMap<Station, BTreeSet<PeerId>>;
+/// Whose a station is, as their addresses show or an exchange says.
+#[derive(Debug, Default)]
+struct Claimants {
+    seen: BTreeSet<PeerId>,
+    seeded: BTreeSet<PeerId>,
+}
+
+type Claims = BTreeMap<Station, Claimants>;
 
 impl Stations {
     /// What an earlier process left in force stays until the neighbour table was told whole.
@@ -77,6 +96,20 @@ impl Stations {
             .filter(|(station, _)| station.mac != ANY_MAC);
         self.inherited = learned.collect();
         self.complete = false;
+    }
+
+    /// The exchanges' member exports, by the names of the interfaces that have one: what could be read replaces what
+    /// was there, what could not (`None`) leaves it.
+    pub fn seed(&mut self, exports: BTreeMap<String, Option<Vec<MemberSeed>>>) {
+        self.seeds.retain(|name, _| exports.contains_key(name));
+        self.unseeded.clear();
+        for (name, export) in exports {
+            if let Some(seeds) = export {
+                self.seeds.insert(name, seeds);
+            } else if !self.seeds.contains_key(&name) {
+                self.unseeded.insert(name);
+            }
+        }
     }
 
     /// Where frames of each link's neighbours come in.
@@ -147,12 +180,7 @@ impl Stations {
                 station,
                 former,
                 is_configured,
-                newest: self
-                    .newest
-                    .get(&station)
-                    .filter(|id| claimants.contains(id))
-                    .or(claimants.first())
-                    .copied(),
+                claimants,
             };
             let Some(owner) = self.decide(facts, &claim, &mut events) else {
                 continue;
@@ -166,7 +194,7 @@ impl Stations {
         self.refused
             .retain(|(station, _)| claims.contains_key(station));
         wanted.extend(owners.iter().map(|(&station, &id)| (station, id)));
-        if self.complete {
+        if self.complete && self.unseeded.is_empty() {
             self.inherited.clear();
         }
         for (&station, &id) in &self.inherited {
@@ -181,32 +209,49 @@ impl Stations {
     fn decide(
         &mut self,
         facts: &Facts<'_>,
-        claim: &Claim,
+        claim: &Claim<'_>,
         events: &mut Vec<StationEvent>,
     ) -> Option<PeerId> {
-        let newest = claim.newest?;
-        let mac = claim.station.mac;
-        let Some(former) = claim.former else {
-            events.push(StationEvent::Learned { peer: newest, mac });
-            return Some(newest);
+        let Claim {
+            station,
+            former,
+            claimants: Claimants { seen, seeded },
+            ..
+        } = *claim;
+        let newest = claim.newest(self.newest.get(&station).copied())?;
+        let mac = station.mac;
+        let owner = match former {
+            None => {
+                let peer = newest;
+                events.push(if seen.contains(&peer) {
+                    StationEvent::Learned { peer, mac }
+                } else {
+                    StationEvent::Seeded { peer, mac }
+                });
+                newest
+            }
+            Some(former) if former == newest => {
+                self.refused
+                    .retain(|(other, id)| *other != station || seeded.contains(id));
+                former
+            }
+            Some(former) => {
+                let kept = claim.is_configured
+                    || facts.enforced.contains(&former)
+                    || facts.enforced.contains(&newest);
+                if !kept || self.refused.insert((station, newest)) {
+                    events.push(moved(mac, (former, newest), kept));
+                }
+                if kept { former } else { newest }
+            }
         };
-        if former == newest {
-            self.refused
-                .retain(|(station, _)| *station != claim.station);
-            return Some(former);
+        // What only the exchange says is told. That it says what was so until now is not worth a word more.
+        for &other in seeded.iter().filter(|&&other| other != owner) {
+            if self.refused.insert((station, other)) && former != Some(other) {
+                events.push(moved(mac, (owner, other), true));
+            }
         }
-        let kept = claim.is_configured
-            || facts.enforced.contains(&former)
-            || facts.enforced.contains(&newest);
-        if !kept || self.refused.insert((claim.station, newest)) {
-            events.push(StationEvent::Moved {
-                mac,
-                from: former,
-                to: newest,
-                kept,
-            });
-        }
-        Some(if kept { former } else { newest })
+        Some(owner)
     }
 
     /// The peer whose session address this is, where that link's frames come in.
@@ -230,35 +275,78 @@ impl Stations {
                     continue;
                 };
                 let ours = facts.links.get(&attachment.interface).map(|link| link.mac);
+                let station = |mac| Station {
+                    ifindex: place.0,
+                    vlans: place.1,
+                    mac,
+                };
                 let links = self.places.iter().filter(|&(_, at)| *at == place);
-                for (&link, &(ifindex, vlans)) in links {
+                for (&link, _) in links {
                     let addresses = attachment.addresses.iter();
                     let macs = addresses.flat_map(|&address| self.macs.of(link, address));
                     for &mac in macs.filter(|&&mac| Some(mac) != ours) {
-                        let station = Station {
-                            ifindex,
-                            vlans,
-                            mac,
-                        };
-                        claims.entry(station).or_default().insert(id);
+                        claims.entry(station(mac)).or_default().seen.insert(id);
+                    }
+                }
+                for &mac in self.seeded(facts, peer, attachment) {
+                    if Some(mac) != ours {
+                        claims.entry(station(mac)).or_default().seeded.insert(id);
                     }
                 }
             }
         }
         claims
     }
+
+    /// The MACs the exchange behind an attachment says the peer has there: its AS number and one of its addresses
+    /// must be the export's.
+    fn seeded<'a>(
+        &'a self,
+        facts: &Facts<'_>,
+        peer: &'a Peer,
+        attachment: &'a Attachment,
+    ) -> impl Iterator<Item = &'a Mac> {
+        let interface = facts.config.interface(attachment.interface);
+        let seeds = interface.and_then(|interface| self.seeds.get(&interface.name));
+        let is_its = |seed: &&MemberSeed| {
+            let mut addresses = seed.addresses.iter();
+            seed.asn == peer.asn && addresses.any(|each| attachment.addresses.contains(each))
+        };
+        let its = seeds.into_iter().flatten().filter(is_its);
+        its.flat_map(|seed| &seed.macs)
+    }
 }
 
 /// One station, whose it was, and who claims it.
-struct Claim {
+struct Claim<'a> {
     station: Station,
     former: Option<PeerId>,
     is_configured: bool,
-    newest: Option<PeerId>,
+    claimants: &'a Claimants,
+}
+
+impl Claim<'_> {
+    /// Whose it is by the latest word: who was seen last counts before what the exchange says.
+    fn newest(&self, seen_last: Option<PeerId>) -> Option<PeerId> {
+        let Claimants { seen, seeded } = self.claimants;
+        let seen_last = seen_last.filter(|id| seen.contains(id));
+        let stays = self.former.filter(|id| seeded.contains(id));
+        let seen = seen_last.or(seen.first().copied());
+        seen.or(stays).or(seeded.first().copied())
+    }
+}
+
+const fn moved(mac: Mac, (from, to): (PeerId, PeerId), kept: bool) -> StationEvent {
+    StationEvent::Moved {
+        mac,
+        from,
+        to,
+        kept,
+    }
 }
 
 /// Where an attachment's frames come in; nothing is learned on a `port`.
-fn place_of(facts: &Facts<'_>, attachment: &crate::config::Attachment) -> Option<(u32, Vlans)> {
+fn place_of(facts: &Facts<'_>, attachment: &Attachment) -> Option<(u32, Vlans)> {
     let interface = facts.config.interface(attachment.interface)?;
     let link = facts.links.get(&attachment.interface)?;
     (interface.kind == InterfaceKind::Lan).then_some((link.ifindex, attachment.vlans))
@@ -273,179 +361,4 @@ fn is_lan(facts: &Facts<'_>, id: PeerId, station: Station) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-prefixes = ["100.64.0.0/24"]
-[[interface]]
-name = "ixp0"
-kind = "lan"
-lan = ["192.0.2.0/24"]
-mac = "02:00:00:00:00:01"
-addresses = ["192.0.2.1"]
-[[peer]]
-name = "a"
-asn = 64501
-interface = "ixp0"
-addresses = ["192.0.2.11", "2001:db8::11"]
-[[peer]]
-name = "b"
-asn = 64502
-interface = "ixp0"
-addresses = ["192.0.2.12"]
-macs = ["02:00:00:00:00:22"]
-[[peer]]
-name = "c"
-asn = 64503
-interface = "ixp0"
-vlan = 7
-addresses = ["192.0.2.13"]
-"#;
-    const A: PeerId = PeerId(0);
-    const B: PeerId = PeerId(1);
-    const C: PeerId = PeerId(2);
-    /// The interface, and its VLAN device.
-    const LINK: u32 = 5;
-    const VLAN_LINK: u32 = 9;
-
-    struct World {
-        config: Config,
-        links: BTreeMap<InterfaceId, Link>,
-        enforced: BTreeSet<PeerId>,
-        stations: Stations,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let (config, _) = Config::parse(CONFIG, "test").unwrap();
-            let link = Link::new(&config.interfaces[0], LINK, None).unwrap();
-            let mut stations = Stations::default();
-            let tagged = Vlans { outer: 7, inner: 0 };
-            stations.set_places(
-                [
-                    (LINK, (LINK, Vlans::default())),
-                    (VLAN_LINK, (LINK, tagged)),
-                ]
-                .into(),
-            );
-            Self {
-                links: [(InterfaceId(0), link)].into(),
-                enforced: BTreeSet::new(),
-                config,
-                stations,
-            }
-        }
-
-        fn with<T>(&mut self, work: impl FnOnce(&mut Stations, &Facts<'_>) -> T) -> T {
-            let facts = Facts {
-                config: &self.config,
-                links: &self.links,
-                enforced: &self.enforced,
-            };
-            work(&mut self.stations, &facts)
-        }
-
-        fn learn(&mut self, link: u32, address: &str, last: u8) -> bool {
-            let event = NeighbourEvent::Known {
-                link,
-                address: address.parse().unwrap(),
-                mac: mac(last),
-            };
-            self.with(|stations, facts| stations.learn(facts, &event))
-        }
-
-        /// The events, and the stations as (VLAN, last byte of the MAC, peer).
-        fn settle(&mut self) -> (Vec<StationEvent>, Vec<(u16, u8, PeerId)>) {
-            let (wanted, events) = self.with(Stations::settle);
-            let short = |(station, id): (Station, PeerId)| {
-                (station.vlans.outer, station.mac.bytes()[5], id)
-            };
-            (events, wanted.into_iter().map(short).collect())
-        }
-    }
-
-    fn mac(last: u8) -> Mac {
-        Mac::from_bytes([2, 0, 0, 0, 0, last])
-    }
-
-    #[test]
-    fn learned_and_configured_macs_add_up_on_their_vlans() {
-        let mut world = World::new();
-        assert!(world.learn(LINK, "192.0.2.11", 0x11));
-        assert!(world.learn(LINK, "2001:db8::11", 0x12), "several per peer");
-        assert!(!world.learn(LINK, "192.0.2.11", 0x11), "nothing new");
-        assert!(!world.learn(LINK, "192.0.2.99", 0x99), "nobody's");
-        assert!(!world.learn(77, "192.0.2.11", 0x77), "no link of ours");
-        assert!(!world.learn(LINK, "192.0.2.13", 0x13), "not in its VLAN");
-        assert!(world.learn(VLAN_LINK, "192.0.2.13", 0x13));
-        assert!(world.learn(LINK, "192.0.2.12", 0x01), "our own MAC");
-        let (events, stations) = world.settle();
-        assert_eq!(
-            stations,
-            [(0, 0x11, A), (0, 0x12, A), (0, 0x22, B), (7, 0x13, C)]
-        );
-        assert_eq!(events.len(), 3, "{events:?}");
-        assert_eq!(world.settle().0, [], "told once");
-    }
-
-    #[test]
-    fn a_mac_moves_between_observed_peers_only() {
-        let mut world = World::new();
-        world.learn(LINK, "192.0.2.11", 0x33);
-        world.settle();
-        world.learn(LINK, "192.0.2.12", 0x33);
-        let moved = |from, to, kept| StationEvent::Moved {
-            mac: mac(0x33),
-            from,
-            to,
-            kept,
-        };
-        assert_eq!(
-            world.settle(),
-            (vec![moved(A, B, false)], vec![(0, 0x22, B), (0, 0x33, B)])
-        );
-        for enforced in [A, B] {
-            world.enforced = [enforced].into();
-            world.learn(LINK, "192.0.2.11", 0x33);
-            let stays = vec![(0, 0x22, B), (0, 0x33, B)];
-            assert_eq!(world.settle(), (vec![moved(B, A, true)], stays.clone()));
-            assert_eq!(world.settle(), (vec![], stays), "told once");
-            world.learn(LINK, "192.0.2.12", 0x33);
-            assert_eq!(world.settle().0, [], "it came back");
-        }
-        // What is configured is never taken away, enforced or not.
-        world.enforced.clear();
-        world.learn(LINK, "192.0.2.11", 0x22);
-        let (events, stations) = world.settle();
-        assert!(matches!(
-            events[..],
-            [StationEvent::Moved { kept: true, .. }]
-        ));
-        assert!(stations.contains(&(0, 0x22, B)));
-    }
-
-    #[test]
-    fn what_an_earlier_process_learned_stays_until_the_table_is_told() {
-        let mut world = World::new();
-        let station = |last| Station {
-            ifindex: LINK,
-            vlans: Vlans::default(),
-            mac: mac(last),
-        };
-        world
-            .stations
-            .inherit([(station(0x41), A), (station(0x42), A), (station(0x43), C)]);
-        assert_eq!(
-            world.settle().1,
-            [(0, 0x22, B), (0, 0x41, A), (0, 0x42, A)],
-            "c is in another VLAN now"
-        );
-        world.learn(LINK, "192.0.2.11", 0x41);
-        assert_eq!(world.settle().0, [], "known already");
-        assert!(world.with(|stations, facts| stations.learn(facts, &NeighbourEvent::Complete)));
-        assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x41, A)]);
-    }
-}
+mod tests;

@@ -142,8 +142,8 @@ fn replay_says_what_it_cannot_know() {
     assert_eq!(out, "{\"summary\":{\"packets\":0,\"reasons\":{}}}\n");
     assert_eq!(
         err,
-        "warning: peer \"icrc\" has no `macs` on interface `ixp0`: its packets will be unknown-peer; add them to the configuration to replay\n\
-         warning: peer \"icrc\": 10.0.0.0/8 is not admitted: it is within the bogon list\n"
+        "warning: peer \"icrc\": 10.0.0.0/8 is not admitted: it is within the bogon list\n\
+         warning: peer \"icrc\" has no `macs` on interface `ixp0`: its packets will be unknown-peer; add them to the configuration to replay\n"
     );
 }
 

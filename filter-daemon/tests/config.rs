@@ -9,9 +9,9 @@ use filter_core::packet::Vlans;
 use filter_core::{Asn, Family, Mode, NonIp};
 use filter_daemon::config::{
     Bounds, Config, DEFAULT_BOUNDS, Feed, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale,
-    PerFamily, Serves, View, Xdp,
+    Password, PerFamily, Serves, View, Xdp,
 };
-use filter_daemon::route::{PeerId, Table};
+use filter_daemon::route::{PeerId, Table, Vrf};
 
 const BASE: &str = r#"[router]
 asn = 64500
@@ -87,7 +87,10 @@ fn every_mistake_gets_its_line() {
         let text = |line: &str| line[2..].replace("\\n", "\n").replace("\\e", "\u{1b}");
         let told = match Config::parse(&changed(&text(from), &text(to)), "b.toml") {
             Ok(_) => "nothing".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+                error.to_string()
+            }
         };
         assert_eq!(told, format!("b.toml:{}", &error[2..]), "{block}");
         cases += 1;
@@ -148,10 +151,11 @@ fn defaults_are_those_documented() {
     assert_eq!(icrc.prefix_bounds, DEFAULT_BOUNDS);
     assert_eq!(icrc.max_prefixes, PerFamily::default());
     assert_eq!(icrc.attachments[0].vlans, Vlans::default());
+    assert_eq!(icrc.attachments[0].vrf, None);
     let (id, pni) = config.interface_named("pni0").unwrap();
     assert_eq!(id, InterfaceId(1));
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
-    assert_eq!((pni.mac, &pni.addresses), (None, &None));
+    assert_eq!((pni.mac, &pni.addresses, &pni.ixf), (None, &None, &None));
     assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
     assert_eq!(config.route_servers[0].serves, Serves::All);
     let seconds = Duration::from_secs;
@@ -187,6 +191,7 @@ kind = "lan"
 lan = ["203.0.113.0/24"]
 mac = "02-00-00-00-00-01"
 addresses = ["203.0.113.1", "fe80::1"]
+ixf = "/var/lib/bcp38/ixp0 \\ \"1\".json"
 unknown_peer = "enforce"
 non_ip = "violation"
 xdp = "native"
@@ -216,6 +221,7 @@ extra_destinations = ["::/0"]
 [[peer.attachment]]
 interface = "pni0"
 addresses = ["192.0.2.2", "fe80::2"]
+vrf = "4200000000:7"
 
 [[peer]]
 name = "only attachments"
@@ -245,6 +251,7 @@ asn = 64511
 interface = "ixp0"
 addresses = ["203.0.113.252"]
 serves = "communities"
+vrf = 5
 
 [[feed]]
 kind = "static"
@@ -257,6 +264,7 @@ max_routers = 3
 [[feed]]
 kind = "mrt"
 path = "/tmp/rib \"1\".mrt"
+table = "adj-in-pre"
 [[feed]]
 kind = "frr"
 socket = "/run/x/bgpd.vty"
@@ -282,7 +290,7 @@ asn = 4200000000
 sessions = [
   { address = "127.0.3.1", session = "203.0.113.10" },
   { address = "127.0.3.2", session = "203.0.113.250", table = "adj-in-post" },
-  { address = "127.0.3.3", session = "192.0.2.2", table = "adj-in-pre" },
+  { address = "127.0.3.3", session = "192.0.2.2", vrf = "4200000000:7", table = "adj-in-pre" },
 ]
 
 [timers]
@@ -313,10 +321,60 @@ fn the_effective_configuration_is_the_same_configuration() {
     }
 }
 
+/// Neither the effective configuration nor a debugging line, at every length there may be.
+#[test]
+fn passwords_are_taken_and_never_shown() {
+    let with = |password: &str| {
+        let session = "address = \"127.0.3.10\"";
+        let one = "{ address = \"127.0.3.11\", session = \"203.0.113.10\" }";
+        let own = format!(
+            "address = \"127.0.3.9\", session = \"203.0.113.10\", password = \"own\" }}, {one}, {{ {session}"
+        );
+        let text = changed(
+            "asn = 64999",
+            &format!("asn = 64999\npassword = \"{password}\""),
+        );
+        Config::parse(&text.replace(session, &own), "b.toml")
+    };
+    for password in ["h", "hunter2", &"ü".repeat(40)] {
+        let (config, _) = with(password).unwrap();
+        let Some(Feed::Shadow { sessions, .. }) = config.feeds.last() else {
+            panic!("{:?}", config.feeds.last());
+        };
+        let set: Vec<_> = sessions
+            .iter()
+            .map(|session| session.password.as_ref().map(Password::bytes))
+            .collect();
+        let of_all = Some(password.as_bytes());
+        assert_eq!(set, [Some(&b"own"[..]), of_all, of_all]);
+        let (printed, debugged) = (config.to_string(), format!("{config:#?}"));
+        assert_eq!(
+            printed.matches("}, # password: set\n").count(),
+            3,
+            "{printed}"
+        );
+        assert_eq!(debugged.matches("Password(set)").count(), 3);
+        for shown in [printed.as_str(), &debugged] {
+            let is_long = password.len() > 1; // one letter is everywhere
+            assert!(!(is_long && shown.contains(password)), "{shown}");
+            assert!(!shown.contains("own\""), "{shown}");
+        }
+        let again = parse(&printed);
+        assert!(!again.to_string().contains("password"));
+    }
+    let error = with(&"x".repeat(81)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "b.toml:37: feed 2 (shadow): `password`: not a password of 1 to 80 bytes: give one as long as that"
+    );
+}
+
 #[test]
 fn everything_is_read_as_written() {
     let config = parse(EVERYTHING);
     assert_eq!(config.router.asn, Asn::new(65546));
+    let export = config.interfaces[0].ixf.as_deref();
+    assert_eq!(export, Some(Path::new("/var/lib/bcp38/ixp0 \\ \"1\".json")));
     let peer = config.peer(PeerId(0)).unwrap();
     assert_eq!(peer.name, "a \"peer\" \\ ünïcode");
     assert!(!peer.families.contains(Family::Ipv4));
@@ -343,6 +401,16 @@ fn everything_is_read_as_written() {
         (session, Table::AdjOut)
     );
     assert_eq!(sessions[1].table, Table::AdjInPost);
+    let vrf = Some("4200000000:7".parse().unwrap());
+    assert_eq!(
+        (peer.attachments[0].vrf, peer.attachments[1].vrf),
+        (None, vrf)
+    );
+    assert_eq!(
+        sessions[2].mirrors(),
+        peer.attachments[1].sessions().next().unwrap()
+    );
+    assert_eq!(config.route_servers[2].vrf, Some(Vrf(5)));
 }
 
 #[test]
@@ -379,6 +447,11 @@ fn what_is_odd_is_told() {
             "31: feed 1 (static): `advertised_by_peer` = \"10.0.0.0/8\": it is within the bogon list, so it will not be admitted: remove it, or put it into `extra_sources` if it is meant",
         ),
         (
+            "addresses = [\"203.0.113.250\"]\n",
+            "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nserves = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
+            "28: route server \"rs1\": `serves` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
+        ),
+        (
             "prefixes = [\"198.51.100.0/24\"]",
             "prefixes = []",
             "1: [router]: `prefixes`: none: packets from our own addresses would not be named as such; add our prefixes",
@@ -396,6 +469,22 @@ fn what_is_odd_is_told() {
         let expected = format!("b.toml:{warning}");
         assert!(told.contains(&expected), "{expected}\n{told:#?}");
     }
+}
+
+/// On wires of their own.
+#[test]
+fn one_address_may_be_several_peers_in_several_vrfs() {
+    let own = "interface = \"ixp0\"\nvlan = 7\naddresses = [\"203.0.113.10\"]";
+    let with = |vrf: &str| changed("interface = \"pni0\"", &format!("{own}\n{vrf}"));
+    let config = parse(&with("vrf = \"64500:1\""));
+    let sessions = config.peers.iter().flat_map(|peer| &peer.attachments);
+    let sessions: Vec<String> = sessions
+        .flat_map(filter_daemon::config::Attachment::sessions)
+        .map(|session| session.to_string())
+        .collect();
+    assert_eq!(sessions, ["203.0.113.10", "203.0.113.10 in vrf 64500:1"]);
+    let error = Config::parse(&with(""), "b.toml").unwrap_err();
+    assert!(error.to_string().contains("has it too"), "{error}");
 }
 
 #[test]

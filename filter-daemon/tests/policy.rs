@@ -3,14 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use filter_core::layout::ANY_MAC;
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Prefix};
-use filter_daemon::admission::Refusal;
 use filter_daemon::config::{Config, InterfaceId};
-use filter_daemon::policy::{self, DeviceFacts, Link, Refused, Withheld};
+use filter_daemon::policy::{self, DeviceFacts, Link};
 use filter_daemon::route::PeerId;
+use filter_daemon::snapshot::{self, Snapshot};
 
 const TEXT: &str = r#"
 [router]
@@ -109,39 +110,35 @@ fn the_configuration_wins_over_the_device_and_something_must_tell() {
     );
 }
 
+fn snapshot(config: &Config) -> Snapshot {
+    snapshot::read(&Arc::new(config.clone())).unwrap()
+}
+
 #[test]
 fn static_routes_are_admitted_one_by_one() {
-    let config = config();
-    let (routes, refused) = policy::static_routes(&config, &Withheld::of(&config));
+    let Snapshot { routes, notes } = snapshot(&config());
     let admitted = [
-        "198.51.0.0/16",
         "44.0.0.0/7",
-        "203.0.112.0/23",
         "45.146.194.7/32",
+        "198.51.0.0/16",
+        "203.0.112.0/23",
     ];
     assert_eq!(routes[&ONE].sources, admitted.map(prefix));
     assert_eq!(routes[&ONE].destinations, [prefix("198.51.100.0/24")]);
-    let refusals: Vec<(Prefix, Refusal)> = refused
-        .iter()
-        .map(|&Refused { prefix, why, .. }| (prefix, why))
-        .collect();
-    assert_eq!(
-        refusals,
-        [
-            (prefix("10.0.0.0/8"), Refusal::Bogon),
-            (prefix("0.0.0.0/0"), Refusal::DefaultRoute),
-            (prefix("203.0.113.128/25"), Refusal::Lan),
-            (prefix("198.51.100.0/25"), Refusal::Ours),
-        ]
-    );
+    let refused = [
+        "0.0.0.0/0 is not admitted: it is a default route",
+        "10.0.0.0/8 is not admitted: it is within the bogon list",
+        "198.51.100.0/25 is not admitted: it is within our own prefixes",
+        "203.0.113.128/25 is not admitted: it is within a peering lan",
+    ];
+    assert_eq!(notes, refused.map(|text| format!("peer \"one\": {text}")));
     assert!(!routes.contains_key(&TWO));
 }
 
 #[test]
 fn what_is_withheld_is_cut_out_and_extras_win() {
     let config = config();
-    let (routes, _) = policy::static_routes(&config, &Withheld::of(&config));
-    let peering = policy::compile(&config, &routes, &links(&config)).unwrap();
+    let peering = policy::compile(&config, &snapshot(&config).routes, &links(&config)).unwrap();
     let one = &peering.peers[0];
     for (source, covering) in [
         ("198.51.99.255", Some("198.51.0.0/16")),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Family, Mode};
+use filter_daemon::route::Community::{self, Large, Standard};
 use filter_daemon::runtime::AtExit;
 use tests::lab::{
     Bcp38, BirdRouter, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site,
@@ -183,28 +184,32 @@ impl Scene {
 
     /// Another `serves`.
     fn reload(&mut self, serves: &str) {
-        let before = self.daemon.events_named("reloaded").len();
         self.config = config(&self.router, serves);
         self.daemon.rewrite(&self.site, &self.config);
-        self.daemon.reload();
-        wait_for("the reload", WITHIN, || {
-            (self.daemon.events_named("reloaded").len() > before).then_some(())
-        });
+        self.daemon.until_reloaded();
         for peer in ["both", "third"] {
+            self.daemon.until_state(peer, "observing");
+        }
+        for peer in ["both", "served", "third"] {
             self.daemon
                 .until(&format!("{peer} to be told anew"), peer, |status| {
-                    status["adopted"] == false && status["state"] == "observing"
+                    status["adopted"] == false
                 });
         }
     }
 
     /// R scopes its announcement to the route server.
-    fn scope(&self, communities: &[(u16, u16)]) {
+    fn scope(&self, communities: &[Community]) {
         let Router::Bird(bird) = &self.router else {
             panic!("only BIRD's feed tells communities");
         };
-        let add = |(high, low)| format!("bgp_community.add(({high}, {low}));");
-        let action: String = communities.iter().copied().map(add).collect();
+        let add = |community: &Community| match community {
+            Community::Standard(high, low) => format!("bgp_community.add(({high}, {low}));"),
+            Community::Large(rs, what, whom) => {
+                format!("bgp_large_community.add(({rs}, {what}, {whom}));")
+            }
+        };
+        let action: String = communities.iter().map(add).collect();
         bird.reconfigure_to(&Exchange::bird_conf(&self.neighbours, &action));
     }
 
@@ -233,7 +238,6 @@ fn config(router: &Router, serves: &str) -> String {
 }
 
 #[test]
-#[ignore = "fails since the lifecycle was reworked: open"]
 fn a_route_belongs_to_whose_address_is_its_next_hop() {
     if !require("route_server", &[Package::Frr, Package::Bird]) {
         return;
@@ -267,23 +271,28 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
         }
     }
 
-    // A next hop that is no member's.
+    // A next hop outside the LAN.
     assert_eq!(
         daemon.events_named("next-hop-rewritten"),
         [] as [serde_json::Value; 0]
     );
-    scene
-        .served
-        .export_with(Family::Ipv4, "bgp_next_hop = 192.0.2.99;");
-    let told = daemon.until_event("next-hop-rewritten", |_| true);
-    assert_eq!(
-        (&told["session"], &told["next_hop"], &told["prefix"]),
+    for (family, hop, rs, prefix) in [
+        (Family::Ipv4, "203.0.113.99", "192.0.2.250", "198.18.2.0/24"),
         (
-            &"192.0.2.250".into(),
-            &"192.0.2.99".into(),
-            &"198.18.2.0/24".into()
-        )
-    );
+            Family::Ipv6,
+            "2001:db8:fe::99",
+            "2001:db8:ff::250",
+            "2001:db8:2::/48",
+        ),
+    ] {
+        let action = format!("bgp_next_hop = {hop};");
+        scene.served.export_with(family, &action);
+        let told = daemon.until_event("next-hop-rewritten", |event| event["next_hop"] == hop);
+        assert_eq!(
+            (&told["session"], &told["prefix"]),
+            (&rs.into(), &prefix.into())
+        );
+    }
     // Nor does somebody else get a route by another's next hop without its being seen.
     scene
         .served
@@ -298,7 +307,6 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
 }
 
 #[test]
-#[ignore = "fails since the lifecycle was reworked: open"]
 fn what_we_tell_the_route_server_counts_for_those_it_serves() {
     if !require("route_server", &[Package::Frr, Package::Bird]) {
         return;
@@ -355,10 +363,14 @@ fn our_communities_scope_what_the_route_server_hands_on() {
         .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
     // As the members' own routers see it.
     for (communities, reaches) in [
-        (&[(0, 64502)][..], false),
-        (&[(0, 64501)], true),
-        (&[(0, 64511)], false),
-        (&[(0, 64511), (64511, 64502)], true),
+        (&[Standard(0, 64502)][..], false),
+        (&[Standard(0, 64501)], true),
+        (&[Standard(0, 64511)], false),
+        (&[Standard(0, 64511), Standard(64511, 64502)], true),
+        (&[Large(64511, 0, 64502)], false),
+        (&[Large(64511, 0, 64501)], true),
+        (&[Large(64511, 0, 0)], false),
+        (&[Large(64511, 0, 0), Large(64511, 1, 64502)], true),
     ] {
         scene.scope(communities);
         wait_for("the route server to do as told", WITHIN, || {

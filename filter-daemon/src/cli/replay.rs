@@ -1,17 +1,24 @@
 //! `bcp38 replay`: the packets of a capture, judged as if they came in on a configured interface now.
 //!
-//! Reads a file and a configuration; attaches nothing. Routes are those of `static` feeds: there is no daemon to
-//! ask, and a capture judged twice must come out the same.
-use std::collections::BTreeMap;
+//! Reads files: the capture, the configuration, the dumps of `mrt` feeds and the exchanges' member exports. Attaches
+//! nothing, and asks no router: a capture judged twice must come out the same.
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
-use filter_loader::{Device, TEST_IFINDEX};
+use filter_core::packet::{Mac, Vlans};
+use filter_core::userspace::Peering;
+use filter_loader::{Device, Station, TEST_IFINDEX};
 
 use crate::capture::Capture;
 use crate::cli::{Failure, load, warn};
 use crate::config::{Config, Interface, InterfaceId};
-use crate::policy::{self, DeviceFacts, Link, MissingFact, Withheld};
+use crate::neighbours::ixf;
+use crate::policy::{self, DeviceFacts, Link, MissingFact};
+use crate::route::PeerId;
+use crate::snapshot::{self, Snapshot};
+use crate::stations::{Facts, Stations};
 
 mod engine;
 mod print;
@@ -54,20 +61,14 @@ pub enum EngineName {
 /// [`Failure::Usage`] for the configuration and the interface, [`Failure::Failed`] for the capture and the
 /// kernel. What was judged before stays printed.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = load(&args.config)?;
+    let config = Arc::new(load(&args.config)?);
     let (id, interface) = choose(&config, args.interface.as_deref())?;
     let links = links(&config, id).map_err(Failure::usage)?;
-    warn_of_strangers(&config, id, interface);
-    let withheld = Withheld::of(&config);
-    let (routes, refused) = policy::static_routes(&config, &withheld);
-    for refused in refused {
-        let name = config.peer(refused.peer).map_or("", |peer| &peer.name);
-        let (prefix, why) = (refused.prefix, refused.why);
-        warn(format!(
-            "peer \"{name}\": {prefix} is not admitted: it is {why}"
-        ));
-    }
-    let peering = policy::compile(&config, &routes, &links)?;
+    let Snapshot { routes, notes } = snapshot::read(&config).map_err(Failure::failed)?;
+    notes.iter().for_each(warn);
+    let mut peering = policy::compile(&config, &routes, &links)?;
+    peering.stations = stations(&config, &links)?;
+    warn_of_strangers(&config, id, interface, &peering);
     let mut kernel = match (args.engine, links.get(&id)) {
         (EngineName::Kernel, Some(link)) => {
             let spec = link.spec(interface);
@@ -173,14 +174,47 @@ fn facts(name: &str) -> Option<DeviceFacts> {
     })
 }
 
+/// The configured ones, and those the exchanges say there are.
+fn stations(
+    config: &Config,
+    links: &BTreeMap<InterfaceId, Link>,
+) -> Result<BTreeMap<(u32, Vlans, Mac), usize>, Failure> {
+    let mut exports = BTreeMap::new();
+    for interface in &config.interfaces {
+        if let Some(path) = &interface.ixf {
+            let seeds = ixf::read(path).map_err(Failure::failed)?;
+            exports.insert(interface.name.clone(), Some(seeds));
+        }
+    }
+    let mut stations = Stations::default();
+    stations.seed(exports);
+    let facts = Facts {
+        config,
+        links,
+        enforced: &BTreeSet::new(),
+    };
+    let (wanted, _) = stations.settle(&facts);
+    let place = |(station, id): (Station, PeerId)| {
+        let key = (station.ifindex, station.vlans, station.mac);
+        (key, id.0 as usize)
+    };
+    Ok(wanted.into_iter().map(place).collect())
+}
+
 /// MACs are learned from the neighbour table of a running router, which a capture does not have.
-fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface) {
+fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface, peering: &Peering) {
     if interface.kind == crate::config::InterfaceKind::Port {
         return;
     }
-    for peer in &config.peers {
+    for (place, peer) in config.peers.iter().enumerate() {
         let mut here = peer.attachments.iter().filter(|each| each.interface == id);
-        if here.any(|attachment| attachment.macs.is_empty()) {
+        let is_known = |vlans: Vlans| {
+            let mut stations = peering.stations.iter();
+            stations.any(|(&(ifindex, on, _), &owner)| {
+                (ifindex, on, owner) == (TEST_IFINDEX, vlans, place)
+            })
+        };
+        if here.any(|attachment| !is_known(attachment.vlans)) {
             warn(format!(
                 "peer \"{}\" has no `macs` on interface `{}`: its packets will be unknown-peer; add them to the configuration to replay",
                 peer.name, interface.name

@@ -1,6 +1,6 @@
 //! What the sections of a configuration mean to each other: names and stations that collide, references, limits.
 //! Only looks: nothing is changed or filled in here.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use filter_core::layout::{ANY_MAC, MAX_LANS, MAX_OWN_ADDRESSES, TooMany};
@@ -10,9 +10,10 @@ use filter_core::{Address, Asn, Family, Mode, Prefix};
 use super::error::{ConfigError, Oddity, Problem, Warning};
 use super::parse::{Read, Sections};
 use super::section::{Item, Section};
-use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, parse_feed};
+use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, Serves, parse_feed};
 use crate::admission::{Provenance, admit};
 use crate::policy::Withheld;
+use crate::route::{Session, Table, Vrf};
 
 pub(super) fn sections(
     sections: &Sections<'_>,
@@ -131,22 +132,45 @@ fn as_numbers(sections: &Sections<'_>) -> Result<(), ConfigError> {
     }
 }
 
-/// Every address names one thing: ours on an interface, or a session of one peer or route server. A link-local
-/// one does so per interface.
+/// Every address names one thing in its VRF: ours on an interface, or a session of one peer or route server. A
+/// link-local one does so per interface.
 #[derive(Default)]
-struct Addresses(BTreeMap<(IpAddr, Option<InterfaceId>), String>);
+struct Addresses(BTreeMap<(Session, Option<InterfaceId>), String>);
 
 impl Addresses {
     fn claim(
         &mut self,
-        address: IpAddr,
+        session: Session,
         interface: InterfaceId,
         item: &Item<'_>,
         owner: &str,
     ) -> Result<(), ConfigError> {
-        let scope = is_link_local(address).then_some(interface);
-        match self.0.insert((address, scope), owner.to_owned()) {
+        let scope = is_link_local(session.address).then_some(interface);
+        match self.0.insert((session, scope), owner.to_owned()) {
             Some(other) if other != owner => Err(item.error(Problem::SameAddress { other })),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// On one wire an address is one neighbour's, whatever the VRFs: its frames could not be told apart.
+#[derive(Default)]
+struct Neighbours<'a>(BTreeMap<(IpAddr, InterfaceId, Vlans), &'a str>);
+
+impl<'a> Neighbours<'a> {
+    fn claim(
+        &mut self,
+        address: IpAddr,
+        attachment: &Attachment,
+        item: &Item<'_>,
+        owner: &'a str,
+    ) -> Result<(), ConfigError> {
+        let wire = (address, attachment.interface, attachment.vlans);
+        match self.0.insert(wire, owner) {
+            Some(other) if other != owner => {
+                let other = other.to_owned();
+                Err(item.error(Problem::SameAddress { other }))
+            }
             _ => Ok(()),
         }
     }
@@ -164,24 +188,29 @@ fn session_addresses(
     warnings: &mut Vec<Warning>,
 ) -> Result<(), ConfigError> {
     let mut claimed = Addresses::default();
+    let mut neighbours = Neighbours::default();
     for (id, Read { value, section }) in (0..).map(InterfaceId).zip(&sections.interfaces) {
+        let vrfs = vrfs_of(sections, id);
         let addresses = value.addresses.iter().flatten();
         for (&address, item) in addresses.zip(section.list("addresses")?) {
             // The same address on several of our interfaces (unnumbered links) is nobody's mistake.
             let scope = is_link_local(address).then_some(id);
-            claimed
-                .0
-                .insert((address, scope), section.place().to_owned());
+            for &vrf in &vrfs {
+                let ours = Session { address, vrf };
+                claimed.0.insert((ours, scope), section.place().to_owned());
+            }
             warn_outside_lan(value, address, &item, warnings);
         }
     }
     let peers = sections.peers.iter().zip(&sections.attachments);
     for (peer, places) in peers {
+        let owner = peer.section.place();
         for (attachment, section) in peer.value.attachments.iter().zip(places) {
             let interface = &sections.interfaces[usize::from(attachment.interface.0)].value;
-            for (&address, item) in attachment.addresses.iter().zip(section.list("addresses")?) {
-                claimed.claim(address, attachment.interface, &item, peer.section.place())?;
-                warn_outside_lan(interface, address, &item, warnings);
+            for (session, item) in attachment.sessions().zip(section.list("addresses")?) {
+                claimed.claim(session, attachment.interface, &item, owner)?;
+                neighbours.claim(session.address, attachment, &item, owner)?;
+                warn_outside_lan(interface, session.address, &item, warnings);
             }
         }
     }
@@ -189,14 +218,28 @@ fn session_addresses(
         let interface = &sections.interfaces[usize::from(value.interface.0)].value;
         if interface.kind == InterfaceKind::Port {
             let item = section.require("interface")?;
-            return Err(item.error(Problem::RouteServerOnPort(interface.name.clone())));
+            return Err(item.error(Problem::OnPort {
+                interface: interface.name.clone(),
+                what: "route servers",
+            }));
         }
-        for (&address, item) in value.addresses.iter().zip(section.list("addresses")?) {
-            claimed.claim(address, value.interface, &item, section.place())?;
-            warn_outside_lan(interface, address, &item, warnings);
+        for (session, item) in value.sessions().zip(section.list("addresses")?) {
+            claimed.claim(session, value.interface, &item, section.place())?;
+            warn_outside_lan(interface, session.address, &item, warnings);
         }
     }
     Ok(())
+}
+
+/// The global instance, and the VRFs of whoever is on the interface.
+fn vrfs_of(sections: &Sections<'_>, id: InterfaceId) -> BTreeSet<Option<Vrf>> {
+    let peers = sections.peers.iter();
+    let attachments = peers.flat_map(|peer| &peer.value.attachments);
+    let here = attachments.map(|each| (each.interface, each.vrf));
+    let servers = sections.route_servers.iter();
+    let servers = servers.map(|server| (server.value.interface, server.value.vrf));
+    let here = here.chain(servers).filter(|(on, _)| *on == id);
+    here.map(|(_, vrf)| vrf).chain([None]).collect()
 }
 
 fn warn_outside_lan(
@@ -265,19 +308,13 @@ fn same_station(other: &str, interface: &str, attachment: &Attachment) -> Proble
 
 fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
     let mut listening = BTreeMap::new();
-    let attachments = sections
-        .peers
-        .iter()
-        .flat_map(|read| &read.value.attachments);
-    let known: Vec<IpAddr> = attachments
-        .flat_map(|attachment| &attachment.addresses)
-        .chain(
-            sections
-                .route_servers
-                .iter()
-                .flat_map(|read| &read.value.addresses),
-        )
-        .copied()
+    let peers = sections.peers.iter();
+    let attachments = peers.flat_map(|read| &read.value.attachments);
+    let servers = sections.route_servers.iter();
+    let servers = servers.flat_map(|read| read.value.sessions());
+    let known: BTreeSet<Session> = attachments
+        .flat_map(Attachment::sessions)
+        .chain(servers)
         .collect();
     for Read { value, section } in &sections.feeds {
         if let Some(listen) = parse_feed::listens(value)
@@ -288,8 +325,28 @@ fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
             return Err(item.error(Problem::Duplicate { what, line }));
         }
         let mut named = parse_feed::named_sessions(value).zip(0..);
-        if let Some((_, index)) = named.find(|(address, _)| !known.contains(address)) {
+        if let Some((_, index)) = named.find(|(session, _)| !known.contains(session)) {
             return Err(parse_feed::session_item(section, index)?.error(Problem::UnknownSession));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of announcements to route servers whose communities FRR leaves out and no shadow tells.
+pub(super) fn scopes(
+    config: &Config,
+    servers: &[Section<'_>],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    if !config.feeds.iter().any(|feed| feed.kind() == "frr") {
+        return Ok(());
+    }
+    for (server, section) in config.route_servers.iter().zip(servers) {
+        let mut sessions = server.sessions().filter(|session| session.vrf.is_none());
+        let unseen = sessions.find(|&session| !config.has_shadow(session, Table::AdjOut));
+        if let (Serves::Communities, Some(session)) = (&server.serves, unseen) {
+            let item = section.require("serves")?;
+            warnings.push(item.warning(Oddity::NoCommunities(session.address)));
         }
     }
     Ok(())

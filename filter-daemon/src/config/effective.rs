@@ -1,5 +1,5 @@
 //! Prints a configuration as TOML that says every value, so that nothing is left to guess, and that parses back
-//! to the same configuration. Prints no comments and hides nothing.
+//! to the same configuration. Hides nothing but passwords, of which a comment says that they are set.
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use filter_core::{Family, NonIp};
 use super::duration::print as duration;
 use super::{
     Attachment, Config, Feed, Interface, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
-    RouteServer, Serves, View, Xdp,
+    RouteServer, Serves, ShadowSession, View, Xdp,
 };
-use crate::route::Table;
+use crate::route::{Table, Vrf};
 
 pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     let Config {
@@ -84,6 +84,9 @@ fn interface(interface: &Interface, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(addresses) = &interface.addresses {
         writeln!(f, "addresses = {}", quoted(addresses))?;
     }
+    if let Some(file) = &interface.ixf {
+        writeln!(f, "ixf = {}", path(file))?;
+    }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
     let non_ip = match interface.non_ip {
         NonIp::Pass => "pass",
@@ -156,7 +159,13 @@ fn attachment(config: &Config, attachment: &Attachment, f: &mut Formatter<'_>) -
         writeln!(f, "inner_vlan = {}", attachment.vlans.inner)?;
     }
     writeln!(f, "addresses = {}", quoted(&attachment.addresses))?;
-    writeln!(f, "macs = {}", quoted(&attachment.macs))
+    writeln!(f, "macs = {}", quoted(&attachment.macs))?;
+    vrf(attachment.vrf, f)
+}
+
+/// Absent, it is the global instance, which has no name.
+fn vrf(vrf: Option<Vrf>, f: &mut Formatter<'_>) -> fmt::Result {
+    vrf.map_or(Ok(()), |vrf| writeln!(f, "vrf = \"{vrf}\""))
 }
 
 fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) -> fmt::Result {
@@ -175,7 +184,8 @@ fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) ->
         Serves::Communities => "\"communities\"".to_owned(),
         Serves::Listed(asns) => list(asns.iter().map(ToString::to_string)),
     };
-    writeln!(f, "serves = {serves}")
+    writeln!(f, "serves = {serves}")?;
+    vrf(server.vrf, f)
 }
 
 fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
@@ -195,7 +205,10 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
             listen,
             max_routers,
         } => writeln!(f, "listen = \"{listen}\"\nmax_routers = {max_routers}"),
-        Feed::Mrt { path: file } => writeln!(f, "path = {}", path(file)),
+        Feed::Mrt { path: file, table } => {
+            writeln!(f, "path = {}", path(file))?;
+            writeln!(f, "table = \"{}\"", table_name(*table))
+        }
         Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
             writeln!(f, "socket = {}", path(socket))?;
             writeln!(f, "interval = \"{}\"", duration(*interval))
@@ -228,19 +241,37 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
             sessions,
         } => {
             writeln!(f, "listen = \"{listen}\"\nasn = {asn}")?;
-            let sessions = sessions.iter().map(|each| {
-                let table = match each.table {
-                    Table::AdjOut => "adj-out",
-                    Table::AdjInPre => "adj-in-pre",
-                    Table::AdjInPost => "adj-in-post",
-                };
-                let (address, session) = (each.address, each.session);
-                format!(
-                    "{{ address = \"{address}\", session = \"{session}\", table = \"{table}\" }}"
-                )
-            });
-            writeln!(f, "sessions = {}", list(sessions))
+            writeln!(f, "sessions = [")?;
+            for each in sessions {
+                shadow_session(each, f)?;
+            }
+            writeln!(f, "]")
         }
+    }
+}
+
+/// A line of its own, so that a comment fits behind it.
+fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
+    let (address, session) = (shadow.address, shadow.session);
+    let table = table_name(shadow.table);
+    let vrf = shadow
+        .vrf
+        .map_or(String::new(), |vrf| format!(", vrf = \"{vrf}\""));
+    let password = match shadow.password {
+        Some(_) => " # password: set",
+        None => "",
+    };
+    writeln!(
+        f,
+        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, table = \"{table}\" }},{password}"
+    )
+}
+
+const fn table_name(table: Table) -> &'static str {
+    match table {
+        Table::AdjOut => "adj-out",
+        Table::AdjInPre => "adj-in-pre",
+        Table::AdjInPost => "adj-in-post",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be wrong or odd in a configuration, each with file, line, key, value and what to do about it.
 //! Only says it: what is checked stands in the parser and in [`super::check`].
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use filter_core::asn::AsnError;
@@ -8,6 +9,9 @@ use filter_core::layout::TooMany;
 use filter_core::packet::MacError;
 use filter_core::prefix::PrefixError;
 use filter_core::{Family, Prefix};
+
+use super::Password;
+use crate::route::VrfError;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub struct Finding<P> {
     pub place: String,
     /// The key in it, if it is about one.
     pub key: Option<String>,
-    /// The value as it is written, if it is about one.
+    /// The value as it is written, if it is about one and no secret.
     pub value: Option<String>,
     /// What was found.
     pub what: P,
@@ -191,6 +195,12 @@ pub enum Problem {
     /// Not an address and port.
     #[error("not an address and port: write 127.0.0.1:11019 or [::1]:11019")]
     Socket,
+    /// Not a password the kernel takes.
+    #[error("not a password of 1 to {max} bytes: give one as long as that", max = Password::MAX)]
+    Password,
+    /// Not a VRF.
+    #[error("{0}")]
+    Vrf(#[from] VrfError),
     /// Lengths the family does not have.
     #[error(
         "not two {family} lengths from 0 to {max}: write the shorter and the longer, like [8, 24]",
@@ -251,14 +261,23 @@ pub enum Problem {
     #[error("no such peer in this file: {}", known(.0, "peer"))]
     UnknownPeer(Vec<String>),
     /// A session address nobody has.
-    #[error("no peer or route server has this session address: add it to its `addresses`")]
+    #[error(
+        "no peer or route server has this session address in this vrf: add it to its `addresses`"
+    )]
     UnknownSession,
     /// An inner tag without an outer one.
     #[error("an inner vlan needs an outer one: add `vlan`, or rename this key to `vlan`")]
     InnerWithoutOuter,
-    /// A route server on a port.
-    #[error("interface `{0}` is of kind \"port\": route servers are on interfaces of kind \"lan\"")]
-    RouteServerOnPort(String),
+    /// What only an exchange has, on a port.
+    #[error(
+        "interface `{interface}` is of kind \"port\": {what} are on interfaces of kind \"lan\""
+    )]
+    OnPort {
+        /// Which.
+        interface: String,
+        /// What.
+        what: &'static str,
+    },
     /// Keys of an attachment without its interface.
     #[error("it needs an interface: add `interface` beside it")]
     NoInterface,
@@ -296,6 +315,11 @@ pub enum Oddity {
     /// Enforced without anything to go by.
     #[error("no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`")]
     NoFeed,
+    /// Announcements scoped by communities that a feed leaves out.
+    #[error(
+        "frr does not tell the communities of what it advertises to {0}, so that it counts for every member: add a `shadow` session for it"
+    )]
+    NoCommunities(IpAddr),
     /// The router has no prefixes.
     #[error("none: packets from our own addresses would not be named as such; add our prefixes")]
     NoPrefixes,

@@ -1,11 +1,12 @@
 //! The RIB sources a configuration can name. Settings only: the feeds themselves are in [`crate::feeds`].
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use filter_core::{Asn, Prefix};
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table, Vrf};
 
 /// `[[feed]]`: one RIB source, by `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Feed {
     Mrt {
         /// `path` of the file. Required.
         path: PathBuf,
+        /// `table` that was dumped: `adj-in-post`, which is what most daemons dump (the default), or `adj-in-pre`.
+        table: Table,
     },
     /// `frr`: bgpd is asked over its vty socket.
     Frr {
@@ -69,13 +72,13 @@ pub enum Feed {
         listen: SocketAddr,
         /// `asn` the router is told to connect to; not the router's own, so that the session is eBGP. Required.
         asn: Asn,
-        /// `sessions = [{ address = …, session = …, table = … }]`. At least one.
+        /// `sessions = [{ address = …, session = …, table = …, password = … }]`. At least one.
         sessions: Vec<ShadowSession>,
     },
 }
 
 /// One session of a `shadow` feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowSession {
     /// `address` the router connects from. Required.
     pub address: IpAddr,
@@ -83,6 +86,50 @@ pub struct ShadowSession {
     pub session: IpAddr,
     /// `table`: `adj-out` (what we advertise to the peer, the default), `adj-in-pre` or `adj-in-post`.
     pub table: Table,
+    /// `vrf` of the peer's session. Default: the global instance.
+    pub vrf: Option<Vrf>,
+    /// `password`: TCP MD5 (RFC 2385), 1 to 80 bytes. Default: the feed's `password`, or none.
+    pub password: Option<Password>,
+}
+
+impl ShadowSession {
+    /// The peer's session whose policy it has.
+    #[must_use]
+    pub const fn mirrors(&self) -> Session {
+        Session {
+            address: self.session,
+            vrf: self.vrf,
+        }
+    }
+}
+
+/// A password. Never shown: there is no way to print one, and [`fmt::Debug`] says only that it is set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Box<[u8]>);
+
+impl Password {
+    /// The longest one the kernel takes (TCP_MD5SIG_MAXKEYLEN), in bytes.
+    pub const MAX: usize = 80;
+
+    /// None if it is empty or longer than [`Password::MAX`].
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (1..=Self::MAX)
+            .contains(&bytes.len())
+            .then(|| Self(bytes.into()))
+    }
+
+    /// For the kernel only.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(set)")
+    }
 }
 
 impl Feed {

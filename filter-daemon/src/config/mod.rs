@@ -11,7 +11,7 @@ use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Asn, Family, Mode, NonIp, Prefix};
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table, Vrf};
 
 mod check;
 mod duration;
@@ -24,7 +24,7 @@ mod section;
 mod values;
 
 pub use error::{At, ConfigError, Problem, Warning};
-pub use feed::{Feed, ShadowSession};
+pub use feed::{Feed, Password, ShadowSession};
 
 /// One configured `[[interface]]`, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +96,9 @@ pub struct Interface {
     pub mac: Option<Mac>,
     /// `addresses`: ours on it. Default: read from the device.
     pub addresses: Option<Vec<IpAddr>>,
+    /// `ixf`: the exchange's member export (IX-F JSON), whose MACs seed those of its peers. Kind `lan` only.
+    /// Default: none.
+    pub ixf: Option<PathBuf>,
     /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
     pub unknown_peer: Mode,
     /// `non_ip`: what frames that are neither ARP nor IP are. Default `pass`.
@@ -208,6 +211,21 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     /// `macs`, added to the learned ones. Default: none; on a `port` that means any.
     pub macs: Vec<Mac>,
+    /// `vrf` of the router its sessions are in, by its route distinguisher. Default: the global instance.
+    pub vrf: Option<Vrf>,
+}
+
+impl Attachment {
+    /// Its BGP sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        sessions(&self.addresses, self.vrf)
+    }
+}
+
+fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Session> + '_ {
+    addresses
+        .iter()
+        .map(move |&address| Session { address, vrf })
 }
 
 /// Whom our announcements to a route server reach.
@@ -237,6 +255,15 @@ pub struct RouteServer {
     pub addresses: Vec<IpAddr>,
     /// `serves`. Default `all`.
     pub serves: Serves,
+    /// `vrf` of the router its sessions are in. Default: the global instance.
+    pub vrf: Option<Vrf>,
+}
+
+impl RouteServer {
+    /// Its BGP sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        sessions(&self.addresses, self.vrf)
+    }
 }
 
 /// What happens when nobody has renewed the lease for its whole length.
@@ -383,6 +410,17 @@ impl Config {
             .find(|(_, interface)| interface.name == name)
     }
 
+    /// Does a `shadow` feed tell this table of the session?
+    #[must_use]
+    pub fn has_shadow(&self, session: Session, table: Table) -> bool {
+        self.feeds.iter().any(|feed| match feed {
+            Feed::Shadow { sessions, .. } => sessions
+                .iter()
+                .any(|shadow| (shadow.mirrors(), shadow.table) == (session, table)),
+            _ => false,
+        })
+    }
+
     /// One interface.
     #[must_use]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
@@ -390,7 +428,8 @@ impl Config {
     }
 }
 
-/// The effective configuration: TOML that says every value and parses back to the same one.
+/// The effective configuration: TOML that says every value, but for passwords only that they are set, and parses
+/// back to the same one without them.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         effective::write(self, f)

@@ -11,7 +11,7 @@ use super::error::{ConfigError, Problem, Warning};
 use super::section::{Item, Section, Source};
 use super::values::{
     addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
-    warn_of_twins,
+    vrf, warn_of_twins,
 };
 use super::{
     Attachment, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId, InterfaceKind,
@@ -36,6 +36,7 @@ const INTERFACE: &[&str] = &[
     "lan",
     "mac",
     "addresses",
+    "ixf",
     "unknown_peer",
     "non_ip",
     "xdp",
@@ -48,6 +49,7 @@ const PEER: &[&str] = &[
     "inner_vlan",
     "addresses",
     "macs",
+    "vrf",
     "attachment",
     "families",
     "max_prefixes",
@@ -58,8 +60,15 @@ const PEER: &[&str] = &[
     "extra_sources",
     "extra_destinations",
 ];
-const ATTACHMENT: &[&str] = &["interface", "vlan", "inner_vlan", "addresses", "macs"];
-const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves"];
+const ATTACHMENT: &[&str] = &[
+    "interface",
+    "vlan",
+    "inner_vlan",
+    "addresses",
+    "macs",
+    "vrf",
+];
+const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves", "vrf"];
 const TIMERS: &[&str] = &[
     "withdraw_hold",
     "peer_down_hold",
@@ -126,17 +135,19 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     check::sections(&sections, &mut warnings)?;
     let (peers, peer_sections) = split(sections.peers);
     let (feeds, feed_sections) = split(sections.feeds);
+    let (route_servers, server_sections) = split(sections.route_servers);
     let config = Config {
         router: sections.router.value,
         interfaces: split(sections.interfaces).0,
         peers,
-        route_servers: split(sections.route_servers).0,
+        route_servers,
         feeds,
         timers,
         limits,
         daemon,
     };
     check::routes(&config, &peer_sections, &feed_sections, &mut warnings)?;
+    check::scopes(&config, &server_sections, &mut warnings)?;
     warnings.sort_by_key(|warning| warning.at.line);
     Ok((config, warnings))
 }
@@ -208,12 +219,19 @@ fn interface(
             None => section.missing("lan"),
         });
     }
+    if let (InterfaceKind::Port, Some(item)) = (kind, section.get("ixf")) {
+        return Err(item.error(Problem::OnPort {
+            interface: name,
+            what: "an exchange's members",
+        }));
+    }
     Ok(Interface {
         name,
         kind,
         lan,
         mac: section.optional("mac", mac)?,
         addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
+        ixf: section.optional("ixf", parse_feed::path)?,
         unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
         non_ip: section
             .optional("non_ip", |item| {
@@ -295,6 +313,7 @@ fn attachment(
         },
         addresses: addresses(section, "addresses", warnings)?,
         macs,
+        vrf: section.optional("vrf", vrf)?,
     })
 }
 
@@ -357,6 +376,7 @@ fn route_servers<'a>(
             interface: interface_id(&section.require("interface")?, interfaces)?,
             addresses: addresses(&section, "addresses", warnings)?,
             serves: section.optional("serves", serves)?.unwrap_or_default(),
+            vrf: section.optional("vrf", vrf)?,
         };
         Ok(Read { value, section })
     };

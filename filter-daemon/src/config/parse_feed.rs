@@ -1,16 +1,16 @@
 //! `[[feed]]` sections: one reader per kind. What kinds there are and what they default to is [`Feed`]'s.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::route::{PeerId, Table};
+use crate::route::{PeerId, Session, Table};
 
 use super::Peer;
 use super::error::{ConfigError, Problem, Warning};
-use super::feed::{Feed, ShadowSession};
+use super::feed::{Feed, Password, ShadowSession};
 use super::parse::Read;
 use super::section::{Item, Section};
-use super::values::{address, identity, prefixes};
+use super::values::{address, identity, prefixes, vrf};
 
 const KINDS: &[&str] = &[
     "static", "bmp", "mrt", "frr", "bird", "openbgpd", "gobgp", "shadow",
@@ -19,14 +19,14 @@ const KINDS: &[&str] = &[
 const KEYS: [&[&str]; 8] = [
     &["kind", "peer", "advertised_by_peer", "advertised_to_peer"],
     &["kind", "listen", "max_routers"],
-    &["kind", "path"],
+    &["kind", "path", "table"],
     &["kind", "socket", "interval"],
     &["kind", "socket", "interval"],
     &["kind", "command", "socket", "interval"],
     &["kind", "command", "server", "interval"],
-    &["kind", "listen", "asn", "sessions"],
+    &["kind", "listen", "asn", "password", "sessions"],
 ];
-const SESSION: &[&str] = &["address", "session", "table"];
+const SESSION: &[&str] = &["address", "session", "vrf", "table", "password"];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -75,6 +75,12 @@ fn feed(
         },
         "mrt" => Feed::Mrt {
             path: path(&section.require("path")?)?,
+            table: section
+                .optional("table", |item| {
+                    let values = [Table::AdjInPost, Table::AdjInPre];
+                    item.choice(&["adj-in-post", "adj-in-pre"], &values)
+                })?
+                .unwrap_or(Table::AdjInPost),
         },
         "frr" => Feed::Frr {
             socket: or("socket", "/var/run/frr/bgpd.vty")?,
@@ -126,10 +132,15 @@ fn fixed(
 fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
     let list = section.require("sessions")?;
     let place = |n| format!("{}: session {n}", section.place());
+    let of_all = section.optional("password", password)?;
     let one = |section: Section<'_>| {
         Ok(ShadowSession {
+            password: section
+                .optional("password", password)?
+                .or_else(|| of_all.clone()),
             address: address(&section.require("address")?)?,
             session: address(&section.require("session")?)?,
+            vrf: section.optional("vrf", vrf)?,
             table: section
                 .optional("table", |item| {
                     let values = [Table::AdjOut, Table::AdjInPre, Table::AdjInPost];
@@ -143,6 +154,10 @@ fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
         return Err(list.error(Problem::Empty));
     }
     sections.into_iter().map(one).collect()
+}
+
+fn password(item: &Item<'_>) -> Result<Password, ConfigError> {
+    Password::new(item.text()?.as_bytes()).ok_or_else(|| item.error(Problem::Password))
 }
 
 fn peer_id(item: &Item<'_>, peers: &[Read<'_, Peer>]) -> Result<PeerId, ConfigError> {
@@ -184,13 +199,13 @@ pub(super) fn listens(feed: &Feed) -> Option<SocketAddr> {
     }
 }
 
-/// The session addresses a feed names.
-pub(super) fn named_sessions(feed: &Feed) -> impl Iterator<Item = IpAddr> + '_ {
+/// The sessions a feed names.
+pub(super) fn named_sessions(feed: &Feed) -> impl Iterator<Item = Session> + '_ {
     let sessions = match feed {
         Feed::Shadow { sessions, .. } => sessions.as_slice(),
         _ => &[],
     };
-    sessions.iter().map(|session| session.session)
+    sessions.iter().map(ShadowSession::mirrors)
 }
 
 /// The `session` key of one session of a `shadow` feed.

@@ -15,6 +15,10 @@ use super::error::{At, ConfigError, Finding, Oddity, Problem, Warning};
 
 /// Values longer than this are cut in messages, in characters.
 const MAX_SHOWN: usize = 60;
+/// The key whose values are never shown.
+const SECRET: &str = "password";
+/// What a key nobody knows is called by somebody who means that one.
+const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
 /// The file.
 #[derive(Debug)]
@@ -45,10 +49,11 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The first line of what stands there, without control characters.
+    /// The first line of what stands there, without control characters and secrets.
     fn shown(&self, span: Range<usize>) -> String {
         let text = self.text.get(span).unwrap_or_default().trim();
         let line = text.lines().next().unwrap_or_default();
+        let line = line.split_inclusive(SECRET).next().unwrap_or_default();
         let is_cut = line.len() < text.len() || line.chars().count() > MAX_SHOWN;
         let mut shown: String = line.chars().take(MAX_SHOWN).flat_map(printable).collect();
         if is_cut {
@@ -113,11 +118,14 @@ impl<'a> Section<'a> {
             .filter(|(key, _)| !keys.contains(&key.get_ref().as_ref()))
             .min_by_key(|(key, _)| key.span().start);
         if let Some((key, value)) = unknown {
+            let name = key.get_ref().to_ascii_lowercase();
+            let is_secret =
+                keys.contains(&SECRET) || LIKE_SECRET.iter().any(|like| name.contains(like));
             return Err(ConfigError(Box::new(Finding {
                 at: source.at(key.span().start),
                 place,
                 key: Some(key.get_ref().chars().flat_map(printable).collect()),
-                value: Some(source.shown(value.span())),
+                value: (!is_secret).then(|| source.shown(value.span())),
                 what: Problem::UnknownKey(keys),
             })));
         }
@@ -244,7 +252,7 @@ impl<'a> Item<'a> {
             at: self.source.at(self.value.span().start),
             place: self.place.clone(),
             key: Some(self.key.to_owned()),
-            value: Some(self.source.shown(self.value.span())),
+            value: (self.key != SECRET).then(|| self.source.shown(self.value.span())),
             what,
         }
     }

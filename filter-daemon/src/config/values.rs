@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::error::{ConfigError, Oddity, Problem, Warning};
 use super::section::{Item, Section};
 use super::{Bounds, PerFamily};
+use crate::route::Vrf;
 
 const PER_FAMILY: &[&str] = &["ipv4", "ipv6"];
 /// Longest name of a peer or a route server, in bytes.
@@ -69,6 +70,15 @@ pub(super) fn identity(item: &Item<'_>) -> Result<Asn, ConfigError> {
         _ => return Err(item.wrong_type("an as number")),
     };
     asn.identity().map_err(|error| item.error(error.into()))
+}
+
+/// A route distinguisher, or a router's own number.
+pub(super) fn vrf(item: &Item<'_>) -> Result<Vrf, ConfigError> {
+    match item.value() {
+        DeValue::String(_) => item.parse(),
+        DeValue::Integer(_) => item.number(0, u64::MAX).map(Vrf),
+        _ => Err(item.wrong_type("a vrf")),
+    }
 }
 
 pub(super) fn families(item: &Item<'_>) -> Result<Families, ConfigError> {

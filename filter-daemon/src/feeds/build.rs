@@ -53,10 +53,16 @@ pub fn build(
                     .map_err(|error| format!("cannot listen on {listen}: {error}"))?,
             )
         }
-        config::Feed::Mrt { path } => Box::new(MrtFeed::new(MrtConfig::new(path.clone()))),
+        config::Feed::Mrt { path, table } => Box::new(MrtFeed::new(MrtConfig {
+            table: *table,
+            ..MrtConfig::new(path.clone())
+        })),
         config::Feed::Frr { socket, interval } => Box::new(Frr::feed(FrrConfig {
             socket: socket.clone(),
-            poll: poll(*interval),
+            poll: PollConfig {
+                sessions: leave_scopes_to_shadows(config, sessions(config)),
+                ..poll(*interval)
+            },
         })),
         config::Feed::Bird { socket, interval } => Box::new(Bird::feed(BirdConfig {
             socket: socket.clone(),
@@ -87,12 +93,8 @@ pub fn build(
         } => {
             let shadow = |session: &config::ShadowSession| ShadowSession {
                 table: session.table,
-                ..ShadowSession::new(
-                    *listen,
-                    session.address,
-                    *asn,
-                    Session::global(session.session),
-                )
+                password: session.password.clone(),
+                ..ShadowSession::new(*listen, session.address, *asn, session.mirrors())
             };
             let shadows = sessions.iter().map(shadow).collect();
             Box::new(ShadowFeed::new(shadows).map_err(|error| error.to_string())?)
@@ -100,26 +102,41 @@ pub fn build(
     })
 }
 
-/// Every session the configuration names, with the tables its peers' views need.
-fn sessions(config: &Config) -> Sessions {
-    let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
-    for peer in &config.peers {
-        for &address in peer
-            .attachments
-            .iter()
-            .flat_map(|attachment| &attachment.addresses)
-        {
-            wanted.insert(address, tables(&[peer.view]));
+/// FRR does not list the communities of what it advertises. Where they decide whom an announcement reaches and a
+/// shadow tells them, its word without them would make it reach everybody.
+fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
+    let Sessions::Only(mut specs) = sessions else {
+        return sessions;
+    };
+    let servers = config.route_servers.iter();
+    let scoped = servers.filter(|server| server.serves == config::Serves::Communities);
+    for session in scoped.flat_map(config::RouteServer::sessions) {
+        if session.vrf.is_none() && config.has_shadow(session, Table::AdjOut) {
+            let spec = specs
+                .iter_mut()
+                .filter(|spec| spec.address == session.address);
+            spec.for_each(|spec| spec.tables.adj_out = false);
         }
     }
-    let views: Vec<config::View> = config.peers.iter().map(|peer| peer.view).collect();
-    for &address in config
-        .route_servers
-        .iter()
-        .flat_map(|server| &server.addresses)
-    {
-        wanted.insert(address, tables(&views));
+    Sessions::Only(specs)
+}
+
+/// Every session of the global instance that the configuration names, with the tables its peers' views need: no
+/// poll tells of another instance's.
+fn sessions(config: &Config) -> Sessions {
+    let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
+    let global = |session: &Session| session.vrf.is_none();
+    for peer in &config.peers {
+        let own = peer.attachments.iter();
+        let own = own.flat_map(config::Attachment::sessions).filter(global);
+        wanted.extend(own.map(|session| (session.address, tables(&[peer.view]))));
     }
+    let views: Vec<config::View> = config.peers.iter().map(|peer| peer.view).collect();
+    let servers = config.route_servers.iter();
+    let servers = servers
+        .flat_map(config::RouteServer::sessions)
+        .filter(global);
+    wanted.extend(servers.map(|session| (session.address, tables(&views))));
     Sessions::Only(
         wanted
             .into_iter()
@@ -134,5 +151,51 @@ fn tables(views: &[config::View]) -> Tables {
         adj_in_pre: reads(Table::AdjInPre),
         adj_in_post: reads(Table::AdjInPost),
         adj_out: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+[router]
+asn = 64500
+prefixes = ["198.51.100.0/24"]
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24"]
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+[[route_server]]
+name = "rs1"
+asn = 64511
+interface = "ixp0"
+addresses = ["192.0.2.250", "192.0.2.251"]
+serves = "communities"
+[[feed]]
+kind = "shadow"
+listen = "127.0.0.1:1790"
+asn = 64999
+sessions = [{ address = "127.0.3.250", session = "192.0.2.250" }, { address = "127.0.3.11", session = "192.0.2.11" }]
+"#;
+
+    #[test]
+    fn what_a_shadow_tells_with_communities_is_not_asked_without() {
+        let adj_out = |text: &str| {
+            let (config, _) = Config::parse(text, "test").unwrap();
+            let sessions = leave_scopes_to_shadows(&config, sessions(&config));
+            ["192.0.2.11", "192.0.2.250", "192.0.2.251"].map(|address| {
+                let tables = sessions.tables(address.parse().unwrap()).unwrap();
+                assert!(tables.adj_in_pre && !tables.adj_in_post);
+                tables.adj_out
+            })
+        };
+        assert_eq!(adj_out(CONFIG), [true, false, true]);
+        assert_eq!(adj_out(&CONFIG.replace("communities", "all")), [true; 3]);
     }
 }

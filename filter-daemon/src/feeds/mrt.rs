@@ -102,7 +102,11 @@ impl MrtFeed {
         Ok((metadata.len(), metadata.modified()?))
     }
 
-    fn load(&self) -> Result<Vec<RouteEvent>, MrtError> {
+    /// Reads the file now.
+    ///
+    /// # Errors
+    /// [`MrtError`]; a file is believed as a whole or not at all.
+    pub fn load(&self) -> Result<Vec<RouteEvent>, MrtError> {
         let max = self.config.max_bytes;
         let mut bytes = Vec::new();
         // One more than allowed tells a file that grew meanwhile.

@@ -14,10 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
+use crate::config::Password;
 use crate::route::{Origin, RouteEvent, Session, Table};
 use crate::wire::ReceiveBuffer;
 use crate::wire::bgp::{self, Notification, write};
 use filter_core::Asn;
+use md5::Refused;
 use speaker::{Ended, Out, Role, Speaker};
 
 pub mod md5;
@@ -27,6 +29,8 @@ pub mod speaker;
 pub const DEFAULT_MAX_ROUTES: usize = 4_000_000;
 /// A router that does not take what we send for this long is lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the kernel is asked for connections it refused because of their password.
+const PASSWORD_CHECK: Duration = Duration::from_secs(1);
 
 /// One shadow session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +49,8 @@ pub struct ShadowSession {
     pub table: Table,
     /// Does the router leave NEXT_HOP as it is (`next hop keep`)? If not, it is not passed on.
     pub next_hop_kept: bool,
-    /// TCP MD5 password (RFC 2385), 1 to 80 bytes.
-    pub password: Option<Vec<u8>>,
+    /// TCP MD5 password (RFC 2385).
+    pub password: Option<Password>,
     /// Routes that may be held at once while the table is told.
     pub max_routes: usize,
 }
@@ -126,6 +130,8 @@ struct Slot {
     connection: u64,
     stream: Option<TcpStream>,
     established: bool,
+    /// It was told that its password may be why it is not established.
+    suspected: bool,
 }
 
 /// Asks all shadows of a feed for their tables again; stays usable while the feed runs.
@@ -239,18 +245,60 @@ impl ShadowFeed {
             }
         }
     }
+
+    /// The kernel refused a connection for its signature, which nothing else shows: says which sessions are not
+    /// established, once for each.
+    fn suspect(&self, why: &str, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut slots = self.lock();
+        let mut suspects = Vec::new();
+        for (slot, (_, session)) in slots.iter_mut().zip(&self.sessions) {
+            if !slot.established && !std::mem::replace(&mut slot.suspected, true) {
+                let set = session.password.as_ref().map_or("none", |_| "set");
+                suspects.push(format!("{} (password: {set})", session.remote));
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "connections with {why} are refused in this network namespace; shadow sessions that are not established: {}; give the router the same password",
+            suspects.join(", ")
+        );
+        log::warn!("{why}");
+        if slots.iter().any(|slot| slot.established) {
+            return Ok(());
+        }
+        outlet.send(vec![RouteEvent::FeedDown { why }])
+    }
+
+    fn run_until_stopped<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        outlet: &'scope Outlet,
+    ) -> Result<(), Stopped> {
+        let (mut refused, mut asked) = (Refused::now(), Instant::now());
+        loop {
+            self.accept(scope, outlet);
+            outlet.stop().sleep(STOP_CHECK / 4)?;
+            if asked.elapsed() >= PASSWORD_CHECK {
+                let before = std::mem::replace(&mut refused, Refused::now());
+                asked = Instant::now();
+                if let Some(why) = refused.since(before) {
+                    self.suspect(why, outlet)?;
+                }
+            }
+        }
+    }
 }
 
 impl Feed for ShadowFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
         let feed = &*self;
         thread::scope(|scope| {
-            loop {
-                feed.accept(scope, outlet);
-                if outlet.stop().sleep(STOP_CHECK / 4).is_err() {
-                    return;
-                }
-            }
+            // The only way out is being told to stop.
+            let Err(Stopped) = feed.run_until_stopped(scope, outlet) else {
+                return;
+            };
         });
     }
 }
@@ -341,7 +389,7 @@ impl<'a> Connection<'a> {
             End::Eof => "the router closed the connection".into(),
         };
         let shadow = &self.feed.sessions[self.session].1;
-        let mirrors = shadow.mirrors.address;
+        let mirrors = shadow.mirrors;
         let why = format!("shadow session {} of {mirrors}: {why}", shadow.remote);
         log::warn!("{why}");
         // Told to stop: then nobody listens any more.
@@ -404,7 +452,7 @@ impl<'a> Connection<'a> {
         if slot.connection != self.number {
             return Ok(());
         }
-        slot.established = true;
+        (slot.established, slot.suspected) = (true, false);
         if first {
             self.outlet.send(vec![RouteEvent::FeedUp])?;
         }

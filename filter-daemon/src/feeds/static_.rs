@@ -36,7 +36,8 @@ impl StaticFeed {
     }
 
     /// Everything it will ever say: both directions and families of each peer, empty ones too.
-    fn events(&self) -> Vec<RouteEvent> {
+    #[must_use]
+    pub fn events(&self) -> Vec<RouteEvent> {
         let mut tables: BTreeMap<(PeerId, Table, Family), Vec<Route>> = BTreeMap::new();
         for entry in &self.peers {
             for (table, prefixes) in [

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::admission::{Provenance, admit};
 use crate::config::{Config, Serves};
-use crate::route::{FeedId, Origin, PeerId, Route};
+use crate::route::{FeedId, Origin, PeerId, Route, Session};
 
 /// The peers one route concerns, without memory for the one that most concern.
 #[derive(Debug, Default)]
@@ -70,11 +70,11 @@ impl Lifecycle {
         }
         let owner = match key.origin {
             Origin::Peer(id) => Some(Owner::Peer(id)),
-            Origin::Session(session) => self.directory.owner(session.address),
+            Origin::Session(session) => self.directory.owner(session),
         };
         let (Some(owner), concerned) = (owner, self.concerned(key)) else {
             if let Some(session) = session_of(key.origin) {
-                self.unknown_session(key.feed, session.address);
+                self.unknown_session(key.feed, session);
             }
             return None;
         };
@@ -116,7 +116,7 @@ impl Lifecycle {
     pub(super) fn concerned(&self, key: SourceKey) -> Vec<PeerId> {
         let mut concerned = match key.origin {
             Origin::Peer(peer) => vec![peer],
-            Origin::Session(session) => match self.directory.owner(session.address) {
+            Origin::Session(session) => match self.directory.owner(session) {
                 Some(Owner::Peer(peer)) => vec![peer],
                 Some(Owner::RouteServer(index)) => {
                     let server = &self.config.route_servers[index];
@@ -148,10 +148,10 @@ impl Lifecycle {
         view && peer.families.contains(key.family)
     }
 
-    pub(super) fn unknown_session(&mut self, feed: FeedId, address: IpAddr) {
+    pub(super) fn unknown_session(&mut self, feed: FeedId, session: Session) {
         self.unknown_count += 1;
-        if self.unknown.len() < MAX_UNKNOWN && self.unknown.insert((feed, address)) {
-            self.tell(Event::UnknownSession(feed, address));
+        if self.unknown.len() < MAX_UNKNOWN && self.unknown.insert((feed, session)) {
+            self.tell(Event::UnknownSession(feed, session));
         }
     }
 
@@ -377,7 +377,11 @@ impl Lifecycle {
             return;
         }
         let strange = match owner {
-            Owner::Peer(id) => self.directory.owner(hop) != Some(Owner::Peer(id)),
+            Owner::Peer(id) => {
+                let address = hop;
+                let hop = Session { address, ..session };
+                self.directory.owner(hop) != Some(Owner::Peer(id))
+            }
             Owner::RouteServer(index) => {
                 let interface = self.config.route_servers[index].interface;
                 let lan = self.config.interface(interface).map_or(&[][..], |i| &i.lan);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use filter_core::Asn;
 
 use crate::config::{Config, InterfaceId, RouteServer, Serves};
-use crate::route::{Community, PeerId};
+use crate::route::{Community, PeerId, Session, Vrf};
 
 /// What a session address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub enum Owner {
     RouteServer(usize),
 }
 
-/// Who is who, by address.
+/// Who is who, by address and VRF.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    owners: HashMap<IpAddr, Owner>,
-    members: HashMap<(InterfaceId, IpAddr), PeerId>,
-    by_interface: HashMap<InterfaceId, Vec<PeerId>>,
+    owners: HashMap<Session, Owner>,
+    members: HashMap<(InterfaceId, Session), PeerId>,
+    by_interface: HashMap<(InterfaceId, Option<Vrf>), Vec<PeerId>>,
 }
 
 impl Directory {
@@ -32,24 +32,22 @@ impl Directory {
         let mut directory = Self::default();
         for (id, peer) in peers(config) {
             for attachment in &peer.attachments {
-                let members = directory
-                    .by_interface
-                    .entry(attachment.interface)
-                    .or_default();
+                let lan = (attachment.interface, attachment.vrf);
+                let members = directory.by_interface.entry(lan).or_default();
                 if members.last() != Some(&id) {
                     members.push(id);
                 }
-                for &address in &attachment.addresses {
-                    directory.owners.insert(address, Owner::Peer(id));
+                for session in attachment.sessions() {
+                    directory.owners.insert(session, Owner::Peer(id));
                     directory
                         .members
-                        .insert((attachment.interface, address), id);
+                        .insert((attachment.interface, session), id);
                 }
             }
         }
         for (index, server) in config.route_servers.iter().enumerate() {
-            for &address in &server.addresses {
-                directory.owners.insert(address, Owner::RouteServer(index));
+            for session in server.sessions() {
+                directory.owners.insert(session, Owner::RouteServer(index));
             }
         }
         directory
@@ -57,21 +55,25 @@ impl Directory {
 
     /// Whose session this is.
     #[must_use]
-    pub fn owner(&self, address: IpAddr) -> Option<Owner> {
-        self.owners.get(&address).copied()
+    pub fn owner(&self, session: Session) -> Option<Owner> {
+        self.owners.get(&session).copied()
     }
 
     /// The peer a route server's route with this next hop leads to.
     #[must_use]
     pub fn member(&self, server: &RouteServer, next_hop: IpAddr) -> Option<PeerId> {
-        self.members.get(&(server.interface, next_hop)).copied()
+        let session = Session {
+            address: next_hop,
+            vrf: server.vrf,
+        };
+        self.members.get(&(server.interface, session)).copied()
     }
 
-    /// Every peer on the route server's LAN.
+    /// Every peer on the route server's LAN and in its VRF.
     #[must_use]
     pub fn members(&self, server: &RouteServer) -> &[PeerId] {
         self.by_interface
-            .get(&server.interface)
+            .get(&(server.interface, server.vrf))
             .map_or(&[], Vec::as_slice)
     }
 
@@ -110,8 +112,8 @@ fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>)
 }
 
 /// The scheme most route servers share (Euro-IX): `0:member` not to the member, `rs:member` to the member,
-/// `0:rs` to nobody else, `rs:rs` to all; as large communities `rs:0:member`, `rs:1:member`, `rs:0:0`. What
-/// names the member wins over what names everybody; without any the announcement reaches all.
+/// `0:rs` to nobody else, `rs:rs` to all; as large communities (RFC 8092) `rs:0:member`, `rs:1:member`, `rs:0:0`,
+/// `rs:1:0`. What names the member wins over what names everybody; without any the announcement reaches all.
 fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
     let names = |number: Asn, half: u16| u32::from(half) == number.get();
     let (mut to_all, mut to_nobody, mut to_member, mut not_to_member) =
@@ -133,6 +135,7 @@ fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
                 to_member = true
             }
             Community::Large(rs, 0, 0) if rs == server.get() => to_nobody = true,
+            Community::Large(rs, 1, 0) if rs == server.get() => to_all = true,
             Community::Standard(..) | Community::Large(..) => {}
         }
     }
@@ -186,6 +189,24 @@ mod tests {
                 true,
             ),
             (&[Community::Large(64510, 0, 0)], true),
+            (
+                &[Community::Standard(0, 64511), Community::Large(64511, 1, 0)],
+                true,
+            ),
+            (
+                &[
+                    Community::Large(64511, 1, 0),
+                    Community::Large(64511, 0, 64501),
+                ],
+                false,
+            ),
+            (
+                &[
+                    Community::Large(64511, 0, 0),
+                    Community::Large(64511, 1, 64502),
+                ],
+                false,
+            ),
         ];
         for (communities, expected) in cases {
             assert_eq!(scope(rs, member, communities), *expected, "{communities:?}");
@@ -201,5 +222,13 @@ mod tests {
             &[Community::Large(64511, 0, 4_200_000_002)]
         ));
         assert!(scope(rs, member, &[Community::Standard(0, 59_906)]));
+        let only = [
+            Community::Standard(0, 64511),
+            Community::Large(64511, 1, 4_200_000_002),
+        ];
+        assert!(scope(rs, member, &only));
+        // A route server with a four-octet number of its own.
+        let rs = Asn::new(4_200_000_000);
+        assert!(!scope(rs, member, &[Community::Large(4_200_000_000, 0, 0)]));
     }
 }

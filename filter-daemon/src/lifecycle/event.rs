@@ -32,7 +32,7 @@ pub enum Event {
     /// What a peer may do changed.
     PeerState(PeerId, PeerState, Option<Missing>),
     /// A feed names a session no peer has. Told once for each.
-    UnknownSession(FeedId, IpAddr),
+    UnknownSession(FeedId, Session),
     /// A route is not admitted to the peer's sources. Told once for each prefix.
     PrefixRefused(PeerId, Prefix, Refusal),
     /// More prefixes than `max_prefixes`: the sources are frozen at the last good ones.

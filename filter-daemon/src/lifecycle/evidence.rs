@@ -7,8 +7,8 @@ use filter_core::{Family, Prefix};
 use super::kind::Kind;
 use super::source::{SETTLE, Source};
 use super::{Doubt, Lifecycle, Missing, Side, SourceKey, State};
-use crate::config::OnStale;
-use crate::route::PeerId;
+use crate::config::{Attachment, OnStale, RouteServer};
+use crate::route::{FeedId, Origin, PeerId, Table};
 
 /// What one source, or the sources that tell one table, are worth. Ordered: of several that tell the same table
 /// the best counts, of several tables the worst that blocks.
@@ -85,6 +85,31 @@ impl Lifecycle {
             return Some(Missing::BreakerTripped);
         }
         peer.unpublished.clone().map(Missing::NotPublished)
+    }
+
+    /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
+    /// carry it that it is down, or that the router does not have it.
+    #[must_use]
+    pub fn is_awaited(&self, id: PeerId, side: Side, family: Family) -> bool {
+        let Some(peer) = self.config.peer(id) else {
+            return false;
+        };
+        let table = match side {
+            Side::Sources => peer.view.table(),
+            Side::Destinations => Table::AdjOut,
+        };
+        let own = peer.attachments.iter().flat_map(Attachment::sessions);
+        let servers = self.config.route_servers.iter();
+        let mut sessions = own.chain(servers.flat_map(RouteServer::sessions));
+        sessions.any(|session| {
+            let key = SourceKey {
+                origin: Origin::Session(session),
+                table,
+                family,
+                feed: FeedId(0), // whom a table concerns does not depend on who tells it
+            };
+            self.concerned(key).contains(&id) && !self.is_down(session)
+        })
     }
 
     /// Of two feeds that tell the same table one must be usable; of several tables, as of two sessions, all that

@@ -62,12 +62,14 @@ pub(super) fn has_dynamic_feed(
         Side::Sources => peer.view.table(),
         Side::Destinations => Table::AdjOut,
     };
+    // Polls and dumps are of the global instance.
+    let is_global = peer.attachments.iter().any(|each| each.vrf.is_none());
     config.feeds.iter().any(|feed| match feed {
         Feed::Static { .. } => false,
         Feed::Bmp { .. } => side == Side::Sources,
-        Feed::Mrt { .. } => table == Table::AdjInPost,
+        Feed::Mrt { table: dumped, .. } => is_global && table == *dumped,
         Feed::Shadow { sessions, .. } => sessions.iter().any(|shadow| {
-            let mine = match directory.owner(shadow.session) {
+            let mine = match directory.owner(shadow.mirrors()) {
                 Some(Owner::Peer(id)) => config.peer(id) == Some(peer),
                 Some(Owner::RouteServer(index)) => {
                     let members = directory.members(&config.route_servers[index]);
@@ -77,6 +79,8 @@ pub(super) fn has_dynamic_feed(
             };
             mine && shadow.table == table
         }),
-        Feed::Frr { .. } | Feed::Bird { .. } | Feed::OpenBgpd { .. } | Feed::GoBgp { .. } => true,
+        Feed::Frr { .. } | Feed::Bird { .. } | Feed::OpenBgpd { .. } | Feed::GoBgp { .. } => {
+            is_global
+        }
     })
 }

@@ -117,7 +117,7 @@ pub struct Lifecycle {
     leaving: BTreeMap<Moment, Vec<(PeerId, Side, Prefix)>>,
     dirty: BTreeSet<PeerId>,
     unsettled: BTreeSet<PeerId>,
-    unknown: HashSet<(FeedId, IpAddr)>,
+    unknown: HashSet<(FeedId, Session)>,
     unknown_count: u64,
     /// By route server: next hops nobody has.
     next_hops: Vec<HashSet<IpAddr>>,

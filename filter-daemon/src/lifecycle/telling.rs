@@ -79,8 +79,8 @@ impl Lifecycle {
         session: Session,
         restart_time: Option<Duration>,
     ) {
-        let Some(owner) = self.directory.owner(session.address) else {
-            return self.unknown_session(feed, session.address);
+        let Some(owner) = self.directory.owner(session) else {
+            return self.unknown_session(feed, session);
         };
         let before = self.remember(feed, session, true, restart_time);
         let mid_life = before.is_some() || self.feed_state(feed).is_mid_life(now);
@@ -128,8 +128,8 @@ impl Lifecycle {
         session: Session,
         cause: DownCause,
     ) {
-        let Some(owner) = self.directory.owner(session.address) else {
-            return self.unknown_session(feed, session.address);
+        let Some(owner) = self.directory.owner(session) else {
+            return self.unknown_session(feed, session);
         };
         let known = self.sessions.get(&(feed, session)).copied();
         let restart = known.and_then(|state| state.restart_time);

@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub const MAX_BYTES: u64 = 64 << 20;
 /// Seeds in one export.
 pub const MAX_SEEDS: usize = 1 << 16;
+/// MACs of one of them.
+pub const MAX_PER_SEED: usize = 64;
 
 /// What an exchange says of one member's connection to one of its LANs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,24 +31,22 @@ pub struct MemberSeed {
 #[non_exhaustive]
 pub enum IxfError {
     /// It cannot be read.
-    #[error("member export {path}: {source}")]
-    Read {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error("cannot read it: {0}; give the path of a readable file")]
+    Read(#[from] std::io::Error),
     /// Too big to be one.
-    #[error("member export: longer than {MAX_BYTES} bytes; cut it down to the LANs you are on")]
+    #[error("longer than {MAX_BYTES} bytes; cut it down to the LANs you are on")]
     TooLong,
     /// Too many members.
-    #[error("member export: more than {MAX_SEEDS} connections; cut it down to the LANs you are on")]
+    #[error("more than {MAX_SEEDS} connections; cut it down to the LANs you are on")]
     TooMany,
+    /// A member with more addresses or MACs than anyone has.
+    #[error("AS{0} has more than {MAX_PER_SEED} MACs on one connection; correct it")]
+    TooManyMacs(Asn),
     /// Not IX-F JSON.
-    #[error("member export: {0}; write IX-F JSON, schema 0.6 to 1.0")]
+    #[error("{0}; write IX-F JSON, schema 0.6 to 1.0")]
     Syntax(#[from] serde_json::Error),
     /// A MAC that is none.
-    #[error("member export: AS{asn} has MAC {mac:?}, which is none; write 02:00:00:00:00:01")]
+    #[error("AS{asn} has MAC {mac:?}, which is none; write 02:00:00:00:00:01")]
     Mac {
         /// Whose.
         asn: Asn,
@@ -55,20 +55,32 @@ pub enum IxfError {
     },
 }
 
+/// An error, and the file it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("member export {path}: {error}")]
+pub struct FileError {
+    /// Which file.
+    pub path: String,
+    /// Why it is of no use.
+    pub error: IxfError,
+}
+
 /// Reads a file.
 ///
 /// # Errors
-/// [`IxfError`] if it is not a member export.
-pub fn read(path: &Path) -> Result<Vec<MemberSeed>, IxfError> {
-    let read = |source| IxfError::Read {
+/// [`FileError`] if it is not a member export.
+pub fn read(path: &Path) -> Result<Vec<MemberSeed>, FileError> {
+    read_and_parse(path).map_err(|error| FileError {
         path: path.display().to_string(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(read)?;
+        error,
+    })
+}
+
+fn read_and_parse(path: &Path) -> Result<Vec<MemberSeed>, IxfError> {
     let mut text = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(read)?;
+    std::fs::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut text)?;
     parse(&text)
 }
 
@@ -110,6 +122,9 @@ fn seed(asn: Asn, families: [Option<Interface>; 2]) -> Result<Option<MemberSeed>
             let mac = mac(&text).ok_or(IxfError::Mac { asn, mac: text })?;
             if !macs.contains(&mac) {
                 macs.push(mac);
+            }
+            if macs.len() > MAX_PER_SEED {
+                return Err(IxfError::TooManyMacs(asn));
             }
         }
     }
@@ -227,6 +242,54 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn limits_at_their_edges() {
+        let macs = |count: usize| {
+            let macs: Vec<String> = (1..=count).map(|n| format!("\"{n:012x}\"")).collect();
+            EXPORT.replace("\"0200.0000.0010\"", &macs.join(","))
+        };
+        // Two more stand beside them.
+        assert!(parse(macs(MAX_PER_SEED - 2).as_bytes()).is_ok());
+        let error = parse(macs(MAX_PER_SEED - 1).as_bytes()).unwrap_err();
+        assert!(matches!(error, IxfError::TooManyMacs(asn) if asn == Asn::new(57965)));
+
+        let vlan = r#"{"ipv4": {"address": "192.0.2.1"}}"#;
+        let export = |count: usize| {
+            let vlans = vec![vlan; count].join(",");
+            format!(
+                r#"{{"member_list": [{{"asnum": 1, "connection_list": [{{"vlan_list": [{vlans}]}}]}}]}}"#
+            )
+        };
+        assert_eq!(
+            parse(export(MAX_SEEDS).as_bytes()).unwrap().len(),
+            MAX_SEEDS
+        );
+        let error = parse(export(MAX_SEEDS + 1).as_bytes()).unwrap_err();
+        assert!(matches!(error, IxfError::TooMany), "{error}");
+    }
+
+    #[test]
+    fn files_are_read_up_to_a_length_and_named_in_errors() {
+        let path = std::env::temp_dir().join(format!("bcp38-ixf-{}.json", std::process::id()));
+        let error = read(&path).unwrap_err();
+        assert!(matches!(error.error, IxfError::Read(_)));
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
+        );
+        let file = std::fs::File::create(&path).unwrap();
+        let mut results = Vec::new();
+        for length in [MAX_BYTES, MAX_BYTES + 1] {
+            file.set_len(length).unwrap(); // a hole: takes no room
+            results.push(read(&path).unwrap_err().error);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            matches!(results[..], [IxfError::Syntax(_), IxfError::TooLong]),
+            "{results:?}"
+        );
     }
 
     #[test]

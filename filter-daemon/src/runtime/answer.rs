@@ -168,7 +168,7 @@ impl Runtime {
         json!({
             "prefix": told.prefix.to_string(),
             "feed": self.config.feeds.get(usize::from(told.feed.0)).map(crate::config::Feed::kind),
-            "session": told.session.map(|session| session.address.to_string()),
+            "session": told.session.map(|session| session.to_string()),
             "seconds_ago": told.age.as_secs(),
         })
     }

@@ -58,6 +58,12 @@ impl Journal {
         self.push(event.name(), &text, fields);
     }
 
+    /// A lifecycle event in one line.
+    #[must_use]
+    pub fn describe(config: &Config, event: &Event) -> String {
+        fields(config, event).1
+    }
+
     /// A sampled violation. Not logged: there may be thousands.
     pub fn violation(&mut self, config: &Config, violation: &Violation) {
         let mut fields = Map::new();
@@ -107,6 +113,11 @@ impl Journal {
                 json!({ "peer": peer(config, id), "mac": mac.to_string() }),
                 format!("{} sends from {mac}", name(id)),
             ),
+            StationEvent::Seeded { peer: id, mac } => (
+                "mac-seeded",
+                json!({ "peer": peer(config, id), "mac": mac.to_string() }),
+                format!("{} sends from {mac}, as its exchange says", name(id)),
+            ),
             StationEvent::Moved {
                 mac,
                 from,
@@ -121,7 +132,11 @@ impl Journal {
                 (
                     "mac-moved",
                     json!({ "mac": mac.to_string(), "from": peer(config, from), "to": peer(config, to), "kept": kept }),
-                    format!("{mac}, of {}, answers for {}: {fate}", name(from), name(to)),
+                    format!(
+                        "{mac}, of {}, is said to be {}'s: {fate}",
+                        name(from),
+                        name(to)
+                    ),
                 )
             }
         };
@@ -177,7 +192,7 @@ fn feed(config: &Config, id: FeedId) -> Value {
 }
 
 fn session(session: Option<Session>) -> Value {
-    session.map_or(Value::Null, |session| session.address.to_string().into())
+    session.map_or(Value::Null, |session| session.to_string().into())
 }
 
 /// The fields of an event, and the event in one line.
@@ -194,7 +209,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         ),
         Event::SessionUp(id, s) | Event::SessionDown(id, s) => (
             json!({ "peer": peer(config, *id), "session": session(Some(*s)) }),
-            format!("{} {}", name(*id), s.address),
+            format!("{} {s}", name(*id)),
         ),
         Event::SourceState {
             session: s,
@@ -205,7 +220,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             json!({ "session": session(*s), "table": format!("{table:?}"), "family": family.name(), "state": state.name() }),
             format!(
                 "{} {table:?} {family}: {state}",
-                s.map_or("static".to_owned(), |s| s.address.to_string())
+                s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),
         Event::PeerState(id, state, missing) => {
@@ -216,9 +231,9 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
                 format!("{} is {}{text}", name(*id), state.name()),
             )
         }
-        Event::UnknownSession(id, address) => (
-            json!({ "feed": feed(config, *id), "address": address.to_string() }),
-            format!("{address} belongs to no configured peer or route server"),
+        Event::UnknownSession(id, s) => (
+            json!({ "feed": feed(config, *id), "session": session(Some(*s)), "address": s.address.to_string() }),
+            format!("{s} belongs to no configured peer or route server"),
         ),
         Event::PrefixRefused(id, prefix, why) => (
             json!({ "peer": peer(config, *id), "prefix": prefix.to_string(), "why": why.name() }),
@@ -249,10 +264,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         ),
         Event::NextHopUnknown(s, hop, prefix) => (
             json!({ "session": session(Some(*s)), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
-            format!(
-                "route server {} announces {prefix} with next hop {hop}, no member we know",
-                s.address
-            ),
+            format!("route server {s} announces {prefix} with next hop {hop}, no member we know"),
         ),
         Event::ShrinkRefused {
             session: s,
@@ -281,8 +293,7 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
         } => {
             let examples: Vec<String> = examples.iter().map(ToString::to_string).collect();
             let text = format!(
-                "two feeds differ by {prefixes} prefixes for {}: {}",
-                s.address,
+                "two feeds differ by {prefixes} prefixes for {s}: {}",
                 examples.join(", ")
             );
             (

@@ -256,6 +256,7 @@ impl Runtime {
         self.publish_lists()?;
         self.publish(self.now());
         self.attach()?;
+        self.read_exports();
         self.place_stations()?;
         self.start_feeds()
     }

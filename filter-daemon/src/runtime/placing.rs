@@ -1,4 +1,5 @@
-//! Brings what was learned of the peers' MACs into the kernel, and tells of it.
+//! Brings what was learned of the peers' MACs into the kernel, and tells of it. Reads the exchanges' member exports
+//! when the daemon starts and when it reloads; never lets one that is no good stop either.
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use filter_loader::Station;
 
 use super::Runtime;
 use super::learning::Learned;
+use crate::neighbours::ixf;
 use crate::route::PeerId;
 use crate::stations::Facts;
 
@@ -63,6 +65,27 @@ impl Runtime {
             .into_iter()
             .map(|(station, id)| (station, self.peers[id.0 as usize].slot));
         self.filter.assign_stations(&slots.collect())
+    }
+
+    /// Reads the member exports anew.
+    pub(super) fn read_exports(&mut self) {
+        let mut exports = BTreeMap::new();
+        for interface in &self.config.interfaces {
+            let Some(path) = &interface.ixf else {
+                continue;
+            };
+            let read = ixf::read(path);
+            if let Err(error) = &read {
+                let text = format!(
+                    "interface {}: {error}; what it had seeded stays",
+                    interface.name
+                );
+                log::warn!("{text}");
+                self.journal.note("ixf-refused", &text);
+            }
+            exports.insert(interface.name.clone(), read.ok());
+        }
+        self.stations.seed(exports);
     }
 
     /// What an earlier process, or configuration, had learned.

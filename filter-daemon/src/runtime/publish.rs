@@ -8,7 +8,7 @@ use filter_loader::sync::{Step, Wanted};
 
 use super::Runtime;
 use crate::config::InterfaceId;
-use crate::lifecycle::{Missing, PeerState};
+use crate::lifecycle::Missing;
 use crate::route::PeerId;
 
 /// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
@@ -96,17 +96,18 @@ impl Runtime {
             .collect()
     }
 
-    /// What an earlier daemon enforced stays until the feeds have told this one as much, or for `stale_hold`.
+    /// What an earlier daemon, or configuration, enforced stays until the feeds have told this one as much, or for
+    /// `stale_hold`. A table that no session is there to carry is not waited for.
     fn keeps_adopted(&mut self, now: Duration, id: PeerId) -> bool {
         let peer = &mut self.peers[id.0 as usize];
         let Some(until) = peer.adopted_until else {
             return false;
         };
-        let status = self.lifecycle.status(now, id);
-        let loading = matches!(
-            status.missing,
-            Some(Missing::NeverTold(..) | Missing::Loading(..))
-        ) && status.state == PeerState::Syncing;
+        let loading = match self.lifecycle.status(now, id).missing {
+            Some(Missing::Loading(..)) => true,
+            Some(Missing::NeverTold(side, family)) => self.lifecycle.is_awaited(id, side, family),
+            _ => false,
+        };
         if !loading || now >= until {
             peer.adopted_until = None;
         }

@@ -61,6 +61,7 @@ impl Runtime {
         });
         self.repeat(&words);
         self.attach()?;
+        self.read_exports();
         self.place_stations()?;
         self.start_feeds()
     }

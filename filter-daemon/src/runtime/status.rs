@@ -6,6 +6,7 @@ use filter_loader::Counters;
 use serde_json::{Map, Value, json};
 
 use super::Runtime;
+use crate::config::Feed;
 use crate::lifecycle::SourceStatus;
 use crate::route::{FeedId, Origin, PeerId};
 
@@ -45,7 +46,12 @@ impl Runtime {
         let feeds = self.config.feeds.iter().enumerate();
         let value = |(index, feed): (usize, &crate::config::Feed)| {
             let (up, age) = self.lifecycle.feed(self.now(), FeedId(index as u16));
-            json!({ "number": index, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) })
+            let mut value = json!({ "number": index, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) });
+            if let Feed::Shadow { sessions, .. } = feed {
+                let with_password = sessions.iter().filter(|each| each.password.is_some());
+                value["passwords_set"] = with_password.count().into();
+            }
+            value
         };
         feeds.map(value).collect()
     }
@@ -100,7 +106,7 @@ impl Runtime {
 
     fn table_value(&self, table: &SourceStatus) -> Value {
         let session = match table.key.origin {
-            Origin::Session(session) => Some(session.address.to_string()),
+            Origin::Session(session) => Some(session.to_string()),
             Origin::Peer(_) => None,
         };
         json!({

@@ -4,7 +4,7 @@
 //! it may say something about routes.
 use super::bgp::{self, Message as BgpMessage, Open, Update};
 use super::{Malformed, Reader, WireError};
-use crate::route::{DownCause, Session, Table};
+use crate::route::{DownCause, Session, Table, Vrf};
 use filter_core::{Asn, Family};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -216,7 +216,8 @@ impl PeerHeader {
     #[inline]
     fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
         let place = *body;
-        let kind = match body.u8("the peer type")? {
+        let peer_type = body.u8("the peer type")?;
+        let kind = match peer_type {
             0..=2 => PeerKind::Peer,
             3 => PeerKind::LocRib,
             other => {
@@ -245,12 +246,11 @@ impl PeerHeader {
             (true, true) => Some(Table::AdjOut),
             (true, false) => None,
         };
+        // RD Instance and Local Instance peers are never the global one's, whatever their distinguisher.
+        let vrf = (matches!(peer_type, 1 | 2) || distinguisher != 0).then_some(Vrf(distinguisher));
         Ok(Self {
             kind,
-            session: Session {
-                address,
-                distinguisher,
-            },
+            session: Session { address, vrf },
             table,
             asn,
             timestamp,

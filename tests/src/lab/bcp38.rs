@@ -10,12 +10,15 @@ use filter_core::Mode;
 use filter_daemon::config::Config;
 use filter_daemon::control::{self, ControlError, Request};
 use filter_daemon::runtime::{AtExit, Handle, RunError, RunOptions, Runtime};
+use filter_loader::Error;
 use serde_json::Value;
 
-use super::{Directory, Namespace, namespace, wait_for};
+use super::{Directory, LOOK, Namespace, namespace, wait_for};
 
 /// How long anything of the daemon's own may take.
 const WITHIN: Duration = Duration::from_secs(60);
+/// How long a daemon that has stopped may still seem to be there.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where a daemon keeps its things, across restarts.
 #[derive(Debug)]
@@ -52,7 +55,8 @@ impl Site {
         self.directory.write("bcp38.toml", &text)
     }
 
-    /// Starts the daemon with this configuration.
+    /// Starts the daemon with this configuration, once the one before has let go of its pins: a child that another
+    /// thread of this process is just about to run holds their lock until it is.
     ///
     /// # Errors
     /// Why it cannot run.
@@ -60,6 +64,20 @@ impl Site {
     /// # Panics
     /// If the configuration is none.
     pub fn try_start(&self, text: &str, at_exit: AtExit) -> Result<Bcp38, RunError> {
+        let end = std::time::Instant::now() + LET_GO_WITHIN;
+        loop {
+            match self.start_once(text, at_exit) {
+                Err(RunError::Loader(Error::SecondWriter { .. }))
+                    if std::time::Instant::now() < end =>
+                {
+                    std::thread::sleep(LOOK);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn start_once(&self, text: &str, at_exit: AtExit) -> Result<Bcp38, RunError> {
         let file = self.write(text);
         let (config, _) = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let handle = Handle::default();
@@ -265,6 +283,29 @@ impl Bcp38 {
     /// As SIGHUP: reads its configuration again.
     pub fn reload(&self) {
         self.handle.reload_flag().store(true, Ordering::Release);
+    }
+
+    /// Reloads until it has. It may be refused an address the former configuration listened on: a child that another
+    /// thread of this process is just about to run holds the socket until it is.
+    ///
+    /// # Panics
+    /// If it is refused for another reason, or never done.
+    pub fn until_reloaded(&self) {
+        let count = |name: &str| self.events_named(name).len();
+        let (done, mut refused) = (count("reloaded"), count("reload-refused"));
+        self.reload();
+        wait_for("the reload", WITHIN, || {
+            if count("reloaded") > done {
+                return Some(());
+            }
+            if let Some(event) = self.events_named("reload-refused").get(refused) {
+                let why = event["text"].as_str().unwrap_or_default();
+                assert!(why.contains("in use"), "{why}");
+                refused += 1;
+                self.reload();
+            }
+            None
+        });
     }
 
     /// As SIGTERM: waits until it has ended.

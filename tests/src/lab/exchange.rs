@@ -230,6 +230,7 @@ fn bird_conf(neighbours: &[Neighbour], action: &str) -> String {
          protocol static own_ipv6 {{ ipv6; route {} blackhole; }}\n",
         OURS.0, OURS.1
     );
+    // It waits to be connected to: with timers this short two BIRDs that both connect collide again and again.
     for (number, neighbour) in neighbours.iter().enumerate() {
         let Neighbour {
             address,
@@ -247,7 +248,7 @@ fn bird_conf(neighbours: &[Neighbour], action: &str) -> String {
         };
         let _infallible = writeln!(
             text,
-            "protocol bgp n{number} {{ local {local} as {R_ASN}; neighbor {address} as {asn}; {first_as} \
+            "protocol bgp n{number} {{ local {local} as {R_ASN}; neighbor {address} as {asn}; {first_as} passive on; \
              connect delay time 1; connect retry time 1; error wait time 1,1; {family} {{ \
              import table on; export table on; import all; \
              export filter {{ if proto != \"own_{family}\" then reject; {action} accept; }}; }}; }}"

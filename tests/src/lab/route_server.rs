@@ -1,5 +1,6 @@
 //! A route server on the exchange: BIRD, AS64511, with the communities most route servers share (0:member not to
-//! the member, 0:rs to nobody else, rs:member to the member). Its own AS is in no path and its address no next hop.
+//! the member, 0:rs to nobody else, rs:member to the member; as large ones rs:0:member, rs:0:0, rs:1:member). Its own
+//! AS is in no path and its address no next hop; it hands on next hops it cannot reach itself (`gateway recursive`).
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
@@ -99,9 +100,13 @@ fn conf(members: &[(u32, u8)]) -> String {
     let rs = RS.0;
     let mut text = format!(
         "router id {v4};\nprotocol device {{}}\n\
-         function served(int whom) {{\n if (0, whom) ~ bgp_community then return false;\n \
-         if ({rs}, whom) ~ bgp_community then return true;\n \
-         if (0, {rs}) ~ bgp_community then return false;\n return true;\n}}\n"
+         function served(int whom) {{
+ if (0, whom) ~ bgp_community || ({rs}, 0, whom) ~ bgp_large_community then return false;
+ if ({rs}, whom) ~ bgp_community || ({rs}, 1, whom) ~ bgp_large_community then return true;
+ if (0, {rs}) ~ bgp_community || ({rs}, 0, 0) ~ bgp_large_community then return false;
+ return true;
+}}
+"
     );
     let members = members.iter().map(|&(asn, host)| {
         let (v4, v6) = Exchange::addresses(host);
@@ -109,6 +114,8 @@ fn conf(members: &[(u32, u8)]) -> String {
     });
     let router = (R_ASN, 1, R_ADDRESSES.0, R_ADDRESSES.1);
     for (asn, host, member4, member6) in members.chain([router]) {
+        // Members connect to it, R need not: two BIRDs that both connect collide again and again.
+        let passive = if asn == R_ASN { "" } else { "passive on;" };
         for (family, local, remote) in [
             (Family::Ipv4, IpAddr::from(v4), IpAddr::from(member4)),
             (Family::Ipv6, IpAddr::from(v6), IpAddr::from(member6)),
@@ -116,8 +123,8 @@ fn conf(members: &[(u32, u8)]) -> String {
             let _infallible = writeln!(
                 text,
                 "protocol bgp m{host}_{family} {{ rs client; local {local} as {rs}; \
-                 neighbor {remote} as {asn}; connect delay time 1; connect retry time 1; \
-                 error wait time 1,1; {family} {{ import all; export where served({asn}); }}; }}"
+                 neighbor {remote} as {asn}; {passive} connect delay time 1; connect retry time 1; \
+                 error wait time 1,1; {family} {{ gateway recursive; import all; export where served({asn}); }}; }}"
             );
         }
     }

@@ -1,13 +1,13 @@
-//! MACs that nobody configured: learned from the router's own neighbour table, live, per VLAN, and never taken from
-//! an enforced peer.
+//! MACs that nobody configured: learned from the router's own neighbour table, live, per VLAN, or seeded from the
+//! exchange's member export; and never taken from an enforced peer.
 use std::net::UdpSocket;
 
 use filter_core::Mode;
-use tests::lab::{Bcp38, Lan, Namespace, Site, Traffic, require};
+use tests::lab::{Bcp38, Directory, Lan, Namespace, Site, Traffic, require};
 
 use super::{OURS, P1_SOURCE, SPOOFED};
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [router]
 asn = 64500
 prefixes = ["100.64.0.0/24"]
@@ -50,9 +50,9 @@ arena_mib = 8
 "#;
 
 /// A router and two peers on a LAN, no BGP.
-struct Place {
+pub struct Place {
     traffic: Traffic,
-    site: Site,
+    pub site: Site,
     router: Namespace,
     p1: Namespace,
     p2: Namespace,
@@ -60,7 +60,7 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let lan = Lan::new();
         let plugged = |name: &str, host: u8| {
             let namespace = Namespace::new(name);
@@ -89,7 +89,7 @@ impl Place {
         });
     }
 
-    fn end(self, daemon: Bcp38, text: &str) {
+    pub fn end(self, daemon: Bcp38, text: &str) {
         daemon.stop();
         let exit = filter_daemon::runtime::AtExit::Detach;
         self.site.try_start(text, exit).unwrap().stop();
@@ -225,4 +225,87 @@ fn a_mac_that_moves_is_told_and_never_taken_from_an_enforced_peer() {
         macs.remove(0)
     });
     place.end(daemon, CONFIG);
+}
+
+/// A member export in which a MAC is that of one member.
+fn export(asn: u32, address: &str, mac: &str) -> String {
+    format!(
+        r#"{{"version": "1.0", "member_list": [{{"asnum": {asn}, "connection_list": [{{"vlan_list":
+        [{{"ipv4": {{"address": "{address}", "mac_addresses": ["{mac}"]}}}}]}}]}}]}}"#
+    )
+}
+
+#[test]
+fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
+    if !require("seeded", &[]) {
+        return;
+    }
+    let mut place = Place::new();
+    let directory = Directory::new("ixf");
+    let mac = place.p1.mac("eth0").to_string();
+    let path = directory.write("export.json", &export(64501, "192.0.2.11", &mac));
+    let config = CONFIG.replace(
+        "kind = \"lan\"\n",
+        &format!("kind = \"lan\"\nixf = {path:?}\n"),
+    );
+    let daemon = place.site.start(&config);
+    let seeded = daemon.until_event("mac-seeded", |_| true);
+    assert_eq!(
+        (&seeded["peer"], &seeded["mac"]),
+        (&"p1".into(), &mac.clone().into())
+    );
+    daemon.until_state("p1", "observing");
+    daemon.set_mode("p1", Mode::Enforce);
+    place.traffic.reset(&daemon);
+    let (good, spoofed) = (("p1", P1_SOURCE, OURS), ("p1", SPOOFED, OURS));
+    let reload = |text: &str| {
+        directory.write("export.json", text);
+        daemon.until_reloaded();
+        daemon.until("enforcement", "p1", |status| {
+            status["mode_in_force"] == "enforce"
+        });
+    };
+    let mut holds = || {
+        place.traffic.expect(&daemon, good, "permitted", false);
+        place
+            .traffic
+            .expect(&daemon, spoofed, "source-unannounced", true);
+    };
+    holds();
+    // Nobody has seen it, and the exchange says that it is P2's now: told, and left where it was.
+    reload(&export(64502, "192.0.2.12", &mac));
+    let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
+    assert_eq!(
+        (&moved["from"], &moved["to"], &moved["kept"]),
+        (&"p1".into(), &"p2".into(), &true.into())
+    );
+    holds();
+    // As before, and then the file is broken: what it had said stays.
+    reload(&export(64501, "192.0.2.11", &mac));
+    for (broken, why) in [
+        ("{", "EOF"),
+        (&export(64501, "192.0.2.11", "02:00"), "which is none"),
+    ] {
+        reload(broken);
+        daemon.until_event("ixf-refused", |event| {
+            let text = event["text"].as_str().unwrap();
+            text.contains(why) && text.contains("export.json")
+        });
+        holds();
+    }
+    // A restart finds it in force, whatever became of the file.
+    std::fs::remove_file(&path).unwrap();
+    daemon.stop();
+    let daemon = place.site.start(&config);
+    daemon.until_event("ixf-refused", |event| {
+        event["text"].as_str().unwrap().contains("No such file")
+    });
+    daemon.until_state("p1", "observing");
+    place.traffic.expect(&daemon, good, "permitted", false);
+    assert_eq!(macs(&daemon, "p1"), [mac]);
+    assert_eq!(
+        daemon.events_named("mac-seeded"),
+        [] as [serde_json::Value; 0]
+    );
+    place.end(daemon, &config);
 }

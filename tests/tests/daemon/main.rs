@@ -12,6 +12,7 @@ use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for}
 mod flow;
 mod learned;
 mod lifetime;
+mod secrets;
 
 /// How long the lab's daemons may take.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -138,14 +139,21 @@ arena_mib = 8
         daemon
     }
 
+    /// A child that another thread of this process is just about to run holds the link until it is.
+    fn until_detached(&self) {
+        wait_for("the program to be detached", WITHIN, || {
+            let shown = self.lab.router.ip(&["link", "show", "dev", "eth0"]);
+            (!shown.contains("xdp")).then_some(())
+        });
+    }
+
     /// Stops the daemon, takes everything down, and looks for what is left.
     fn end(self, daemon: Bcp38) {
         let request = filter_daemon::control::Request::Detach {
             interface: "eth0".to_owned(),
         };
         daemon.ask(&request).unwrap();
-        let shown = self.lab.router.ip(&["link", "show", "dev", "eth0"]);
-        assert!(!shown.contains("xdp"), "{shown}");
+        self.until_detached();
         daemon.stop();
         let detacher = self
             .site
@@ -153,7 +161,6 @@ arena_mib = 8
             .unwrap();
         detacher.stop();
         assert!(!self.site.pins().exists(), "pins are left behind");
-        let shown = self.lab.router.ip(&["link", "show", "dev", "eth0"]);
-        assert!(!shown.contains("xdp"), "{shown}");
+        self.until_detached();
     }
 }

@@ -5,6 +5,7 @@ mod bmp_captures;
 mod bmp_mangled;
 mod bmp_station;
 mod mrt;
+mod passwords;
 mod poll;
 mod push;
 mod shadow;

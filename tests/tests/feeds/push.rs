@@ -299,7 +299,7 @@ fn shadows_of_frr_tell_what_it_advertises() {
         lab.router.ip(&["addr", "add", address, "dev", "lo"]);
     }
     let shadow = |number: u8, mirrors, password: Option<&str>| ShadowSession {
-        password: password.map(|password| password.as_bytes().to_vec()),
+        password: password.and_then(|text| filter_daemon::config::Password::new(text.as_bytes())),
         ..ShadowSession::new(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 1, number)), 1790),
             IpAddr::V4(Ipv4Addr::new(10, 255, 3, number)),

@@ -1,4 +1,5 @@
 //! Every limit at its edge. What costs too much to reach from outside is tested where it is.
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use filter_core::{Address, Mode, Prefix};
@@ -6,50 +7,44 @@ use filter_daemon::lifecycle::{
     self, Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD,
     MAX_SOURCES, MAX_UNKNOWN, Missing, PeerState, REFUSED_PERIOD, Side, TICK,
 };
-use filter_daemon::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session};
+use filter_daemon::route::{FeedId, PeerId, Route, RouteEvent};
 
-use super::world::{PRE, V4, World, prefix, secs};
+use super::world::{MINE, ONE, OUT, PRE, STATION, V4, World, origin, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
 
+/// A peer with as many sessions as it takes.
 #[test]
 fn sources() {
-    let mut world = World::synced(&[A]);
-    let address = P1.parse().unwrap();
-    for distinguisher in 1..MAX_SOURCES as u64 - 2 {
-        let origin = Origin::Session(Session {
-            address,
-            distinguisher,
-        });
-        world.life.event(
-            world.now,
-            FeedId(0),
-            &RouteEvent::EndOfRib {
-                origin,
-                table: PRE,
-                family: V4,
-            },
-        );
+    let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number).to_string();
+    let addresses: Vec<String> = (0..MAX_SOURCES as u32 / 2)
+        .map(|number| format!("\"{}\"", address(number)))
+        .collect();
+    let one = ONE.replace("\"192.0.2.11\"", &addresses.join(", "));
+    let mut world = World::new(&[&one, STATION, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.announce(0, &address(0), PRE, A);
+    world.end(0, &address(0), PRE, V4);
+    let mut tables = (0..)
+        .flat_map(|number| [(number, PRE), (number, OUT)])
+        .skip(1);
+    // Beside the one that is there and two by hand.
+    for (number, table) in tables.by_ref().take(MAX_SOURCES - 3) {
+        let event = RouteEvent::EndOfRib {
+            origin: origin(&address(number)),
+            table,
+            family: V4,
+        };
+        world.life.event(world.now, FeedId(0), &event);
     }
-    // Those, the one that was there, and two by hand.
     world.life.settle(world.now);
     assert_eq!(world.life.refused_sources(), 0);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
-    let origin = Origin::Session(Session {
-        address,
-        distinguisher: u64::MAX,
-    });
-    let route = Route::bare(prefix("100.0.0.0/16"));
+    let (number, table) = tables.next().unwrap();
     for _ in 0..2 {
-        world.tell(
-            0,
-            RouteEvent::Announce {
-                origin,
-                table: PRE,
-                route: route.clone(),
-            },
-        );
+        world.announce(0, &address(number), table, "100.0.0.0/16");
     }
     assert_eq!(world.life.refused_sources(), 2);
     world.sources(0, &[A]);

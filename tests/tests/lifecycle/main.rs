@@ -15,4 +15,5 @@ mod scale;
 mod seeds;
 mod several;
 mod spec;
+mod vrfs;
 mod world;

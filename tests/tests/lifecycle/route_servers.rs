@@ -1,9 +1,9 @@
 //! Route servers (issue: "routes from a route-server session belong to the member whose address is their
 //! NEXT_HOP; our announcements to the server count for the members it serves").
 use filter_daemon::lifecycle::{Event, Missing, Side};
-use filter_daemon::route::{Community, DownCause};
+use filter_daemon::route::{Community, DownCause, PeerId};
 
-use super::world::{ONE, OUT, POST, PRE, STATION, V4, World, prefix, session};
+use super::world::{ONE, OUT, POLL, POST, PRE, STATION, V4, V6, World, prefix, session};
 
 const RS: &str = "192.0.2.250";
 const P1: &str = "192.0.2.11";
@@ -12,6 +12,12 @@ const A: &str = "45.146.194.0/23";
 const B: &str = "100.0.0.0/16";
 const MINE_OUT: &str = "198.51.100.0/24";
 
+fn server(serves: &str) -> String {
+    format!(
+        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"{RS}\"]\nserves = {serves}"
+    )
+}
+
 fn world(serves: &str, second: &str) -> World {
     let two = format!(
         "{}{second}",
@@ -19,10 +25,7 @@ fn world(serves: &str, second: &str) -> World {
             .replace(P1, P2)
             .replace("64501", "64502")
     );
-    let server = format!(
-        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"{RS}\"]\nserves = {serves}"
-    );
-    let mut world = World::new(&[ONE, &two, &server, STATION]);
+    let mut world = World::new(&[ONE, &two, &server(serves), STATION, POLL]);
     world.feed_up(0);
     world.up(0, RS);
     world
@@ -79,6 +82,58 @@ fn next_hops_outside_the_lan() {
     );
     world.sources(0, &[]);
     world.sources(1, &[]);
+    // IPv6 over the same session, for members that have it.
+    let both = ONE.replace("families = [\"ipv4\"]", "");
+    let mut world = World::new(&[&both, &server("\"all\""), STATION]);
+    world.feed_up(0);
+    world.up(0, RS);
+    let (c, d) = ("2a00:1::/32", "2a00:2::/32");
+    world.via(0, RS, PRE, c, "2001:db8:ff::77");
+    world.via(0, RS, PRE, c, "fe80::77");
+    world.news();
+    world.via(0, RS, PRE, d, "2001:db8:fe::99");
+    let hop = "2001:db8:fe::99".parse().unwrap();
+    assert_eq!(
+        world.news(),
+        [Event::NextHopUnknown(session(RS), hop, prefix(d))]
+    );
+}
+
+/// A reload takes a member out of whom the server serves: what was in force for it waits for a table that nobody
+/// can tell, unless what the poll says of its own sessions counts.
+#[test]
+fn whom_nobody_can_tell_anything_is_not_waited_for() {
+    let awaited = |world: &World, peer| {
+        [Side::Sources, Side::Destinations]
+            .map(|side| world.life.is_awaited(PeerId(peer), side, V4))
+    };
+    let mut world = world("[64501]", "");
+    world.via(0, RS, PRE, A, P2);
+    world.end(0, RS, PRE, V4);
+    assert_eq!(awaited(&world, 1), [true, true], "its own session may come");
+    world.feed_up(1);
+    world.down(1, P1, DownCause::Deconfigured);
+    world.down(1, P2, DownCause::Deconfigured);
+    world.lacks(1, Missing::NeverTold(Side::Destinations, V4));
+    assert_eq!(
+        awaited(&world, 1),
+        [true, false],
+        "its routes come by the server"
+    );
+    assert_eq!(awaited(&world, 0), [true, true], "served");
+    let v6 = world.life.is_awaited(PeerId(0), Side::Sources, V6);
+    assert!(!v6, "a family it does not have");
+    world.up(0, P2);
+    assert_eq!(
+        awaited(&world, 1),
+        [true, true],
+        "one feed says that it is up"
+    );
+    world.down(0, P2, DownCause::Notification);
+    world.down(0, RS, DownCause::Lost);
+    for peer in [0, 1] {
+        assert_eq!(awaited(&world, peer), [false, false]);
+    }
 }
 
 #[test]

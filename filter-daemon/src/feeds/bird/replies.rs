@@ -1,6 +1,7 @@
 //! What BIRD 2 writes on its control socket, read into types. The grammar is pinned: a line that is not of it is an
 //! error. Never does I/O.
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,8 @@ pub(in crate::feeds) struct Protocol {
     pub(in crate::feeds) established: bool,
     /// The neighbour; a dynamic template has none.
     pub(in crate::feeds) address: Option<IpAddr>,
+    /// The kernel's VRF it is bound to, if not the default one.
+    pub(in crate::feeds) vrf: Option<String>,
     pub(in crate::feeds) asn: Option<Asn>,
     pub(in crate::feeds) restart_time: Option<Duration>,
     pub(in crate::feeds) last_error: Option<String>,
@@ -169,7 +172,26 @@ pub(in crate::feeds) fn parse_protocols(reply: &str) -> Result<Vec<Protocol>, Re
         }
     }
     finish(&mut current, &mut protocols)?;
+    forget_other_instances(&mut protocols);
     Ok(protocols)
+}
+
+/// BIRD's VRFs have no distinguisher, and most often an operator's only instance is one of them. Where several
+/// protocols have the same neighbour in different ones, the default's counts, and without it none: their tables are
+/// different neighbours'.
+fn forget_other_instances(protocols: &mut Vec<Protocol>) {
+    let mut vrfs: BTreeMap<IpAddr, BTreeSet<Option<String>>> = BTreeMap::new();
+    for protocol in &*protocols {
+        if let Some(address) = protocol.address {
+            vrfs.entry(address)
+                .or_default()
+                .insert(protocol.vrf.clone());
+        }
+    }
+    protocols.retain(|protocol| {
+        let others = protocol.address.and_then(|address| vrfs.get(&address));
+        protocol.vrf.is_none() || others.is_none_or(|vrfs| vrfs.len() == 1)
+    });
 }
 
 fn finish(
@@ -225,6 +247,7 @@ impl ProtocolBuilder {
                 since,
                 established: false,
                 address: None,
+                vrf: None,
                 asn: None,
                 restart_time: None,
                 last_error: None,
@@ -262,6 +285,10 @@ impl ProtocolBuilder {
         let value = value.trim();
         match (indent, key) {
             (2, "BGP state") => self.state(value),
+            (2, "VRF") => {
+                self.protocol.vrf = (value != "default").then(|| value.to_owned());
+                Ok(())
+            }
             (4, _) if self.in_channel() => self.channel_line(key, value),
             (4, "Neighbor address") => self.address(value),
             (4, "Neighbor AS") => {

@@ -100,10 +100,7 @@ impl TableState {
         if self.is_lost() {
             return;
         }
-        log::warn!(
-            "session {}: {table:?} is not usable: {why}",
-            session.address
-        );
+        log::warn!("session {session}: {table:?} is not usable: {why}");
         events.push(RouteEvent::TableLost {
             origin: Origin::Session(session),
             table: Some(table),

@@ -50,7 +50,7 @@ pub enum Closed {
     TooManySessions,
     /// Two routers of one feed report a session of the same name.
     #[error(
-        "session {} is already reported by another router of this feed; give each router a feed of its own", .0.address
+        "session {} is already reported by another router of this feed; give each router a feed of its own", .0
     )]
     Claimed(Session),
     /// Path identifiers were read as the router no longer sends them, or not read for want of evidence.
@@ -422,9 +422,8 @@ impl Router {
         self.counts.add(LeftOut::UnknownSession, 1);
         if !std::mem::replace(&mut self.warned_unknown, true) {
             log::warn!(
-                "router {:?} sends routes of session {} without a peer up; they are ignored, reconnect the router",
-                self.name(),
-                session.address
+                "router {:?} sends routes of session {session} without a peer up; they are ignored, reconnect the router",
+                self.name()
             );
         }
     }

@@ -165,3 +165,43 @@ fn bird_offers_add_path() {
         .collect();
     assert_eq!(offers, [("r4", true), ("r6", false)]);
 }
+
+/// As BIRD 2.0.12 lists protocols of several VRFs; which of the same neighbour count.
+#[test]
+fn neighbours_of_several_vrfs_are_not_mixed() {
+    let counted = |protocols: &[(&str, &str, &str)]| {
+        let mut reply =
+            "2002-Name       Proto      Table      State  Since         Info\n".to_owned();
+        for (name, vrf, address) in protocols {
+            let vrf = if vrf.is_empty() {
+                String::new()
+            } else {
+                format!("  VRF:            {vrf}\n ")
+            };
+            reply += &format!(
+                "1002-{name}          BGP        ---        start  18:13:55.573  Idle          \n\
+                 1006-{vrf}  BGP state:          Idle\n\
+                 \x20    Neighbor address: {address}\n     Neighbor AS:      2\n \n"
+            );
+        }
+        reply += "0000 \n";
+        let read = replies::parse_protocols(&reply).unwrap();
+        let names: Vec<String> = read.into_iter().map(|protocol| protocol.name).collect();
+        names.join(" ")
+    };
+    let (one, two) = ("10.0.0.2", "10.0.0.3");
+    for (protocols, expected) in [
+        (&[("a", "", one), ("b", "default", two)][..], "a b"),
+        (&[("a", "red", one), ("b", "red", two)], "a b"),
+        (&[("a", "red", one), ("b", "red", one)], "a b"),
+        (&[("a", "red", one), ("b", "", one)], "b"),
+        (&[("a", "red", one), ("b", "default", one)], "b"),
+        (
+            &[("a", "red", one), ("b", "blue", one), ("c", "blue", two)],
+            "c",
+        ),
+        (&[("a", "", one), ("b", "", one)], "a b"),
+    ] {
+        assert_eq!(counted(protocols), expected, "{protocols:?}");
+    }
+}

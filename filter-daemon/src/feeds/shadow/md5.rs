@@ -1,12 +1,12 @@
-//! TCP MD5 signatures (RFC 2385) for a listening socket: one socket option that std does not know. Nothing else.
+//! TCP MD5 signatures (RFC 2385) for a listening socket: one socket option that std does not know, and the kernel's
+//! count of what it refused, the only place where a wrong password shows. Never prints a password.
 use std::ffi::c_int;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
-/// The longest password the kernel takes (TCP_MD5SIG_MAXKEYLEN).
-pub const MAX_PASSWORD: usize = 80;
+use crate::config::Password;
 
 /// `struct tcp_md5sig` of linux/tcp.h.
 #[repr(C)]
@@ -16,28 +16,26 @@ struct Md5Signature {
     prefix_length: u8,
     key_length: u16,
     interface: c_int,
-    key: [u8; MAX_PASSWORD],
+    key: [u8; Password::MAX],
 }
 
 /// From now on, connections from `remote` are accepted only with this password.
 ///
 /// # Errors
-/// An empty or too long password, or what the kernel says.
-pub fn require(listener: &TcpListener, remote: IpAddr, password: &[u8]) -> io::Result<()> {
-    if password.is_empty() || password.len() > MAX_PASSWORD {
-        let length = password.len();
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("a TCP MD5 password of {length} bytes; give 1 to {MAX_PASSWORD}"),
-        ));
-    }
-    let mut key = [0; MAX_PASSWORD];
-    key[..password.len()].copy_from_slice(password);
+/// What the kernel says.
+pub fn require(listener: &TcpListener, remote: IpAddr, password: &Password) -> io::Result<()> {
+    let mut key = [0; Password::MAX];
+    key[..password.bytes().len()].copy_from_slice(password.bytes());
+    // A socket of the one family knows neighbours of the other only as mapped addresses.
+    let remote = match (listener.local_addr()?.is_ipv6(), remote) {
+        (true, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        _ => remote,
+    };
     let signature = Md5Signature {
         address: socket_address(remote),
         flags: 0,
         prefix_length: 0,
-        key_length: password.len() as u16,
+        key_length: password.bytes().len() as u16,
         interface: 0,
         key,
     };
@@ -56,6 +54,65 @@ pub fn require(listener: &TcpListener, remote: IpAddr, password: &[u8]) -> io::R
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Segments the kernel dropped for their signature, in this thread's network namespace since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Without the password we want.
+    pub missing: u64,
+    /// With one we do not know.
+    pub unexpected: u64,
+    /// With another password.
+    pub wrong: u64,
+}
+
+impl Refused {
+    /// The calling thread's own namespace: `/proc/net` is that of the process's first thread.
+    const FILE: &'static str = "/proc/thread-self/net/netstat";
+
+    /// As counted now; nothing where the kernel does not tell.
+    #[must_use]
+    pub fn now() -> Self {
+        std::fs::read_to_string(Self::FILE)
+            .map(|text| Self::parse(&text))
+            .unwrap_or_default()
+    }
+
+    /// A line of names and a line of numbers for each group.
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+        let (names, numbers) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+        let mut refused = Self::default();
+        for (name, number) in names
+            .split_whitespace()
+            .zip(numbers.split_whitespace())
+            .skip(1)
+        {
+            let count = match name {
+                "TCPMD5NotFound" => &mut refused.missing,
+                "TCPMD5Unexpected" => &mut refused.unexpected,
+                "TCPMD5Failure" => &mut refused.wrong,
+                _ => continue,
+            };
+            *count = number.parse().unwrap_or(0);
+        }
+        refused
+    }
+
+    /// What was refused since `before`, in words, if anything was.
+    #[must_use]
+    pub fn since(self, before: Self) -> Option<&'static str> {
+        if self.wrong > before.wrong {
+            Some("another TCP MD5 password")
+        } else if self.missing > before.missing {
+            Some("no TCP MD5 password")
+        } else if self.unexpected > before.unexpected {
+            Some("a TCP MD5 password where none is configured")
+        } else {
+            None
+        }
     }
 }
 
@@ -92,4 +149,53 @@ fn socket_address(address: IpAddr) -> libc::sockaddr_storage {
         }
     }
     storage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_of_either_family_take_neighbours_of_either() {
+        let longest = Password::new(&[b'x'; Password::MAX]).unwrap();
+        for listen in ["127.0.0.1:0", "[::]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            require(&listener, IpAddr::from([192, 0, 2, 1]), &longest).unwrap();
+        }
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let short = Password::new(b"x").unwrap();
+        require(&listener, "2001:db8::1".parse().unwrap(), &short).unwrap();
+        // A neighbour that could never connect there.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(require(&listener, "2001:db8::1".parse().unwrap(), &short).is_err());
+    }
+
+    #[test]
+    fn what_the_kernel_refused_is_read_by_name() {
+        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure X\n\
+                    TcpExt: 1 2 3 4 5\nIpExt: InNoRoutes\nIpExt: 7\n";
+        let some = Refused::parse(text);
+        assert_eq!((some.missing, some.unexpected, some.wrong), (2, 3, 4));
+        for none in [
+            "",
+            "TcpExt: TCPMD5Failure",
+            "TcpExt: TCPMD5Failure\nTcpExt: x",
+        ] {
+            assert_eq!(Refused::parse(none), Refused::default(), "{none}");
+        }
+        let more = |change: fn(&mut Refused)| {
+            let mut now = some;
+            change(&mut now);
+            now.since(some)
+        };
+        assert_eq!(more(|_| {}), None);
+        assert!(more(|now| now.missing += 1).is_some_and(|why| why.starts_with("no TCP")));
+        assert!(more(|now| now.unexpected += 1).is_some_and(|why| why.contains("none is")));
+        assert!(more(|now| now.wrong += 1).is_some_and(|why| why.starts_with("another")));
+        let read = std::fs::read_to_string(Refused::FILE).unwrap();
+        assert!(
+            read.contains("TCPMD5Failure"),
+            "this kernel counts them otherwise"
+        );
+    }
 }

@@ -246,7 +246,7 @@ impl Speaker {
                 if matches!(self.tables[family as usize], Gathering::Initial(_)) {
                     log::warn!(
                         "shadow of {}: no End-of-RIB for {family} in {} s; the table is asked for again",
-                        self.role.mirrors.address,
+                        self.role.mirrors,
                         END_OF_RIB_WAIT.as_secs()
                     );
                     out.answers.extend(write::route_refresh(family));

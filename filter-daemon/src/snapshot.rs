@@ -1,0 +1,163 @@
+//! What a configuration's lists and files tell all at once: the routes a capture is replayed by. The lifecycle
+//! decides whose they are and what is admitted, as in the running daemon. Reads files; speaks to no router, and knows
+//! no time.
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Feed};
+use crate::feeds::mrt::{MrtConfig, MrtError, MrtFeed};
+use crate::feeds::static_::{StaticFeed, StaticPeer};
+use crate::lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner};
+use crate::policy::Routes;
+use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
+use crate::runtime::Journal;
+
+/// Why the routes are not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("MRT file {}: {error}", path.display())]
+pub struct SnapshotError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: MrtError,
+}
+
+/// The routes.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// By peer; one without routes has none.
+    pub routes: BTreeMap<PeerId, Routes>,
+    /// What is odd about them, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads everything that `static` and `mrt` feeds tell.
+///
+/// # Errors
+/// A file that cannot be read, or not be believed.
+pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
+    let mut life = Lifecycle::new(Arc::clone(config));
+    let directory = Directory::new(config);
+    let mut notes = Vec::new();
+    for (feed, id) in config.feeds.iter().zip((0..).map(FeedId)) {
+        let events = events(feed)?;
+        notes.extend(unused(config, &directory, feed, &events));
+        for event in &events {
+            life.event(Duration::ZERO, id, event);
+            let told = life.take_events();
+            let told = told.iter().filter(|event| is_worth_a_note(event));
+            notes.extend(told.map(|event| Journal::describe(config, event)));
+        }
+    }
+    let mut routes = BTreeMap::new();
+    for (id, peer) in config.peer_ids() {
+        let status = life.status(Duration::ZERO, id);
+        for (prefix, why) in &status.refused_list {
+            let name = &peer.name;
+            notes.push(format!(
+                "peer \"{name}\": {prefix} is not admitted: it is {why}"
+            ));
+        }
+        if status.refused > MAX_REFUSED_LISTED {
+            let (name, more) = (&peer.name, status.refused - MAX_REFUSED_LISTED);
+            notes.push(format!(
+                "peer \"{name}\": {more} more prefixes are not admitted"
+            ));
+        }
+        let wanted = life.wanted(Duration::ZERO, id);
+        let mut of_peer = Routes {
+            sources: wanted.sources,
+            destinations: wanted.destinations,
+        };
+        of_peer.sources.sort_unstable();
+        of_peer.destinations.sort_unstable();
+        if of_peer != Routes::default() {
+            routes.insert(id, of_peer);
+        }
+    }
+    Ok(Snapshot { routes, notes })
+}
+
+/// What a feed tells without a router; nothing if it would have to ask one.
+fn events(feed: &Feed) -> Result<Vec<RouteEvent>, SnapshotError> {
+    match feed {
+        Feed::Static {
+            peer,
+            advertised_by_peer,
+            advertised_to_peer,
+        } => Ok(StaticFeed::new(vec![StaticPeer {
+            peer: *peer,
+            advertised_by_peer: advertised_by_peer.clone(),
+            advertised_to_peer: advertised_to_peer.clone(),
+        }])
+        .events()),
+        Feed::Mrt { path, table } => {
+            let feed = MrtFeed::new(MrtConfig {
+                table: *table,
+                ..MrtConfig::new(path.clone())
+            });
+            feed.load().map_err(|error| SnapshotError {
+                path: path.clone(),
+                error,
+            })
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Tables of a file that count for nobody: of sessions nobody has, and such as the peer's view does not look at.
+fn unused(
+    config: &Config,
+    directory: &Directory,
+    feed: &Feed,
+    events: &[RouteEvent],
+) -> Vec<String> {
+    let (mut strangers, mut others): (BTreeSet<Session>, BTreeSet<PeerId>) = Default::default();
+    for event in events {
+        let RouteEvent::Snapshot {
+            origin: Origin::Session(session),
+            table,
+            routes,
+            ..
+        } = event
+        else {
+            continue;
+        };
+        match directory.owner(*session) {
+            None => _ = strangers.insert(*session),
+            Some(Owner::Peer(id)) => {
+                let view = config.peer(id).map(|peer| peer.view.table());
+                if view != Some(*table) && !routes.is_empty() {
+                    others.insert(id);
+                }
+            }
+            Some(Owner::RouteServer(_)) => {}
+        }
+    }
+    let name = |id: &PeerId| config.peer(*id).map_or("?", |peer| peer.name.as_str());
+    let others = others.iter().map(|id| {
+        format!(
+            "peer \"{}\": its `view` is not the table the {} feed tells, so that its routes there do not count: set the peer's `view`, or the feed's `table`",
+            name(id),
+            feed.kind()
+        )
+    });
+    let strangers = strangers.first().map(|first| {
+        format!(
+            "the {} feed tells {} sessions that no peer and no route server has, the first is {first}",
+            feed.kind(),
+            strangers.len()
+        )
+    });
+    others.chain(strangers).collect()
+}
+
+/// Everything else is of sessions, feeds and time, which there are none of here.
+const fn is_worth_a_note(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::MaxPrefixExceeded { .. } | Event::NextHopRewritten(..) | Event::NextHopUnknown(..)
+    )
+}
