@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use filter_core::table::shapes::hits;
-use filter_core::table::{self, CompiledSet};
+use filter_core::table::{self, Placed};
 use filter_core::{Address, Family, Prefix};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use poptrie::Poptrie;
@@ -27,10 +27,10 @@ pub type Ask = Box<dyn Fn(&[Address]) -> usize>;
 /// If the table is too large for a chunk.
 pub fn ours(family: Family, prefixes: &[Prefix]) -> Result<Ask> {
     let set: filter_core::set::PrefixSet = prefixes.iter().copied().collect();
-    let compiled: CompiledSet = table::compile(set.family(family))?;
+    let compiled: Placed = table::compile(set.family(family))?.place(0)?;
     Ok(Box::new(move |addresses| {
         let is_member = |&&address: &&Address| {
-            table::contains(compiled.lines(), compiled.descriptor(), address)
+            table::contains(compiled.lines.as_slice(), compiled.descriptor, address)
         };
         addresses.iter().filter(is_member).count()
     }))

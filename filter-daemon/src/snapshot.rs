@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::{Config, Feed};
 use crate::feeds::mrt::{MrtConfig, MrtError, MrtFeed};
 use crate::feeds::static_::{StaticFeed, StaticPeer};
-use crate::lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner};
+use crate::lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner, Side};
 use crate::policy::Routes;
 use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
 use crate::runtime::Journal;
@@ -66,13 +66,11 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
                 "peer \"{name}\": {more} more prefixes are not admitted"
             ));
         }
-        let wanted = life.wanted(Duration::ZERO, id);
-        let mut of_peer = Routes {
-            sources: wanted.sources,
-            destinations: wanted.destinations,
+        let prefixes = |side| life.prefixes(id, side).collect();
+        let of_peer = Routes {
+            sources: prefixes(Side::Sources),
+            destinations: prefixes(Side::Destinations),
         };
-        of_peer.sources.sort_unstable();
-        of_peer.destinations.sort_unstable();
         if of_peer != Routes::default() {
             routes.insert(id, of_peer);
         }
