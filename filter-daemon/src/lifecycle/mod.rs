@@ -320,6 +320,12 @@ impl Lifecycle {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Have this peer's tables changed since?
+    #[must_use]
+    pub fn is_dirty(&self, peer: PeerId) -> bool {
+        self.dirty.contains(&peer)
+    }
+
     /// What this peer's data plane shall be.
     #[must_use]
     pub fn wanted(&self, now: Duration, id: PeerId) -> WantedSets {
