@@ -13,9 +13,7 @@ use crate::command::{Result, output, workspace};
 /// The modules the tests need; no kernel has them built in.
 const MODULES: &[&str] = &["veth", "tun", "bridge"];
 /// What the script and the tests call by name.
-const APPLETS: &[&str] = &[
-    "sh", "mount", "mkdir", "insmod", "uname", "dmesg", "poweroff",
-];
+const APPLETS: &[&str] = &["sh", "mount", "insmod", "uname", "dmesg", "poweroff"];
 const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp"];
 
 const DIRECTORY: u32 = 0o040_755;
