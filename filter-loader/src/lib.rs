@@ -30,7 +30,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root); multi-buffer frames need 5.18.
+//! Needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root); multi-buffer frames need 5.18. Before 5.11
+//! maps count against RLIMIT_MEMLOCK: raising that needs CAP_SYS_RESOURCE.
 //! Never decides a verdict (`filter-core`), never knows a route, a session or a configuration file.
 
 mod arena;

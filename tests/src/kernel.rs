@@ -1,11 +1,70 @@
 //! Whether this process may use the kernel's BPF, said aloud: a skipped test names itself and the reason, and
-//! where `FILTER_REQUIRE_KERNEL` is set it fails instead. Never lets a test pass in silence, and never takes a
-//! program the kernel refuses for a kernel that is not there.
+//! where `FILTER_REQUIRE_KERNEL` is set it fails instead. Also what this kernel is old enough to lack, decided by its
+//! version and by nothing else: what it should have and has not is a failure. Never lets a test pass in silence, and
+//! never takes a program the kernel refuses for a kernel that is not there.
 
 use std::io::Write;
 use std::sync::OnceLock;
 
 use filter_loader::{Engine, Error, Filter, Options};
+
+/// Major and minor version.
+pub type Version = (u32, u32);
+
+/// What came to Linux with some version, and tests would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Multi-buffer frames and programs made for them: without, native XDP refuses jumbo frames.
+    Frags,
+    /// BPF_PROG_TEST_RUN refuses frames shorter than an Ethernet header.
+    ShortRunsRefused,
+    /// The kernel says how many instructions it verified of a program.
+    VerifiedCount,
+}
+
+impl Feature {
+    const fn since(self) -> Version {
+        match self {
+            Self::Frags => (5, 18), // c2f2cdbeffda "bpf: introduce BPF_F_XDP_HAS_FRAGS flag"
+            Self::ShortRunsRefused => (5, 18), // be3d72a2896c "bpf: move user_size out of bpf_test_init"
+            Self::VerifiedCount => (5, 16), // aba64c7da983 "bpf: Add verified_insns to bpf_prog_info"
+        }
+    }
+
+    /// Has this kernel got it?
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        version() >= self.since()
+    }
+}
+
+/// The running kernel's version.
+///
+/// # Panics
+/// If the kernel does not tell.
+#[must_use]
+pub fn version() -> Version {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut parts = release.split(['.', '-']).map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => panic!("a kernel of no version: {release}"),
+    }
+}
+
+/// The engines this kernel can run: the tables always. The object with the kernel's own tries, which is not what
+/// operators run, has only the program for multi-buffer frames; on an older kernel the test says that they are left out.
+#[must_use]
+pub fn engines(test: &str) -> &'static [Engine] {
+    if Feature::Frags.is_here() {
+        return &[Engine::Tables, Engine::Lpm];
+    }
+    let (major, minor) = version();
+    say(&format!(
+        "{test}: not with the kernel's tries, on Linux {major}.{minor}: their program needs 5.18"
+    ));
+    &[Engine::Tables]
+}
 
 /// May this test use the kernel? If not, it says so and the test has to return.
 ///
@@ -19,9 +78,13 @@ pub fn require_kernel(test: &str) -> bool {
         !required,
         "{test} needs the kernel, and FILTER_REQUIRE_KERNEL=1: {why}"
     );
-    // Not `eprintln!`: the test harness would keep that to itself.
-    _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+    say(&format!("SKIPPED: {test}: {why}"));
     false
+}
+
+/// Not `eprintln!`: the test harness would keep that to itself.
+fn say(line: &str) {
+    _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Loading the smallest filter there is tells more than looking at user ids and capabilities. Asked once.
@@ -34,7 +97,7 @@ fn load_and_drop() -> Result<(), String> {
     let options = Options {
         max_peers: 1,
         arena_mib: 4,
-        engine: Engine::Lpm,
+        engine: Engine::Tables,
         ..Options::default()
     };
     match Filter::load(&options) {

@@ -1,12 +1,11 @@
 //! Frames nobody wrote down: arbitrary bytes, every case cut at every byte, and accidents. All engines must
 //! agree on fate and every counter, and none may panic. Expectations come from the oracle, never from here.
 
-use filter_loader::Engine as Lookup;
 use proptest::prelude::*;
 use tests::case;
 use tests::engines::{Engine, Kernel, Oracle, Userspace};
+use tests::kernel::{engines, require_kernel};
 use tests::mutate::{Random, mutated};
-use tests::require_kernel;
 use tests::world::{self, Modes, World};
 
 /// Accidents through user space, per world.
@@ -104,7 +103,7 @@ fn userspace_agrees_on_accidents() {
 fn the_kernel_agrees_on_every_truncation() {
     if require_kernel("the_kernel_agrees_on_every_truncation") {
         for world in world::ALL {
-            for lookup in [Lookup::Tables, Lookup::Lpm] {
+            for &lookup in engines("the_kernel_agrees_on_every_truncation") {
                 agree(world, &mut Kernel::new(world, lookup), truncations(world));
             }
         }
@@ -115,7 +114,7 @@ fn the_kernel_agrees_on_every_truncation() {
 fn the_kernel_agrees_on_accidents() {
     if require_kernel("the_kernel_agrees_on_accidents") {
         for world in world::ALL {
-            for lookup in [Lookup::Tables, Lookup::Lpm] {
+            for &lookup in engines("the_kernel_agrees_on_accidents") {
                 agree(
                     world,
                     &mut Kernel::new(world, lookup),

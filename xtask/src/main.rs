@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod command;
+mod kernel_tests;
 mod packages;
 mod test;
 
@@ -14,6 +15,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build-ebpf --check   build them and fail if the committed ones differ
   bench [--quick] [--json FILE] [--only PART]
                        the bars of docs/performance.md, each beside its baseline, as one table (root)
+  kernel-tests [--kernel SERIES]...
+                       the kernel tests on other kernels, Debian's, emulated: 5.10, 6.1, 6.12 and the newest, or those
+                       named (`--kernel 6.18`, `--kernel newest`)
   test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
 
 fn main() -> ExitCode {
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         ["build-ebpf"] => build_ebpf::build(),
         ["build-ebpf", "--check"] => build_ebpf::check(),
         ["bench", ..] => bench::run_all(&args[1..]),
+        ["kernel-tests", ..] => kernel_tests::run(&args[1..]),
         ["test"] => test::all(),
         _ => {
             eprintln!("{USAGE}");

@@ -158,7 +158,7 @@ fn on_the_wire(screen: &mut Screen<'_>) -> Result<(), DemoError> {
     daemon.wait_for("both peers to be complete", |status| {
         peers(status)
             .iter()
-            .filter(|peer| peer["state"] == "observing")
+            .filter(|peer| peer["state"] == "observing" && peer["publish_pending"] == false)
             .count()
             == PEERS.len()
     })?;

@@ -311,6 +311,12 @@ impl Lifecycle {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Have this peer's tables changed since?
+    #[must_use]
+    pub fn is_dirty(&self, peer: PeerId) -> bool {
+        self.dirty.contains(&peer)
+    }
+
     /// The mode this peer's data plane shall have: its own, or `observe` while anything is missing.
     #[must_use]
     pub fn mode(&self, now: Duration, id: PeerId) -> Mode {

@@ -78,6 +78,7 @@ impl Runtime {
             "adopted": peer.adopted_until.is_some(),
             "stations": self.station_values(id),
             "generation": self.sync.generation(peer.slot),
+            "publish_pending": self.lifecycle.is_dirty(id) || self.pending.contains(&id),
             "publish_error": dirty.map(|dirty| dirty.why.clone()),
             "sources": status.sources,
             "destinations": status.destinations,

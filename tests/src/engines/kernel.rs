@@ -5,6 +5,7 @@ use filter_core::set::Side;
 use filter_loader::{Filter, Options, PeerSlot, Table};
 
 use crate::engines::{Engine, Tally, userspace};
+use crate::kernel::Feature;
 use crate::world::{Modes, World};
 
 /// The program in the kernel.
@@ -66,9 +67,12 @@ impl Engine for Kernel {
         format!("kernel ({:?})", self.engine)
     }
 
-    /// BPF_PROG_TEST_RUN refuses less than an Ethernet header.
     fn shortest(&self) -> usize {
-        14
+        if Feature::ShortRunsRefused.is_here() {
+            14
+        } else {
+            0
+        }
     }
 
     fn set_modes(&mut self, modes: Modes) {

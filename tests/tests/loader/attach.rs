@@ -2,8 +2,8 @@
 
 use filter_core::{Mode, Reason};
 use filter_loader::{AttachMode, Engine, InterfaceSpec, XdpKind};
+use tests::kernel::{Feature, engines, require_kernel};
 use tests::netns::{has_xdp, ip};
-use tests::require_kernel;
 use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
 
 /// Five spoofed frames, then a good one: what comes through says what became of the spoofed ones.
@@ -36,14 +36,15 @@ fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: XdpKind, mode: Mod
 #[test]
 fn spoofed_frames_on_the_wire_meet_the_mode() {
     if require_kernel("spoofed_frames_on_the_wire_meet_the_mode") {
-        for (engine, how, kind) in [
-            (Engine::Tables, AttachMode::Native, XdpKind::Native),
-            (Engine::Tables, AttachMode::Generic, XdpKind::Generic),
-            (Engine::Tables, AttachMode::Auto, XdpKind::Native),
-            (Engine::Lpm, AttachMode::Native, XdpKind::Native),
-        ] {
-            for mode in [Mode::Observe, Mode::Enforce] {
-                five_spoofed_frames(engine, how, kind, mode);
+        for mode in [Mode::Observe, Mode::Enforce] {
+            for &engine in engines("spoofed_frames_on_the_wire_meet_the_mode") {
+                five_spoofed_frames(engine, AttachMode::Native, XdpKind::Native, mode);
+            }
+            for (how, kind) in [
+                (AttachMode::Generic, XdpKind::Generic),
+                (AttachMode::Auto, XdpKind::Native),
+            ] {
+                five_spoofed_frames(Engine::Tables, how, kind, mode);
             }
         }
     }
@@ -66,10 +67,23 @@ fn jumbo_frames_are_judged_and_counted_whole() {
     if !require_kernel("jumbo_frames_are_judged_and_counted_whole") {
         return;
     }
-    for how in [AttachMode::Native, AttachMode::Generic] {
+    // Before 5.18 native XDP refuses such a device, and generic is what is left.
+    let native = if Feature::Frags.is_here() {
+        XdpKind::Native
+    } else {
+        XdpKind::Generic
+    };
+    for (how, kind) in [
+        (AttachMode::Auto, native),
+        (AttachMode::Generic, XdpKind::Generic),
+    ] {
         let pair = Pair::new(9_000);
         let mut filter = rig::load(&rig::options(Engine::Tables));
-        let (peer, _) = rig::guard(&mut filter, how, Mode::Enforce);
+        if native != XdpKind::Native {
+            assert_eq!(refused(&mut filter), TOO_LONG);
+        }
+        let (peer, attached) = rig::guard(&mut filter, how, Mode::Enforce);
+        assert_eq!(attached.kind, kind);
         let mut expected = just(&[]);
         for len in [5_000, 8_192, 9_014] {
             pair.far.send(&build(&format!("{SPOOFED} / pad {len}")));
@@ -80,6 +94,15 @@ fn jumbo_frames_are_judged_and_counted_whole() {
         assert_eq!(counted(&filter, peer, 6), expected, "{how:?}");
         filter.detach_all().unwrap();
     }
+}
+
+const TOO_LONG: &str = "cannot attach to interface `near`: native: `bpf_link_create` failed: Numerical result out of range (os error 34)";
+
+/// What the near end says to a filter that wants it natively.
+fn refused(filter: &mut filter_loader::Filter) -> String {
+    let spec = InterfaceSpec::of_device(NEAR).unwrap();
+    let refused = filter.attach(&spec, AttachMode::Native);
+    refused.expect_err("no such frames before 5.18").to_string()
 }
 
 #[test]

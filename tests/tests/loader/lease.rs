@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use filter_core::{Mode, Reason};
 use filter_loader::{AttachMode, Engine};
-use tests::require_kernel;
+use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, Pair, SPOOFED, build, just};
 use tests::wire::until;
 
@@ -65,7 +65,7 @@ fn a_filter_nobody_leased_only_observes() {
     if !require_kernel("a_filter_nobody_leased_only_observes") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("a_filter_nobody_leased_only_observes") {
         let mut filter = rig::load(&rig::options(engine));
         let peer = rig::guard_test_runs(&mut filter, Mode::Enforce);
         let spoofed = build(SPOOFED);

@@ -2,7 +2,7 @@
 
 use filter_core::{Mode, Reason};
 use filter_loader::{Engine, Filter, PeerSlot, TEST_IFINDEX};
-use tests::require_kernel;
+use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, TEST_NAME, build, just, station};
 
 /// A filter that is only test-run, with `icrc` enforced.
@@ -32,7 +32,7 @@ fn a_station_has_one_peer_and_moves_when_it_is_free() {
     if !require_kernel("a_station_has_one_peer_and_moves_when_it_is_free") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("a_station_has_one_peer_and_moves_when_it_is_free") {
         let (mut filter, icrc) = filter(engine);
         let other = filter.add_peer("other").unwrap();
         filter
@@ -63,7 +63,7 @@ fn a_removed_peer_is_unknown_and_its_slot_starts_from_zero() {
     if !require_kernel("a_removed_peer_is_unknown_and_its_slot_starts_from_zero") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("a_removed_peer_is_unknown_and_its_slot_starts_from_zero") {
         let (mut filter, icrc) = filter(engine);
         filter
             .set_stations(icrc, &[station(TEST_IFINDEX, "icrc")])

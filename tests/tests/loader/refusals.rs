@@ -75,7 +75,7 @@ fn an_interface_with_another_program_is_left_to_it() {
     }
     for first in [AttachMode::Native, AttachMode::Generic] {
         let _pair = Pair::new(1500);
-        let mut holder = rig::load(&rig::options(Engine::Lpm));
+        let mut holder = rig::load(&rig::options(Engine::Tables));
         holder.attach(&spec(NEAR), first).unwrap();
         for how in [AttachMode::Auto, AttachMode::Native, AttachMode::Generic] {
             assert_eq!(

@@ -6,7 +6,7 @@ use filter_core::layout::{SAMPLE_BYTES, Sample};
 use filter_core::packet::Vlans;
 use filter_core::{Mode, Reason};
 use filter_loader::{Engine, Filter, Options, PeerSlot, Samples, TEST_IFINDEX};
-use tests::require_kernel;
+use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, SPOOFED, build};
 use tests::wire::{PATIENCE, until};
 
@@ -32,7 +32,7 @@ fn a_sample_tells_what_happened() {
     if !require_kernel("a_sample_tells_what_happened") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("a_sample_tells_what_happened") {
         for (mode, dropped) in [(Mode::Observe, false), (Mode::Enforce, true)] {
             let (mut filter, peer, mut samples) = filter(&rig::options(engine), mode);
             let long = SPOOFED.replace(" / ipv4", " / vlan 7 / vlan 9 / ipv4") + " / pad 1400";
@@ -88,7 +88,7 @@ fn a_peer_sends_ten_samples_at_once_and_ten_a_second() {
     if !require_kernel("a_peer_sends_ten_samples_at_once_and_ten_a_second") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("a_peer_sends_ten_samples_at_once_and_ten_a_second") {
         let (mut filter, _, mut samples) = filter(&rig::options(engine), Mode::Enforce);
         let start = Instant::now();
         filter.run(&build(SPOOFED), 1_000).unwrap();
@@ -135,7 +135,7 @@ fn samples_nobody_reads_are_counted_as_lost() {
     if !require_kernel("samples_nobody_reads_are_counted_as_lost") {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines("samples_nobody_reads_are_counted_as_lost") {
         let every_one = Options {
             samples_per_second: 1_000_000_000,
             ..rig::options(engine)
