@@ -6,7 +6,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
-use benches::{cores, lookup, updates, wire};
+use benches::{cores, feed, lookup, updates, wire};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -69,6 +69,7 @@ const PARTS: &[Part] = &[
         whole::compare(report, effort, &world, goals(6.0, 5.0))
     }),
     ("updates", updates::speed),
+    ("feed", feed::effective),
     ("memory", updates::memory),
     ("lookup", lookup::compare),
     ("cores", cores::compare),

@@ -124,6 +124,19 @@ impl Fleet {
         });
     }
 
+    /// Waits until nothing that was told is still to be put in force.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub fn until_settled(&self) {
+        wait_for("all tables to be in force", WITHIN, || {
+            let status = self.daemon.status();
+            let peers = status["peers"].as_array().unwrap();
+            let is_settled = peers.iter().all(|peer| peer["publish_pending"] == false);
+            is_settled.then_some(())
+        });
+    }
+
     /// The daemon's resident memory, and this process's, which it runs in: bytes.
     ///
     /// # Panics
