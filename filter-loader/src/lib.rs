@@ -52,6 +52,7 @@ mod object;
 mod pin;
 mod samples;
 mod selftest;
+mod stations;
 mod stats;
 pub mod sync;
 mod tables;
