@@ -75,12 +75,14 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
         ],
     )?;
     let case = format!("extra on the wire (veth), {prefixes} prefixes on both sides, random");
+    // Less than nothing is what a busy machine makes of very little.
+    let mine = (ours - empty).max(0.0);
     for (name, extra) in [
         ("XDP with kernel LPM tries", tries - empty),
         ("nftables netdev, interval sets", nft - bare),
         ("ipset hash:net, iptables raw", ipset - bare),
     ] {
-        report.add(Row::faster(1, &case, ours - empty, name, extra, Goal::None));
+        report.add(Row::faster(1, &case, mine, name, extra, Goal::None));
     }
     let case = "all of it on the wire (veth)";
     for (name, all) in [("an empty XDP program", empty), ("no filter", bare)] {
@@ -110,6 +112,11 @@ fn time(
     filter.on()?;
     let first = round as usize * count % frames.len();
     let mine = frames.get(first..first + count).ok_or("too few frames")?;
+    // Whoever comes first shall not pay for frames that are in no cache yet, nor for a hook that never ran.
+    std::hint::black_box(mine.iter().map(|frame| u64::from(frame[0])).sum::<u64>());
+    mine.iter()
+        .take(count / 20)
+        .for_each(|frame| wire.send(frame));
     let start = Instant::now();
     mine.iter().for_each(|frame| wire.send(frame));
     let took = start.elapsed().as_secs_f64() * 1e9 / count as f64;
