@@ -2,6 +2,7 @@
 //! through the daemon as operators run it. Wall-clock time; no packet is sent.
 use std::time::{Duration, Instant};
 
+use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{Random, exchange};
 use filter_core::{Address, Family, Prefix};
 use filter_daemon::demo::router::{Direction, Router};
@@ -35,7 +36,8 @@ pub fn effective(report: &mut Report, effort: Effort) -> Result<()> {
     }
     fleet.until_sources(0, full.len() as u64);
     fleet.until_settled();
-    let mut fresh = Fresh(0);
+    let known: PrefixSet = full.into_iter().collect();
+    let mut fresh = Fresh::new(&known);
     for (case, peer) in [
         ("a peer of 800 beside a full table", PEERS / 2),
         ("the largest of 800 peers", 1),
@@ -53,17 +55,22 @@ pub fn effective(report: &mut Report, effort: Effort) -> Result<()> {
             Goal::AtMost(1.0),
         ));
     }
-    burst(report, effort, &fleet, &mut router)?;
+    burst(report, effort, &fleet, &mut router, &mut fresh)?;
     fleet.end();
     Ok(())
 }
 
 /// Announcements of all 800 peers in turn, as fast as they are taken.
-fn burst(report: &mut Report, effort: Effort, fleet: &Fleet, router: &mut Router) -> Result<()> {
+fn burst(
+    report: &mut Report,
+    effort: Effort,
+    fleet: &Fleet,
+    router: &mut Router,
+    fresh: &mut Fresh<'_>,
+) -> Result<()> {
     let events = if effort.quick { 100_000 } else { 1_000_000 };
     let mut random = Random(23);
     let mut written = Router::in_memory(filter_core::Asn::new(64500), neighbour(0).address);
-    let mut fresh = Fresh(1 << 20);
     for _ in 0..events {
         let peer = 1 + random.below(PEERS.into()) as u32;
         written.announce(neighbour(peer), Direction::Received, &[fresh.prefix()])?;
@@ -84,15 +91,30 @@ fn burst(report: &mut Report, effort: Effort, fleet: &Fleet, router: &mut Router
     Ok(())
 }
 
-/// Prefixes nobody has announced yet: /24s of 45.0.0.0/8 and what follows, no two side by side.
-struct Fresh(u32);
+/// Prefixes nobody has announced yet: /24s, no two side by side.
+struct Fresh<'a> {
+    known: &'a PrefixSet,
+    next: u32,
+}
 
-impl Fresh {
+impl<'a> Fresh<'a> {
+    const fn new(known: &'a PrefixSet) -> Self {
+        Self {
+            known,
+            next: 24 << 24,
+        }
+    }
+
+    /// Goes round and round: a peer of a burst may be told one again.
     fn prefix(&mut self) -> Prefix {
-        self.0 += 1;
-        let bits = (45 << 24) + (self.0 << 9);
-        let address = Address::from_v4(bits.to_be_bytes());
-        Prefix::new(address, 24).unwrap_or_else(|_| Prefix::host(address))
+        loop {
+            self.next = self.next.wrapping_add(1 << 9);
+            let address = Address::from_v4(self.next.to_be_bytes());
+            let prefix = Prefix::new(address, 24).unwrap_or_else(|_| Prefix::host(address));
+            if (1..224).contains(&(self.next >> 24)) && !self.known.contains(address) {
+                return prefix;
+            }
+        }
     }
 
     fn announce(&mut self, slots: &Slots, router: &mut Router, peer: u32) -> Duration {

@@ -11,6 +11,7 @@ use poptrie::Poptrie;
 use prefix_trie::PrefixSet as TrieSet;
 use treebitmap::IpLookupTable;
 
+use crate::dpdk::Fib;
 use crate::measure::{Effort, Result, in_turns};
 use crate::report::{Goal, Report, Row};
 use crate::world;
@@ -33,6 +34,27 @@ pub fn ours(family: Family, prefixes: &[Prefix]) -> Result<Ask> {
             table::contains(compiled.lines.as_slice(), compiled.descriptor, address)
         };
         addresses.iter().filter(is_member).count()
+    }))
+}
+
+/// The same by twos, as the program asks for a packet's source and destination: one walk's cache misses hide behind
+/// the other's.
+///
+/// # Errors
+/// If the table is too large for a chunk.
+pub fn ours_by_twos(family: Family, prefixes: &[Prefix]) -> Result<Ask> {
+    let set: filter_core::set::PrefixSet = prefixes.iter().copied().collect();
+    let compiled: Placed = table::compile(set.family(family))?.place(0)?;
+    Ok(Box::new(move |addresses| {
+        let (words, set) = (compiled.lines.as_slice(), compiled.descriptor);
+        let members = |pair: &[Address]| match *pair {
+            [a, b] => {
+                let both = table::contains_both((words, set, a), (words, set, b));
+                usize::from(both.source) + usize::from(both.destination)
+            }
+            _ => 0,
+        };
+        addresses.chunks_exact(2).map(members).sum()
     }))
 }
 
@@ -121,12 +143,16 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
         let mine = ours(family, &prefixes)?;
         let bitmap = treebitmap(family, &prefixes);
         let trie = prefix_trie(family, &prefixes);
-        let [mine, bitmap, trie] = in_turns(
+        let mut fib = Fib::start(family, &prefixes, &addresses)?;
+        let by_twos = ours_by_twos(family, &prefixes)?;
+        let [mine, by_twos, bitmap, trie, fib] = in_turns(
             effort.rounds,
             [
                 &mut |_| time(&mine, &addresses),
+                &mut |_| time(&by_twos, &addresses),
                 &mut |_| time(&bitmap, &addresses),
                 &mut |_| time(&trie, &addresses),
+                &mut |_| fib.as_mut().map_or(Ok(0.0), Fib::time),
             ],
         )?;
         let case = format!(
@@ -142,6 +168,12 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
             Goal::AtLeast(5.0),
         ));
         report.add(Row::faster(5, &case, mine, "prefix-trie", trie, Goal::None));
+        if fib > 0.0 {
+            let name = "DPDK rte_fib, bursts of 64";
+            report.add(Row::times(5, &case, mine, name, fib, Goal::AtMost(1.5)));
+            let case = format!("{case}, by twos");
+            report.add(Row::times(5, &case, by_twos, name, fib, Goal::None));
+        }
     }
     let size = if effort.quick { 20_000 } else { 100_000 };
     let prefixes = filter_core::table::shapes::full_table(Family::Ipv4, size, 7);

@@ -121,7 +121,8 @@ impl Report {
         (met.iter().filter(|&&met| met).count(), met.len())
     }
 
-    /// As an array of objects.
+    /// As an array of objects: `bar`, `case`, `ours_ns`, `baseline`, `baseline_ns`, `ratio`, `goal`, `met`. A figure
+    /// that is none is `null`, and so is `met` where nothing is asked.
     #[must_use]
     pub fn json(&self) -> String {
         let mut text = String::from("[\n");
@@ -130,18 +131,27 @@ impl Report {
             let comma = if i + 1 < self.rows.len() { "," } else { "" };
             _ = writeln!(
                 text,
-                r#"  {{"bar": {}, "case": {:?}, "ours_ns": {:.3}, "baseline": {:?}, "baseline_ns": {:.3}, "ratio": {:.3}, "goal": {:?}, "met": {met}}}{comma}"#,
+                r#"  {{"bar": {}, "case": {:?}, "ours_ns": {}, "baseline": {:?}, "baseline_ns": {}, "ratio": {}, "goal": {:?}, "met": {met}}}{comma}"#,
                 row.bar,
                 row.case,
-                row.ours,
+                number(row.ours),
                 row.baseline,
-                row.baseline_value,
-                row.ratio,
+                number(row.baseline_value),
+                number(row.ratio),
                 row.goal()
             );
         }
         text.push_str("]\n");
         text
+    }
+}
+
+/// JSON knows no infinity.
+fn number(value: f64) -> String {
+    if value.is_finite() {
+        format!("{value:.3}")
+    } else {
+        "null".to_owned()
     }
 }
 
@@ -161,4 +171,37 @@ fn line(row: &Row) -> String {
         row.ratio,
         row.goal()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn json_is_an_array_of_objects_with_these_keys() {
+        let mut report = Report::default();
+        let parsed = |report: &Report| serde_json::from_str::<Value>(&report.json());
+        assert_eq!(parsed(&report).ok(), Some(json!([])));
+        report.add(Row::faster(
+            1,
+            "a \"case\"",
+            10.0,
+            "tries",
+            405.0,
+            Goal::AtLeast(40.0),
+        ));
+        report.add(Row::times(2, "hot", 12.25, "empty", 2.0, Goal::AtMost(5.0)));
+        report.add(Row::faster(5, "nothing", 0.0, "told", 1.0, Goal::None));
+        let expected = json!([
+            {"bar": 1, "case": "a \"case\"", "ours_ns": 10.0, "baseline": "tries", "baseline_ns": 405.0,
+             "ratio": 40.5, "goal": ">= 40", "met": true},
+            {"bar": 2, "case": "hot", "ours_ns": 12.25, "baseline": "empty", "baseline_ns": 2.0,
+             "ratio": 6.125, "goal": "<= 5", "met": false},
+            {"bar": 5, "case": "nothing", "ours_ns": 0.0, "baseline": "told", "baseline_ns": 1.0,
+             "ratio": null, "goal": "", "met": null},
+        ]);
+        assert_eq!(parsed(&report).ok(), Some(expected));
+        assert_eq!(report.score(), (1, 2));
+    }
 }

@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use filter_core::set::PrefixSet;
-use filter_core::table::shapes::{Random, exchange, full_table};
+use filter_core::table::shapes::{exchange, full_table};
 use filter_core::{Family, Prefix};
 use filter_loader::Engine;
 
@@ -61,8 +61,7 @@ pub fn speed(report: &mut Report, effort: Effort) -> Result<()> {
         theirs,
         Goal::None,
     ));
-    announce(report, effort, &mut loaded, &world, &prefixes)?;
-    events(report, effort, &mut loaded, &world)
+    announce(report, effort, &mut loaded, &world, &prefixes)
 }
 
 /// One more prefix for the 1 M table, and for peers of every size, beside all of it.
@@ -116,52 +115,6 @@ fn announce(
             Goal::AtMost(1.0),
         ));
     }
-    Ok(())
-}
-
-/// Announcements and withdrawals of 800 peers, published once per peer and thousand events.
-fn events(report: &mut Report, effort: Effort, loaded: &mut Loaded, world: &World) -> Result<()> {
-    let rounds = if effort.quick { 5 } else { 50 };
-    let mut random = Random(17);
-    let mut sets: Vec<PrefixSet> = world
-        .peers
-        .iter()
-        .map(|peer| peer.sources.iter().copied().collect())
-        .collect();
-    let destinations: PrefixSet = world.peers[0].destinations.iter().copied().collect();
-    let start = Instant::now();
-    for round in 0..rounds {
-        let mut touched = vec![Vec::new(); 800];
-        for _ in 0..1000 {
-            let peer = random.below(800) as usize;
-            touched[peer].extend(random.pick(&world.peers[peer].sources));
-        }
-        for (peer, prefixes) in touched
-            .into_iter()
-            .enumerate()
-            .filter(|(_, prefixes)| !prefixes.is_empty())
-        {
-            let changed: PrefixSet = prefixes.into_iter().collect();
-            sets[peer] = match round % 2 {
-                0 => sets[peer].subtract(&changed),
-                _ => sets[peer].union(&changed),
-            };
-            loaded.filter.publish(
-                loaded.slots[peer],
-                &table(round, &sets[peer], &destinations),
-            )?;
-        }
-    }
-    let each = start.elapsed().as_secs_f64() * SECOND / f64::from(rounds) / 1000.0;
-    let case = "one route event, 800 peers, published every thousand";
-    report.add(Row::times(
-        3,
-        case,
-        each,
-        "100,000 events a second",
-        10_000.0,
-        Goal::AtMost(1.0),
-    ));
     Ok(())
 }
 

@@ -80,14 +80,13 @@ impl World {
         let name = format!("{peers} peers, {family}");
         let destinations = shapes::full_table(family, EXCHANGE_DESTINATIONS, 11);
         let sets = shapes::exchange(family, peers, largest, 5);
-        let peers = sets
-            .into_iter()
-            .zip(FIRST_PEER..)
-            .map(|(sources, mac)| Peer {
-                mac: Mac::from_bits(mac),
-                sources,
-                destinations: destinations.clone(),
-            });
+        let mut macs = Random(13);
+        let peers = sets.into_iter().map(|sources| Peer {
+            // As among routers of many vendors: nothing about the MACs is in order.
+            mac: Mac::from_bits(FIRST_PEER & 0xff << 40 | macs.word() >> 24),
+            sources,
+            destinations: destinations.clone(),
+        });
         Self {
             name,
             family,
@@ -157,6 +156,18 @@ impl World {
         };
         (0..count).filter_map(draw).collect()
     }
+}
+
+/// Does any of them announce it, or is any sent it?
+#[must_use]
+pub fn covers(peers: &[Peer], address: Address) -> bool {
+    let holds = |prefixes: &[Prefix]| {
+        let set: filter_core::set::PrefixSet = prefixes.iter().copied().collect();
+        set.contains(address)
+    };
+    peers
+        .iter()
+        .any(|peer| holds(&peer.sources) || holds(&peer.destinations))
 }
 
 /// Source MAC, ethertype and addresses as they lie in a frame.

@@ -8,6 +8,7 @@ use crate::prefix::Prefix;
 use crate::reason::{Mode, NonIp, Reason};
 
 pub mod record;
+pub mod station;
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
@@ -30,8 +31,10 @@ pub mod map {
     pub const INTERFACE_SLOTS: &str = "if_slots";
     /// Place → [`super::Interface`]: two places per interface, so that a record is replaced by one store.
     pub const INTERFACES: &str = "interfaces";
-    /// [`super::PeerKey`] → peer slot (u32).
+    /// [`super::PeerKey`] → peer slot (u32): every station there is.
     pub const PEERS: &str = "peers";
+    /// One [`super::station::Table`]: copies of `peers`' entries that are found without a helper.
+    pub const STATIONS: &str = "stations";
     /// Counter index → packets, bytes; per CPU.
     pub const COUNTERS: &str = "counters";
     /// One [`super::SAMPLE_WORDS`] record per sampled violation.

@@ -3,7 +3,9 @@
 //! Pure over two traits: where the frame's bytes lie ([`Bytes`]) and what the policy's sets say ([`Policy`]).
 //! It never counts, samples, drops or knows the time.
 use crate::address::{Address, Family};
-use crate::packet::{self, Bytes, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Mac, Vlans};
+use crate::packet::{
+    self, Bytes, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Mac, Malformed, Vlans,
+};
 use crate::reason::{Action, Mode, NonIp, Reason};
 
 /// What the verdict asks, for packets of one interface. One value serves one packet: whatever it reads of a
@@ -118,16 +120,19 @@ pub fn decide<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Verdict<P:
     if not_for_us {
         return verdict(Reason::NotForUs); // 2
     }
-    let family = match payload.ethertype {
-        ETHERTYPE_ARP => return verdict(Reason::Arp), // 4
-        ETHERTYPE_IPV4 => Family::Ipv4,
-        ETHERTYPE_IPV6 => Family::Ipv6,
-        _ => return verdict(Reason::NonIp), // 5
-    };
-    let Ok(ip) = packet::ip(frame, family, payload.offset) else {
-        return verdict(Reason::Malformed); // 6
-    };
-    verdict(decide_ip(frame, policy, peer, &ip))
+    verdict(match payload.ethertype {
+        ETHERTYPE_ARP => Reason::Arp, // 4
+        // Apart, so that each becomes code that knows its family.
+        ETHERTYPE_IPV4 => match packet::ipv4(frame, payload.offset) {
+            Ok(ip) => decide_ip(frame, policy, peer, &ip),
+            Err(Malformed) => Reason::Malformed, // 6
+        },
+        ETHERTYPE_IPV6 => match packet::ipv6(frame, payload.offset) {
+            Ok(ip) => decide_ip(frame, policy, peer, &ip),
+            Err(Malformed) => Reason::Malformed, // 6
+        },
+        _ => Reason::NonIp, // 5
+    })
 }
 
 /// Rows 7 to 18.

@@ -46,6 +46,21 @@ impl Bytes for Frame {
         // alignment and every value is valid.
         Some(unsafe { core::ptr::read_unaligned(at as *const [u8; N]) })
     }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        // Opaque: what is compared with the end and what is read from is the same register to the verifier.
+        let at = opaque(self.start + offset);
+        if at + 8 * N > self.end {
+            return None;
+        }
+        // SAFETY: as above, in whole words.
+        let word = |i| unsafe { core::ptr::read_unaligned((at + 8 * i) as *const u64) };
+        Some(core::array::from_fn(|i| u64::from_be(word(i))))
+    }
 }
 
 /// The same pointer, but the compiler no longer knows how it came about. It would turn `at + 1 > end` into

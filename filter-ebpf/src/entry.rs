@@ -5,11 +5,11 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use filter_core::layout::{
-    ANY_MAC, Interface, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, peer_key,
+    ANY_MAC, Interface, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, station,
 };
 use filter_core::packet::{Bytes, Mac, Vlans};
 use filter_core::verdict::{self, Judgement, Membership, Policy};
-use filter_core::{Action, Address, Family, Mode, NonIp};
+use filter_core::{Address, Family, Mode, NonIp};
 
 use crate::context::Frame;
 use crate::maps;
@@ -189,11 +189,10 @@ impl<E: Engine> Policy for OnInterface<E> {
 
     #[inline(always)]
     fn peer(&self, vlans: Vlans, source: Mac) -> Option<Self::Peer> {
-        let slot = match maps::peer_slot(peer_key(self.ifindex, vlans, source)) {
+        let of = |mac| maps::peer_slot(station::Key::new(self.ifindex, vlans, mac));
+        let slot = match of(source) {
             Some(slot) => slot,
-            None if self.interface.any_mac() => {
-                maps::peer_slot(peer_key(self.ifindex, vlans, ANY_MAC))?
-            }
+            None if self.interface.any_mac() => of(ANY_MAC)?,
             None => return None,
         };
         E::open(slot)

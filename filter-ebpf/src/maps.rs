@@ -6,6 +6,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
+use filter_core::layout::station::{self, Found};
 use filter_core::layout::{
     Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SAMPLE_WORDS, counter_entries,
 };
@@ -19,6 +20,9 @@ static INTERFACES: Array<Interface> = Array::with_max_entries(2 * MAX_INTERFACES
 /// Set by the loader.
 #[map(name = "peers")]
 static PEERS: HashMap<PeerKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+#[map(name = "stations")]
+static STATIONS: Array<station::Table> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Set by the loader.
 #[map(name = "counters")]
@@ -61,14 +65,27 @@ pub fn interface(ifindex: u32) -> Option<(u32, &'static Interface)> {
     Some((entry & 0xffff, INTERFACES.get(entry >> 16)?))
 }
 
-/// The slot of the peer with this key.
+/// The slot of the peer whose station this is.
 #[inline(always)]
-pub fn peer_slot(key: PeerKey) -> Option<u32> {
+pub fn peer_slot(key: station::Key) -> Option<u32> {
+    let table = STATIONS.get_ptr(0)?.cast::<station::Line>();
+    // SAFETY: the verifier proved the pointer valid, and no key names a line beyond the last.
+    let line = unsafe { table.add(key.line()) };
+    let found = key.find(|place, word| {
+        // SAFETY: a word of that line; user space writes whole aligned words.
+        unsafe { core::ptr::read_volatile(&raw const (*line)[place][word]) }
+    });
+    match found {
+        Found::Slot(slot) => Some(slot),
+        Found::Nobody => None,
+        Found::Elsewhere => peer_slot_elsewhere(key),
+    }
+}
+
+#[inline(always)]
+fn peer_slot_elsewhere(key: station::Key) -> Option<u32> {
     // The kernel compares keys eight bytes at a time: what it reads at once is written at once.
-    let words = [
-        u64::from(key[1]) << 32 | u64::from(key[0]),
-        u64::from(key[2]),
-    ];
+    let words = [key.word, u64::from(key.vlans)];
     // SAFETY: as long as a key and better aligned; the target is little-endian, so the order is the key's.
     let key = unsafe { &*(&raw const words).cast::<PeerKey>() };
     // SAFETY: values are plain integers; the loader replaces an element by a new one, it never writes into it.

@@ -44,6 +44,14 @@ impl Chunk {
     fn at(self, line: u16) -> *const u64 {
         self.0.wrapping_add(usize::from(line) * LINE_WORDS)
     }
+
+    /// The record at this line.
+    #[inline(always)]
+    fn record(self, line: u16) -> &'static record::Head {
+        // SAFETY: a whole line within the chunk; the writer uses it for nothing else until a grace period after the
+        // slot has stopped naming it.
+        unsafe { &*self.at(line).cast() }
+    }
 }
 
 impl Words for Chunk {
@@ -135,18 +143,22 @@ extern "C" fn bcp38_membership(
     destination_hi: u64,
     destination_lo: u64,
 ) -> u64 {
-    let family = if place >> FAMILY_BIT == 0 {
+    let family = if place >> FAMILY_BIT & 1 == 0 {
         Family::Ipv4
     } else {
         Family::Ipv6
     };
-    let Some(peer) = record_at(place as u32) else {
+    let number = (place >> 16) as u16;
+    let Some(chunk) = Chunk::open(u32::from(number)) else {
         return 0;
     };
-    let [from, to] = record::head_sets(peer, family);
-    let (Some(from_words), Some(to_words)) =
-        (Chunk::open(u32::from(from.1)), Chunk::open(u32::from(to.1)))
-    else {
+    let [from, to] = record::head_sets(chunk.record(place as u16), family);
+    // Small sets lie beside their record: another look at the map is rare.
+    let open = |other| match other == number {
+        true => Some(chunk),
+        false => Chunk::open(u32::from(other)),
+    };
+    let (Some(from_words), Some(to_words)) = (open(from.1), open(to.1)) else {
         return 0;
     };
     let source = Address {
@@ -164,15 +176,6 @@ extern "C" fn bcp38_membership(
         (&to_words, SetDescriptor(to.0), destination),
     );
     u64::from(member.source) * SOURCE_FOUND | u64::from(member.destination) * DESTINATION_FOUND
-}
-
-/// The record at a place of the arena.
-#[inline(always)]
-fn record_at(place: u32) -> Option<&'static record::Head> {
-    let record = Chunk::open(place >> 16)?.at(place as u16);
-    // SAFETY: a whole line within the chunk; the writer uses it for nothing else until a grace period after the
-    // slot has stopped naming it.
-    Some(unsafe { &*record.cast() })
 }
 
 /// Is the address in the shared lists: a bogon ("source"), one of ours ("destination")?

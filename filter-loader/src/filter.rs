@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::Reason;
 use filter_core::layout::{
@@ -23,6 +23,7 @@ use crate::object::{self, CHUNK_MIB, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::samples::Samples;
 use crate::selftest::{self, Probe};
+use crate::stations::Stations;
 use crate::stats::{self, Counters};
 use crate::tables::{Memory, Table, Tables};
 use crate::tries::Tries;
@@ -138,7 +139,7 @@ pub struct Filter {
     lease: Lease,
     pins: Option<PinDir>,
     hooks: BTreeMap<String, Hook>,
-    stations: BTreeMap<PeerKey, u32>,
+    stations: Stations,
     /// Slot → hash of the name that holds it.
     names: BTreeMap<u32, u64>,
     max_slots: u32,
@@ -180,6 +181,7 @@ impl Filter {
         } else {
             Box::new(Tries::new(&mut ebpf)?)
         };
+        let stations = Stations::new(&mut ebpf)?;
         let mut filter = Self {
             ebpf,
             program,
@@ -187,7 +189,7 @@ impl Filter {
             lease,
             pins: None,
             hooks: BTreeMap::new(),
-            stations: BTreeMap::new(),
+            stations,
             names: BTreeMap::new(),
             max_slots: 0,
             specs: BTreeMap::new(),
@@ -229,17 +231,9 @@ impl Filter {
                 names.insert(slot, name);
             }
         }
-        let mut stations = BTreeMap::new();
-        for entry in self.peers()?.iter() {
-            let (key, slot) = entry.map_err(Error::map(map::PEERS))?;
-            if slot != SELF_TEST {
-                stations.insert(key, slot);
-            }
-        }
         self.max_slots = slots;
         self.names = names;
-        self.stations = stations;
-        Ok(())
+        self.stations.check_copy()
     }
 
     /// Sets the two lists that name a violation's reason: bogons and `[router] prefixes`.
@@ -345,13 +339,12 @@ impl Filter {
         slots
             .set(ifindex, 0, 0)
             .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        let gone: Vec<PeerKey> = self
-            .stations
-            .keys()
-            .copied()
-            .filter(|key| key_ifindex(key) == ifindex)
+        let held = self.stations();
+        let gone: Vec<PeerKey> = held
+            .filter(|(station, _)| station.ifindex == ifindex)
+            .map(|(station, _)| station.key())
             .collect();
-        self.remove_stations(&gone)?;
+        self.stations.remove(&gone)?;
         self.specs.remove(&ifindex);
         self.release(name)
     }
@@ -486,7 +479,12 @@ impl Filter {
         }
         let wanted: Vec<PeerKey> = stations.iter().map(Station::key).collect();
         for (station, key) in stations.iter().zip(&wanted) {
-            if let Some(&owner) = self.stations.get(key).filter(|&&owner| owner != peer.0) {
+            if let Some(&owner) = self
+                .stations
+                .known()
+                .get(key)
+                .filter(|&&owner| owner != peer.0)
+            {
                 return Err(Error::StationTaken {
                     mac: station.mac,
                     owner: PeerSlot(owner),
@@ -494,20 +492,14 @@ impl Filter {
             }
         }
         for key in &wanted {
-            if self.stations.contains_key(key) {
-                continue;
-            }
-            self.peers()?
-                .insert(key, peer.0, 0)
-                .map_err(Error::map(map::PEERS))?;
-            self.stations.insert(*key, peer.0);
+            self.stations.insert(key, peer.0)?;
         }
-        let held = self
-            .stations
-            .iter()
-            .filter(|&(key, &owner)| owner == peer.0 && !wanted.contains(key));
-        let gone: Vec<PeerKey> = held.map(|(key, _)| *key).collect();
-        self.remove_stations(&gone)
+        let held = self.stations.known().iter();
+        let gone: Vec<PeerKey> = held
+            .filter(|&(key, &owner)| owner == peer.0 && !wanted.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        self.stations.remove(&gone)
     }
 
     /// Says from where every peer's frames come, all at once: a station that changes hands is nobody's at no time.
@@ -521,34 +513,18 @@ impl Filter {
             .map(|(station, slot)| (station.key(), slot.0))
             .collect();
         for (key, &slot) in &wanted {
-            if self.stations.get(key) == Some(&slot) {
-                continue;
-            }
-            self.peers()?
-                .insert(key, slot, 0)
-                .map_err(Error::map(map::PEERS))?;
-            self.stations.insert(*key, slot);
+            self.stations.insert(key, slot)?;
         }
-        let held = self.stations.keys();
-        let gone: Vec<PeerKey> = held
-            .filter(|key| !wanted.contains_key(*key))
-            .copied()
-            .collect();
-        self.remove_stations(&gone)
+        let held = self.stations().map(|(station, _)| station.key());
+        let gone: Vec<PeerKey> = held.filter(|key| !wanted.contains_key(key)).collect();
+        self.stations.remove(&gone)
     }
 
     /// From where each peer's frames come now, also as an earlier process left it.
     pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
-        let all = self.stations.iter();
-        all.map(|(key, &slot)| (Station::from_key(key), PeerSlot(slot)))
-    }
-
-    fn remove_stations(&mut self, keys: &[PeerKey]) -> Result<(), Error> {
-        for key in keys {
-            self.peers()?.remove(key).map_err(Error::map(map::PEERS))?;
-            self.stations.remove(key);
-        }
-        Ok(())
+        let all = self.stations.known().iter();
+        all.filter(|&(_, &slot)| slot != SELF_TEST)
+            .map(|(key, &slot)| (Station::from_key(key), PeerSlot(slot)))
     }
 
     /// A peer's counters.
@@ -643,9 +619,7 @@ impl Filter {
             return Ok(());
         }
         let key = peer_key(TEST_IFINDEX, Vlans::default(), selftest::STATION);
-        self.peers()?
-            .insert(key, SELF_TEST, 0)
-            .map_err(Error::map(map::PEERS))?;
+        self.stations.insert(&key, SELF_TEST)?;
         // Never due: its violations are not news.
         let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
         due.set(SELF_TEST, u64::MAX / 2, 0)
@@ -684,6 +658,7 @@ impl Filter {
     fn run_probes(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
         let ifindex = self
             .stations
+            .known()
             .iter()
             .find(|&(_, &owner)| owner == peer.0)
             .map(|(key, _)| key_ifindex(key));
@@ -831,15 +806,6 @@ impl Filter {
 
     fn meta(&mut self) -> Result<Array<&mut MapData, [u64; 2]>, Error> {
         self.map_mut(map::META)
-    }
-
-    fn peers(&mut self) -> Result<HashMap<&mut MapData, PeerKey, u32>, Error> {
-        let missing = || Error::Map {
-            map: map::PEERS,
-            why: "the object has no such map".to_owned(),
-        };
-        HashMap::try_from(self.ebpf.map_mut(map::PEERS).ok_or_else(missing)?)
-            .map_err(Error::map(map::PEERS))
     }
 
     fn map_mut<V: aya::Pod>(

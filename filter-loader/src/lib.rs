@@ -42,6 +42,7 @@ pub mod bench;
 mod device;
 mod error;
 mod filter;
+mod grace;
 #[cfg(feature = "test-hooks")]
 #[doc(hidden)]
 pub mod hooks;
@@ -51,6 +52,7 @@ mod object;
 mod pin;
 mod samples;
 mod selftest;
+mod stations;
 mod stats;
 pub mod sync;
 mod tables;

@@ -85,6 +85,7 @@ const PINNED: &[&str] = &[
     map::INTERFACE_SLOTS,
     map::INTERFACES,
     map::PEERS,
+    map::STATIONS,
     map::COUNTERS,
     map::SAMPLE_DUE,
     map::SAMPLES,

@@ -3,7 +3,7 @@
 
 use aya_obj::{Object, ProgramSection};
 use filter_core::Reason;
-use filter_core::layout::{Interface, MAX_IFINDEX, MAX_INTERFACES, map};
+use filter_core::layout::{Interface, MAX_IFINDEX, MAX_INTERFACES, map, station};
 
 fn object(name: &str) -> Object {
     let path = format!(
@@ -71,6 +71,7 @@ fn the_maps_have_the_layout_of_this_source() {
             (map::INTERFACE_SLOTS, 4, 4),
             (map::INTERFACES, 4, Interface::WORDS as u32 * 8),
             (map::PEERS, 12, 4),
+            (map::STATIONS, 4, size_of::<station::Table>() as u32),
             (map::COUNTERS, 4, 16),
             (map::SAMPLE_DUE, 4, 8),
             (map::SAMPLES_LOST, 4, 8),

@@ -1,5 +1,9 @@
-//! What the kernel's verifier has to go through for each program, and how large it gets: within a budget, so that
-//! growth is noticed here and not on an operator's older kernel. Never attaches anything.
+//! What the kernel's verifier has to go through for each program, how large it gets, and what it still calls when it
+//! is translated: within a budget, so that growth is noticed here and not on an operator's older kernel or at line
+//! rate. Never attaches anything.
+
+use std::collections::BTreeMap;
+use std::process::Command;
 
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -97,4 +101,78 @@ fn logged_count(program: &mut Xdp) -> u32 {
     count
         .and_then(|words| words[1].parse().ok())
         .unwrap_or_else(|| panic!("no count in {log:?}"))
+}
+
+/// What each function of the product's program may call, by the kernel's names. Lookups in plain arrays are translated
+/// to loads and are no calls; those in per-CPU arrays since 6.10, where the compiler knows the CPU's own memory.
+const CALLS: &[(&str, &[&str])] = &[
+    // The peer hash, twice (the source MAC, and any); the length of a frame that may lie in several buffers, for the
+    // byte counter; the time, which only a drop is held against.
+    (
+        "bcp38",
+        &[
+            "__htab_map_lookup_elem",
+            "__htab_map_lookup_elem",
+            "bpf_ktime_get_ns",
+            "bpf_xdp_get_buff_len",
+        ],
+    ),
+    ("bcp38_membership", &[]),
+    // Violations only.
+    (
+        "bcp38_sample",
+        &[
+            "bpf_ktime_get_ns",
+            "bpf_ringbuf_reserve",
+            "bpf_ringbuf_submit",
+        ],
+    ),
+];
+
+/// Calls of each function in a dump of translated instructions, sorted; calls of one another are not among them.
+fn calls(dump: &str) -> BTreeMap<String, Vec<String>> {
+    let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut function = String::new();
+    for line in dump.lines() {
+        if let Some((head, _)) = line.strip_suffix(':').and_then(|head| head.split_once('(')) {
+            function = head.rsplit(' ').next().unwrap_or_default().to_owned();
+            calls.entry(function.clone()).or_default();
+        } else if let Some((_, callee)) = line.split_once(") call ") {
+            let name = callee.split('#').next().unwrap_or_default();
+            if !name.starts_with("pc") && !name.contains("percpu_array") {
+                calls
+                    .entry(function.clone())
+                    .or_default()
+                    .push(name.to_owned());
+            }
+        }
+    }
+    calls.values_mut().for_each(|names| names.sort());
+    calls
+}
+
+#[test]
+fn nothing_is_called_on_the_hot_path_but_what_is_allowed() {
+    if !require_kernel("nothing_is_called_on_the_hot_path_but_what_is_allowed") {
+        return;
+    }
+    let mut ebpf = load("bcp38");
+    let program = ebpf.program_mut("bcp38").expect("it is in the object");
+    let program: &mut Xdp = program.try_into().expect("an xdp program");
+    program.load().expect("the kernel takes it");
+    let id = program
+        .info()
+        .expect("the kernel knows it")
+        .id()
+        .to_string();
+    let output = Command::new("bpftool")
+        .args(["prog", "dump", "xlated", "id", &id])
+        .output()
+        .expect("bpftool (Debian package `bpftool`) runs");
+    let dump = String::from_utf8(output.stdout).expect("text");
+    let expected = CALLS.iter().map(|&(function, names)| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        (function.to_owned(), names)
+    });
+    assert_eq!(calls(&dump), expected.collect(), "{dump}");
 }

@@ -104,20 +104,16 @@ pub const fn slot(words: &[u64; WORDS]) -> u32 {
 /// What the program reads: the record's first line.
 pub type Head = [u64; 8];
 
-/// Descriptor and chunk of the family's source set and destination set.
+/// Descriptor and chunk of the family's source set and destination set. By arithmetic: a branch on the family would be
+/// one more for the program.
 #[must_use]
 #[inline(always)]
 pub const fn head_sets(head: &Head, family: Family) -> [(u64, u16); 2] {
-    let (descriptors, chunks) = match family {
-        Family::Ipv4 => ([head[DESCRIPTORS], head[DESCRIPTORS + 1]], head[CHUNKS]),
-        Family::Ipv6 => (
-            [head[DESCRIPTORS + 2], head[DESCRIPTORS + 3]],
-            head[CHUNKS] >> 32,
-        ),
-    };
+    let first = DESCRIPTORS + 2 * family as usize;
+    let chunks = head[CHUNKS] >> (32 * family as u32);
     [
-        (descriptors[0], chunks as u16),
-        (descriptors[1], (chunks >> 16) as u16),
+        (head[first], chunks as u16),
+        (head[first + 1], (chunks >> 16) as u16),
     ]
 }
 

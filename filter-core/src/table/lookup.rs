@@ -32,16 +32,19 @@ pub fn contains_both<S: Words + ?Sized, D: Words + ?Sized>(
 ) -> Membership {
     let mut from = enter(source_words, source_set, source.hi);
     let mut to = enter(destination_words, destination_set, destination.hi);
-    if from.is_table() | to.is_table() {
-        from = narrow(source_words, from, source.hi);
-        to = narrow(destination_words, to, destination.hi);
-    }
-    for _ in 0..MAX_STEPS {
-        if !from.is_index() & !to.is_index() {
-            break;
+    // Small sets, and sparse slots of large ones, are leaves at once.
+    if !(from.is_leaf() & to.is_leaf()) {
+        if from.is_table() | to.is_table() {
+            from = narrow(source_words, from, source.hi);
+            to = narrow(destination_words, to, destination.hi);
         }
-        from = descend(source_words, from, source.hi);
-        to = descend(destination_words, to, destination.hi);
+        for _ in 0..MAX_STEPS {
+            if !from.is_index() & !to.is_index() {
+                break;
+            }
+            from = descend(source_words, from, source.hi);
+            to = descend(destination_words, to, destination.hi);
+        }
     }
     Membership {
         source: settle(source_words, source_set, from, source),
@@ -96,9 +99,12 @@ fn rank(&[_, a, b, c, d, e, f, g]: &Line, node: Node, key: u64) -> u32 {
 #[inline(always)]
 fn parity(&[a, b, c, d, e, f, g, h]: &Line, node: Node, key: u64) -> bool {
     let (probe, tops) = probe(node, key);
-    let passed = |word: u64| probe.wrapping_sub(word);
-    let odd = passed(a) ^ passed(b) ^ passed(c) ^ passed(d);
-    let odd = (odd ^ passed(e) ^ passed(f) ^ passed(g) ^ passed(h)) & tops;
+    // A word taken from the probe is the complement of the word plus the probe's, and eight complements leave a
+    // parity as it is: the machine adds to what it has loaded, where it would have to copy the probe to subtract.
+    let complement = !probe;
+    let missed = |word: u64| complement.wrapping_add(word);
+    let odd = missed(a) ^ missed(b) ^ missed(c) ^ missed(d);
+    let odd = (odd ^ missed(e) ^ missed(f) ^ missed(g) ^ missed(h)) & tops;
     let odd = odd ^ odd >> 32;
     let odd = odd ^ odd >> 16;
     (odd >> 15) as u32 & 1 != node.flip()

@@ -81,6 +81,12 @@ impl Node {
         self.0 >> FLIP_AT & 1
     }
 
+    /// Does it point to neither a table nor an index line?
+    #[inline(always)]
+    pub const fn is_leaf(self) -> bool {
+        self.0 & (1 << INDEX_AT | 1 << TABLE_AT) == 0
+    }
+
     /// Does it point to an index line?
     #[inline(always)]
     pub const fn is_index(self) -> bool {

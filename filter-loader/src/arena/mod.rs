@@ -2,7 +2,7 @@
 //!
 //! Publishing a peer writes what is new of its sets to free lines (`sets`), then its record, then stores one word: the
 //! slot's. A packet reads that word once, so it sees the old sets or the new ones. Lines of the old ones are used again
-//! only after a grace period (`grace`) in which every packet that may still read them has ended.
+//! only after a grace period (`epochs`) in which every packet that may still read them has ended.
 //!
 //! There is one writer; the map's first line says whose it is, so foreign or damaged state is refused and never
 //! adopted.
@@ -21,8 +21,8 @@ use crate::error::Error;
 use crate::hooks;
 use crate::tables::{Memory, Table, Tables};
 
+mod epochs;
 mod free;
-mod grace;
 mod manifest;
 mod memory;
 mod sets;

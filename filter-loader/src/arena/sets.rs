@@ -12,8 +12,8 @@ use filter_core::set::Ranges;
 use filter_core::table::{self, CHUNK_LINES, Layout, Line};
 
 use super::Extent;
+use super::epochs::Epochs;
 use super::free::FreeLines;
-use super::grace::Grace;
 use super::manifest;
 use super::memory::Mapped;
 use crate::error::Error;
@@ -74,7 +74,7 @@ pub(super) struct Sets {
     pub(super) free: FreeLines,
     stored: HashMap<Content, Arc<Stored>>,
     keys: RandomState,
-    grace: Grace,
+    epochs: Epochs,
     /// Oldest first, each with the epoch in which it was given up.
     limbo: VecDeque<(u64, Extent)>,
     limbo_lines: usize,
@@ -87,7 +87,7 @@ impl Sets {
             memory,
             stored: HashMap::new(),
             keys: RandomState::new(),
-            grace: Grace::new()?,
+            epochs: Epochs::new()?,
             limbo: VecDeque::new(),
             limbo_lines: 0,
         })
@@ -140,7 +140,7 @@ impl Sets {
     pub(super) fn retire(&mut self, extent: Extent) {
         if extent.lines > 0 {
             self.limbo_lines += extent.lines as usize;
-            self.limbo.push_back((self.grace.epoch(), extent));
+            self.limbo.push_back((self.epochs.now(), extent));
         }
     }
 
@@ -148,7 +148,7 @@ impl Sets {
     pub(super) fn settle(&mut self) {
         self.collect();
         if !self.limbo.is_empty() {
-            self.grace.begin();
+            self.epochs.end();
         }
     }
 
@@ -161,7 +161,7 @@ impl Sets {
         if let Some(extent) = self.free.allocate(lines) {
             return Ok(extent);
         }
-        self.grace.wait()?;
+        self.epochs.wait()?;
         self.collect();
         self.free.allocate(lines).ok_or_else(|| {
             too_large(format!(
@@ -189,7 +189,7 @@ impl Sets {
 
     /// Frees what no packet reads any more.
     fn collect(&mut self) {
-        let over = self.grace.over();
+        let over = self.epochs.over();
         while let Some(&(_, extent)) = self.limbo.front().filter(|(epoch, _)| *epoch <= over) {
             self.limbo.pop_front();
             self.limbo_lines -= extent.lines as usize;

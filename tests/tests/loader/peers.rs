@@ -1,7 +1,9 @@
 //! Peers and the places they send from: who has them, who takes them over, what a slot's next holder inherits.
 
+use filter_core::layout::station::{Key, PLACES};
+use filter_core::packet::Mac;
 use filter_core::{Mode, Reason};
-use filter_loader::{Engine, Filter, PeerSlot, TEST_IFINDEX};
+use filter_loader::{Engine, Filter, PeerSlot, Station, TEST_IFINDEX};
 use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, TEST_NAME, build, just, station};
 
@@ -113,4 +115,89 @@ fn a_peer_too_many_is_refused_with_the_numbers() {
         filter.add_peer("icrc").unwrap_err().to_string(),
         "no slot left for peer `icrc`: the maps hold 8 peers; raise `max_peers` and restart"
     );
+}
+
+/// Stations whose places are all in one line of the quick copy.
+fn in_one_line(count: usize) -> Vec<Station> {
+    let first = station(TEST_IFINDEX, "icrc");
+    let line = |station: &Station| Key::new(station.ifindex, station.vlans, station.mac).line();
+    (0x02_00_00_01_00_00..)
+        .map(|mac| Station {
+            mac: Mac::from_bits(mac),
+            ..first
+        })
+        .filter(|station| line(station) == line(&first))
+        .take(count)
+        .collect()
+}
+
+/// Checks for each station that its frames count for its peer, or for nobody.
+fn check(filter: &mut Filter, peers: &[PeerSlot], expected: &[(Station, Option<PeerSlot>)]) {
+    for &(station, owner) in expected {
+        let mut frame = build(GOOD);
+        frame[6..12].copy_from_slice(&station.mac.bytes());
+        let count = |filter: &Filter| -> Vec<u64> {
+            let counters = peers.iter().map(|&peer| filter.counters(peer).unwrap());
+            let nobody = filter.interface_counters(TEST_NAME).unwrap();
+            let all = counters.chain([nobody]);
+            all.map(|counters| {
+                let total = counters.total();
+                total.passed.packets + total.dropped.packets
+            })
+            .collect()
+        };
+        let before = count(filter);
+        filter.run(&frame, 1).unwrap();
+        let counted: Vec<Option<PeerSlot>> = count(filter)
+            .iter()
+            .zip(&before)
+            .zip(peers.iter().copied().map(Some).chain([None]))
+            .filter(|((now, before), _)| now > before)
+            .map(|(_, who)| who)
+            .collect();
+        assert_eq!(counted, [owner], "{}", station.mac);
+    }
+}
+
+#[test]
+fn stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same() {
+    if !require_kernel("stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same") {
+        return;
+    }
+    for engine in [Engine::Tables, Engine::Lpm] {
+        let (mut filter, icrc) = filter(engine);
+        let other = filter.add_peer("other").unwrap();
+        let table = filter_loader::Table::default();
+        filter.publish(other, &table).unwrap();
+        let peers = [icrc, other];
+        let stations = in_one_line(PLACES + 3);
+        let (mine, theirs) = stations.split_at(PLACES - 1);
+        let owned = |slot: PeerSlot, of: &[Station]| -> Vec<_> {
+            of.iter().map(|&station| (station, Some(slot))).collect()
+        };
+        let nobodys: Vec<_> = stations.iter().map(|&station| (station, None)).collect();
+        check(&mut filter, &peers, &nobodys);
+        filter.set_stations(icrc, mine).unwrap();
+        filter.set_stations(other, theirs).unwrap();
+        let all = [owned(icrc, mine), owned(other, theirs)].concat();
+        check(&mut filter, &peers, &all);
+        // Two that have a place go; stations that had none get it, and one is still without.
+        filter.set_stations(icrc, &mine[2..]).unwrap();
+        check(&mut filter, &peers, &nobodys[..2]);
+        check(&mut filter, &peers, &all[2..]);
+        filter.set_stations(icrc, mine).unwrap();
+        check(&mut filter, &peers, &all);
+        // All change hands at once.
+        let swapped = [owned(other, mine), owned(icrc, theirs)].concat();
+        let wanted = swapped
+            .iter()
+            .map(|&(station, slot)| (station, slot.unwrap()));
+        filter.assign_stations(&wanted.collect()).unwrap();
+        check(&mut filter, &peers, &swapped);
+        assert_eq!(filter.stations().count(), stations.len());
+        filter
+            .assign_stations(&std::collections::BTreeMap::new())
+            .unwrap();
+        check(&mut filter, &peers, &nobodys);
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{Array, Map, MapData};
+use filter_core::layout::station;
 use filter_core::table::{CHUNK_WORDS, LINE_WORDS};
 use filter_core::{Mode, Reason};
 use filter_loader::{
@@ -210,6 +211,38 @@ fn a_damaged_or_foreign_arena_is_refused() {
     assert_eq!(damaged.count(), 2, "both lines of a record are covered");
     pair.passes(GOOD);
     assert!(detach_pinned(pins.path(), NEAR).unwrap());
+}
+
+#[test]
+fn a_copy_of_the_stations_that_is_wrong_is_put_right() {
+    if !require_kernel("a_copy_of_the_stations_that_is_wrong_is_put_right") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    first_life(&pair, &pins);
+    // As if the process had died between the hash and the copy: every station is some other slot's.
+    let copy = MapData::from_pin(pins.path().join("stations")).unwrap();
+    let mut copy: Array<_, station::Table> = Map::Array(copy).try_into().unwrap();
+    let mut table = copy.get(&0, 0).unwrap();
+    let mut changed = 0;
+    for place in table.iter_mut().flatten() {
+        if station::owner(place).is_some() {
+            place[1] += 1;
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 2, "the peer's and the self-test's");
+    copy.set(0, table, 0).unwrap();
+    pair.passes(GOOD); // nobody's frames are observed only
+
+    let mut filter = rig::load(&pins.options());
+    let peer = filter.add_peer("icrc").unwrap();
+    pair.passes(GOOD);
+    assert_eq!(counted(&filter, peer, 3), frames(1, 2));
+    let spec = InterfaceSpec::of_device(NEAR).unwrap();
+    filter.attach(&spec, AttachMode::Native).unwrap();
+    filter.detach_all().unwrap();
+    assert!(!pins.path().exists());
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! The quick copy of the peer hash: one cache line of stations for each hash value, which the program reads in place.
+//! It saves the kernel's own hash and comparison, a quarter of the whole path. Never the authority: a station it does
+//! not hold is asked of the peer hash, so a full line costs time and nothing else.
+//!
+//! A place is two words:
+//!
+//! | words | content |
+//! |---|---|
+//! | 0 | ifindex in the high 16 bits, source MAC below; 0 for an empty place |
+//! | 1 | bit 63 set, outer VLAN from bit 48, inner VLAN from bit 32, peer slot in the low half; 0 before it is written |
+//!
+//! Places of a line fill from the first to the last, and none that was used becomes empty while the peer hash has a
+//! station for the line that no place holds. So where the last place is empty, what the line does not hold is nobody's.
+use super::PeerKey;
+use crate::packet::{Mac, Vlans};
+
+/// Lines of 64 bytes, by the top bits of the hash. Room for four times as many stations, all told.
+pub const LINES: usize = 1 << LINE_BITS;
+const LINE_BITS: u32 = 10;
+/// Stations in a line.
+pub const PLACES: usize = 4;
+/// See the file's head.
+pub type Place = [u64; 2];
+/// One hash value's stations.
+pub type Line = [Place; PLACES];
+/// The map's only value.
+pub type Table = [Line; LINES];
+
+/// Word 0 of a place nobody has any more but packets in flight may still read: a MAC on interface 0, which there is
+/// none, so it is never asked for.
+pub const VACATED: u64 = 1 << 47;
+
+/// Bit 63 of word 1: an unwritten one is no station's, not even without VLANs.
+const WRITTEN: u64 = 1 << 63;
+/// Of the golden ratio: MACs that differ in a few low bits, as those of one vendor do, come far apart.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A station as a place names it: word 0, and the VLANs (outer one in the high half).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// ifindex and MAC.
+    pub word: u64,
+    /// Both VLANs.
+    pub vlans: u32,
+}
+
+impl Key {
+    /// Of frames of this interface, these VLANs and this source MAC.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(ifindex: u32, vlans: Vlans, mac: Mac) -> Self {
+        Self {
+            word: mac.bits() | (ifindex as u64) << 48,
+            vlans: (vlans.outer as u32) << 16 | vlans.inner as u32,
+        }
+    }
+
+    /// Of the peer hash's key.
+    #[must_use]
+    pub const fn of(key: &PeerKey) -> Self {
+        Self::new(
+            super::key_ifindex(key),
+            super::key_vlans(key),
+            super::key_mac(key),
+        )
+    }
+
+    /// The line of this station. Not of its ifindex, which takes the program three loads to know.
+    #[must_use]
+    #[inline(always)]
+    pub const fn line(self) -> usize {
+        let told_apart = self.word << 16 ^ (self.vlans as u64) << 32;
+        (told_apart.wrapping_mul(MULTIPLIER) >> (u64::BITS - LINE_BITS)) as usize
+    }
+
+    /// Its place.
+    #[must_use]
+    pub const fn place(self, slot: u32) -> Place {
+        [self.word, self.tag() << 32 | slot as u64]
+    }
+
+    #[inline(always)]
+    const fn tag(self) -> u64 {
+        self.vlans as u64 | WRITTEN >> 32
+    }
+
+    /// Looks it up. Word 0 of a place is read before word 1, the reverse of how they are written: who sees the one
+    /// sees the other, or none.
+    #[must_use]
+    #[inline(always)]
+    pub fn find(self, read: impl Fn(usize, usize) -> u64) -> Found {
+        for place in 0..PLACES {
+            if read(place, 0) == self.word {
+                let what = read(place, 1);
+                if what >> 32 == self.tag() {
+                    return Found::Slot(what as u32);
+                }
+            }
+        }
+        if read(PLACES - 1, 0) == 0 {
+            Found::Nobody
+        } else {
+            Found::Elsewhere
+        }
+    }
+}
+
+/// Whose place it is and the slot; `None` of an empty or vacated one.
+#[must_use]
+pub const fn owner(place: &Place) -> Option<(PeerKey, u32)> {
+    let [word, what] = *place;
+    if word == 0 || word == VACATED || what & WRITTEN == 0 {
+        return None;
+    }
+    let vlans = (what & !WRITTEN) >> 32;
+    Some((
+        [word as u32, (word >> 32) as u32, vlans as u32],
+        what as u32,
+    ))
+}
+
+/// What a line says of a station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The peer in this slot.
+    Slot(u32),
+    /// It is nobody's.
+    Nobody,
+    /// The line is full: the peer hash knows.
+    Elsewhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::peer_key;
+
+    const VLANS: Vlans = Vlans { outer: 7, inner: 9 };
+
+    fn key(ifindex: u32, vlans: Vlans, mac: u64) -> Key {
+        Key::new(ifindex, vlans, Mac::from_bits(mac))
+    }
+
+    fn find(key: Key, line: &Line) -> Found {
+        key.find(|place, word| line[place][word])
+    }
+
+    #[test]
+    fn a_place_names_its_station_and_no_other() {
+        let mine = key(5, VLANS, 0x02_00_00_00_00_10);
+        for place in 0..PLACES {
+            let mut line = Line::default();
+            line[place] = mine.place(70);
+            assert_eq!(find(mine, &line), Found::Slot(70));
+            for other in [
+                key(6, VLANS, 0x02_00_00_00_00_10),
+                key(5, VLANS, 0x02_00_00_00_00_11),
+                key(5, Vlans { outer: 7, inner: 0 }, 0x02_00_00_00_00_10),
+                key(5, Vlans { outer: 9, inner: 7 }, 0x02_00_00_00_00_10),
+                key(5, Vlans::default(), 0x02_00_00_00_00_10),
+            ] {
+                assert!(!matches!(find(other, &line), Found::Slot(_)), "{other:?}");
+            }
+        }
+        let from_hash = peer_key(5, VLANS, Mac::from_bits(0x02_00_00_00_00_10));
+        assert_eq!(Key::of(&from_hash), mine);
+        assert_eq!(owner(&mine.place(70)), Some((from_hash, 70)));
+    }
+
+    #[test]
+    fn a_place_half_written_or_vacated_is_nobodys() {
+        let mine = key(5, Vlans::default(), 0x02_00_00_00_00_10);
+        let [word, what] = mine.place(70);
+        for place in [[0, what], [word, 0], [VACATED, what], [0, 0]] {
+            assert_eq!(owner(&place), None, "{place:x?}");
+            let line = [place, [0; 2], [0; 2], [0; 2]];
+            assert_eq!(find(mine, &line), Found::Nobody, "{place:x?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_ever_full_sends_to_the_hash() {
+        let mine = key(5, Vlans::default(), 0x02_00_00_00_00_10);
+        let other = key(5, Vlans::default(), 0x02_00_00_00_00_11).place(71);
+        assert_eq!(find(mine, &[other; PLACES]), Found::Elsewhere);
+        let vacated = [other, other, other, [VACATED, other[1]]];
+        assert_eq!(find(mine, &vacated), Found::Elsewhere);
+        assert_eq!(find(mine, &[other, other, other, [0; 2]]), Found::Nobody);
+    }
+
+    #[test]
+    fn macs_of_one_vendor_spread_over_the_lines() {
+        let mut taken = [0; LINES];
+        for mac in 0..LINES as u64 {
+            taken[key(5, Vlans::default(), 0x00_1b_21_00_00_00 + 3 * mac).line()] += 1;
+        }
+        assert!(taken.iter().all(|&stations| stations <= PLACES));
+    }
+}

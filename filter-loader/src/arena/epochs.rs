@@ -1,0 +1,74 @@
+//! Grace periods that nobody waits for: one takes some ten milliseconds, so a thread waits, and says up to which *epoch*
+//! what was unpublished is read by no packet any more. Knows nothing of what was unpublished.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::error::Error;
+use crate::grace::Grace;
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Epochs {
+    grace: Grace,
+    /// What is unpublished now belongs to it.
+    now: u64,
+    /// One waits to be begun: more would bring nothing.
+    ask: SyncSender<u64>,
+    over: Arc<AtomicU64>,
+}
+
+impl Epochs {
+    /// Starts the thread. It ends when this is dropped.
+    pub(super) fn new() -> Result<Self, Error> {
+        let grace = Grace::new()?;
+        let (ask, asked) = sync_channel(1);
+        let over = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&over);
+        std::thread::Builder::new()
+            .name("grace".to_owned())
+            .spawn(move || follow(grace, &asked, &told))
+            .map_err(Error::os("cannot start the thread that waits for packets"))?;
+        Ok(Self {
+            grace,
+            now: 1,
+            ask,
+            over,
+        })
+    }
+
+    /// The epoch of what is unpublished now.
+    pub(super) const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Up to this epoch nobody reads what was unpublished.
+    pub(super) fn over(&self) -> u64 {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Has what was unpublished so far waited for, without waiting here. If a request waits already, the next one
+    /// takes this along.
+    pub(super) fn end(&mut self) {
+        if self.ask.try_send(self.now).is_ok() {
+            self.now += 1;
+        }
+    }
+
+    /// Waits until what was unpublished so far is read by nobody.
+    pub(super) fn wait(&mut self) -> Result<(), Error> {
+        self.grace.wait()?;
+        self.over.fetch_max(self.now, Ordering::AcqRel);
+        self.now += 1;
+        Ok(())
+    }
+}
+
+fn follow(grace: Grace, asked: &Receiver<u64>, over: &AtomicU64) {
+    while let Ok(epoch) = asked.recv() {
+        // If it fails, who needs the lines will wait itself and say why.
+        if grace.wait().is_ok() {
+            over.fetch_max(epoch, Ordering::AcqRel);
+        }
+    }
+}
