@@ -3,6 +3,8 @@
 mod bench;
 mod build_ebpf;
 mod command;
+mod debian;
+mod newer_daemons;
 mod packages;
 mod test;
 
@@ -14,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build-ebpf --check   build them and fail if the committed ones differ
   bench [--quick] [--json FILE] [--only PART]
                        the bars of docs/performance.md, each beside its baseline, as one table (root)
+  newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
   test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
 
 fn main() -> ExitCode {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         ["build-ebpf"] => build_ebpf::build(),
         ["build-ebpf", "--check"] => build_ebpf::check(),
         ["bench", ..] => bench::run_all(&args[1..]),
+        ["newer-daemons"] => newer_daemons::prepare(),
         ["test"] => test::all(),
         _ => {
             eprintln!("{USAGE}");
