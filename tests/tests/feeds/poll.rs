@@ -17,7 +17,7 @@ use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, Community, DownCause, FeedId, Origin, Route, RouteEvent, Table};
 use tests::lab::{
     Accepted, Advertised, Daemon, ExaBgp, FrrOptions, Namespace, P1, P2, Package, Peer, Peering,
-    require,
+    Release, require, require_from,
 };
 
 /// How long any daemon may take to show a change. FRR waits up to 5 s, GoBGP reconnects slowly.
@@ -222,12 +222,11 @@ fn change(peer: &mut Peer, withdraw: &[&str], announce: &[&str]) {
     announce.iter().for_each(|prefix| peer.announce(prefix));
 }
 
-#[test]
-fn frr() {
-    if !require("feeds_poll::frr", &[Package::Frr, Package::Bird]) {
+fn frr(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::Frr], &[Package::Bird]) {
         return;
     }
-    let lab = Peering::new();
+    let lab = Peering::of(release);
     let mut router = lab.frr(&FrrOptions::default());
     let feed = Frr::feed(FrrConfig {
         socket: router.socket(),
@@ -237,11 +236,20 @@ fn frr() {
 }
 
 #[test]
-fn bird() {
-    if !require("feeds_poll::bird", &[Package::Bird]) {
+fn frr_8() {
+    frr("feeds_poll::frr_8", Release::System);
+}
+
+#[test]
+fn frr_10() {
+    frr("feeds_poll::frr_10", Release::Debian13);
+}
+
+fn bird(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::Bird], &[Package::Bird]) {
         return;
     }
-    let lab = Peering::new();
+    let lab = Peering::of(release);
     let mut router = lab.bird();
     let feed = Bird::feed(BirdConfig {
         socket: router.socket(),
@@ -251,15 +259,29 @@ fn bird() {
 }
 
 #[test]
-fn openbgpd() {
-    if !require("feeds_poll::openbgpd", &[Package::OpenBgpd, Package::Bird]) {
+fn bird_2_0() {
+    bird("feeds_poll::bird_2_0", Release::System);
+}
+
+#[test]
+fn bird_2_17() {
+    bird("feeds_poll::bird_2_17", Release::Debian13);
+}
+
+#[test]
+fn bird_3() {
+    bird("feeds_poll::bird_3", Release::Debian13Bird3);
+}
+
+fn openbgpd(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::OpenBgpd], &[Package::Bird]) {
         return;
     }
-    let lab = Peering::new();
+    let lab = Peering::of(release);
     let mut router = lab.openbgpd();
     let socket = Some(router.socket());
     let feed = OpenBgpd::feed(OpenBgpdConfig {
-        bgpctl: "bgpctl".into(),
+        bgpctl: router.client(),
         socket,
         poll: poll(),
     });
@@ -267,23 +289,37 @@ fn openbgpd() {
 }
 
 #[test]
-fn gobgp() {
-    if !require("feeds_poll::gobgp", &[Package::GoBgp, Package::Bird]) {
+fn openbgpd_7() {
+    openbgpd("feeds_poll::openbgpd_7", Release::System);
+}
+
+#[test]
+fn openbgpd_8() {
+    openbgpd("feeds_poll::openbgpd_8", Release::Debian13);
+}
+
+fn gobgp(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::GoBgp], &[Package::Bird]) {
         return;
     }
-    let lab = Peering::new();
-    let mut router = lab.gobgp();
+    let lab = Peering::of(release);
+    let mut router = lab.gobgp(None);
     let feed = GoBgp::feed(GoBgpConfig {
-        gobgp: "gobgp".into(),
+        gobgp: router.client(),
         server: None,
         poll: poll(),
     });
-    // What was accepted cannot be asked of 3.10; the feed must leave that table out, not fail.
-    let tables = Tables {
-        adj_in_post: false,
-        ..Tables::ALL
-    };
-    scenario(lab, feed, tables, router.daemon());
+    scenario(lab, feed, Tables::ALL, router.daemon());
+}
+
+#[test]
+fn gobgp_3_10() {
+    gobgp("feeds_poll::gobgp_3_10", Release::System);
+}
+
+#[test]
+fn gobgp_3_36() {
+    gobgp("feeds_poll::gobgp_3_36", Release::Debian13);
 }
 
 /// Without copies of what peers advertise, that table is left out; what BIRD keeps as filtered stands in for it.
