@@ -92,10 +92,7 @@ impl Release {
             Package::OpenBgpd => "-V",
             _ => "--version",
         };
-        let output = self
-            .client(programs[programs.len() - 1])
-            .arg(option)
-            .output();
+        let output = self.client(programs[0]).arg(option).output();
         let output = output.unwrap_or_else(|error| panic!("{programs:?}: {error}"));
         // OpenBGPD and BIRD say it on standard error.
         let said = [output.stdout, output.stderr].concat();

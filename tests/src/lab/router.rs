@@ -152,8 +152,13 @@ pub struct BirdRouter {
 }
 
 impl BirdRouter {
-    pub(super) fn start(release: Release, namespace: &Namespace) -> Self {
-        Self::start_with(release, namespace, include_str!("configs/bird.conf"))
+    pub(super) fn start(
+        release: Release,
+        namespace: &Namespace,
+        change: impl FnOnce(&str) -> String,
+    ) -> Self {
+        let conf = change(include_str!("configs/bird.conf"));
+        Self::start_with(release, namespace, &conf)
     }
 
     /// With a `bird.conf` of one's own.

@@ -199,7 +199,16 @@ impl Peering {
     /// If it does not start.
     #[must_use]
     pub fn bird(&self) -> BirdRouter {
-        BirdRouter::start(self.release, &self.router)
+        self.bird_with(str::to_owned)
+    }
+
+    /// Runs BIRD as R with what `change` makes of its configuration.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn bird_with(&self, change: impl FnOnce(&str) -> String) -> BirdRouter {
+        BirdRouter::start(self.release, &self.router, change)
     }
 
     /// Runs GoBGP as R; it tells by BMP if it is given a station.
