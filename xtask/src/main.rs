@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod command;
 mod debian;
+mod latency;
 mod newer_daemons;
 mod packages;
 mod test;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build-ebpf --check   build them and fail if the committed ones differ
   bench [--quick] [--json FILE] [--only PART]
                        the bars of docs/performance.md, each beside its baseline, as one table (root)
+  latency              from an UPDATE at the peer to the verdict in the kernel, per feed and daemon, as one table (root)
   newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
   test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["build-ebpf"] => build_ebpf::build(),
         ["build-ebpf", "--check"] => build_ebpf::check(),
         ["bench", ..] => bench::run_all(&args[1..]),
+        ["latency"] => latency::measure(),
         ["newer-daemons"] => newer_daemons::prepare(),
         ["test"] => test::all(),
         _ => {

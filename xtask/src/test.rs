@@ -5,7 +5,7 @@ use crate::command::{Result, run, workspace};
 use crate::{build_ebpf, newer_daemons, packages};
 
 /// What the network-namespace labs and the comparisons run.
-const PACKAGES: &[&str] = &[
+pub const PACKAGES: &[&str] = &[
     "iproute2", "frr", "bird2", "gobgpd", "openbgpd", "exabgp", "nftables", "ipset", "iptables",
     "bpftool",
 ];

@@ -1,5 +1,5 @@
 //! Every feed, against recordings of what daemons really sent, against scripted routers, and against live daemons
-//! in a network-namespace lab. `poll` and `*_live` need root and the daemons of both Debian releases.
+//! in a network-namespace lab. `poll*` and `*_live` need root and the daemons of both Debian releases.
 
 mod bmp_captures;
 mod bmp_live;
@@ -8,6 +8,7 @@ mod bmp_station;
 mod live;
 mod mrt;
 mod poll;
+mod poll_special;
 mod shadow;
 mod shadow_live;
 mod versions;
