@@ -385,40 +385,89 @@ fn until_routed(sniffer: &Wire, nlri: [u8; 4], line: &str, comes: bool) -> Durat
     routed.unwrap().saturating_duration_since(told.unwrap())
 }
 
+/// One test per daemon: all of them are too long for one run in a hurry.
+fn may_run(release: Release, package: Package) -> bool {
+    require_from("latency", release, &[package], &[Package::Bird])
+}
+
 #[test]
 #[ignore = "measures"]
-fn every_feed() {
-    let packages = [
-        Package::Frr,
-        Package::Bird,
-        Package::GoBgp,
-        Package::OpenBgpd,
-    ];
-    let bird3 = [Package::Bird];
-    if !require_from("latency", Release::System, &packages, &[])
-        || !require_from("latency", Release::Debian13, &packages, &[])
-        || !require_from("latency", Release::Debian13Bird3, &bird3, &[])
-    {
-        return;
+fn frr_8() {
+    if may_run(Release::System, Package::Frr) {
+        frr(Release::System, "8.4.4");
+        frr_shadow(Release::System, "8.4.4");
     }
-    println!("\n| feed | announced: median / p90 / max, ms | withdrawn, hold 0 |\n|---|---|---|");
-    let (old, new) = (Release::System, Release::Debian13);
-    for (release, version) in [(old, "8.4.4"), (new, "10.3")] {
-        frr(release, version);
-        frr_shadow(release, version);
+}
+
+#[test]
+#[ignore = "measures"]
+fn frr_10() {
+    if may_run(Release::Debian13, Package::Frr) {
+        frr(Release::Debian13, "10.3");
+        frr_shadow(Release::Debian13, "10.3");
     }
-    for (release, version) in [
-        (old, "2.0.12"),
-        (new, "2.17"),
-        (Release::Debian13Bird3, "3.1"),
-    ] {
-        bird(release, version);
+}
+
+#[test]
+#[ignore = "measures"]
+fn bird_2_0() {
+    if may_run(Release::System, Package::Bird) {
+        bird(Release::System, "2.0.12");
     }
-    for (release, version) in [(old, "7.7"), (new, "8.8")] {
-        openbgpd(release, version);
+}
+
+#[test]
+#[ignore = "measures"]
+fn bird_2_17() {
+    if may_run(Release::Debian13, Package::Bird) {
+        bird(Release::Debian13, "2.17");
     }
-    for (release, version) in [(old, "3.10"), (new, "3.36")] {
-        gobgp(release, version);
+}
+
+#[test]
+#[ignore = "measures"]
+fn bird_3() {
+    if may_run(Release::Debian13Bird3, Package::Bird) {
+        bird(Release::Debian13Bird3, "3.1");
     }
-    peers_own_table();
+}
+
+#[test]
+#[ignore = "measures"]
+fn openbgpd_7() {
+    if may_run(Release::System, Package::OpenBgpd) {
+        openbgpd(Release::System, "7.7");
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn openbgpd_8() {
+    if may_run(Release::Debian13, Package::OpenBgpd) {
+        openbgpd(Release::Debian13, "8.8");
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn gobgp_3_10() {
+    if may_run(Release::System, Package::GoBgp) {
+        gobgp(Release::System, "3.10");
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn gobgp_3_36() {
+    if may_run(Release::Debian13, Package::GoBgp) {
+        gobgp(Release::Debian13, "3.36");
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn own_table() {
+    if may_run(Release::System, Package::Bird) {
+        peers_own_table();
+    }
 }
