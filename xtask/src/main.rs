@@ -3,7 +3,10 @@
 mod bench;
 mod build_ebpf;
 mod command;
+mod debian;
 mod kernel_tests;
+mod latency;
+mod newer_daemons;
 mod packages;
 mod test;
 
@@ -18,6 +21,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   kernel-tests [--kernel SERIES]...
                        the kernel tests on other kernels, Debian's, emulated: 5.10, 6.1, 6.12 and the newest, or those
                        named (`--kernel 6.18`, `--kernel newest`)
+  latency              from an UPDATE at the peer to the verdict in the kernel, per feed and daemon, as one table (root)
+  newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
   test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
 
 fn main() -> ExitCode {
@@ -28,6 +33,8 @@ fn main() -> ExitCode {
         ["build-ebpf", "--check"] => build_ebpf::check(),
         ["bench", ..] => bench::run_all(&args[1..]),
         ["kernel-tests", ..] => kernel_tests::run(&args[1..]),
+        ["latency"] => latency::measure(),
+        ["newer-daemons"] => newer_daemons::prepare(),
         ["test"] => test::all(),
         _ => {
             eprintln!("{USAGE}");

@@ -2,10 +2,10 @@
 use std::process::Command;
 
 use crate::command::{Result, run, workspace};
-use crate::{build_ebpf, kernel_tests, packages};
+use crate::{build_ebpf, kernel_tests, newer_daemons, packages};
 
 /// What the network-namespace labs and the comparisons run.
-const PACKAGES: &[&str] = &[
+pub const PACKAGES: &[&str] = &[
     "iproute2", "frr", "bird2", "gobgpd", "openbgpd", "exabgp", "nftables", "ipset", "iptables",
     "bpftool",
 ];
@@ -13,6 +13,9 @@ const PACKAGES: &[&str] = &[
 /// Format, lints, documentation, objects, tests.
 pub fn all() -> Result<()> {
     packages::ensure("the network labs", PACKAGES)?;
+    if packages::is_root() {
+        newer_daemons::prepare_or_say()?;
+    }
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&[
         "clippy",

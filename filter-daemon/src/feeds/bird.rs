@@ -1,8 +1,8 @@
-//! BIRD 2, asked over its control socket, which is told `restrict` first: it can change nothing.
+//! BIRD 2 and 3, asked over the control socket, which is told `restrict` first: it can change nothing.
 //!
 //! What the peer advertises is the channel's import table, or accepted and filtered routes together where only
 //! those are kept; what it accepted stands in its table; what we advertise is the export table, or the result of
-//! the export filter. BIRD 3 speaks another grammar and is refused, not guessed at.
+//! the export filter. Other versions are refused, not guessed at.
 pub(super) mod replies;
 
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ impl Bird {
             if config.sessions.tables(address).is_none() {
                 continue;
             }
-            let settled = before.iter().any(|former| is_same_life(former, &protocol));
+            let settled = before.iter().any(|former| is_settled(former, &protocol));
             reading.unsettled |= !settled;
             let tables = tables
                 .remove(&protocol.name)
@@ -124,8 +124,12 @@ impl Source for Bird {
     }
 }
 
-fn is_same_life(former: &Protocol, now: &Protocol) -> bool {
-    former.name == now.name && former.since == now.since && former.established == now.established
+/// One life, and its exports were complete before they were read.
+fn is_settled(former: &Protocol, now: &Protocol) -> bool {
+    former.name == now.name
+        && former.since == now.since
+        && former.established == now.established
+        && !former.channels.iter().any(|channel| channel.feeding)
 }
 
 fn state(protocol: &Protocol, life: String) -> State {

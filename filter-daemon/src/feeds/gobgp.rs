@@ -1,17 +1,18 @@
 //! GoBGP 3, asked with its client `gobgp -j` over gRPC. Slow for big tables (4 s for 100,000 routes).
 //!
 //! GoBGP lists what it would advertise to a peer even while that is down: the state comes first, and is read again
-//! after the tables. What a peer's routes became under the import policy is only told by 3.36 and later; the client
-//! of 3.10 ignores the global policy, so there that table is not read at all.
+//! after the tables. What of a peer's routes was accepted is read from the global table, where each path names its
+//! neighbour: `neighbor X accepted` lists the rejected ones as well, in 3.10 always and in 3.36 with `-j`.
 pub(super) mod replies;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use filter_core::Family;
 
-use self::replies::{Neighbor, Version, error_in, parse_neighbors, parse_rib, parse_version};
+use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib, parse_version};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
@@ -19,11 +20,8 @@ use super::poll::{
 };
 use crate::route::{Route, Session, Table};
 
-/// The first version whose `accepted` respects the global import policy, as far as we know.
-const ACCEPTED_SINCE: Version = Version {
-    major: 3,
-    minor: 36,
-};
+/// The major version whose JSON we know.
+const MAJOR: u32 = 3;
 
 /// Polls a gobgpd.
 #[derive(Clone, Debug)]
@@ -85,11 +83,13 @@ impl Source for GoBgp {
             config,
             stop,
         };
-        let version = version(&client)?;
+        check_version(&client)?;
         let before = neighbors(&client)?;
         let mut tables = BTreeMap::new();
+        let mut global = Global::default();
         for (address, neighbor) in before.iter().filter(|(_, neighbor)| neighbor.established()) {
-            tables.insert(*address, read_tables(&client, *address, neighbor, version)?);
+            let readings = read_tables(&client, *address, neighbor, &mut global)?;
+            tables.insert(*address, readings);
         }
         let after = neighbors(&client)?;
         let mut reading = Reading::default();
@@ -119,16 +119,16 @@ impl Source for GoBgp {
     }
 }
 
-fn version(client: &Client<'_>) -> Result<Version, PollError> {
+fn check_version(client: &Client<'_>) -> Result<(), PollError> {
     let output = client.run(&["--version"])?;
     let command = client.command(&["--version"]);
     let version =
         parse_version(&output.stdout).map_err(|why| PollError::malformed(&command, why))?;
-    if version.major == ACCEPTED_SINCE.major {
-        return Ok(version);
+    if version.major == MAJOR {
+        return Ok(());
     }
     let answer = format!(
-        "GoBGP {} writes JSON we do not know; use GoBGP 3, or another feed",
+        "GoBGP {} writes JSON we do not know; use GoBGP {MAJOR}, or another feed",
         version.major
     );
     Err(PollError::Refused { command, answer })
@@ -149,7 +149,7 @@ fn read_tables(
     client: &Client<'_>,
     address: IpAddr,
     neighbor: &Neighbor,
-    version: Version,
+    global: &mut Global,
 ) -> Result<Vec<TableReading>, PollError> {
     let mut readings = Vec::new();
     let Some(wanted) = client.config.sessions.tables(address) else {
@@ -157,7 +157,11 @@ fn read_tables(
     };
     for family in neighbor.families() {
         for table in wanted.iter() {
-            let routes = read_table(client, address, table, family, version)?;
+            let routes = match table {
+                Table::AdjInPre => read_table(client, address, "adj-in", family)?,
+                Table::AdjInPost => global.accepted(client, address, neighbor, family)?,
+                Table::AdjOut => read_table(client, address, "adj-out", family)?,
+            };
             readings.push(TableReading {
                 table,
                 family,
@@ -171,25 +175,47 @@ fn read_tables(
 fn read_table(
     client: &Client<'_>,
     address: IpAddr,
-    table: Table,
+    which: &str,
     family: Family,
-    version: Version,
 ) -> Result<Result<Vec<Route>, String>, PollError> {
-    let which = match table {
-        Table::AdjInPre => "adj-in",
-        Table::AdjInPost if version < ACCEPTED_SINCE => {
-            return Ok(Err(
-                "this version of gobgp ignores the global import policy when asked what was \
-                           accepted; use the pre-policy view, BMP, or GoBGP 3.36"
-                    .to_owned(),
-            ));
-        }
-        Table::AdjInPost => "accepted",
-        Table::AdjOut => "adj-out",
-    };
     let text = address.to_string();
     let arguments = ["neighbor", &text, which, "-a", family.name(), "-j"];
     ask(client, &arguments, |reply| parse_rib(reply, family))
+}
+
+/// GoBGP's global table by neighbour, as far as it was read during this poll.
+#[derive(Default)]
+struct Global(BTreeMap<Family, Result<BTreeMap<IpAddr, Vec<Route>>, String>>);
+
+impl Global {
+    /// What was accepted of this neighbour's routes.
+    fn accepted(
+        &mut self,
+        client: &Client<'_>,
+        address: IpAddr,
+        neighbor: &Neighbor,
+        family: Family,
+    ) -> Result<Result<Vec<Route>, String>, PollError> {
+        if !neighbor.in_global_table() {
+            return Ok(Err(format!(
+                "GoBGP keeps what it accepted of {address}, a route-server client or in a VRF, out of its global \
+                 table; use the pre-policy view, or BMP"
+            )));
+        }
+        let read = match self.0.entry(family) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let arguments = ["global", "rib", "-a", family.name(), "-j"];
+                let read = ask(client, &arguments, |reply| parse_global(reply, family))?;
+                unread.insert(read)
+            }
+        };
+        let taken = read.as_mut().map(|all| all.remove(&address));
+        Ok(match taken {
+            Ok(routes) => Ok(routes.unwrap_or_default()),
+            Err(answer) => Err(answer.clone()),
+        })
+    }
 }
 
 /// The parsed reply, or what GoBGP has against the command.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use filter_core::Family;
 
-use super::{BirdRouter, FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES, R_ASN};
+use super::{BirdRouter, FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES, R_ASN, Release};
 
 /// What R announces.
 pub const OURS: (&str, &str) = ("198.51.100.0/24", "2001:db8:100::/40");
@@ -30,6 +30,8 @@ pub struct Exchange {
     pub router: Namespace,
     /// The wire.
     pub lan: Lan,
+    /// Whose packages R's daemon is of.
+    pub release: Release,
 }
 
 impl Exchange {
@@ -40,7 +42,11 @@ impl Exchange {
         let router = Namespace::new("r");
         let (v4, v6) = R_ADDRESSES;
         lan.plug(&router, "eth0", &[&format!("{v4}/24"), &format!("{v6}/64")]);
-        Self { router, lan }
+        Self {
+            router,
+            lan,
+            release: Release::System,
+        }
     }
 
     /// The addresses of the member with this host part.
@@ -107,7 +113,7 @@ impl Exchange {
     /// If it does not start.
     #[must_use]
     pub fn start(&self, neighbours: &[Neighbour]) -> FrrRouter {
-        FrrRouter::start_with(&self.router, &frr_conf(neighbours))
+        FrrRouter::start_with(self.release, &self.router, &frr_conf(neighbours))
     }
 
     /// Starts BIRD as R with this [`Exchange::bird_conf`].
@@ -116,7 +122,7 @@ impl Exchange {
     /// If it does not start.
     #[must_use]
     pub fn start_bird(&self, conf: &str) -> BirdRouter {
-        BirdRouter::start_with(&self.router, conf)
+        BirdRouter::start_with(self.release, &self.router, conf)
     }
 
     /// BIRD as R with these sessions; what it exports to route servers is scoped by `action`.

@@ -15,6 +15,7 @@ mod exabgp;
 pub mod exchange;
 mod namespace;
 mod peer;
+mod release;
 mod route_server;
 mod router;
 mod topology;
@@ -32,6 +33,7 @@ pub use exabgp::ExaBgp;
 pub use exchange::{Exchange, Neighbour};
 pub use namespace::{Lan, Namespace};
 pub use peer::{Peer, PeerConfig};
+pub use release::Release;
 pub use route_server::{RS, RouteServer};
 pub use router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};
 pub use topology::{Accepted, Advertised, P1, P2, Peering, R_ADDRESSES, R_ASN};
@@ -73,7 +75,15 @@ impl Package {
 /// [`REQUIRE`] set it panics, so that CI cannot skip a test silently.
 #[must_use = "a test that may not run must return"]
 pub fn require(test: &str, packages: &[Package]) -> bool {
-    let Err(why) = check(packages) else {
+    require_from(test, Release::System, &[], packages)
+}
+
+/// As [`require`]: the packages of R from this release, and further ones of the system's.
+#[must_use = "a test that may not run must return"]
+pub fn require_from(test: &str, release: Release, router: &[Package], others: &[Package]) -> bool {
+    let router = router.iter().map(|package| (release, *package));
+    let others = others.iter().map(|package| (Release::System, *package));
+    let Err(why) = check(router.chain(others)) else {
         namespace::sweep();
         return true;
     };
@@ -84,17 +94,17 @@ pub fn require(test: &str, packages: &[Package]) -> bool {
     false
 }
 
-fn check(packages: &[Package]) -> Result<(), String> {
+fn check(packages: impl Iterator<Item = (Release, Package)>) -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("it makes network namespaces: run it as root".to_owned());
     }
     if !Path::new("/usr/sbin/ip").exists() && !Path::new("/sbin/ip").exists() {
         return Err("no `ip` here: install the package iproute2".to_owned());
     }
-    for package in packages {
+    for (release, package) in packages {
         let (name, programs) = package.programs();
-        if let Some(missing) = programs.iter().find(|program| !Path::new(program).exists()) {
-            return Err(format!("no {missing} here: install the package {name}"));
+        for program in programs {
+            release.has(program, name)?;
         }
     }
     namespace::probe()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Daemon, Directory, Namespace, run, wait_for};
+use super::{Daemon, Directory, Namespace, Release, run, wait_for};
 
 /// How long a daemon may take to listen on its control socket.
 const READY_WITHIN: Duration = Duration::from_secs(15);
@@ -31,15 +31,16 @@ pub struct FrrRouter {
     bgpd: Daemon,
     _zebra: Daemon,
     directory: Directory,
+    release: Release,
 }
 
 impl FrrRouter {
-    pub(super) fn start(namespace: &Namespace, options: &FrrOptions) -> Self {
-        Self::start_with(namespace, &frr_conf(options))
+    pub(super) fn start(release: Release, namespace: &Namespace, options: &FrrOptions) -> Self {
+        Self::start_with(release, namespace, &frr_conf(options))
     }
 
     /// With a `bgpd.conf` of one's own.
-    pub(super) fn start_with(namespace: &Namespace, bgpd_conf: &str) -> Self {
+    pub(super) fn start_with(release: Release, namespace: &Namespace, bgpd_conf: &str) -> Self {
         let directory = Directory::new("frr");
         let zebra_conf = directory.write("zebra.conf", "hostname R\n");
         let bgpd_conf = directory.write("bgpd.conf", bgpd_conf);
@@ -48,7 +49,7 @@ impl FrrRouter {
             .arg(directory.path()))
         .unwrap();
         let start = |name: &str, conf: &PathBuf, more: &[&str]| {
-            let mut command = namespace.command(format!("/usr/lib/frr/{name}"));
+            let mut command = release.command(namespace, &format!("/usr/lib/frr/{name}"));
             command
                 .arg("-f")
                 .arg(conf)
@@ -72,6 +73,7 @@ impl FrrRouter {
             bgpd,
             _zebra: zebra,
             directory,
+            release,
         };
         wait_for("bgpd's vty", READY_WITHIN, || {
             router.bgpd.assert_running();
@@ -108,7 +110,7 @@ impl FrrRouter {
     }
 
     fn try_vtysh(&self, commands: &[&str]) -> Result<String, String> {
-        let mut vtysh = Command::new("/usr/bin/vtysh");
+        let mut vtysh = self.release.client("/usr/bin/vtysh");
         vtysh
             .arg("--vty_socket")
             .arg(self.directory.path())
@@ -146,18 +148,24 @@ fn frr_conf(options: &FrrOptions) -> String {
 pub struct BirdRouter {
     daemon: Daemon,
     directory: Directory,
+    release: Release,
 }
 
 impl BirdRouter {
-    pub(super) fn start(namespace: &Namespace) -> Self {
-        Self::start_with(namespace, include_str!("configs/bird.conf"))
+    pub(super) fn start(
+        release: Release,
+        namespace: &Namespace,
+        change: impl FnOnce(&str) -> String,
+    ) -> Self {
+        let conf = change(include_str!("configs/bird.conf"));
+        Self::start_with(release, namespace, &conf)
     }
 
     /// With a `bird.conf` of one's own.
-    pub(super) fn start_with(namespace: &Namespace, conf: &str) -> Self {
+    pub(super) fn start_with(release: Release, namespace: &Namespace, conf: &str) -> Self {
         let directory = Directory::new("bird");
         let conf = directory.write("bird.conf", conf);
-        let mut command = namespace.command("/usr/sbin/bird");
+        let mut command = release.command(namespace, "/usr/sbin/bird");
         command
             .arg("-f")
             .arg("-c")
@@ -166,7 +174,11 @@ impl BirdRouter {
             .arg(directory.path().join("bird.pid"));
         command.arg("-s").arg(directory.path().join("bird.ctl"));
         let daemon = Daemon::start("bird", command, &directory);
-        let mut router = Self { daemon, directory };
+        let mut router = Self {
+            daemon,
+            directory,
+            release,
+        };
         wait_for("bird's control socket", READY_WITHIN, || {
             router.daemon.assert_running();
             router.try_birdc(&["show", "status"]).ok()
@@ -212,10 +224,8 @@ impl BirdRouter {
     }
 
     fn try_birdc(&self, arguments: &[&str]) -> Result<String, String> {
-        run(Command::new("birdc")
-            .arg("-s")
-            .arg(self.socket())
-            .args(arguments))
+        let mut birdc = self.release.client("birdc");
+        run(birdc.arg("-s").arg(self.socket()).args(arguments))
     }
 }
 
@@ -223,20 +233,22 @@ impl BirdRouter {
 #[derive(Debug)]
 pub struct GoBgpRouter {
     daemon: Daemon,
-    gobgp: Directory,
+    directory: Directory,
+    client: PathBuf,
 }
 
 impl GoBgpRouter {
-    pub(super) fn start(namespace: &Namespace) -> Self {
+    pub(super) fn start(release: Release, namespace: &Namespace, bmp: Option<SocketAddr>) -> Self {
         let directory = Directory::new("gobgp");
-        let conf = directory.write("gobgpd.toml", include_str!("configs/gobgpd.toml"));
-        let mut command = namespace.command("/usr/bin/gobgpd");
+        let conf = directory.write("gobgpd.toml", &gobgp_conf(bmp));
+        let mut command = release.command(namespace, "/usr/bin/gobgpd");
         command
             .arg("-f")
             .arg(conf)
             .args(["--api-hosts", "127.0.0.1:50051", "--pprof-disable"]);
         let mut daemon = Daemon::start("gobgpd", command, &directory);
-        let gobgp = |arguments: &[&str]| run(namespace.command("/usr/bin/gobgp").args(arguments));
+        let gobgp =
+            |arguments: &[&str]| run(release.command(namespace, "/usr/bin/gobgp").args(arguments));
         wait_for("gobgpd's service", READY_WITHIN, || {
             daemon.assert_running();
             gobgp(&["global"]).ok()
@@ -250,8 +262,9 @@ impl GoBgpRouter {
             gobgp(&["global", "rib", "add", prefix, "-a", family]).unwrap();
         }
         Self {
+            client: release.executable("/usr/bin/gobgp", &directory),
             daemon,
-            gobgp: directory,
+            directory,
         }
     }
 
@@ -260,11 +273,28 @@ impl GoBgpRouter {
         &mut self.daemon
     }
 
+    /// Its client, as the feed starts it.
+    #[must_use]
+    pub fn client(&self) -> PathBuf {
+        self.client.clone()
+    }
+
     /// Where its files are.
     #[must_use]
     pub const fn directory(&self) -> &Directory {
-        &self.gobgp
+        &self.directory
     }
+}
+
+fn gobgp_conf(bmp: Option<SocketAddr>) -> String {
+    let bmp = bmp.map_or(String::new(), |station| {
+        let (ip, port) = (station.ip(), station.port());
+        format!(
+            "[[bmp-servers]]\n  [bmp-servers.config]\n    address = \"{ip}\"\n    port = {port}\n    \
+             route-monitoring-policy = \"all\"\n    statistics-timeout = 15\n"
+        )
+    });
+    format!("{}\n{bmp}", include_str!("configs/gobgpd.toml"))
 }
 
 /// OpenBGPD.
@@ -272,10 +302,11 @@ impl GoBgpRouter {
 pub struct OpenBgpdRouter {
     daemon: Daemon,
     directory: Directory,
+    client: PathBuf,
 }
 
 impl OpenBgpdRouter {
-    pub(super) fn start(namespace: &Namespace) -> Self {
+    pub(super) fn start(release: Release, namespace: &Namespace) -> Self {
         use std::os::unix::fs::PermissionsExt;
         // Its children's empty root directory; systemd would make it.
         std::fs::create_dir_all("/run/openbgpd").unwrap();
@@ -284,17 +315,18 @@ impl OpenBgpdRouter {
         let text = include_str!("configs/openbgpd.conf").replace("@DIR@", &place);
         let conf = directory.write("bgpd.conf", &text);
         std::fs::set_permissions(&conf, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let mut command = namespace.command("/usr/sbin/bgpd");
+        let mut command = release.command(namespace, "/usr/sbin/bgpd");
         command.args(["-d", "-v", "-f"]).arg(conf);
         let daemon = Daemon::start("bgpd", command, &directory);
-        let mut router = Self { daemon, directory };
+        let mut router = Self {
+            client: release.executable("/usr/sbin/bgpctl", &directory),
+            daemon,
+            directory,
+        };
         wait_for("bgpd's control socket", READY_WITHIN, || {
             router.daemon.assert_running();
-            run(Command::new("bgpctl")
-                .arg("-s")
-                .arg(router.socket())
-                .arg("show"))
-            .ok()
+            let mut bgpctl = Command::new(&router.client);
+            run(bgpctl.arg("-s").arg(router.socket()).arg("show")).ok()
         });
         router
     }
@@ -303,6 +335,12 @@ impl OpenBgpdRouter {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("bgpd.rsock")
+    }
+
+    /// Its client, as the feed starts it.
+    #[must_use]
+    pub fn client(&self) -> PathBuf {
+        self.client.clone()
     }
 
     /// The daemon itself.

@@ -1,12 +1,12 @@
 //! The one topology: router R (AS64500) and its peers P1 (AS64501) and P2 (AS4200000002) on a LAN, a session per
 //! family each. R refuses 10.0.0.0/8 and 2001:db8:cafe::/48 from anyone and exports different prefixes to each.
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use filter_core::{Family, Prefix};
 
 use super::router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};
-use super::{Lan, Namespace, Peer, PeerConfig};
+use super::{Lan, Namespace, Peer, PeerConfig, Release};
 
 /// R's AS number.
 pub const R_ASN: u32 = 64500;
@@ -80,6 +80,8 @@ pub struct Peering {
     pub router: Namespace,
     /// The wire.
     pub lan: Lan,
+    /// Whose packages R's daemon is of.
+    pub release: Release,
 }
 
 impl Peering {
@@ -90,6 +92,18 @@ impl Peering {
     #[must_use]
     pub fn new() -> Self {
         Self::with(|_| {})
+    }
+
+    /// Builds it; R's daemon will be of this release.
+    ///
+    /// # Panics
+    /// If something does not start.
+    #[must_use]
+    pub fn of(release: Release) -> Self {
+        Self {
+            release,
+            ..Self::new()
+        }
     }
 
     /// Builds it with peers configured otherwise.
@@ -147,6 +161,7 @@ impl Peering {
             p2,
             router,
             lan,
+            release: Release::System,
         }
     }
 
@@ -175,7 +190,7 @@ impl Peering {
     /// If it does not start.
     #[must_use]
     pub fn frr(&self, options: &FrrOptions) -> FrrRouter {
-        FrrRouter::start(&self.router, options)
+        FrrRouter::start(self.release, &self.router, options)
     }
 
     /// Runs BIRD as R.
@@ -184,16 +199,25 @@ impl Peering {
     /// If it does not start.
     #[must_use]
     pub fn bird(&self) -> BirdRouter {
-        BirdRouter::start(&self.router)
+        self.bird_with(str::to_owned)
     }
 
-    /// Runs GoBGP as R.
+    /// Runs BIRD as R with what `change` makes of its configuration.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn gobgp(&self) -> GoBgpRouter {
-        GoBgpRouter::start(&self.router)
+    pub fn bird_with(&self, change: impl FnOnce(&str) -> String) -> BirdRouter {
+        BirdRouter::start(self.release, &self.router, change)
+    }
+
+    /// Runs GoBGP as R; it tells by BMP if it is given a station.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn gobgp(&self, bmp: Option<SocketAddr>) -> GoBgpRouter {
+        GoBgpRouter::start(self.release, &self.router, bmp)
     }
 
     /// Runs OpenBGPD as R.
@@ -202,7 +226,7 @@ impl Peering {
     /// If it does not start.
     #[must_use]
     pub fn openbgpd(&self) -> OpenBgpdRouter {
-        OpenBgpdRouter::start(&self.router)
+        OpenBgpdRouter::start(self.release, &self.router)
     }
 }
 

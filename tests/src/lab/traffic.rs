@@ -375,9 +375,10 @@ impl Traffic {
 }
 
 impl Probe<'_> {
-    /// Sends it. Has one come through so far?
-    pub fn send(&mut self) -> bool {
+    /// Sends it. How many have come through since the last time?
+    pub fn send(&mut self) -> usize {
         self.traffic.sender(&self.sender).0.send(&self.frame);
-        self.traffic.sink.waiting().contains(&self.frame)
+        let arrived = self.traffic.sink.waiting();
+        arrived.iter().filter(|frame| **frame == self.frame).count()
     }
 }

@@ -1,11 +1,15 @@
 //! Every feed, against recordings of what daemons really sent, against scripted routers, and against live daemons
-//! in a network-namespace lab. `poll` and `push` need root and the daemons.
+//! in a network-namespace lab. `poll*` and `*_live` need root and the daemons of both Debian releases.
 
 mod bmp_captures;
+mod bmp_live;
 mod bmp_mangled;
 mod bmp_station;
+mod live;
 mod mrt;
 mod passwords;
 mod poll;
-mod push;
+mod poll_special;
 mod shadow;
+mod shadow_live;
+mod versions;

@@ -1,5 +1,5 @@
-//! What BIRD 2 writes on its control socket, read into types. The grammar is pinned: a line that is not of it is an
-//! error. Never does I/O.
+//! What BIRD 2 and 3 write on their control sockets, read into types. The grammar is pinned: a line that is not of
+//! it is an error. Never does I/O.
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,8 +11,9 @@ use filter_core::{Asn, Family};
 use crate::feeds::json::{of_family, prefix};
 use crate::route::{Community, DownCause, Route};
 
-/// The major version whose grammar this is.
-const MAJOR: &str = "2";
+/// The major versions whose grammar this is. BIRD 3 writes `bgp_next_hop` for `BGP.next_hop`, tells no destination
+/// in an export table, and feeds exports in the background.
+const MAJORS: [&str; 2] = ["2", "3"];
 
 /// One line of a reply, its code repeated where BIRD left it out.
 type Line<'a> = (u16, &'a str);
@@ -95,11 +96,15 @@ pub(in crate::feeds) fn check_greeting(reply: &str) -> Result<(), ReplyError> {
     let Some(version) = version else {
         return Err(ReplyError::Malformed("no BIRD greets us".to_owned()));
     };
-    if version.split('.').next() == Some(MAJOR) {
+    if version
+        .split('.')
+        .next()
+        .is_some_and(|major| MAJORS.contains(&major))
+    {
         Ok(())
     } else {
         Err(ReplyError::Refused(format!(
-            "BIRD {version} speaks a grammar we do not know; use BIRD {MAJOR}, or another feed"
+            "BIRD {version} speaks a grammar we do not know; use BIRD 2 or 3, or another feed"
         )))
     }
 }
@@ -127,6 +132,8 @@ pub(in crate::feeds) struct Protocol {
 pub(in crate::feeds) struct Channel {
     pub(in crate::feeds) family: Family,
     pub(in crate::feeds) up: bool,
+    /// What we advertise is still being worked out: BIRD 3 does that in the background.
+    pub(in crate::feeds) feeding: bool,
     pub(in crate::feeds) table: String,
     pub(in crate::feeds) counts: Option<ChannelCounts>,
 }
@@ -324,6 +331,7 @@ impl ProtocolBuilder {
             self.protocol.channels.push(Channel {
                 family,
                 up: false,
+                feeding: false,
                 table: String::new(),
                 counts: None,
             });
@@ -360,6 +368,7 @@ impl ProtocolBuilder {
         };
         match key {
             "State" => channel.up = value == "UP",
+            "Export state" => channel.feeding = !["UP", "READY", "DOWN"].contains(&value),
             "Table" => value.clone_into(&mut channel.table),
             "Routes" => channel.counts = Some(counts(value)?),
             _ => {}
@@ -417,8 +426,8 @@ fn is_heading(text: &str) -> bool {
         .is_some_and(|name| name.ends_with(':') && !name.contains(' '))
 }
 
-/// `net  destination [protocol time] * (preference) [AS path]`; without the net, one more route to the last one.
-/// Such routes are numbered: BIRD shows no path identifiers.
+/// `net  destination [protocol time] * (preference) [AS path]`; without the net, one more route to the last one;
+/// without the destination in BIRD 3's export tables. Routes of one net are numbered: BIRD shows no path identifiers.
 fn route(text: &str, last: Option<&Route>, family: Family) -> Result<Route, ReplyError> {
     let unexpected = || ReplyError::Malformed(format!("unexpected route {text:?}"));
     let mut words = text.split_whitespace();
@@ -433,10 +442,12 @@ fn route(text: &str, last: Option<&Route>, family: Family) -> Result<Route, Repl
         let net = words.next().ok_or_else(unexpected)?;
         Route::bare(of_family(prefix(net)?, family)?)
     };
-    let destination = words.next();
     let known = ["unicast", "blackhole", "unreachable", "prohibited"];
-    let is_known = destination.is_some_and(|word| known.contains(&word));
-    if !is_known || !words.next().is_some_and(|word| word.starts_with('[')) {
+    let mut word = words.next();
+    if word.is_some_and(|word| known.contains(&word)) {
+        word = words.next();
+    }
+    if !word.is_some_and(|word| word.starts_with('[')) {
         return Err(unexpected());
     }
     Ok(Route {
@@ -463,23 +474,27 @@ fn attribute(route: &mut Route, text: &str) -> Result<(), ReplyError> {
     }
     let value = value.trim_start();
     match key {
-        "BGP.next_hop" => {
+        "BGP.next_hop" | "bgp_next_hop" => {
             // IPv6 may add the link-local address.
             let global = value.split_whitespace().next().unwrap_or_default();
             let address = global.parse().map_err(|_| format!("next hop {value:?}"))?;
             route.next_hop = Some(address);
         }
-        "BGP.community" => add_communities(route, value, |numbers| match numbers {
-            [high, low] => {
-                let (high, low) = (u16::try_from(*high).ok()?, u16::try_from(*low).ok()?);
-                Some(Community::Standard(high, low))
-            }
-            _ => None,
-        })?,
-        "BGP.large_community" => add_communities(route, value, |numbers| match numbers {
-            [global, first, second] => Some(Community::Large(*global, *first, *second)),
-            _ => None,
-        })?,
+        "BGP.community" | "bgp_community" => {
+            add_communities(route, value, |numbers| match numbers {
+                [high, low] => {
+                    let (high, low) = (u16::try_from(*high).ok()?, u16::try_from(*low).ok()?);
+                    Some(Community::Standard(high, low))
+                }
+                _ => None,
+            })?
+        }
+        "BGP.large_community" | "bgp_large_community" => {
+            add_communities(route, value, |numbers| match numbers {
+                [global, first, second] => Some(Community::Large(*global, *first, *second)),
+                _ => None,
+            })?
+        }
         _ => {}
     }
     Ok(())

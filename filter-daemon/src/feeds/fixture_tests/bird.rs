@@ -1,14 +1,17 @@
-//! BIRD 2 over its control socket.
+//! BIRD 2 and 3 over their control sockets.
 use std::time::Duration;
 
 use filter_core::Family;
 
 use super::{MARKS, P1_V4, address, fixture, flips_never_panic, route, torture, with};
 use crate::feeds::bird::replies;
-use crate::route::Route;
+use crate::route::{DownCause, Route};
+
+const BIRD_2: &str = "bird-2.0.12";
+const BIRD_3: &str = "bird-3.1.8";
 
 fn bird(name: &str) -> Vec<u8> {
-    fixture("bird-2.0.12", name)
+    fixture(BIRD_2, name)
 }
 
 fn bird_routes(bytes: &[u8], family: Family) -> Result<Vec<Route>, String> {
@@ -17,8 +20,14 @@ fn bird_routes(bytes: &[u8], family: Family) -> Result<Vec<Route>, String> {
 
 #[test]
 fn bird_tables_are_complete() {
+    tables_are_complete(BIRD_2, "");
+    // BIRD 3 keeps what it sends, not what it sends it from.
+    tables_are_complete(BIRD_3, "192.0.2.1");
+}
+
+fn tables_are_complete(daemon: &str, sent_next_hop: &str) {
     let read = |name: &str, family| {
-        let mut routes = bird_routes(&bird(name), family).unwrap();
+        let mut routes = bird_routes(&fixture(daemon, name), family).unwrap();
         routes.sort();
         routes
     };
@@ -41,8 +50,11 @@ fn bird_tables_are_complete() {
         Family::Ipv4,
     );
     assert_eq!(filtered, [marked("10.10.0.0/16")]);
-    let own = |prefix| with(route(prefix, ""), &[]);
-    for name in ["export_table_p1_4.ipv4", "export_p1_4.ipv4"] {
+    for (name, next_hop) in [
+        ("export_table_p1_4.ipv4", sent_next_hop),
+        ("export_p1_4.ipv4", ""),
+    ] {
+        let own = |prefix| with(route(prefix, next_hop), &[]);
         let sent = read(&format!("socket_show_route_all_{name}.txt"), Family::Ipv4);
         assert_eq!(sent, [own("100.64.0.0/24"), own("100.64.1.0/24")]);
     }
@@ -69,7 +81,37 @@ fn bird_tables_are_complete() {
 
 #[test]
 fn bird_protocols_are_complete() {
-    let reply = bird("socket_show_protocols_all.txt");
+    for daemon in [BIRD_2, BIRD_3] {
+        protocols_are_complete(daemon);
+    }
+    let down = fixture(BIRD_3, "socket_show_protocols_all.down.txt");
+    let down = replies::parse_protocols(&replies::text(&down)).unwrap();
+    let up: Vec<_> = down.iter().map(|all| all.established).collect();
+    assert_eq!(up, [false, true, true, true]);
+    assert_eq!(down[0].down_cause(), DownCause::Lost, "connection refused");
+}
+
+/// BIRD 3 lists a session while it still works out what to tell it.
+#[test]
+fn bird_3_that_still_feeds_is_noticed() {
+    let reply = fixture(BIRD_3, "socket_show_protocols_all.txt");
+    let reply = replies::text(&reply);
+    let feeding = |reply: &str| {
+        let protocols = replies::parse_protocols(reply).unwrap();
+        let channels = protocols.iter().flat_map(|all| &all.channels);
+        channels.filter(|channel| channel.feeding).count()
+    };
+    assert_eq!(feeding(&reply), 0);
+    let busy = reply.replacen("Export state:   READY", "Export state:   FEEDING", 2);
+    assert_eq!(feeding(&busy), 2);
+    assert_eq!(
+        feeding(&replies::text(&bird("socket_show_protocols_all.txt"))),
+        0
+    );
+}
+
+fn protocols_are_complete(daemon: &str) {
+    let reply = fixture(daemon, "socket_show_protocols_all.txt");
     let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
     let found: Vec<_> = protocols
         .iter()
@@ -112,16 +154,19 @@ fn bird_protocols_are_complete() {
 
 #[test]
 fn bird_says_no() {
-    let reply = bird("socket_show_route_all_export_table_own4.ipv4.txt");
-    let refused = replies::ReplyError::Refused("No export table in channel own4.ipv4".to_owned());
-    assert_eq!(
-        replies::parse_routes(&replies::text(&reply), Family::Ipv4),
-        Err(refused)
-    );
-    let greeting = bird("socket_greeting.txt");
-    replies::check_greeting(&replies::text(&greeting)).unwrap();
+    for daemon in [BIRD_2, BIRD_3] {
+        let reply = fixture(daemon, "socket_show_route_all_export_table_own4.ipv4.txt");
+        let refused =
+            replies::ReplyError::Refused("No export table in channel own4.ipv4".to_owned());
+        assert_eq!(
+            replies::parse_routes(&replies::text(&reply), Family::Ipv4),
+            Err(refused)
+        );
+        let greeting = fixture(daemon, "socket_greeting.txt");
+        replies::check_greeting(&replies::text(&greeting)).unwrap();
+    }
     for other in [
-        "0001 BIRD 3.1.7 ready.\n",
+        "0001 BIRD 4.0.0 ready.\n",
         "0001 BIRD 1.6.8 ready.\n",
         "0001 BIRD ready.\n",
         "0000 \n",
@@ -133,25 +178,19 @@ fn bird_says_no() {
 
 #[test]
 fn bird_cut_or_flipped() {
-    for (name, family) in [
-        (
-            "socket_show_route_all_import_table_p1_4.ipv4.txt",
-            Family::Ipv4,
-        ),
-        (
-            "socket_show_route_all_export_table_p1_6.ipv6.txt",
-            Family::Ipv6,
-        ),
-        (
-            "socket_show_route_all_protocol_p1_6_table_master6.txt",
-            Family::Ipv6,
-        ),
-    ] {
-        torture(&bird(name), family, |bytes| bird_routes(bytes, family));
+    for daemon in [BIRD_2, BIRD_3] {
+        for (name, family) in [
+            ("import_table_p1_4.ipv4", Family::Ipv4),
+            ("export_table_p1_6.ipv6", Family::Ipv6),
+            ("protocol_p1_6_table_master6", Family::Ipv6),
+        ] {
+            let bytes = fixture(daemon, &format!("socket_show_route_all_{name}.txt"));
+            torture(&bytes, family, |bytes| bird_routes(bytes, family));
+        }
+        let protocols = fixture(daemon, "socket_show_protocols_all.txt");
+        let read = |bytes: &[u8]| replies::parse_protocols(&replies::text(bytes)).is_ok();
+        flips_never_panic(&protocols, read);
     }
-    let protocols = bird("socket_show_protocols_all.txt");
-    let read = |bytes: &[u8]| replies::parse_protocols(&replies::text(bytes)).is_ok();
-    flips_never_panic(&protocols, read);
 }
 
 /// FRR always offers ADD-PATH to others; only what this BIRD offers makes its counts those of paths.

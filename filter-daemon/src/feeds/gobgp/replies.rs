@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_core::{Asn, Family};
+use filter_core::{Asn, Family, Prefix};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -47,9 +47,25 @@ pub(in crate::feeds) fn error_in(text: &[u8]) -> Option<String> {
 /// One neighbour: `apipb.Peer` in JSON, where zero is left out.
 #[derive(Debug, Deserialize)]
 pub(in crate::feeds) struct Neighbor {
+    #[serde(default)]
+    conf: Conf,
+    #[serde(default)]
+    route_server: RouteServer,
     state: PeerState,
     timers: Timers,
     afi_safis: Vec<AfiSafi>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conf {
+    vrf: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RouteServer {
+    route_server_client: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +198,11 @@ impl Neighbor {
         all.find(|all| all.state.family.afi == afi && all.state.family.safi == 1)
     }
 
+    /// Do its routes go to the global table? Route-server clients and VRFs have tables of their own.
+    pub(in crate::feeds) fn in_global_table(&self) -> bool {
+        !self.route_server.route_server_client && self.conf.vrf.is_empty()
+    }
+
     /// Only what was received is counted right: `accepted` leaves the global policy out in 3.10.
     pub(in crate::feeds) fn counts(&self) -> Vec<Counted> {
         let counted = self.families().into_iter().filter_map(|family| {
@@ -223,6 +244,11 @@ pub(in crate::feeds) fn parse_neighbors(text: &[u8]) -> Result<BTreeMap<IpAddr, 
 struct Path {
     nlri: Nlri,
     attrs: Vec<Attribute>,
+    /// Whom it is from; our own routes are from nobody.
+    #[serde(rename = "neighbor-ip")]
+    neighbor: Option<IpAddr>,
+    #[serde(rename = "source-id")]
+    source: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -262,30 +288,63 @@ const COMMUNITIES: u8 = 8;
 const MP_REACH_NLRI: u8 = 14;
 const LARGE_COMMUNITIES: u8 = 32;
 
+/// A table of one neighbour.
 pub(in crate::feeds) fn parse_rib(text: &[u8], family: Family) -> Result<Vec<Route>, String> {
+    let mut routes = Vec::new();
+    each_path(text, family, |prefix, path| {
+        push(&mut routes, prefix, path.attrs)
+    })?;
+    Ok(routes)
+}
+
+/// The global table, by the neighbour that a path is from.
+pub(in crate::feeds) fn parse_global(
+    text: &[u8],
+    family: Family,
+) -> Result<BTreeMap<IpAddr, Vec<Route>>, String> {
+    let mut routes = BTreeMap::<IpAddr, Vec<Route>>::new();
+    each_path(text, family, |prefix, path| {
+        match (path.neighbor, path.source) {
+            (Some(neighbor), _) => push(routes.entry(neighbor).or_default(), prefix, path.attrs),
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(format!("{prefix} has a source but names no neighbour")),
+        }
+    })?;
+    Ok(routes)
+}
+
+fn each_path(
+    text: &[u8],
+    family: Family,
+    mut take: impl FnMut(Prefix, Path) -> Result<(), String>,
+) -> Result<(), String> {
     let Members(members): Members<Net, Vec<Path>> =
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let mut routes = Vec::with_capacity(members.len());
     for (Net(prefix), paths) in members {
         let prefix = of_family(prefix, family)?;
         if paths.is_empty() {
             return Err(format!("{prefix} is listed without a path"));
         }
-        // Identifiers are not shown: paths are numbered to keep all next hops.
-        for (number, path) in (0..).zip(paths) {
+        for path in paths {
             if path.nlri.prefix != Net(prefix) {
                 return Err(format!("{prefix} is described as another network"));
             }
-            routes.push(route(
-                Route {
-                    path: number,
-                    ..Route::bare(prefix)
-                },
-                path.attrs,
-            )?);
+            take(prefix, path)?;
         }
     }
-    Ok(routes)
+    Ok(())
+}
+
+/// Identifiers are not shown: the paths of a prefix, which are listed together, are numbered to keep all next hops.
+fn push(routes: &mut Vec<Route>, prefix: Prefix, attributes: Vec<Attribute>) -> Result<(), String> {
+    let last = routes.last().filter(|last| last.prefix == prefix);
+    let path = last.map_or(0, |last| last.path + 1);
+    let bare = Route {
+        path,
+        ..Route::bare(prefix)
+    };
+    routes.push(route(bare, attributes)?);
+    Ok(())
 }
 
 fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> {

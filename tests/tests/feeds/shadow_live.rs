@@ -1,104 +1,23 @@
-//! The push feeds against live daemons: shadow sessions from BIRD and FRR, a BMP stream from FRR. After each step
-//! the tables told equal the lab's ground truth.
+//! Shadow sessions from live routers: BIRD and FRR of each release, and ExaBGP. After each step the tables told
+//! equal the lab's ground truth.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use filter_core::{Asn, Family, Prefix};
-use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
+use filter_core::{Asn, Family};
 use filter_daemon::feeds::shadow::{ShadowFeed, ShadowSession};
-use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, DownCause, FeedId, RouteEvent, Session, Table};
+use filter_daemon::route::{RouteEvent, Session, Table};
 use tests::captures::Folded;
-use tests::lab::{Accepted, Advertised, FrrOptions, Namespace, Package, Peer, Peering, require};
+use tests::lab::{
+    Accepted, Advertised, ExaBgp, FrrOptions, Namespace, Package, Peer, Peering, Release,
+    require_from, wait_for,
+};
 
-/// How long any daemon may take; FRR before 10 is believed after a second connection only.
-const WITHIN: Duration = Duration::from_secs(90);
+use super::live::{Truth, WITHIN, Watched, session};
 
-type Key = (Session, Table, Family);
-type Truth = BTreeMap<Key, BTreeSet<Prefix>>;
-
-/// A feed whose sockets are in R's namespace, and what it said folded up.
-struct Watched {
-    batches: Receiver<Batch>,
-    stop: Stop,
-    thread: Option<JoinHandle<()>>,
-    folded: Folded,
-}
-
-impl Watched {
-    fn start(feed: impl Feed + 'static) -> Self {
-        let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
-        let stop = Stop::default();
-        let outlet = Outlet::new(FeedId(0), sender, stop.clone());
-        let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
-        let folded = Folded::default();
-        Self {
-            batches,
-            stop,
-            thread: Some(thread),
-            folded,
-        }
-    }
-
-    /// Folds until `condition` holds.
-    fn until(&mut self, what: &str, condition: impl Fn(&Folded) -> Result<(), String>) {
-        let end = Instant::now() + WITHIN;
-        while let Err(why) = condition(&self.folded) {
-            assert!(Instant::now() < end, "waited in vain for {what}: {why}");
-            if let Ok(batch) = self.batches.recv_timeout(Duration::from_millis(100)) {
-                self.folded.apply(&batch.events);
-            }
-        }
-    }
-
-    fn until_truth(&mut self, what: &str, truth: &Truth) {
-        self.until(what, |folded| {
-            for ((session, table, family), expected) in truth {
-                let held = folded.tables.get(&(*session, *table)).into_iter().flatten();
-                let held = held.map(|(prefix, _)| *prefix);
-                let held: BTreeSet<_> = held.filter(|prefix| prefix.family() == *family).collect();
-                if held != *expected {
-                    return Err(format!(
-                        "{session:?} {table:?} {family} is {held:?}, not {expected:?}"
-                    ));
-                }
-                if !folded.ends.contains(&(*session, *table, *family)) {
-                    return Err(format!("{session:?} {table:?} {family} has no end"));
-                }
-            }
-            Ok(())
-        });
-    }
-
-    fn until_feed_down(&mut self) {
-        self.until("the feed to be down", |folded| match folded.events.last() {
-            Some(RouteEvent::FeedDown { .. }) => Ok(()),
-            last => Err(format!("{last:?}")),
-        });
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            let joined = thread.join();
-            assert!(
-                joined.is_ok() || std::thread::panicking(),
-                "the feed panicked"
-            );
-        }
-    }
-}
-
-fn session(peer: &Peer, family: Family) -> Session {
-    Session::global(peer.address(family))
-}
+/// What makes R keep what peers advertise as they do.
+const KEPT: [&str; 2] = ["import table on;", "import keep filtered on;"];
 
 /// A shadow of one session at 127.0.`net`.`host`, from 127.0.3.`host`.
 fn loopback(net: u8, host: u8, mirrors: Session, table: Table) -> ShadowSession {
@@ -115,8 +34,13 @@ fn shadows_in(namespace: &Namespace, shadows: Vec<ShadowSession>) -> ShadowFeed 
 }
 
 /// BIRD's side: one protocol per shadow, with the peer's export filter, or with what came from the peer.
-fn bird_shadows(conf: &str) -> String {
-    let mut conf = conf.to_owned();
+fn bird_shadows(release: Release, conf: &str) -> String {
+    let mut conf = match release {
+        Release::Debian13Bird3 => KEPT
+            .iter()
+            .fold(conf.to_owned(), |conf, line| conf.replace(line, "")),
+        _ => conf.to_owned(),
+    };
     conf.push_str(
         "template bgp shadow { multihop; connect delay time 1; connect retry time 1; error wait time 1,1; }\n",
     );
@@ -190,12 +114,11 @@ fn bird_truth(lab: &Peering) -> Truth {
     truth
 }
 
-#[test]
-fn shadows_of_bird_tell_both_directions() {
-    if !require("shadows_of_bird_tell_both_directions", &[Package::Bird]) {
+fn bird(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::Bird], &[Package::Bird]) {
         return;
     }
-    let mut lab = Peering::new();
+    let mut lab = Peering::of(release);
     let [p1_4, p1_6] = Family::ALL.map(|family| session(&lab.p1, family));
     let [p2_4, p2_6] = Family::ALL.map(|family| session(&lab.p2, family));
     let feed = shadows_in(
@@ -213,8 +136,7 @@ fn shadows_of_bird_tell_both_directions() {
     );
     let refresher = feed.refresher();
     let mut watched = Watched::start(feed);
-    let mut bird = lab.bird();
-    bird.reconfigure(bird_shadows);
+    let mut bird = lab.bird_with(|conf| bird_shadows(release, conf));
     watched.until_truth("cold start", &bird_truth(&lab));
     assert_eq!(watched.folded.events[0], RouteEvent::FeedUp);
 
@@ -240,7 +162,9 @@ fn shadows_of_bird_tell_both_directions() {
 
     // The peer's export policy is the shadow's.
     let narrow = "if proto = \"own4\" && net = 100.64.0.0/24 then";
-    bird.reconfigure(|conf| bird_shadows(&conf.replace(narrow, "if proto = \"own4\" then")));
+    bird.reconfigure(|conf| {
+        bird_shadows(release, &conf.replace(narrow, "if proto = \"own4\" then"))
+    });
     let mut truth = bird_truth(&lab);
     let wider = Advertised::of(&Advertised::TO_P1, Family::Ipv4);
     truth.insert((p2_4, Table::AdjOut, Family::Ipv4), wider);
@@ -249,6 +173,41 @@ fn shadows_of_bird_tell_both_directions() {
     bird.daemon().kill();
     watched.until_feed_down();
     watched.until_truth("nothing: a lost feed takes no routes", &truth);
+}
+
+#[test]
+fn bird_2_0_tells_both_directions() {
+    bird("bird_2_0_tells_both_directions", Release::System);
+}
+
+#[test]
+fn bird_2_17_tells_both_directions() {
+    bird("bird_2_17_tells_both_directions", Release::Debian13);
+}
+
+#[test]
+fn bird_3_tells_both_directions() {
+    bird("bird_3_tells_both_directions", Release::Debian13Bird3);
+}
+
+/// The reason for [`KEPT`]: with ADD-PATH, BIRD 3 exports what it rejected as well, as soon as it keeps that. Then
+/// the table is what the peer advertises, not what R accepted.
+#[test]
+fn bird_3_that_keeps_routes_tells_rejected_ones() {
+    let release = Release::Debian13Bird3;
+    let test = "bird_3_that_keeps_routes_tells_rejected_ones";
+    if !require_from(test, release, &[Package::Bird], &[Package::Bird]) {
+        return;
+    }
+    let lab = Peering::of(release);
+    let p1 = session(&lab.p1, Family::Ipv4);
+    let shadow = loopback(2, 21, p1, Table::AdjInPost);
+    let mut watched = Watched::start(shadows_in(&lab.router, vec![shadow]));
+    let _bird = lab.bird_with(|conf| bird_shadows(Release::Debian13, conf));
+    let announced = lab.p1.announced(Family::Ipv4);
+    assert_ne!(announced, Accepted::of(&announced));
+    let truth = Truth::from([((p1, Table::AdjInPost, Family::Ipv4), announced)]);
+    watched.until_truth("what P1 advertises", &truth);
 }
 
 /// FRR's side of two shadows, one of them with a password.
@@ -280,15 +239,11 @@ fn frr_shadows() -> FrrOptions {
     options
 }
 
-#[test]
-fn shadows_of_frr_tell_what_it_advertises() {
-    if !require(
-        "shadows_of_frr_tell_what_it_advertises",
-        &[Package::Frr, Package::Bird],
-    ) {
+fn frr(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::Frr], &[Package::Bird]) {
         return;
     }
-    let lab = Peering::new();
+    let lab = Peering::of(release);
     for address in [
         "10.255.1.1/32",
         "10.255.1.2/32",
@@ -336,58 +291,100 @@ fn shadows_of_frr_tell_what_it_advertises() {
 }
 
 #[test]
-fn bmp_of_frr_heals_and_tells_sessions() {
-    if !require(
-        "bmp_of_frr_heals_and_tells_sessions",
-        &[Package::Frr, Package::Bird],
-    ) {
+fn frr_8_tells_what_it_advertises() {
+    frr("frr_8_tells_what_it_advertises", Release::System);
+}
+
+#[test]
+fn frr_10_tells_what_it_advertises() {
+    frr("frr_10_tells_what_it_advertises", Release::Debian13);
+}
+
+/// ExaBGP as R: it has no policy, so whatever drives it tells a peer and that peer's shadow the same. Here that is
+/// a file of commands.
+#[test]
+fn exabgp_tells_what_it_advertises() {
+    let test = "exabgp_tells_what_it_advertises";
+    let packages = [Package::ExaBgp, Package::Bird];
+    if !require_from(test, Release::System, &packages, &[]) {
         return;
     }
     let lab = Peering::new();
-    let config = BmpConfig::new("127.0.0.1:0".parse().unwrap());
-    let feed = lab.router.run(|| BmpFeed::new(&config)).unwrap();
-    let bmp = Some(feed.local_addr().unwrap());
+    let [p1, p2] = [&lab.p1, &lab.p2].map(|peer| session(peer, Family::Ipv4));
+    let feed = shadows_in(
+        &lab.router,
+        vec![
+            loopback(1, 11, p1, Table::AdjOut),
+            loopback(1, 12, p2, Table::AdjOut),
+        ],
+    );
     let mut watched = Watched::start(feed);
-    let mut frr = lab.frr(&FrrOptions {
-        bmp,
-        ..FrrOptions::default()
-    });
-    let mut truth = Truth::new();
-    for peer in [&lab.p1, &lab.p2] {
-        for family in Family::ALL {
-            let announced = peer.announced(family);
-            let session = session(peer, family);
-            truth.insert(
-                (session, Table::AdjInPost, family),
-                Accepted::of(&announced),
-            );
-            truth.insert((session, Table::AdjInPre, family), announced);
+    let commands = tests::lab::Directory::new("commands");
+    let path = commands.write("commands", "");
+    let mut conf = format!(
+        "process driver {{ run /usr/bin/tail -n +1 -f {}; encoder text; }}\n",
+        path.display()
+    );
+    for (peer, shadow, sent) in [
+        (&lab.p1, 11, &Advertised::TO_P1[..]),
+        (&lab.p2, 12, &Advertised::TO_P2[..]),
+    ] {
+        let asn = peer.config().asn;
+        let routes: String = Advertised::of(sent, Family::Ipv4)
+            .iter()
+            .map(|prefix| format!("route {prefix} next-hop self; "))
+            .collect();
+        let v4 = peer.address(Family::Ipv4);
+        for session in [
+            format!("neighbor {v4} {{ local-address 192.0.2.1; peer-as {asn};"),
+            format!(
+                "neighbor 127.0.1.{shadow} {{ local-address 127.0.3.{shadow}; peer-as 64999; connect 1790;"
+            ),
+        ] {
+            conf.push_str(&format!(
+                "{session} router-id 192.0.2.1; local-as 64500; family {{ ipv4 unicast; }} \
+                 api {{ processes [ driver ]; }} static {{ {routes} }} }}\n"
+            ));
         }
     }
-    watched.until_truth("cold start", &truth);
+    let mut exabgp = ExaBgp::start(&lab.router, &conf);
+    let truth = |to_p1: &[&str]| {
+        Truth::from([
+            (
+                (p1, Table::AdjOut, Family::Ipv4),
+                Advertised::of(to_p1, Family::Ipv4),
+            ),
+            (
+                (p2, Table::AdjOut, Family::Ipv4),
+                Advertised::of(&Advertised::TO_P2, Family::Ipv4),
+            ),
+        ])
+    };
+    watched.until_truth("cold start", &truth(&Advertised::TO_P1));
 
-    let healed = watched.folded.events.iter().any(|event| {
-        matches!(event, RouteEvent::FeedDown { why } if why.contains("FRRouting before 10"))
-    });
-    let is_old = frr.vtysh(&["show version"]).contains("FRRouting 8.");
-    assert_eq!(
-        healed, is_old,
-        "only a second connection of FRR 8 is believed"
-    );
+    let say = |command: &str| {
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        writeln!(file, "neighbor 192.0.2.11, neighbor 127.0.1.11 {command}").unwrap();
+    };
+    say("announce route 100.64.2.0/24 next-hop self");
+    let more = [&Advertised::TO_P1[..], &["100.64.2.0/24"]].concat();
+    watched.until_truth("an announcement", &truth(&more));
+    until_heard(&lab.p1, "100.64.2.0/24", true);
 
-    let p1 = session(&lab.p1, Family::Ipv4);
-    lab.p1.session_down(Family::Ipv4);
-    watched.until("the session to be down", |folded| {
-        match folded.downs.last() {
-            Some((session, DownCause::Notification)) if *session == p1 => Ok(()),
-            last => Err(format!("{last:?}")),
-        }
-    });
-    assert!(!watched.folded.up.contains_key(&p1));
-    lab.p1.session_up(Family::Ipv4);
-    watched.until_truth("the session to be up again", &truth);
+    say("withdraw route 100.64.2.0/24 next-hop self");
+    watched.until_truth("a withdrawal", &truth(&Advertised::TO_P1));
+    until_heard(&lab.p1, "100.64.2.0/24", false);
 
-    frr.bgpd().kill();
+    exabgp.daemon().kill();
     watched.until_feed_down();
-    watched.until_truth("nothing: a lost feed takes no routes", &truth);
+}
+
+/// Waits until the peer itself has heard the route, or no longer.
+fn until_heard(peer: &Peer, prefix: &str, wanted: bool) {
+    wait_for("the peer to hear the same", WITHIN, || {
+        let heard = peer
+            .birdc(&["show", "route", "protocol", "r4"])
+            .contains(prefix);
+        (heard == wanted).then_some(())
+    });
 }
