@@ -1,0 +1,153 @@
+//! Runs the self-test: the packets that [`crate::selftest`] chose, through the loaded program, in a slot and with an
+//! interface record of its own. Never chooses packets, never lets go live what failed.
+use std::collections::BTreeMap;
+
+use aya::maps::Array;
+use filter_core::Reason;
+use filter_core::layout::{Interface, key_ifindex, map, peer_key};
+use filter_core::packet::Vlans;
+
+use super::{Filter, PeerSlot, SELF_TEST, TEST_IFINDEX};
+use crate::device::InterfaceSpec;
+use crate::error::Error;
+use crate::selftest::{self, Probe};
+use crate::stats::{self, Counters};
+use crate::tables::{Table, Tables};
+
+impl Filter {
+    /// The self-test's own station, and nothing left of a self-test that did not end.
+    pub(super) fn prepare_self_test(&mut self) -> Result<(), Error> {
+        if !self.self_test {
+            return Ok(());
+        }
+        let key = peer_key(TEST_IFINDEX, Vlans::default(), selftest::STATION);
+        self.stations.insert(&key, SELF_TEST)?;
+        // Never due: its violations are not news.
+        let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
+        due.set(SELF_TEST, u64::MAX / 2, 0)
+            .map_err(Error::map(map::SAMPLE_DUE))?;
+        self.tables.retire(SELF_TEST)
+    }
+
+    /// Runs known packets through the program against these sets, in the self-test's slot, and if all is well lets
+    /// them go live. Sets are shared by content, so what goes live are the very lines that were tested.
+    pub(super) fn tested(
+        &mut self,
+        peer: PeerSlot,
+        table: &Table<'_>,
+        go_live: impl FnOnce(&mut dyn Tables) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.self_test {
+            return go_live(self.tables.as_mut());
+        }
+        #[cfg(feature = "test-hooks")]
+        let planted = Table {
+            sources: table.destinations,
+            ..*table
+        };
+        #[cfg(feature = "test-hooks")]
+        let staged = if self.planted_bug { &planted } else { table };
+        #[cfg(not(feature = "test-hooks"))]
+        let staged = table;
+        self.tables.publish(SELF_TEST, peer.0, staged)?;
+        let done = self
+            .run_probes(peer, table)
+            .and_then(|()| go_live(self.tables.as_mut()));
+        self.tables.retire(SELF_TEST)?;
+        done
+    }
+
+    fn run_probes(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        let ifindex = self
+            .stations
+            .known()
+            .iter()
+            .find(|&(_, &owner)| owner == peer.0)
+            .map(|(key, _)| key_ifindex(key));
+        let spec = ifindex
+            .and_then(|ifindex| self.specs.get(&ifindex))
+            .cloned()
+            .unwrap_or_else(InterfaceSpec::bare);
+        let record = spec.record()?;
+        let known = selftest::Known {
+            interface: &spec,
+            record: &record,
+            bogons: &self.lists.0,
+            ours: &self.lists.1,
+        };
+        let probes = selftest::probes(&known, table);
+        let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;
+        records
+            .set(SELF_TEST, record.0, 0)
+            .map_err(Error::map(map::INTERFACES))?;
+        let before = self.swap_test_interface(SELF_TEST << 16 | SELF_TEST)?;
+        let tested = self.run_each(peer, &probes);
+        self.swap_test_interface(before)?;
+        tested
+    }
+
+    /// Says what the program knows of [`TEST_IFINDEX`], and returns what it knew.
+    fn swap_test_interface(&mut self, entry: u32) -> Result<u32, Error> {
+        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let before = slots
+            .get(&TEST_IFINDEX, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        slots
+            .set(TEST_IFINDEX, entry, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        Ok(before)
+    }
+
+    /// Every packet must have counted once, for the reason expected, and none for any other.
+    fn run_each(&mut self, peer: PeerSlot, probes: &[Probe]) -> Result<(), Error> {
+        let before = self.read_counters(SELF_TEST)?;
+        let mut expected: BTreeMap<Reason, u64> = BTreeMap::new();
+        for probe in probes {
+            self.run(&probe.frame, 1)?;
+            let packets = expected.entry(probe.expected).or_default();
+            *packets += 1;
+            let now = stats::read_one(&self.counter_map()?, SELF_TEST, probe.expected)?;
+            if now.packets() != before.packets(probe.expected) + *packets {
+                return Err(self.wrong(peer, probe, &before, &expected));
+            }
+        }
+        let counted = self.read_counters(SELF_TEST)?.since(&before);
+        match probes.last() {
+            Some(last) if counted.total().packets() != probes.len() as u64 => {
+                Err(self.wrong(peer, last, &before, &expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Names what a packet counted for instead.
+    fn wrong(
+        &self,
+        peer: PeerSlot,
+        probe: &Probe,
+        before: &Counters,
+        expected: &BTreeMap<Reason, u64>,
+    ) -> Error {
+        let counted = match self.read_counters(SELF_TEST) {
+            Ok(now) => now.since(before),
+            Err(error) => return error,
+        };
+        let surplus = |&(reason, fates): &(Reason, stats::Fates)| {
+            fates.packets() > expected.get(&reason).copied().unwrap_or(0)
+        };
+        let got = counted.nonzero().find(surplus);
+        Error::SelfTest {
+            slot: peer.0,
+            what: probe.what.clone(),
+            expected: probe.expected,
+            got: got.map_or("nothing", |(reason, _)| reason.name()),
+        }
+    }
+
+    /// Makes every table come out wrong, as a mistake of the compiler would.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn plant_bug(&mut self, planted: bool) {
+        self.planted_bug = planted;
+    }
+}

@@ -1,0 +1,412 @@
+//! The loaded filter: interfaces, peers, their tables, counters, samples. The one writer of the maps.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::{TestRun, TestRunOptions, TestRunResult};
+use filter_core::Reason;
+use filter_core::layout::{
+    ANY_MAC, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, key_ifindex, key_mac, key_vlans, map,
+    peer_key,
+};
+use filter_core::packet::{Mac, Vlans};
+use filter_core::set::PrefixSet;
+
+use crate::arena::Arena;
+use crate::attach::Hook;
+use crate::device::InterfaceSpec;
+use crate::error::{Error, chain};
+use crate::lease::Lease;
+use crate::object::{self, CHUNK_MIB, Engine, Sizes};
+use crate::pin::PinDir;
+use crate::stations::Stations;
+use crate::tables::{Memory, Table, Tables};
+use crate::tries::Tries;
+
+mod counts;
+mod gate;
+mod interfaces;
+mod peers;
+
+/// How to load the filter.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where state is kept so that it outlives this process; `None` ends with it.
+    pub pins: Option<PathBuf>,
+    /// What this policy is, so that another one's pinned state is refused. Any number.
+    pub fingerprint: u64,
+    /// How many peers there may be at most.
+    pub max_peers: u32,
+    /// Memory of the compiled tables, in MiB; rounded up to chunks of 4.
+    pub arena_mib: u32,
+    /// Sampled violations per second and peer; 0 for none.
+    pub samples_per_second: u32,
+    /// What looks addresses up.
+    pub engine: Engine,
+    /// Whether a table must pass its self-test before it goes live. The self-test borrows [`TEST_IFINDEX`], so
+    /// only tests that run packets there from another thread turn it off.
+    pub self_test: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pins: None,
+            fingerprint: 0,
+            max_peers: 1024,
+            arena_mib: 64,
+            samples_per_second: 10,
+            engine: Engine::Tables,
+            self_test: true,
+        }
+    }
+}
+
+/// A peer's place in the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerSlot(pub(crate) u32);
+
+impl PeerSlot {
+    /// The slot number, as samples carry it.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a peer's frames come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Station {
+    /// The interface's index.
+    pub ifindex: u32,
+    /// Its VLANs.
+    pub vlans: Vlans,
+    /// Its source MAC; [`Station::ANY_MAC`] on an interface with `any_mac`.
+    pub mac: Mac,
+}
+
+impl Station {
+    /// Any source MAC.
+    pub const ANY_MAC: Mac = ANY_MAC;
+
+    fn key(&self) -> PeerKey {
+        peer_key(self.ifindex, self.vlans, self.mac)
+    }
+
+    /// The inverse of [`Station::key`].
+    fn from_key(key: &PeerKey) -> Self {
+        Self {
+            ifindex: key_ifindex(key),
+            vlans: key_vlans(key),
+            mac: key_mac(key),
+        }
+    }
+}
+
+/// What BPF_PROG_TEST_RUN said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Was the frame dropped?
+    pub dropped: bool,
+    /// Average time of one run.
+    pub time: Duration,
+}
+
+impl Ran {
+    pub(crate) fn of(result: &TestRunResult) -> Self {
+        Self {
+            dropped: result.return_value != XDP_PASS,
+            time: result.duration,
+        }
+    }
+}
+
+/// The interface index of frames given to [`Filter::run`]: that of the loopback device, which the filter
+/// itself never attaches to.
+pub const TEST_IFINDEX: u32 = 1;
+
+/// The slot the self-test counts on and has its table in: the last of the interfaces', never given to one.
+pub(crate) const SELF_TEST: u32 = MAX_INTERFACES - 1;
+/// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
+const LISTS: u32 = 0;
+const META_MAGIC: u64 = 0x6263_7033_0000_0000;
+
+/// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
+pub struct Filter {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) program: &'static str,
+    pub(crate) tables: Box<dyn Tables>,
+    lease: Lease,
+    pins: Option<PinDir>,
+    hooks: BTreeMap<String, Hook>,
+    stations: Stations,
+    /// Slot → hash of the name that holds it.
+    names: BTreeMap<u32, u64>,
+    max_slots: u32,
+    /// What was last written of each interface, by index: the self-test runs packets as if they came in there.
+    specs: BTreeMap<u32, InterfaceSpec>,
+    /// Bogons and our prefixes, as last published.
+    lists: (PrefixSet, PrefixSet),
+    self_test: bool,
+    #[cfg(feature = "test-hooks")]
+    planted_bug: bool,
+}
+
+impl Filter {
+    /// Loads the programs and makes, or takes over, the maps. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// [`Error::Privileges`], [`Error::Load`], [`Error::Pin`], [`Error::ForeignState`], [`Error::SecondWriter`].
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let pins = options.pins.as_deref().map(PinDir::open).transpose()?;
+        let mut filter = Self::load_with(options, pins.as_ref())?;
+        filter.pins = pins;
+        Ok(filter)
+    }
+
+    fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
+        let sizes = Sizes {
+            max_peers: options.max_peers,
+            arena_chunks: options.arena_mib.div_ceil(CHUNK_MIB).max(1),
+            samples_per_second: options.samples_per_second,
+            pins: pins.map(PinDir::path),
+        };
+        let (mut ebpf, program) = object::load(options.engine, &sizes)?;
+        let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
+        let tables: Box<dyn Tables> = if options.engine.is_compiled() {
+            Box::new(Arena::new(
+                array(&ebpf, map::TABLES)?,
+                array(&ebpf, map::SLOTS)?,
+            )?)
+        } else {
+            Box::new(Tries::new(&mut ebpf)?)
+        };
+        let stations = Stations::new(&mut ebpf)?;
+        let mut filter = Self {
+            ebpf,
+            program,
+            tables,
+            lease,
+            pins: None,
+            hooks: BTreeMap::new(),
+            stations,
+            names: BTreeMap::new(),
+            max_slots: 0,
+            specs: BTreeMap::new(),
+            lists: (PrefixSet::default(), PrefixSet::default()),
+            self_test: options.self_test && options.engine.is_compiled(),
+            #[cfg(feature = "test-hooks")]
+            planted_bug: false,
+        };
+        filter.adopt(options.fingerprint, pins)?;
+        filter.prepare_self_test()?;
+        Ok(filter)
+    }
+
+    /// Reads what an earlier process left, or marks the maps as ours.
+    fn adopt(&mut self, fingerprint: u64, pins: Option<&PinDir>) -> Result<(), Error> {
+        let mut meta = self.meta()?;
+        let ours = [META_MAGIC | u64::from(SCHEMA), fingerprint];
+        let slots = meta.len();
+        match meta.get(&0, 0).map_err(Error::map(map::META))? {
+            [0, 0] => meta.set(0, ours, 0).map_err(Error::map(map::META))?,
+            found if found == ours => {}
+            found => {
+                let path = pins.map(|pins| pins.path().to_owned()).unwrap_or_default();
+                let why = match found {
+                    [schema, _] if schema != ours[0] => {
+                        format!("schema {schema:#x}, this version has {:#x}", ours[0])
+                    }
+                    [_, other] => format!(
+                        "policy fingerprint {other:#x}, this configuration has {fingerprint:#x}"
+                    ),
+                };
+                return Err(Error::ForeignState { path, why });
+            }
+        }
+        let mut names = BTreeMap::new();
+        for slot in 1..slots {
+            let [name, _] = meta.get(&slot, 0).map_err(Error::map(map::META))?;
+            if name != 0 {
+                names.insert(slot, name);
+            }
+        }
+        self.max_slots = slots;
+        self.names = names;
+        self.stations.check_copy()
+    }
+
+    /// Sets the two lists that name a violation's reason: bogons and `[router] prefixes`.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub fn publish_lists(&mut self, table: &Table<'_>) -> Result<(), Error> {
+        self.tables.publish(LISTS, LISTS, table)?;
+        self.lists = (table.sources.clone(), table.destinations.clone());
+        Ok(())
+    }
+
+    /// Replaces a peer's table, after its self-test. A packet sees the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::TableTooLarge`], [`Error::SelfTest`], map errors; the old table stays.
+    pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.tested(peer, table, |tables| tables.publish(peer.0, peer.0, table))
+    }
+
+    /// The generation of the table an earlier process left for this peer, if there is one.
+    #[must_use]
+    pub fn generation(&self, peer: PeerSlot) -> Option<u32> {
+        self.tables.generation(peer.0)
+    }
+
+    /// Replaces a published peer's mode and families; its sets, which are those of `table`, stay.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+        self.tested(peer, table, |tables| tables.publish_rules(peer.0, table))
+    }
+
+    /// What the tables take up.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.tables.memory()
+    }
+
+    /// The enforcement lease.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Runs the program on a frame as if it had come in on [`TEST_IFINDEX`] (BPF_PROG_TEST_RUN): counters and
+    /// samples are written as for a real one.
+    ///
+    /// # Errors
+    /// What the kernel says; frames under 14 bytes cannot be run.
+    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        let program = object::program(&mut self.ebpf, self.program)?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.repeat = repeat;
+        let result = program
+            .test_run(options)
+            .map_err(|error| Error::Load(format!("test run: {}", chain(&error))))?;
+        Ok(Ran::of(&result))
+    }
+
+    /// The slot of a name within a range, if it has one or one is free.
+    fn take_slot(&mut self, name: &str, range: std::ops::Range<u32>) -> Option<Result<u32, Error>> {
+        let hash = name_hash(name);
+        if let Some((&slot, _)) = self
+            .names
+            .range(range.clone())
+            .find(|&(_, &held)| held == hash)
+        {
+            return Some(Ok(slot));
+        }
+        let free = range
+            .into_iter()
+            .find(|slot| !self.names.contains_key(slot))?;
+        Some(self.claim(free, hash).map(|()| free))
+    }
+
+    /// Gives an interface's slot back.
+    fn release(&mut self, name: &str) -> Result<(), Error> {
+        let Some(slot) = self.interface_slot(name) else {
+            return Ok(());
+        };
+        self.meta()?
+            .set(slot, [0, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.remove(&slot);
+        Ok(())
+    }
+
+    fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
+        let zeros = nix_cpus()?;
+        let mut counters: PerCpuArray<_, [u64; 2]> = self.per_cpu_mut(map::COUNTERS)?;
+        for reason in Reason::ALL {
+            for dropped in [false, true] {
+                let values = PerCpuValues::try_from(vec![[0; 2]; zeros])
+                    .map_err(Error::os("cannot count the cpus"))?;
+                counters
+                    .set(counter_index(slot, reason, dropped), values, 0)
+                    .map_err(Error::map(map::COUNTERS))?;
+            }
+        }
+        self.meta()?
+            .set(slot, [hash, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.insert(slot, hash);
+        Ok(())
+    }
+
+    fn meta(&mut self) -> Result<Array<&mut MapData, [u64; 2]>, Error> {
+        self.map_mut(map::META)
+    }
+
+    fn map_mut<V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Array<&mut MapData, V>, Error> {
+        let missing = || Error::Map {
+            map: name,
+            why: "the object has no such map".to_owned(),
+        };
+        Array::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?).map_err(Error::map(name))
+    }
+
+    fn per_cpu_mut<V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<PerCpuArray<&mut MapData, V>, Error> {
+        let missing = || Error::Map {
+            map: name,
+            why: "the object has no such map".to_owned(),
+        };
+        PerCpuArray::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?)
+            .map_err(Error::map(name))
+    }
+}
+
+/// The array of this name, to be mapped.
+pub(crate) fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data),
+        _ => Err(Error::Map {
+            map: name,
+            why: "the object has no such array".to_owned(),
+        }),
+    }
+}
+
+/// `XDP_PASS` of include/uapi/linux/bpf.h.
+const XDP_PASS: u32 = 2;
+
+fn nix_cpus() -> Result<usize, Error> {
+    aya::util::nr_cpus().map_err(|(path, source)| Error::Os {
+        what: format!("cannot read `{path}`"),
+        source,
+    })
+}
+
+/// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is "nobody".
+fn name_hash(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("program", &self.program)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! The peers of a filter: their slots and where their frames come from. Never knows what is in a table.
+use std::collections::BTreeMap;
+
+use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, PeerKey, map};
+
+use super::{Filter, PeerSlot, SELF_TEST, Station};
+use crate::error::Error;
+
+impl Filter {
+    /// A slot for the peer of this name: the one it had before, or a fresh one with counters at zero.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPeers`], map errors.
+    pub fn add_peer(&mut self, name: &str) -> Result<PeerSlot, Error> {
+        let limit = self.max_slots - MAX_INTERFACES;
+        let full = || Error::TooManyPeers {
+            name: name.to_owned(),
+            limit,
+        };
+        Ok(PeerSlot(
+            self.take_slot(name, MAX_INTERFACES..self.max_slots)
+                .ok_or_else(full)??,
+        ))
+    }
+
+    /// Forgets a peer: first its stations, then its table, then its name.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn remove_peer(&mut self, peer: PeerSlot) -> Result<(), Error> {
+        self.set_stations(peer, &[])?;
+        self.tables.retire(peer.0)?;
+        self.names.remove(&peer.0);
+        self.meta()?
+            .set(peer.0, [0, 0], 0)
+            .map_err(Error::map(map::META))
+    }
+
+    /// Peers of an earlier process that none of these names belongs to.
+    #[must_use]
+    pub fn orphans(&self, known: &[PeerSlot]) -> Vec<PeerSlot> {
+        let peers = self
+            .names
+            .range(MAX_INTERFACES..)
+            .map(|(&slot, _)| PeerSlot(slot));
+        peers.filter(|slot| !known.contains(slot)).collect()
+    }
+
+    /// Says from where a peer's frames come: adds first, then removes what is no longer listed.
+    ///
+    /// # Errors
+    /// [`Error::StationTaken`] if another peer holds one of them: nothing is changed then; map errors.
+    pub fn set_stations(&mut self, peer: PeerSlot, stations: &[Station]) -> Result<(), Error> {
+        if let Some(station) = stations
+            .iter()
+            .find(|station| station.ifindex > MAX_IFINDEX)
+        {
+            return Err(Error::IfindexTooLarge {
+                name: format!("of {}", station.mac),
+                index: station.ifindex,
+            });
+        }
+        let wanted: Vec<PeerKey> = stations.iter().map(Station::key).collect();
+        for (station, key) in stations.iter().zip(&wanted) {
+            if let Some(&owner) = self
+                .stations
+                .known()
+                .get(key)
+                .filter(|&&owner| owner != peer.0)
+            {
+                return Err(Error::StationTaken {
+                    mac: station.mac,
+                    owner: PeerSlot(owner),
+                });
+            }
+        }
+        for key in &wanted {
+            self.stations.insert(key, peer.0)?;
+        }
+        let held = self.stations.known().iter();
+        let gone: Vec<PeerKey> = held
+            .filter(|&(key, &owner)| owner == peer.0 && !wanted.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        self.stations.remove(&gone)
+    }
+
+    /// Says from where every peer's frames come, all at once: a station that changes hands is nobody's at no time.
+    /// Stations of whoever is not listed go.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn assign_stations(&mut self, stations: &BTreeMap<Station, PeerSlot>) -> Result<(), Error> {
+        let wanted: BTreeMap<PeerKey, u32> = stations
+            .iter()
+            .map(|(station, slot)| (station.key(), slot.0))
+            .collect();
+        for (key, &slot) in &wanted {
+            self.stations.insert(key, slot)?;
+        }
+        let held = self.stations().map(|(station, _)| station.key());
+        let gone: Vec<PeerKey> = held.filter(|key| !wanted.contains_key(key)).collect();
+        self.stations.remove(&gone)
+    }
+
+    /// From where each peer's frames come now, also as an earlier process left it.
+    pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
+        let all = self.stations.known().iter();
+        all.filter(|&(_, &slot)| slot != SELF_TEST)
+            .map(|(key, &slot)| (Station::from_key(key), PeerSlot(slot)))
+    }
+}
