@@ -10,8 +10,9 @@
 //! tables changed, [`Lifecycle::sources`], [`Lifecycle::destinations`] and [`Lifecycle::mode`] what they are to be.
 //!
 //! Memory: a route costs 40 bytes in its source, in hash tables that are between 44 and 88 % full, and its prefix 36
-//! in the ledger of each peer it concerns, in trees whose nodes are at least half full: 137 MB for 1.06 million routes of one peer, 136 bytes a route. A
-//! withdrawal costs 40 bytes more for its hold and 36 for [`LAST_WORDS`]. Tables do not give memory back.
+//! in the ledger of each peer it concerns, in trees whose nodes are at least half full: 137 MB for 1.06 million routes
+//! of one peer, 136 bytes a route. A withdrawal costs 40 bytes more for its hold and 36 for [`LAST_WORDS`]. Tables do
+//! not give memory back.
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
