@@ -29,10 +29,10 @@ pub fn effective(report: &mut Report, effort: Effort) -> Result<()> {
     let (slots, mut router) = (fleet.slots(), fleet.router("router"));
     (0..=MARKER).try_for_each(|peer| router.peer_up(neighbour(peer)))?;
     let full = fleet.admitted(world::table(Family::Ipv4, 1_000_000)?);
-    router.play(&table(0, &full))?;
+    router.send(&table(0, &full))?;
     let sets = exchange(Family::Ipv4, PEERS as usize, LARGEST, 5);
     for (peer, prefixes) in (1..).zip(sets) {
-        router.play(&table(peer, &prefixes))?;
+        router.send(&table(peer, &prefixes))?;
     }
     fleet.until_sources(0, full.len() as u64);
     fleet.until_settled();
@@ -76,7 +76,7 @@ fn burst(
         written.announce(neighbour(peer), Direction::Received, &[fresh.prefix()])?;
     }
     let begin = Instant::now();
-    router.play(&written)?;
+    router.send(&written.into_messages())?;
     fresh.announce(&fleet.slots(), router, MARKER);
     fleet.until_settled();
     let each = begin.elapsed().as_secs_f64() * 1e9 / f64::from(events);

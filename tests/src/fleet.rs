@@ -18,6 +18,8 @@ use filter_daemon::demo::router::{Direction, Neighbour, Router};
 use filter_daemon::policy::Withheld;
 use filter_daemon::runtime::AtExit;
 
+use serde_json::Value;
+
 use crate::lab::{Bcp38, Namespace, Site, wait_for};
 
 const STATION: &str = "127.0.0.1:11019";
@@ -156,6 +158,12 @@ impl Fleet {
             * 1024
     }
 
+    /// Its events of this name.
+    #[must_use]
+    pub fn events_named(&self, name: &str) -> Vec<Value> {
+        self.daemon.events_named(name)
+    }
+
     /// Ends it and removes everything.
     ///
     /// # Panics
@@ -211,12 +219,12 @@ impl Slots {
 /// # Panics
 /// Never: memory takes everything.
 #[must_use]
-pub fn table(peer: u32, prefixes: &[Prefix]) -> Router<Vec<u8>> {
+pub fn table(peer: u32, prefixes: &[Prefix]) -> Vec<u8> {
     let mut router = Router::in_memory(Asn::new(64500), LOCAL);
     for prefix in prefixes {
         router
             .announce(neighbour(peer), Direction::Received, &[*prefix])
             .unwrap();
     }
-    router
+    router.into_messages()
 }

@@ -78,7 +78,7 @@ fn small_peers_do_not_wait_for_a_full_table() {
     let (before, done) = (Fleet::resident(), AtomicBool::new(false));
     let mut flooded = thread::scope(|scope| {
         scope.spawn(|| {
-            large.play(&bytes).unwrap();
+            large.send(&bytes).unwrap();
             done.store(true, Ordering::Release);
         });
         let mut times = Vec::new();

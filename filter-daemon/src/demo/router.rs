@@ -66,12 +66,18 @@ impl Router {
         Ok(router)
     }
 
-    /// Sends what another one wrote into memory.
+    /// Sends messages that are written already.
     ///
     /// # Errors
     /// If the connection is gone.
-    pub fn play(&mut self, written: &Router<Vec<u8>>) -> std::io::Result<()> {
-        self.stream.write_all(&written.stream)
+    pub fn send(&mut self, messages: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(messages)
+    }
+
+    /// Its connection.
+    #[must_use]
+    pub const fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 }
 
@@ -84,6 +90,12 @@ impl Router<Vec<u8>> {
             asn,
             local,
         }
+    }
+
+    /// What it wrote.
+    #[must_use]
+    pub fn into_messages(self) -> Vec<u8> {
+        self.stream
     }
 }
 

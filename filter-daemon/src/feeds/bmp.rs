@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::trigger::Trigger;
 use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
 use crate::route::{Origin, RouteEvent, Session};
 use crate::wire::{ReceiveBuffer, bmp};
@@ -34,21 +35,24 @@ const REFUSED_DELAY: Duration = Duration::from_secs(1);
 const RECEIVE_BUFFER: usize = 4 * bmp::MAX_MESSAGE;
 
 /// One station.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BmpConfig {
     /// Where routers connect.
     pub listen: SocketAddr,
     /// How many may be connected at once; default [`DEFAULT_MAX_ROUTERS`].
     pub max_routers: usize,
+    /// What asks for a router to tell everything again.
+    pub trigger: Trigger,
 }
 
 impl BmpConfig {
     /// A station with the defaults.
     #[must_use]
-    pub const fn new(listen: SocketAddr) -> Self {
+    pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
             max_routers: DEFAULT_MAX_ROUTERS,
+            trigger: Trigger::default(),
         }
     }
 }
@@ -58,6 +62,7 @@ impl BmpConfig {
 pub struct BmpFeed {
     listener: TcpListener,
     max_routers: usize,
+    trigger: Trigger,
     station: Mutex<Station>,
     counts: Arc<Mutex<Counts>>,
 }
@@ -104,6 +109,7 @@ impl BmpFeed {
         Ok(Self {
             listener,
             max_routers: config.max_routers,
+            trigger: config.trigger.clone(),
             station: Mutex::default(),
             counts: Arc::default(),
         })
@@ -213,7 +219,11 @@ impl Connection<'_> {
             if self.outlet.stop().is_stopped() {
                 return Err((End::Stopped, None));
             }
-            self.router.tick(Instant::now()).map_err(closed)?;
+            let now = Instant::now();
+            if self.feed.trigger.take_again(self.router.sessions()) {
+                self.router.tell_again(now);
+            }
+            self.router.tick(now).map_err(closed)?;
         }
     }
 

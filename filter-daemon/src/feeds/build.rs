@@ -9,9 +9,10 @@ use super::frr::{Frr, FrrConfig};
 use super::gobgp::{GoBgp, GoBgpConfig};
 use super::mrt::{MrtConfig, MrtFeed};
 use super::openbgpd::{OpenBgpd, OpenBgpdConfig};
-use super::poll::{PollConfig, SessionSpec, Sessions, Tables, Trigger};
+use super::poll::{PollConfig, SessionSpec, Sessions, Tables};
 use super::shadow::{ShadowFeed, ShadowSession};
 use super::static_::{StaticFeed, StaticPeer};
+use super::trigger::Trigger;
 use crate::config::{self, Config};
 use crate::route::{Session, Table};
 
@@ -46,6 +47,7 @@ pub fn build(
         } => {
             let station = BmpConfig {
                 max_routers: usize::from(*max_routers),
+                trigger: trigger.clone(),
                 ..BmpConfig::new(*listen)
             };
             Box::new(

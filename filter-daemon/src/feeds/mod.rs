@@ -13,6 +13,7 @@ pub mod openbgpd;
 pub mod poll;
 pub mod shadow;
 pub mod static_;
+pub mod trigger;
 mod unix;
 mod updates;
 

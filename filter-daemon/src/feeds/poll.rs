@@ -6,12 +6,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family};
 
-use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stop, Stopped};
+use super::trigger::Trigger;
+use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
 use crate::route::{DownCause, Route, RouteEvent, Session, Table};
 use fold::Known;
 
@@ -123,36 +123,6 @@ impl Default for PollConfig {
             reply_timeout: REPLY_TIMEOUT,
             max_reply: MAX_REPLY,
             trigger: Trigger::default(),
-        }
-    }
-}
-
-/// Asks a polling feed for a poll now. All asks during one poll together cause one more.
-#[derive(Clone, Debug, Default)]
-pub struct Trigger(Arc<(Mutex<bool>, Condvar)>);
-
-impl Trigger {
-    /// Asks.
-    pub fn poll_now(&self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.1.notify_all();
-    }
-
-    /// Waits for the time given, or for [`Trigger::poll_now`], whichever comes first.
-    fn wait(&self, time: Duration, stop: &Stop) -> Result<(), Stopped> {
-        let end = Instant::now() + time;
-        let mut asked = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if stop.is_stopped() {
-                return Err(Stopped);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if *asked || left.is_zero() {
-                *asked = false;
-                return Ok(());
-            }
-            let waited = self.0.1.wait_timeout(asked, left.min(STOP_CHECK));
-            asked = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// The router counts other than the feed told.
     CountMismatch {
+        /// Which feed.
+        feed: FeedId,
         /// Whose.
         session: Option<Session>,
         /// Which.

@@ -354,6 +354,7 @@ impl Lifecycle {
                 has,
             }),
             Doubt::Count { told, counted } => self.tell(Event::CountMismatch {
+                feed: key.feed,
                 session,
                 table,
                 told,

@@ -15,11 +15,11 @@ use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Tabl
 
 use crate::config::{Config, Feed, Interface, InterfaceId, OnLeaseEnd, Xdp};
 use crate::control::{Pending, Server};
-use crate::feeds::poll::Trigger;
+use crate::feeds::trigger::Trigger;
 use crate::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
 use crate::lifecycle::{Event, Lifecycle, TICK};
 use crate::policy::{self, DeviceFacts, Link, Withheld};
-use crate::route::{Batch, FeedId, PeerId};
+use crate::route::{Batch, FeedId, PeerId, Session};
 use crate::stations::Stations;
 use crate::violation::PointingWatch;
 
@@ -356,10 +356,19 @@ impl Runtime {
 
     fn tell_events(&mut self) {
         for event in self.lifecycle.take_events() {
-            if let Event::BreakerTripped { peer, .. } = event {
-                self.peers[peer.0 as usize].tripped = true;
+            match event {
+                Event::BreakerTripped { peer, .. } => self.peers[peer.0 as usize].tripped = true,
+                Event::CountMismatch { feed, session, .. } => self.have_told_again(feed, session),
+                _ => {}
             }
             self.journal.event(&self.config, &event);
+        }
+    }
+
+    /// A stream that lost something does not mend itself: the router shall connect again.
+    fn have_told_again(&self, feed: FeedId, session: Option<Session>) {
+        if let (Some(trigger), Some(session)) = (self.triggers.get(usize::from(feed.0)), session) {
+            trigger.tell_again(session);
         }
     }
 

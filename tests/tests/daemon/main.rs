@@ -12,6 +12,7 @@ use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for}
 mod flow;
 mod learned;
 mod lifetime;
+mod retold;
 mod secrets;
 
 /// How long the lab's daemons may take.

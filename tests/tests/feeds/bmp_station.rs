@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use filter_daemon::feeds::bmp::counts::LeftOut;
 use filter_daemon::feeds::bmp::router::{
-    Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE,
+    Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE, TELL_AGAIN,
 };
 use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
 use filter_daemon::feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
@@ -300,6 +300,26 @@ fn connections_that_need_it_are_made_anew_once_quiet() {
             );
         }
     }
+}
+
+/// FRR 10.3 was seen to leave out a withdrawal: its counts tell, and only telling everything again mends it.
+#[test]
+fn a_router_that_counts_otherwise_tells_everything_again_but_not_for_ever() {
+    let start = Instant::now();
+    let mut router = at_once("frr-10.3/bmp.c2.0", Memory::default(), start);
+    router.tell_again(start + SETTLE);
+    let before = start + 2 * SETTLE - Duration::from_millis(1);
+    assert_eq!(router.tick(before), Ok(()));
+    let closed = router.tick(start + 2 * SETTLE).unwrap_err();
+    assert!(matches!(closed, Closed::Heal(_)), "{closed}");
+    let memory = router.memory(Some(&closed));
+
+    let mut router = at_once("frr-10.3/bmp.c2.0", memory, start);
+    let soon = start + TELL_AGAIN - Duration::from_millis(1);
+    router.tell_again(soon);
+    assert_eq!(router.tick(soon + MAX_UNQUIET), Ok(()));
+    router.tell_again(start + TELL_AGAIN);
+    assert!(router.tick(start + TELL_AGAIN + SETTLE).is_err());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
 use filter_daemon::config::Config;
-use filter_daemon::feeds::poll::Trigger;
+use filter_daemon::feeds::trigger::Trigger;
 use filter_daemon::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_daemon::route::{Batch, FeedId, RouteEvent};
 use tests::lab::{Advertised, Package, Peering, require};

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use filter_daemon::lifecycle::{Event, Missing, SHRINK_MIN, SHRINK_PATIENCE, Side};
+use filter_daemon::route::FeedId;
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs, session};
 
@@ -22,6 +23,7 @@ fn synced(count: usize) -> World {
 
 fn mismatch(told: u64, counted: u64) -> Event {
     Event::CountMismatch {
+        feed: FeedId(0),
         session: Some(session(P1)),
         table: PRE,
         told,

@@ -21,6 +21,9 @@ pub const QUIET: Duration = Duration::from_secs(5);
 pub const SETTLE: Duration = Duration::from_secs(15);
 /// A router that never is quiet is reconnected all the same after this time.
 pub const MAX_UNQUIET: Duration = Duration::from_secs(60);
+/// A connection that was made to hear everything again is that old before it is made anew for the same reason: some
+/// routers count otherwise for ever.
+pub const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// A router that tells of no session for this long is worth a warning.
 pub const NO_SESSION_WARNING: Duration = Duration::from_secs(30);
 
@@ -268,6 +271,14 @@ impl Router {
             restart_time: restart_time(&up),
         });
         Ok(())
+    }
+
+    /// What was told is not what the router counts: it shall tell everything again, once things are quiet.
+    pub fn tell_again(&mut self, now: Instant) {
+        let is_new = now.duration_since(self.opened) < TELL_AGAIN;
+        if self.heal.is_none() && !(self.memory.healed && is_new) {
+            self.heal_after(now, "the router counts other routes than it told");
+        }
     }
 
     fn heal_after(&mut self, now: Instant, why: &'static str) {

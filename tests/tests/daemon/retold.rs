@@ -1,0 +1,79 @@
+//! A BMP stream that lost something: the router's own count tells, the peer is not enforced, and the station has the
+//! router connect again, which tells everything anew.
+
+use std::io::Read;
+use std::time::Duration;
+
+use filter_daemon::demo::router::{Direction, Router};
+use tests::fleet::{Fleet, neighbour, table};
+use tests::lab::wait_for;
+use tests::require_kernel;
+
+const PEER: u32 = 1;
+/// Settling, quiet, and settling again: 15 s, 5 s, 15 s.
+const WITHIN: Duration = Duration::from_secs(120);
+/// A Statistics Report (RFC 7854 section 4.8), and its count of routes before policy.
+const STATISTICS: u8 = 1;
+const ROUTES_BEFORE_POLICY: u16 = 7;
+
+/// The router counts so many routes of the peer: about the same peer as another message.
+fn counts(about: &[u8], routes: u64) -> Vec<u8> {
+    let mut body = about[6..48].to_vec();
+    body.extend(1u32.to_be_bytes());
+    body.extend(ROUTES_BEFORE_POLICY.to_be_bytes());
+    body.extend(8u16.to_be_bytes());
+    body.extend(routes.to_be_bytes());
+    let mut message = vec![3];
+    message.extend((6 + body.len() as u32).to_be_bytes());
+    message.push(STATISTICS);
+    message.extend(body);
+    message
+}
+
+fn tell(router: &mut Router) -> Vec<u8> {
+    let messages = table(
+        PEER,
+        &[
+            "45.1.0.0/16".parse().unwrap(),
+            "45.3.0.0/16".parse().unwrap(),
+        ],
+    );
+    router.peer_up(neighbour(PEER)).unwrap();
+    router.send(&messages).unwrap();
+    router
+        .end_of_rib(
+            neighbour(PEER),
+            Direction::Received,
+            filter_core::Family::Ipv4,
+        )
+        .unwrap();
+    messages
+}
+
+#[test]
+fn a_router_that_counts_otherwise_connects_again() {
+    if !require_kernel("a_router_that_counts_otherwise_connects_again") {
+        return;
+    }
+    let fleet = Fleet::start(2);
+    let mut router = fleet.router("lossy");
+    let messages = tell(&mut router);
+    fleet.until_sources(PEER, 2);
+    // Until it was believed and found wrong, then until the station has had enough.
+    let mut stream = router.stream().try_clone().unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    wait_for("the station to close the connection", WITHIN, || {
+        _ = router.send(&counts(&messages, 1));
+        matches!(stream.read(&mut [0; 16]), Ok(0)).then_some(())
+    });
+    let mismatches = fleet.events_named("count-mismatch");
+    assert_eq!(mismatches.len(), 1, "{mismatches:?}");
+    assert_eq!(mismatches[0]["told"], 2);
+    assert_eq!(mismatches[0]["counted"], 1);
+    let mut router = fleet.router("lossy");
+    tell(&mut router);
+    fleet.until_sources(PEER, 2);
+    fleet.end();
+}
