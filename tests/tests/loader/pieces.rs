@@ -182,7 +182,7 @@ fn the_next_process_knows_which_pieces_are_in_use() {
     until("what retires is free after a grace period", || {
         generations.set(generations.get() + 1);
         publish(&mut filter, peer, generations.get(), &sources);
-        filter.memory().retiring < 256 << 10 // of megabytes; each look itself retires some records
+        filter.memory().retiring < 1 << 20 // of megabytes; each look itself retires some records
     });
     filter.detach_all().unwrap();
 }
