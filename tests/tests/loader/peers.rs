@@ -161,10 +161,11 @@ fn check(filter: &mut Filter, peers: &[PeerSlot], expected: &[(Station, Option<P
 
 #[test]
 fn stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same() {
-    if !require_kernel("stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same") {
+    const TEST: &str = "stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same";
+    if !require_kernel(TEST) {
         return;
     }
-    for engine in [Engine::Tables, Engine::Lpm] {
+    for &engine in engines(TEST) {
         let (mut filter, icrc) = filter(engine);
         let other = filter.add_peer("other").unwrap();
         let table = filter_loader::Table::default();
