@@ -21,7 +21,7 @@ const IDLE_UPDATES: usize = 300;
 /// The bound: median while the flood lasts over median before.
 const SLOWER: u32 = 2;
 /// What is shorter counts as this: there the scheduler decides, with four busy threads on two cores.
-const FLOOR: Duration = Duration::from_millis(1);
+const FLOOR: Duration = Duration::from_micros(1500);
 /// Memory for the routes of a full table, all that the daemon makes of them included. Named in docs/lifecycle.md.
 const BYTES_PER_ROUTE: usize = 400;
 

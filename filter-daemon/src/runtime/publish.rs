@@ -15,6 +15,8 @@ use crate::route::PeerId;
 /// long is over: so little of the time do others wait for it.
 const SLOW_BUILD: Duration = Duration::from_millis(5);
 const PAUSE: u32 = 20;
+/// But never longer than this, and not at all for another mode: who is to be observed from now on must not wait.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// After publishing, so many times as long as it took goes to routes alone, up to [`MAX_BREATH`]: a burst of changes of
 /// many peers does not keep the feeds waiting.
 const BREATH: u32 = 2;
@@ -33,7 +35,7 @@ impl Runtime {
                 .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
         );
         for id in std::mem::take(&mut self.pending) {
-            if now < self.peers[id.0 as usize].not_before || self.keeps_adopted(now, id) {
+            if self.pauses(now, id) || self.keeps_adopted(now, id) {
                 self.pending.insert(id);
             } else {
                 self.publish_peer(now, id);
@@ -41,6 +43,13 @@ impl Runtime {
         }
         let took = begin.elapsed();
         self.publish_at = self.now() + (BREATH * took).min(MAX_BREATH);
+    }
+
+    /// Was its table slow to build just now, with the mode it is to have?
+    fn pauses(&self, now: Duration, id: PeerId) -> bool {
+        let peer = &self.peers[id.0 as usize];
+        let has_mode = |have: &Wanted| have.mode == self.lifecycle.mode(now, id);
+        now < peer.not_before && self.sync.have(peer.slot).is_none_or(has_mode)
     }
 
     fn publish_peer(&mut self, now: Duration, id: PeerId) {
@@ -53,7 +62,7 @@ impl Runtime {
         let applied = self.sync.apply(&mut self.filter, peer.slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
-            peer.not_before = now + PAUSE * took;
+            peer.not_before = now + (PAUSE * took).min(MAX_PAUSE);
         }
         match applied {
             Ok(published) if published.step == Step::Keep => {}
