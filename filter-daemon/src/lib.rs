@@ -1,22 +1,17 @@
 //! The daemon around the filter: configuration, RIB feeds, the per-peer lifecycle, the command line.
 //!
-//! A feed turns bytes into [`route::RouteEvent`]s and knows nothing else. The lifecycle folds them into what is
-//! wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's verdict: that is
-//! `filter-core`.
+//! A feed turns bytes into [`RouteEvent`](filter_lifecycle::route::RouteEvent)s and knows nothing else. The lifecycle
+//! folds them into what is wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's
+//! verdict: that is `filter-core`.
 
-pub mod admission;
 pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
-pub mod lifecycle;
 pub mod neighbours;
-pub mod policy;
-pub mod route;
+pub mod peering;
 pub mod runtime;
 pub mod snapshot;
-pub mod stations;
 pub mod violation;
-pub mod wire;

@@ -4,7 +4,6 @@
 //! An address may have several MACs over time (router swaps, VRRP): [`Macs`] keeps them all, bounded. Nothing here
 //! knows peers: which peer an address belongs to, and what to do about a MAC that two peers claim, is decided by
 //! whoever reads the events. Never sends a neighbour solicitation, never writes to the kernel's table.
-pub mod ixf;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,39 +19,15 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use filter_lifecycle::neighbour::NeighbourEvent;
 use wire::Told;
 
 /// Entries of the kernel's table we follow at most; its own limit for learned ones is 1024 by default.
 pub const MAX_NEIGHBOURS: usize = 1 << 16;
-/// MACs remembered per address; the one unseen for longest goes first.
-pub const MAX_MACS_PER_ADDRESS: usize = 16;
 /// The multicast group of neighbour changes (`RTMGRP_NEIGH`, linux/rtnetlink.h).
 const GROUP_NEIGH: u32 = 1 << 2;
 /// The kernel fills at most 32 KiB per dump message.
 const BUFFER: usize = 64 << 10;
-
-/// What the kernel's table said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NeighbourEvent {
-    /// The address answers at this MAC: new, or another one than before.
-    Known {
-        /// Index of the interface it is on.
-        link: u32,
-        /// The neighbour's address.
-        address: IpAddr,
-        /// Where it answers.
-        mac: Mac,
-    },
-    /// The kernel no longer knows: removed, or it did not answer. Frames from its last MAC may still come.
-    Gone {
-        /// Index of the interface it was on.
-        link: u32,
-        /// The neighbour's address.
-        address: IpAddr,
-    },
-    /// The whole table has been told, at the start or after messages were lost.
-    Complete,
-}
 
 /// Why the table cannot be followed any more; open it anew.
 #[derive(Debug, thiserror::Error)]
@@ -233,68 +208,5 @@ impl Neighbours {
             stays
         });
         events.push(NeighbourEvent::Complete);
-    }
-}
-
-/// Every MAC an address was seen at, latest last. A MAC outlives its neighbour entry: the kernel forgets silent
-/// neighbours, whose frames still come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Macs(BTreeMap<(u32, IpAddr), Vec<Mac>>);
-
-impl Macs {
-    /// Learns from an event; true if the address was never seen at this MAC.
-    pub fn learn(&mut self, event: &NeighbourEvent) -> bool {
-        let NeighbourEvent::Known { link, address, mac } = *event else {
-            return false;
-        };
-        let macs = self.0.entry((link, address)).or_default();
-        let known = macs.iter().position(|known| *known == mac);
-        if let Some(at) = known {
-            macs.remove(at);
-        }
-        macs.push(mac);
-        if macs.len() > MAX_MACS_PER_ADDRESS {
-            macs.remove(0);
-        }
-        known.is_none()
-    }
-
-    /// Where the address was seen on this interface, latest last.
-    #[must_use]
-    pub fn of(&self, link: u32, address: IpAddr) -> &[Mac] {
-        self.0.get(&(link, address)).map_or(&[], Vec::as_slice)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known(last: u8) -> NeighbourEvent {
-        let address = "192.0.2.11".parse().unwrap();
-        NeighbourEvent::Known {
-            link: 2,
-            address,
-            mac: Mac::from_bytes([2, 0, 0, 0, 0, last]),
-        }
-    }
-
-    #[test]
-    fn macs_of_an_address_add_up_bounded() {
-        let mut macs = Macs::default();
-        let address = "192.0.2.11".parse().unwrap();
-        assert!(macs.learn(&known(1)) && macs.learn(&known(2)));
-        assert!(!macs.learn(&known(1)), "it came back");
-        assert!(!macs.learn(&NeighbourEvent::Gone { link: 2, address }));
-        let last_bytes = |macs: &Macs| -> Vec<u8> {
-            macs.of(2, address)
-                .iter()
-                .map(|mac| mac.bytes()[5])
-                .collect()
-        };
-        assert_eq!(last_bytes(&macs), [2, 1]);
-        assert_eq!(macs.of(3, address), []);
-        (3..30).for_each(|last| assert!(macs.learn(&known(last))));
-        assert_eq!(last_bytes(&macs), (14..30).collect::<Vec<_>>());
     }
 }

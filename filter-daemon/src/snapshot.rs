@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Feed};
-use crate::feeds::mrt::{MrtConfig, MrtError, MrtFeed};
-use crate::feeds::static_::{StaticFeed, StaticPeer};
-use crate::lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner, Side};
-use crate::policy::Routes;
-use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
 use crate::runtime::Journal;
+use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed};
+use filter_feeds::static_::{StaticFeed, StaticPeer};
+use filter_lifecycle::policy::Routes;
+use filter_lifecycle::route::{FeedId, Origin, PeerId, RouteEvent, Session};
+use filter_lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner, Side};
 
 /// Why the routes are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +38,8 @@ pub struct Snapshot {
 /// # Errors
 /// A file that cannot be read, or not be believed.
 pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
-    let mut life = Lifecycle::new(Arc::clone(config));
-    let directory = Directory::new(config);
+    let mut life = Lifecycle::new(Arc::clone(&config.spec));
+    let directory = Directory::new(&config.spec);
     let mut notes = Vec::new();
     for (feed, id) in config.feeds.iter().zip((0..).map(FeedId)) {
         let events = events(feed)?;
@@ -52,7 +52,7 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
         }
     }
     let mut routes = BTreeMap::new();
-    for (id, peer) in config.peer_ids() {
+    for (id, peer) in config.spec.peer_ids() {
         let status = life.status(Duration::ZERO, id);
         for (prefix, why) in &status.refused_list {
             let name = &peer.name;
@@ -126,7 +126,7 @@ fn unused(
         match directory.owner(*session) {
             None => _ = strangers.insert(*session),
             Some(Owner::Peer(id)) => {
-                let view = config.peer(id).map(|peer| peer.view.table());
+                let view = config.spec.peer(id).map(|peer| peer.view.table());
                 if view != Some(*table) && !routes.is_empty() {
                     others.insert(id);
                 }
@@ -134,7 +134,7 @@ fn unused(
             Some(Owner::RouteServer(_)) => {}
         }
     }
-    let name = |id: &PeerId| config.peer(*id).map_or("?", |peer| peer.name.as_str());
+    let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
     let others = others.iter().map(|id| {
         format!(
             "peer \"{}\": its `view` is not the table the {} feed tells, so that its routes there do not count: set the peer's `view`, or the feed's `table`",

@@ -7,11 +7,13 @@ use std::time::Duration;
 use filter_core::layout::Families;
 use filter_core::packet::Vlans;
 use filter_core::{Asn, Family, Mode, NonIp};
-use filter_daemon::config::{
-    Bounds, Config, DEFAULT_BOUNDS, Feed, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale,
-    Password, PerFamily, Serves, View, Xdp,
+use filter_daemon::config::{Config, Feed};
+use filter_feeds::shadow::Password;
+use filter_lifecycle::route::{PeerId, Table, Vrf};
+use filter_lifecycle::spec::{
+    Bounds, DEFAULT_BOUNDS, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily, Serves,
+    View, Xdp,
 };
-use filter_daemon::route::{PeerId, Table, Vrf};
 
 const BASE: &str = r#"[router]
 asn = 64500
@@ -141,7 +143,7 @@ fn a_file_cut_anywhere_is_read_or_refused() {
 #[test]
 fn defaults_are_those_documented() {
     let config = parse(BASE);
-    let (_, icrc) = config.peer_named("icrc").unwrap();
+    let (_, icrc) = config.spec.peer_named("icrc").unwrap();
     assert_eq!(icrc.asn, Asn::new(57965));
     assert_eq!(icrc.families, Families::new(|_| true));
     assert_eq!(
@@ -152,24 +154,25 @@ fn defaults_are_those_documented() {
     assert_eq!(icrc.max_prefixes, PerFamily::default());
     assert_eq!(icrc.attachments[0].vlans, Vlans::default());
     assert_eq!(icrc.attachments[0].vrf, None);
-    let (id, pni) = config.interface_named("pni0").unwrap();
+    let (id, pni) = config.spec.interface_named("pni0").unwrap();
     assert_eq!(id, InterfaceId(1));
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
-    assert_eq!((pni.mac, &pni.addresses, &pni.ixf), (None, &None, &None));
+    assert_eq!((pni.mac, &pni.addresses), (None, &None));
+    assert!(config.exports.is_empty());
     assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
-    assert_eq!(config.route_servers[0].serves, Serves::All);
+    assert_eq!(config.spec.route_servers[0].serves, Serves::All);
     let seconds = Duration::from_secs;
-    assert_eq!(config.timers.withdraw_hold, seconds(30));
-    assert_eq!(config.timers.peer_down_hold, seconds(120));
-    assert_eq!(config.timers.stale_hold, seconds(300));
-    assert_eq!(config.timers.lease, seconds(60));
-    assert_eq!(config.timers.on_lease_end, OnLeaseEnd::Observe);
+    assert_eq!(config.spec.timers.withdraw_hold, seconds(30));
+    assert_eq!(config.spec.timers.peer_down_hold, seconds(120));
+    assert_eq!(config.spec.timers.stale_hold, seconds(300));
+    assert_eq!(config.spec.timers.lease, seconds(60));
+    assert_eq!(config.spec.timers.on_lease_end, OnLeaseEnd::Observe);
     assert_eq!(
-        (config.limits.max_peers, config.limits.arena_mib),
+        (config.spec.limits.max_peers, config.spec.limits.arena_mib),
         (1024, 64)
     );
-    assert_eq!(config.limits.samples_per_second, 10);
-    let breaker = config.limits.breaker;
+    assert_eq!(config.spec.limits.samples_per_second, 10);
+    let breaker = config.spec.limits.breaker;
     assert_eq!(
         (breaker.percent, breaker.packets, breaker.window),
         (20, 1000, seconds(10))
@@ -372,10 +375,10 @@ fn passwords_are_taken_and_never_shown() {
 #[test]
 fn everything_is_read_as_written() {
     let config = parse(EVERYTHING);
-    assert_eq!(config.router.asn, Asn::new(65546));
-    let export = config.interfaces[0].ixf.as_deref();
+    assert_eq!(config.spec.router.asn, Asn::new(65546));
+    let export = config.exports.get(&InterfaceId(0)).map(PathBuf::as_path);
     assert_eq!(export, Some(Path::new("/var/lib/bcp38/ixp0 \\ \"1\".json")));
-    let peer = config.peer(PeerId(0)).unwrap();
+    let peer = config.spec.peer(PeerId(0)).unwrap();
     assert_eq!(peer.name, "a \"peer\" \\ ünïcode");
     assert!(!peer.families.contains(Family::Ipv4));
     assert_eq!(peer.prefix_bounds.ipv4, Bounds { min: 0, max: 32 });
@@ -387,9 +390,9 @@ fn everything_is_read_as_written() {
         }
     );
     assert_eq!(peer.attachments[1].interface, InterfaceId(1));
-    assert_eq!(config.peers[1].attachments.len(), 2);
+    assert_eq!(config.spec.peers[1].attachments.len(), 2);
     assert_eq!(
-        config.route_servers[0].serves,
+        config.spec.route_servers[0].serves,
         Serves::Listed(vec![Asn::new(57965), Asn::new(3333)])
     );
     let Some(Feed::Shadow { sessions, .. }) = config.feeds.last() else {
@@ -410,7 +413,7 @@ fn everything_is_read_as_written() {
         sessions[2].mirrors(),
         peer.attachments[1].sessions().next().unwrap()
     );
-    assert_eq!(config.route_servers[2].vrf, Some(Vrf(5)));
+    assert_eq!(config.spec.route_servers[2].vrf, Some(Vrf(5)));
 }
 
 #[test]
@@ -477,9 +480,9 @@ fn one_address_may_be_several_peers_in_several_vrfs() {
     let own = "interface = \"ixp0\"\nvlan = 7\naddresses = [\"203.0.113.10\"]";
     let with = |vrf: &str| changed("interface = \"pni0\"", &format!("{own}\n{vrf}"));
     let config = parse(&with("vrf = \"64500:1\""));
-    let sessions = config.peers.iter().flat_map(|peer| &peer.attachments);
+    let sessions = config.spec.peers.iter().flat_map(|peer| &peer.attachments);
     let sessions: Vec<String> = sessions
-        .flat_map(filter_daemon::config::Attachment::sessions)
+        .flat_map(filter_lifecycle::spec::Attachment::sessions)
         .map(|session| session.to_string())
         .collect();
     assert_eq!(sessions, ["203.0.113.10", "203.0.113.10 in vrf 64500:1"]);

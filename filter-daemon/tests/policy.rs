@@ -8,10 +8,13 @@ use std::sync::Arc;
 use filter_core::layout::ANY_MAC;
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Prefix};
-use filter_daemon::config::{Config, InterfaceId};
-use filter_daemon::policy::{self, DeviceFacts, Link};
-use filter_daemon::route::PeerId;
+use filter_daemon::config::Config;
+use filter_daemon::peering::compile;
 use filter_daemon::snapshot::{self, Snapshot};
+use filter_lifecycle::policy::{self, DeviceFacts, Link};
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::InterfaceId;
+use filter_lifecycle::stations::Station;
 
 const TEXT: &str = r#"
 [router]
@@ -86,24 +89,24 @@ fn device() -> DeviceFacts {
 }
 
 fn links(config: &Config) -> BTreeMap<InterfaceId, Link> {
-    let ixp = Link::new(&config.interfaces[0], 4, None).unwrap();
-    let pni = Link::new(&config.interfaces[1], 9, Some(&device())).unwrap();
+    let ixp = Link::new(&config.spec.interfaces[0], 4, None).unwrap();
+    let pni = Link::new(&config.spec.interfaces[1], 9, Some(&device())).unwrap();
     BTreeMap::from([(InterfaceId(0), ixp), (InterfaceId(1), pni)])
 }
 
 #[test]
 fn the_configuration_wins_over_the_device_and_something_must_tell() {
     let config = config();
-    let told = Link::new(&config.interfaces[0], 9, Some(&device())).unwrap();
+    let told = Link::new(&config.spec.interfaces[0], 9, Some(&device())).unwrap();
     assert_eq!(told.mac, "02:00:00:00:00:01".parse().unwrap());
     assert_eq!(told.addresses, ["203.0.113.1".parse::<IpAddr>().unwrap()]);
-    let read = Link::new(&config.interfaces[1], 9, Some(&device())).unwrap();
+    let read = Link::new(&config.spec.interfaces[1], 9, Some(&device())).unwrap();
     assert_eq!(
         (read.mac, read.addresses),
         (device().mac, device().addresses)
     );
     assert_eq!(
-        Link::new(&config.interfaces[1], 9, None)
+        Link::new(&config.spec.interfaces[1], 9, None)
             .unwrap_err()
             .to_string(),
         "interface `pni0`: no `mac` in the configuration and no device of that name to read it from: add `mac` to the interface"
@@ -138,7 +141,7 @@ fn static_routes_are_admitted_one_by_one() {
 #[test]
 fn what_is_withheld_is_cut_out_and_extras_win() {
     let config = config();
-    let peering = policy::compile(&config, &snapshot(&config).routes, &links(&config)).unwrap();
+    let peering = compile(&config.spec, &snapshot(&config).routes, &links(&config)).unwrap();
     let one = &peering.peers[0];
     for (source, covering) in [
         ("198.51.99.255", Some("198.51.0.0/16")),
@@ -189,19 +192,24 @@ fn stations_are_those_configured_and_wildcards_on_ports() {
     let config = config();
     let tagged = Vlans { outer: 7, inner: 0 };
     let mac = |last: u8| format!("02:00:00:00:00:{last:02x}").parse().unwrap();
+    let station = |ifindex, vlans, mac| Station {
+        ifindex,
+        vlans,
+        mac,
+    };
     assert_eq!(
-        policy::stations(&config, &links(&config)),
+        policy::stations(&config.spec, &links(&config)),
         BTreeMap::from([
-            ((4, Vlans::default(), mac(0x10)), ONE),
-            ((4, Vlans::default(), mac(0x11)), ONE),
-            ((9, tagged, ANY_MAC), ONE),
-            ((9, Vlans::default(), ANY_MAC), TWO),
+            (station(4, Vlans::default(), mac(0x10)), ONE),
+            (station(4, Vlans::default(), mac(0x11)), ONE),
+            (station(9, tagged, ANY_MAC), ONE),
+            (station(9, Vlans::default(), ANY_MAC), TWO),
         ])
     );
     let mut only_one = links(&config);
     only_one.remove(&InterfaceId(1));
-    assert_eq!(policy::stations(&config, &only_one).len(), 2);
-    let peering = policy::compile(&config, &BTreeMap::new(), &only_one).unwrap();
+    assert_eq!(policy::stations(&config.spec, &only_one).len(), 2);
+    let peering = compile(&config.spec, &BTreeMap::new(), &only_one).unwrap();
     assert_eq!(peering.interfaces.keys().collect::<Vec<_>>(), [&4]);
     assert!(!peering.interfaces[&4].any_mac());
 }

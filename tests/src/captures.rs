@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
-use filter_daemon::feeds::bmp::counts::Counts;
-use filter_daemon::feeds::bmp::router::{Closed, Memory, Router};
-use filter_daemon::route::{DownCause, Origin, RouteEvent, Session, Table};
-use filter_daemon::wire::bmp;
+use filter_feeds::bmp::counts::Counts;
+use filter_feeds::bmp::router::{Closed, Memory, Router};
+use filter_feeds::wire::bmp;
+use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session, Table};
 
 /// Where the recorded streams are.
 pub fn fixtures() -> PathBuf {

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData};
 use filter_core::layout::{MAX_INTERFACES, map};
 use filter_core::{Asn, Prefix};
-use filter_daemon::admission::{Provenance, admit};
 use filter_daemon::config::Config;
 use filter_daemon::demo::router::{Direction, Neighbour, Router};
-use filter_daemon::policy::Withheld;
 use filter_daemon::runtime::AtExit;
+use filter_lifecycle::admission::{Provenance, admit};
+use filter_lifecycle::policy::Withheld;
 
 use serde_json::Value;
 
@@ -99,8 +99,8 @@ impl Fleet {
     #[must_use]
     pub fn admitted(&self, prefixes: Vec<Prefix>) -> Vec<Prefix> {
         let (config, _) = Config::parse(&self.config, "fleet").unwrap();
-        let withheld = Withheld::of(&config);
-        let context = withheld.context(&config.peers[0]);
+        let withheld = Withheld::of(&config.spec);
+        let context = withheld.context(&config.spec.peers[0]);
         let counts = |&prefix: &Prefix| admit(prefix, &context, Provenance::Dynamic).is_ok();
         prefixes.into_iter().filter(counts).collect()
     }

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
-use filter_daemon::neighbours::{Macs, NeighbourEvent, Neighbours};
+use filter_daemon::neighbours::Neighbours;
+use filter_lifecycle::neighbour::{Macs, NeighbourEvent};
 use tests::lab::{Directory, Lan, Namespace, require, run};
 
 const WITHIN: Duration = Duration::from_secs(20);

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Family, Mode};
-use filter_daemon::route::Community::{self, Large, Standard};
 use filter_daemon::runtime::AtExit;
+use filter_lifecycle::route::Community::{self, Large, Standard};
 use tests::lab::{
     Bcp38, BirdRouter, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site,
     Traffic, require, wait_for,

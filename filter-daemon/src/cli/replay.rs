@@ -9,16 +9,18 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::userspace::Peering;
-use filter_loader::{Device, Station, TEST_IFINDEX};
+use filter_loader::{Device, TEST_IFINDEX};
 
 use crate::capture::Capture;
 use crate::cli::{Failure, load, warn};
-use crate::config::{Config, Interface, InterfaceId};
-use crate::neighbours::ixf;
-use crate::policy::{self, DeviceFacts, Link, MissingFact};
-use crate::route::PeerId;
+use crate::config::Config;
+use crate::peering::{compile, interface_spec};
 use crate::snapshot::{self, Snapshot};
-use crate::stations::{Facts, Stations};
+use filter_feeds::ixf;
+use filter_lifecycle::policy::{DeviceFacts, Link, MissingFact};
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind};
+use filter_lifecycle::stations::{Facts, Station, Stations};
 
 mod engine;
 mod print;
@@ -66,12 +68,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let links = links(&config, id).map_err(Failure::usage)?;
     let Snapshot { routes, notes } = snapshot::read(&config).map_err(Failure::failed)?;
     notes.iter().for_each(warn);
-    let mut peering = policy::compile(&config, &routes, &links)?;
+    let mut peering = compile(&config.spec, &routes, &links)?;
     peering.stations = stations(&config, &links)?;
     warn_of_strangers(&config, id, interface, &peering);
     let mut kernel = match (args.engine, links.get(&id)) {
         (EngineName::Kernel, Some(link)) => {
-            let spec = link.spec(interface);
+            let spec = interface_spec(link, interface);
             Some(Kernel::load(&config, &peering, &spec)?)
         }
         _ => None,
@@ -120,13 +122,14 @@ fn choose<'a>(
 ) -> Result<(InterfaceId, &'a Interface), Failure> {
     let known = || {
         let names = config
+            .spec
             .interfaces
             .iter()
             .map(|each| format!("`{}`", each.name));
         names.collect::<Vec<_>>().join(", ")
     };
-    match (name, &config.interfaces[..]) {
-        (Some(name), _) => config.interface_named(name).ok_or_else(|| {
+    match (name, &config.spec.interfaces[..]) {
+        (Some(name), _) => config.spec.interface_named(name).ok_or_else(|| {
             let known = known();
             Failure::Usage(format!(
                 "unknown interface `{name}`: the configuration has {known}; use one of them"
@@ -144,7 +147,7 @@ fn choose<'a>(
 /// lend their addresses, if those are known.
 fn links(config: &Config, chosen: InterfaceId) -> Result<BTreeMap<InterfaceId, Link>, MissingFact> {
     let mut links = BTreeMap::new();
-    for (id, interface) in (0..).map(InterfaceId).zip(&config.interfaces) {
+    for (id, interface) in (0..).map(InterfaceId).zip(&config.spec.interfaces) {
         let is_told = interface.mac.is_some() && interface.addresses.is_some();
         let device = if is_told {
             None
@@ -180,16 +183,16 @@ fn stations(
     links: &BTreeMap<InterfaceId, Link>,
 ) -> Result<BTreeMap<(u32, Vlans, Mac), usize>, Failure> {
     let mut exports = BTreeMap::new();
-    for interface in &config.interfaces {
-        if let Some(path) = &interface.ixf {
-            let seeds = ixf::read(path).map_err(Failure::failed)?;
-            exports.insert(interface.name.clone(), Some(seeds));
-        }
+    for (&id, path) in &config.exports {
+        let seeds = ixf::read(path).map_err(Failure::failed)?;
+        let interface = config.spec.interface(id);
+        let name = interface.map_or("?", |interface| &interface.name);
+        exports.insert(name.to_owned(), Some(seeds));
     }
     let mut stations = Stations::default();
     stations.seed(exports);
     let facts = Facts {
-        config,
+        spec: &config.spec,
         links,
         enforced: &BTreeSet::new(),
     };
@@ -203,10 +206,10 @@ fn stations(
 
 /// MACs are learned from the neighbour table of a running router, which a capture does not have.
 fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface, peering: &Peering) {
-    if interface.kind == crate::config::InterfaceKind::Port {
+    if interface.kind == InterfaceKind::Port {
         return;
     }
-    for (place, peer) in config.peers.iter().enumerate() {
+    for (place, peer) in config.spec.peers.iter().enumerate() {
         let mut here = peer.attachments.iter().filter(|each| each.interface == id);
         let is_known = |vlans: Vlans| {
             let mut stations = peering.stations.iter();

@@ -10,10 +10,11 @@ use filter_core::{Address, Asn, Family, Mode, Prefix};
 use super::error::{ConfigError, Oddity, Problem, Warning};
 use super::parse::{Read, Sections};
 use super::section::{Item, Section};
-use super::{Attachment, Config, Feed, Interface, InterfaceId, InterfaceKind, Serves, parse_feed};
-use crate::admission::{Provenance, admit};
-use crate::policy::Withheld;
-use crate::route::{Session, Table, Vrf};
+use super::{Config, Feed, parse_feed};
+use filter_lifecycle::admission::{Provenance, admit};
+use filter_lifecycle::policy::Withheld;
+use filter_lifecycle::route::{Session, Table, Vrf};
+use filter_lifecycle::spec::{Attachment, Interface, InterfaceId, InterfaceKind, Peer, Serves};
 
 pub(super) fn sections(
     sections: &Sections<'_>,
@@ -341,9 +342,9 @@ pub(super) fn scopes(
     if !config.feeds.iter().any(|feed| feed.kind() == "frr") {
         return Ok(());
     }
-    for (server, section) in config.route_servers.iter().zip(servers) {
+    for (server, section) in config.spec.route_servers.iter().zip(servers) {
         let mut sessions = server.sessions().filter(|session| session.vrf.is_none());
-        let unseen = sessions.find(|&session| !config.has_shadow(session, Table::AdjOut));
+        let unseen = sessions.find(|&session| !config.spec.has_shadow(session, Table::AdjOut));
         if let (Serves::Communities, Some(session)) = (&server.serves, unseen) {
             let item = section.require("serves")?;
             warnings.push(item.warning(Oddity::NoCommunities(session.address)));
@@ -360,8 +361,8 @@ pub(super) fn routes(
     feeds: &[Section<'_>],
     warnings: &mut Vec<Warning>,
 ) -> Result<(), ConfigError> {
-    let withheld = Withheld::of(config);
-    let mut is_fed = vec![false; config.peers.len()];
+    let withheld = Withheld::of(&config.spec);
+    let mut is_fed = vec![false; config.spec.peers.len()];
     for (feed, section) in config.feeds.iter().zip(feeds) {
         let Feed::Static {
             peer,
@@ -374,7 +375,7 @@ pub(super) fn routes(
         };
         let peer_id = peer.0 as usize;
         is_fed[peer_id] = true;
-        let peer = &config.peers[peer_id];
+        let peer = &config.spec.peers[peer_id];
         let context = withheld.context(peer);
         for (&prefix, item) in advertised_by_peer
             .iter()
@@ -392,7 +393,7 @@ pub(super) fn routes(
             warn_of_families(peer, section, key, prefixes, warnings)?;
         }
     }
-    for ((peer, section), is_fed) in config.peers.iter().zip(peers).zip(is_fed) {
+    for ((peer, section), is_fed) in config.spec.peers.iter().zip(peers).zip(is_fed) {
         warn_of_families(
             peer,
             section,
@@ -410,7 +411,7 @@ pub(super) fn routes(
 }
 
 fn warn_of_families(
-    peer: &super::Peer,
+    peer: &Peer,
     section: &Section<'_>,
     key: &'static str,
     prefixes: &[Prefix],

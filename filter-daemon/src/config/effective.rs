@@ -1,34 +1,40 @@
 //! Prints a configuration as TOML that says every value, so that nothing is left to guess, and that parses back
 //! to the same configuration. Hides nothing but passwords, of which a comment says that they are set.
 use std::fmt::{self, Display, Formatter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use filter_core::{Family, NonIp};
 
 use super::duration::print as duration;
-use super::{
-    Attachment, Config, Feed, Interface, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
-    RouteServer, Serves, ShadowSession, View, Xdp,
+use super::{Config, Feed, ShadowSession};
+use filter_lifecycle::route::{Table, Vrf};
+use filter_lifecycle::spec::{
+    Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
+    RouteServer, Serves, Spec, View, Xdp,
 };
-use crate::route::{Table, Vrf};
 
 pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     let Config {
+        spec,
+        feeds,
+        exports,
+        daemon,
+    } = config;
+    let Spec {
         router,
         interfaces,
         peers,
         route_servers,
-        feeds,
+        feeds: _, // follows from the feeds
         timers,
         limits,
-        daemon,
-    } = config;
+    } = &**spec;
     writeln!(f, "[router]")?;
     writeln!(f, "asn = {}", router.asn)?;
     writeln!(f, "prefixes = {}", quoted(&router.prefixes))?;
     writeln!(f, "bogon_exceptions = {}", quoted(&router.bogon_exceptions))?;
-    for each in interfaces {
-        interface(each, f)?;
+    for (id, each) in (0..).map(InterfaceId).zip(interfaces) {
+        interface(each, exports.get(&id), f)?;
     }
     for each in peers {
         peer(config, each, f)?;
@@ -69,7 +75,11 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))
 }
 
-fn interface(interface: &Interface, f: &mut Formatter<'_>) -> fmt::Result {
+fn interface(
+    interface: &Interface,
+    export: Option<&PathBuf>,
+    f: &mut Formatter<'_>,
+) -> fmt::Result {
     writeln!(f, "\n[[interface]]")?;
     writeln!(f, "name = {}", text(&interface.name))?;
     let kind = match interface.kind {
@@ -84,7 +94,7 @@ fn interface(interface: &Interface, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(addresses) = &interface.addresses {
         writeln!(f, "addresses = {}", quoted(addresses))?;
     }
-    if let Some(file) = &interface.ixf {
+    if let Some(file) = export {
         writeln!(f, "ixf = {}", path(file))?;
     }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
@@ -196,7 +206,7 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
             advertised_by_peer,
             advertised_to_peer,
         } => {
-            let name = config.peer(*peer).map_or("", |peer| &peer.name);
+            let name = config.spec.peer(*peer).map_or("", |peer| &peer.name);
             writeln!(f, "peer = {}", text(name))?;
             writeln!(f, "advertised_by_peer = {}", quoted(advertised_by_peer))?;
             writeln!(f, "advertised_to_peer = {}", quoted(advertised_to_peer))
@@ -281,8 +291,13 @@ fn families_with<T: Display>(value: impl Fn(Family) -> Option<T>) -> String {
     all.join(", ")
 }
 
-fn interface_name(config: &Config, id: super::InterfaceId) -> String {
-    text(config.interface(id).map_or("", |interface| &interface.name))
+fn interface_name(config: &Config, id: InterfaceId) -> String {
+    text(
+        config
+            .spec
+            .interface(id)
+            .map_or("", |interface| &interface.name),
+    )
 }
 
 fn list(elements: impl Iterator<Item = String>) -> String {

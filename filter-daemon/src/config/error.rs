@@ -10,8 +10,8 @@ use filter_core::packet::MacError;
 use filter_core::prefix::PrefixError;
 use filter_core::{Family, Prefix};
 
-use super::Password;
-use crate::route::VrfError;
+use filter_feeds::shadow::Password;
+use filter_lifecycle::route::VrfError;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

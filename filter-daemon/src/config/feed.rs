@@ -1,12 +1,13 @@
-//! The RIB sources a configuration can name. Settings only: the feeds themselves are in [`crate::feeds`].
-use std::fmt;
+//! The RIB sources a configuration can name. Settings only: the feeds themselves are in `filter-feeds`.
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use filter_core::{Asn, Prefix};
 
-use crate::route::{PeerId, Session, Table, Vrf};
+use filter_feeds::shadow::Password;
+use filter_lifecycle::route::{PeerId, Session, Table, Vrf};
+use filter_lifecycle::spec;
 
 /// `[[feed]]`: one RIB source, by `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,38 +102,32 @@ impl ShadowSession {
             vrf: self.vrf,
         }
     }
-}
 
-/// A password. Never shown: there is no way to print one, and [`fmt::Debug`] says only that it is set.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<[u8]>);
-
-impl Password {
-    /// The longest one the kernel takes (TCP_MD5SIG_MAXKEYLEN), in bytes.
-    pub const MAX: usize = 80;
-
-    /// None if it is empty or longer than [`Password::MAX`].
-    #[must_use]
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        (1..=Self::MAX)
-            .contains(&bytes.len())
-            .then(|| Self(bytes.into()))
-    }
-
-    /// For the kernel only.
-    #[must_use]
-    pub const fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(set)")
+    const fn carried(&self) -> spec::Carried {
+        spec::Carried {
+            session: self.mirrors(),
+            table: self.table,
+        }
     }
 }
 
 impl Feed {
+    /// What it can carry.
+    #[must_use]
+    pub fn carries(&self) -> spec::Feed {
+        match self {
+            Self::Static { .. } => spec::Feed::Static,
+            Self::Bmp { .. } => spec::Feed::Stream,
+            Self::Mrt { table, .. } => spec::Feed::File { table: *table },
+            Self::Frr { .. } | Self::Bird { .. } | Self::OpenBgpd { .. } | Self::GoBgp { .. } => {
+                spec::Feed::Poll
+            }
+            Self::Shadow { sessions, .. } => spec::Feed::Shadow {
+                carried: sessions.iter().map(ShadowSession::carried).collect(),
+            },
+        }
+    }
+
     /// Its `kind`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

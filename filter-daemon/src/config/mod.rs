@@ -2,16 +2,12 @@
 //!
 //! [`Config::parse`] is the only way in and refuses what cannot be right; what is merely odd comes back as
 //! [`Warning`]s. Text, line numbers and unresolved names end here. Reads one file, never a device, never a feed.
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use filter_core::layout::Families;
-use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Family, Mode, NonIp, Prefix};
-
-use crate::route::{PeerId, Session, Table, Vrf};
+use filter_lifecycle::spec::{InterfaceId, Spec};
 
 mod check;
 mod duration;
@@ -24,322 +20,21 @@ mod section;
 mod values;
 
 pub use error::{At, ConfigError, Problem, Warning};
-pub use feed::{Feed, Password, ShadowSession};
+pub use feed::{Feed, ShadowSession};
 
-/// One configured `[[interface]]`, by its place in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InterfaceId(pub u16);
-
-/// The whole configuration. The order of the lists is that of the file, and their places are the ids.
+/// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `[router]`.
-    pub router: Router,
-    /// `[[interface]]`, by [`InterfaceId`].
-    pub interfaces: Vec<Interface>,
-    /// `[[peer]]`, by [`PeerId`].
-    pub peers: Vec<Peer>,
-    /// `[[route_server]]`.
-    pub route_servers: Vec<RouteServer>,
-    /// `[[feed]]`, by [`FeedId`](crate::route::FeedId).
+    /// What the filter is to enforce: `[router]`, `[[interface]]`, `[[peer]]`, `[[route_server]]`, `[timers]`,
+    /// `[limits]`, and what each feed can carry.
+    pub spec: Arc<Spec>,
+    /// `[[feed]]`, by [`FeedId`](filter_lifecycle::route::FeedId).
     pub feeds: Vec<Feed>,
-    /// `[timers]`.
-    pub timers: Timers,
-    /// `[limits]`.
-    pub limits: Limits,
+    /// `ixf` of an `[[interface]]`: the exchange's member export (IX-F JSON), whose MACs seed those of its peers.
+    /// Kind `lan` only. Default: none.
+    pub exports: BTreeMap<InterfaceId, PathBuf>,
     /// `[daemon]`.
     pub daemon: Daemon,
-}
-
-/// `[router]`: who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Router {
-    /// `asn`: our AS number. Required.
-    pub asn: Asn,
-    /// `prefixes`: ours; never valid as a source from outside. Default: none.
-    pub prefixes: Vec<Prefix>,
-    /// `bogon_exceptions`: taken out of the bogon list. Default: none.
-    pub bogon_exceptions: Vec<Prefix>,
-}
-
-/// What is behind an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InterfaceKind {
-    /// `port`: one peer per VLAN, whose MAC need not be known.
-    Port,
-    /// `lan`: an exchange's peering LAN, many peers told apart by MAC.
-    Lan,
-}
-
-/// How the program is to be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Xdp {
-    /// In the driver if it can, else generic with a warning. The default.
-    #[default]
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// In the network stack: slower, works everywhere.
-    Generic,
-}
-
-/// `[[interface]]`: where the program is attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// `name`: the device's name. Required.
-    pub name: String,
-    /// `kind`. Required.
-    pub kind: InterfaceKind,
-    /// `lan`: the prefixes on the link itself. Required for kind `lan`; default for `port`: none.
-    pub lan: Vec<Prefix>,
-    /// `mac`: our MAC on it. Default: read from the device.
-    pub mac: Option<Mac>,
-    /// `addresses`: ours on it. Default: read from the device.
-    pub addresses: Option<Vec<IpAddr>>,
-    /// `ixf`: the exchange's member export (IX-F JSON), whose MACs seed those of its peers. Kind `lan` only.
-    /// Default: none.
-    pub ixf: Option<PathBuf>,
-    /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
-    pub unknown_peer: Mode,
-    /// `non_ip`: what frames that are neither ARP nor IP are. Default `pass`.
-    pub non_ip: NonIp,
-    /// `xdp`. Default `auto`.
-    pub xdp: Xdp,
-}
-
-/// Which RIB says what a peer advertises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum View {
-    /// Adj-RIB-In before import policy: the literal "currently advertise". The default.
-    #[default]
-    PrePolicy,
-    /// After import policy.
-    PostPolicy,
-}
-
-impl View {
-    /// The table of a feed this is.
-    #[must_use]
-    pub const fn table(self) -> Table {
-        match self {
-            Self::PrePolicy => Table::AdjInPre,
-            Self::PostPolicy => Table::AdjInPost,
-        }
-    }
-}
-
-/// What becomes of a peer's enforcement once its feed has been away for `stale_hold`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStale {
-    /// It degrades to `observe`. The default.
-    #[default]
-    Degrade,
-    /// The last tables stay in force.
-    Keep,
-}
-
-/// One value for each family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerFamily<T> {
-    /// For IPv4.
-    pub ipv4: T,
-    /// For IPv6.
-    pub ipv6: T,
-}
-
-impl<T> PerFamily<T> {
-    /// That of one family.
-    pub const fn get(&self, family: Family) -> &T {
-        match family {
-            Family::Ipv4 => &self.ipv4,
-            Family::Ipv6 => &self.ipv6,
-        }
-    }
-}
-
-/// The shortest and the longest prefix length that is admitted, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The shortest.
-    pub min: u8,
-    /// The longest.
-    pub max: u8,
-}
-
-/// `prefix_bounds` unless configured: what networks commonly accept (RFC 7454 section 6.1.3).
-pub const DEFAULT_BOUNDS: PerFamily<Bounds> = PerFamily {
-    ipv4: Bounds { min: 8, max: 24 },
-    ipv6: Bounds { min: 16, max: 48 },
-};
-
-/// `[[peer]]`: one autonomous system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// `name`, in counters, output and commands. Required.
-    pub name: String,
-    /// `asn`: its AS number, a number or `"1.10"`. Required.
-    pub asn: Asn,
-    /// Where it is attached: the peer's own `interface`, `vlan`, `inner_vlan`, `addresses` and `macs`, then
-    /// each `[[peer.attachment]]`. At least one.
-    pub attachments: Vec<Attachment>,
-    /// `families`. Default: both.
-    pub families: Families,
-    /// `max_prefixes = { ipv4 = 2, ipv6 = 2 }`. Default: no limit.
-    pub max_prefixes: PerFamily<Option<u32>>,
-    /// `prefix_bounds = { ipv4 = [8, 24], ipv6 = [16, 48] }`. Default: that.
-    pub prefix_bounds: PerFamily<Bounds>,
-    /// `mode`. Default `observe`.
-    pub mode: Mode,
-    /// `view`. Default `pre-policy`.
-    pub view: View,
-    /// `on_stale`. Default `degrade`.
-    pub on_stale: OnStale,
-    /// `extra_sources`: sources it may always use. Default: none.
-    pub extra_sources: Vec<Prefix>,
-    /// `extra_destinations`: destinations it may always use. Default: none.
-    pub extra_destinations: Vec<Prefix>,
-}
-
-/// One place a peer is connected at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// `interface`. Required.
-    pub interface: InterfaceId,
-    /// `vlan` and `inner_vlan`, 1–4094. Default: untagged.
-    pub vlans: Vlans,
-    /// `addresses` of its BGP sessions; MACs are learned from the neighbour table. Default: none.
-    pub addresses: Vec<IpAddr>,
-    /// `macs`, added to the learned ones. Default: none; on a `port` that means any.
-    pub macs: Vec<Mac>,
-    /// `vrf` of the router its sessions are in, by its route distinguisher. Default: the global instance.
-    pub vrf: Option<Vrf>,
-}
-
-impl Attachment {
-    /// Its BGP sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
-        sessions(&self.addresses, self.vrf)
-    }
-}
-
-fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Session> + '_ {
-    addresses
-        .iter()
-        .map(move |&address| Session { address, vrf })
-}
-
-/// Whom our announcements to a route server reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Serves {
-    /// Every peer on its interface. The default.
-    #[default]
-    All,
-    /// Nobody: its routes count as sources only.
-    None,
-    /// These networks.
-    Listed(Vec<Asn>),
-    /// Whom the communities of each announcement name (`0:peer`, `rs:peer`).
-    Communities,
-}
-
-/// `[[route_server]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteServer {
-    /// `name`. Required.
-    pub name: String,
-    /// `asn`. Required.
-    pub asn: Asn,
-    /// `interface` of the exchange. Required.
-    pub interface: InterfaceId,
-    /// `addresses` of its BGP sessions. Required.
-    pub addresses: Vec<IpAddr>,
-    /// `serves`. Default `all`.
-    pub serves: Serves,
-    /// `vrf` of the router its sessions are in. Default: the global instance.
-    pub vrf: Option<Vrf>,
-}
-
-impl RouteServer {
-    /// Its BGP sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
-        sessions(&self.addresses, self.vrf)
-    }
-}
-
-/// What happens when nobody has renewed the lease for its whole length.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnLeaseEnd {
-    /// Every peer falls back to `observe`. The default.
-    #[default]
-    Observe,
-    /// Enforcement stays.
-    Keep,
-}
-
-/// `[timers]`: seconds, or `"30s"`, `"10m"`, `"1h"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// `withdraw_hold`: how long a withdrawn prefix stays valid. Default 30 s.
-    pub withdraw_hold: Duration,
-    /// `peer_down_hold`: how long a peer's sets outlive its sessions. Default 120 s.
-    pub peer_down_hold: Duration,
-    /// `stale_hold`: how long tables outlive their feed. Default 300 s.
-    pub stale_hold: Duration,
-    /// `lease`: how long enforcement outlives the daemon. Default 60 s, at least 5 s.
-    pub lease: Duration,
-    /// `on_lease_end`. Default `observe`.
-    pub on_lease_end: OnLeaseEnd,
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Self {
-            withdraw_hold: Duration::from_secs(30),
-            peer_down_hold: Duration::from_secs(120),
-            stale_hold: Duration::from_secs(300),
-            lease: Duration::from_secs(60),
-            on_lease_end: OnLeaseEnd::Observe,
-        }
-    }
-}
-
-/// `breaker` of `[limits]`: when an enforced peer returns to `observe` by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    /// `percent` of its packets dropped, over which it trips. Default 20; 100 never trips.
-    pub percent: u8,
-    /// `packets` there must be at least. Default 1000.
-    pub packets: u64,
-    /// `window` in which they are counted. Default 10 s.
-    pub window: Duration,
-}
-
-/// `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// `max_peers` the maps are made for. Default 1024.
-    pub max_peers: u32,
-    /// `arena_mib`: memory of the compiled tables, in MiB. Default 64.
-    pub arena_mib: u32,
-    /// `samples_per_second` and peer. Default 10; 0 for none.
-    pub samples_per_second: u32,
-    /// `breaker = { percent = 20, packets = 1000, window = "10s" }`. Default: that.
-    pub breaker: Breaker,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_peers: 1024,
-            arena_mib: 64,
-            samples_per_second: 10,
-            breaker: Breaker {
-                percent: 20,
-                packets: 1000,
-                window: Duration::from_secs(10),
-            },
-        }
-    }
 }
 
 /// `[daemon]`.
@@ -382,49 +77,6 @@ impl Config {
     /// The first thing in it that cannot be right.
     pub fn parse(text: &str, file_name: &str) -> Result<(Self, Vec<Warning>), ConfigError> {
         parse::config(text, file_name)
-    }
-
-    /// The peer of this name.
-    #[must_use]
-    pub fn peer_named(&self, name: &str) -> Option<(PeerId, &Peer)> {
-        self.peer_ids().find(|(_, peer)| peer.name == name)
-    }
-
-    /// The peers with their ids.
-    pub fn peer_ids(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        (0..).map(PeerId).zip(&self.peers)
-    }
-
-    /// One peer.
-    #[must_use]
-    pub fn peer(&self, id: PeerId) -> Option<&Peer> {
-        self.peers.get(id.0 as usize)
-    }
-
-    /// The interface of this name.
-    #[must_use]
-    pub fn interface_named(&self, name: &str) -> Option<(InterfaceId, &Interface)> {
-        (0..)
-            .map(InterfaceId)
-            .zip(&self.interfaces)
-            .find(|(_, interface)| interface.name == name)
-    }
-
-    /// Does a `shadow` feed tell this table of the session?
-    #[must_use]
-    pub fn has_shadow(&self, session: Session, table: Table) -> bool {
-        self.feeds.iter().any(|feed| match feed {
-            Feed::Shadow { sessions, .. } => sessions
-                .iter()
-                .any(|shadow| (shadow.mirrors(), shadow.table) == (session, table)),
-            _ => false,
-        })
-    }
-
-    /// One interface.
-    #[must_use]
-    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(usize::from(id.0))
     }
 }
 

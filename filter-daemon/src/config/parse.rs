@@ -1,10 +1,16 @@
 //! From the TOML tree to typed sections, in the order names are needed: interfaces, peers, the rest.
 //! Each section by itself; what sections mean to each other is checked in [`super::check`].
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::NonIp;
 use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
+use filter_lifecycle::spec::{
+    Attachment, Breaker, DEFAULT_BOUNDS, Interface, InterfaceId, InterfaceKind, Limits, OnLeaseEnd,
+    OnStale, Peer, PerFamily, RouteServer, Router, Serves, Spec, Timers, View, Xdp,
+};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem, Warning};
@@ -13,11 +19,7 @@ use super::values::{
     addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
     vrf, warn_of_twins,
 };
-use super::{
-    Attachment, Breaker, Config, DEFAULT_BOUNDS, Daemon, Interface, InterfaceId, InterfaceKind,
-    Limits, OnLeaseEnd, OnStale, Peer, PerFamily, RouteServer, Router, Serves, Timers, View, Xdp,
-    check, parse_feed,
-};
+use super::{Config, Daemon, check, parse_feed};
 
 const TOP: &[&str] = &[
     "router",
@@ -116,7 +118,7 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     let mut warnings = Vec::new();
     let (timers, limits, daemon) = (timers(&top)?, limits(&top)?, daemon(&top)?);
     let router = router(&top, &mut warnings)?;
-    let interfaces = interfaces(&top, &mut warnings)?;
+    let (interfaces, exports) = interfaces(&top, &mut warnings)?;
     check::names(&interfaces, |interface| &interface.name)?;
     let (peers, attachments) = peers(&top, &interfaces, &mut warnings)?;
     check::names(&peers, |peer| &peer.name)?;
@@ -136,14 +138,20 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     let (peers, peer_sections) = split(sections.peers);
     let (feeds, feed_sections) = split(sections.feeds);
     let (route_servers, server_sections) = split(sections.route_servers);
-    let config = Config {
+    let spec = Spec {
         router: sections.router.value,
         interfaces: split(sections.interfaces).0,
         peers,
         route_servers,
-        feeds,
+        feeds: feeds.iter().map(super::Feed::carries).collect(),
         timers,
         limits,
+    };
+    let exports = (0..).map(InterfaceId).zip(exports);
+    let config = Config {
+        spec: Arc::new(spec),
+        feeds,
+        exports: exports.filter_map(|(id, path)| Some((id, path?))).collect(),
         daemon,
     };
     check::routes(&config, &peer_sections, &feed_sections, &mut warnings)?;
@@ -173,10 +181,13 @@ fn router<'a>(
     Ok(Read { value, section })
 }
 
+/// The interfaces, and the `ixf` of each.
+type Interfaces<'a> = (Vec<Read<'a, Interface>>, Vec<Option<PathBuf>>);
+
 fn interfaces<'a>(
     top: &Section<'a>,
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<Read<'a, Interface>>, ConfigError> {
+) -> Result<Interfaces<'a>, ConfigError> {
     let sections = top.sections("interface", |n| format!("interface {n}"), INTERFACE)?;
     if sections.is_empty() {
         return Err(top.error(Some("interface"), Problem::NoSection("interface")));
@@ -199,9 +210,11 @@ fn interfaces<'a>(
         })?;
         section.rename(format!("interface \"{text}\""));
         let value = interface(text, &section, warnings)?;
-        Ok(Read { value, section })
+        let export = section.optional("ixf", parse_feed::path)?;
+        Ok((Read { value, section }, export))
     };
-    sections.into_iter().map(one).collect()
+    let read: Vec<_> = sections.into_iter().map(one).collect::<Result<_, _>>()?;
+    Ok(read.into_iter().unzip())
 }
 
 fn interface(
@@ -231,7 +244,6 @@ fn interface(
         lan,
         mac: section.optional("mac", mac)?,
         addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
-        ixf: section.optional("ixf", parse_feed::path)?,
         unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
         non_ip: section
             .optional("non_ip", |item| {

@@ -3,11 +3,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::route::{PeerId, Session, Table};
+use filter_feeds::shadow::Password;
+use filter_lifecycle::route::{PeerId, Session, Table};
+use filter_lifecycle::spec::Peer;
 
-use super::Peer;
 use super::error::{ConfigError, Problem, Warning};
-use super::feed::{Feed, Password, ShadowSession};
+use super::feed::{Feed, ShadowSession};
 use super::parse::Read;
 use super::section::{Item, Section};
 use super::values::{address, identity, prefixes, vrf};

@@ -10,8 +10,8 @@ use toml::de::DeValue;
 
 use super::error::{ConfigError, Oddity, Problem, Warning};
 use super::section::{Item, Section};
-use super::{Bounds, PerFamily};
-use crate::route::Vrf;
+use filter_lifecycle::route::Vrf;
+use filter_lifecycle::spec::{Bounds, PerFamily};
 
 const PER_FAMILY: &[&str] = &["ipv4", "ipv6"];
 /// Longest name of a peer or a route server, in bytes.

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::control::{self, Request};
-use crate::policy::{self, Link, Routes};
 use crate::runtime::{AtExit, Handle, RunOptions, Runtime};
+use filter_lifecycle::policy::{Link, Routes};
 
 pub mod net;
 mod packets;
@@ -87,14 +87,14 @@ pub fn run(out: &mut dyn Write) -> Result<(), DemoError> {
 fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
     let config = configuration(Path::new("/nonexistent"), Path::new("/nonexistent"))?;
     let mut links = std::collections::BTreeMap::new();
-    for (index, interface) in config.interfaces.iter().enumerate() {
+    for (index, interface) in config.spec.interfaces.iter().enumerate() {
         let link =
             Link::new(interface, 1, None).map_err(|error| DemoError::Config(error.to_string()))?;
-        links.insert(crate::config::InterfaceId(index as u16), link);
+        links.insert(filter_lifecycle::spec::InterfaceId(index as u16), link);
     }
     let mut routes = std::collections::BTreeMap::new();
     for peer in PEERS {
-        if let Some((id, _)) = config.peer_named(peer.name) {
+        if let Some((id, _)) = config.spec.peer_named(peer.name) {
             let list = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
             routes.insert(
                 id,
@@ -105,7 +105,7 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
             );
         }
     }
-    let peering = policy::compile(&config, &routes, &links)
+    let peering = crate::peering::compile(&config.spec, &routes, &links)
         .map_err(|error| DemoError::Config(error.to_string()))?;
     screen.heading("What each packet is, with mode observe")?;
     for (index, packet) in packets::all().iter().enumerate() {

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Runtime;
 use crate::control::{Reply, Request};
-use crate::lifecycle::{Side, Told};
-use crate::route::PeerId;
+use crate::peering::interface_spec;
 use filter_core::frame;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{Side, Told};
 
 impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
@@ -40,7 +41,11 @@ impl Runtime {
     }
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
-        let found = self.config.peer_ids().find(|(_, peer)| peer.name == name);
+        let found = self
+            .config
+            .spec
+            .peer_ids()
+            .find(|(_, peer)| peer.name == name);
         found
             .map(|(id, _)| id)
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
@@ -53,7 +58,7 @@ impl Runtime {
         self.lifecycle.settle(now);
         let status = self.lifecycle.status(now, id);
         json!({
-            "peer": self.config.peers[id.0 as usize].name,
+            "peer": self.config.spec.peers[id.0 as usize].name,
             "mode": mode.name(),
             "state": status.state.name(),
             "missing": status.missing.map(|missing| missing.to_string()),
@@ -69,7 +74,7 @@ impl Runtime {
             ));
         }
         let now = self.now();
-        let peer = &self.config.peers[id.0 as usize];
+        let peer = &self.config.spec.peers[id.0 as usize];
         // The one prefix that explains each address: a full table need not be gone through for it.
         let covering = |side, address: IpAddr| {
             let prefix = self.lifecycle.covering(id, side, address.into());
@@ -97,11 +102,10 @@ impl Runtime {
         let (link, interface) = self
             .links
             .get(&attachment.interface)
-            .zip(self.config.interface(attachment.interface))
+            .zip(self.config.spec.interface(attachment.interface))
             .ok_or("the peer's interface is not there")?;
         let station = (link.ifindex, Vlans::default(), STAND_IN);
-        let record = link
-            .spec(interface)
+        let record = interface_spec(link, interface)
             .record()
             .map_err(|error| error.to_string())?;
         let peering = Peering {

@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::lifecycle::Event;
-use crate::route::{FeedId, PeerId, Session};
-use crate::stations::StationEvent;
 use crate::violation::{DefaultPointing, DestinationStory, SourceStory, describe};
+use filter_lifecycle::Event;
+use filter_lifecycle::route::{FeedId, PeerId, Session};
+use filter_lifecycle::stations::StationEvent;
 
 /// Entries that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -95,7 +95,7 @@ impl Journal {
         fields.insert("seconds".into(), finding.duration.as_secs().into());
         let text = format!(
             "{} sends to addresses that are not ours: {} bytes to {} blocks in {} s",
-            config.peer(id).map_or("?", |peer| peer.name.as_str()),
+            config.spec.peer(id).map_or("?", |peer| peer.name.as_str()),
             finding.bytes,
             finding.blocks,
             finding.duration.as_secs()
@@ -106,7 +106,7 @@ impl Journal {
 
     /// A peer's MAC.
     pub fn station(&mut self, config: &Config, event: &StationEvent) {
-        let name = |id: PeerId| config.peer(id).map_or("?", |peer| peer.name.as_str());
+        let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
         let (event, fields, text) = match *event {
             StationEvent::Learned { peer: id, mac } => (
                 "mac-learned",
@@ -180,6 +180,7 @@ impl Journal {
 
 fn peer(config: &Config, id: PeerId) -> Value {
     config
+        .spec
         .peer(id)
         .map_or(Value::Null, |peer| peer.name.clone().into())
 }
@@ -197,7 +198,7 @@ fn session(session: Option<Session>) -> Value {
 
 /// The fields of an event, and the event in one line.
 fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
-    let name = |id: PeerId| config.peer(id).map_or("?", |peer| peer.name.as_str());
+    let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
     let (value, text) = match event {
         Event::FeedUp(id) => (
             json!({ "feed": feed(config, *id) }),

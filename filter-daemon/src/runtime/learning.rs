@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use filter_core::packet::Vlans;
 
-use crate::feeds::{Stop, Stopped};
-use crate::neighbours::{NeighbourError, NeighbourEvent, Neighbours};
-use crate::stations::Places;
+use crate::neighbours::{NeighbourError, Neighbours};
+use filter_feeds::{Stop, Stopped};
+use filter_lifecycle::neighbour::NeighbourEvent;
+use filter_lifecycle::stations::Places;
 
 /// What the thread says.
 #[derive(Debug)]

@@ -13,15 +13,18 @@ use filter_core::Mode;
 use filter_loader::sync::Sync;
 use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Table};
 
-use crate::config::{Config, Feed, Interface, InterfaceId, OnLeaseEnd, Xdp};
+use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
-use crate::feeds::trigger::Trigger;
-use crate::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
-use crate::lifecycle::{Event, Lifecycle, TICK};
-use crate::policy::{self, DeviceFacts, Link, Withheld};
-use crate::route::{Batch, FeedId, PeerId, Session};
-use crate::stations::Stations;
+use crate::feeds;
+use crate::peering::interface_spec;
 use crate::violation::PointingWatch;
+use filter_feeds::trigger::Trigger;
+use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::policy::{self, DeviceFacts, Link, Withheld};
+use filter_lifecycle::route::{Batch, FeedId, PeerId, Session};
+use filter_lifecycle::spec::{InterfaceId, OnLeaseEnd, Xdp};
+use filter_lifecycle::stations::Stations;
+use filter_lifecycle::{Event, Lifecycle, TICK};
 
 mod answer;
 mod journal;
@@ -207,8 +210,8 @@ impl Runtime {
         let samples = filter.take_samples()?;
         let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
         let mut runtime = Self {
-            lifecycle: Lifecycle::new(Arc::clone(&config)),
-            withheld: Withheld::of(&config),
+            lifecycle: Lifecycle::new(Arc::clone(&config.spec)),
+            withheld: Withheld::of(&config.spec),
             options,
             handle,
             started: Instant::now(),
@@ -377,8 +380,8 @@ impl Runtime {
         if self.dormant {
             return Ok(());
         }
-        match self.config.timers.on_lease_end {
-            OnLeaseEnd::Observe => self.filter.lease().renew(self.config.timers.lease),
+        match self.config.spec.timers.on_lease_end {
+            OnLeaseEnd::Observe => self.filter.lease().renew(self.config.spec.timers.lease),
             OnLeaseEnd::Keep => {
                 self.filter.lease().keep();
                 Ok(())
@@ -401,9 +404,9 @@ impl Runtime {
 
     /// Slots for every peer; those of peers that are no longer configured are given back.
     fn register_peers(&mut self) -> Result<(), filter_loader::Error> {
-        let until = self.now() + self.config.timers.stale_hold;
+        let until = self.now() + self.config.spec.timers.stale_hold;
         let mut peers = Vec::new();
-        for peer in &self.config.peers {
+        for peer in &self.config.spec.peers {
             let slot = self.filter.add_peer(&peer.name)?;
             let adopted = self.filter.generation(slot);
             if let Some(generation) = adopted {
@@ -422,7 +425,7 @@ impl Runtime {
     }
 
     fn attach(&mut self) -> Result<(), RunError> {
-        for (id, interface) in interfaces(&self.config) {
+        for (id, interface) in self.config.spec.interface_ids() {
             let mode = match interface.xdp {
                 Xdp::Auto => AttachMode::Auto,
                 Xdp::Native => AttachMode::Native,
@@ -431,7 +434,7 @@ impl Runtime {
             let Some(link) = self.links.get(&id) else {
                 continue;
             };
-            let attached = self.filter.attach(&link.spec(interface), mode)?;
+            let attached = self.filter.attach(&interface_spec(link, interface), mode)?;
             self.journal.note(
                 "attached",
                 &format!("{} ({:?})", interface.name, attached.kind).to_lowercase(),
@@ -510,18 +513,10 @@ impl Runtime {
     }
 }
 
-fn interfaces(config: &Config) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-    config
-        .interfaces
-        .iter()
-        .enumerate()
-        .map(|(index, interface)| (InterfaceId(index as u16), interface))
-}
-
 /// What each configured interface is, from the configuration and the device.
 fn links(config: &Config) -> Result<BTreeMap<InterfaceId, Link>, RunError> {
     let mut links = BTreeMap::new();
-    for (id, interface) in interfaces(config) {
+    for (id, interface) in config.spec.interface_ids() {
         let device = Device::find(&interface.name)?;
         let facts = DeviceFacts {
             ifindex: device.ifindex,
@@ -536,10 +531,10 @@ fn links(config: &Config) -> Result<BTreeMap<InterfaceId, Link>, RunError> {
 fn loader_options(config: &Config) -> Options {
     Options {
         pins: Some(config.daemon.pin_dir.clone()),
-        fingerprint: u64::from(config.router.asn.get()),
-        max_peers: config.limits.max_peers,
-        arena_mib: config.limits.arena_mib,
-        samples_per_second: config.limits.samples_per_second,
+        fingerprint: u64::from(config.spec.router.asn.get()),
+        max_peers: config.spec.limits.max_peers,
+        arena_mib: config.spec.limits.arena_mib,
+        samples_per_second: config.spec.limits.samples_per_second,
         ..Options::default()
     }
 }

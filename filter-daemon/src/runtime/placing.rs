@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::peering::{loader_station, station};
 use filter_core::Mode;
-use filter_loader::Station;
+use filter_lifecycle::stations::Station;
 
 use super::Runtime;
 use super::learning::Learned;
-use crate::neighbours::ixf;
-use crate::route::PeerId;
-use crate::stations::Facts;
+use filter_feeds::ixf;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::stations::Facts;
 
 impl Runtime {
     /// Takes in what the neighbour table said since last asked.
@@ -18,7 +19,7 @@ impl Runtime {
         let mut changed = false;
         while let Ok(learned) = self.neighbours.try_recv() {
             let facts = Facts {
-                config: &self.config,
+                spec: &self.config.spec,
                 links: &self.links,
                 enforced: &BTreeSet::new(),
             };
@@ -53,7 +54,7 @@ impl Runtime {
     pub(super) fn place_stations(&mut self) -> Result<(), filter_loader::Error> {
         let enforced = self.enforced();
         let facts = Facts {
-            config: &self.config,
+            spec: &self.config.spec,
             links: &self.links,
             enforced: &enforced,
         };
@@ -63,27 +64,23 @@ impl Runtime {
         }
         let slots = wanted
             .into_iter()
-            .map(|(station, id)| (station, self.peers[id.0 as usize].slot));
+            .map(|(station, id)| (loader_station(station), self.peers[id.0 as usize].slot));
         self.filter.assign_stations(&slots.collect())
     }
 
     /// Reads the member exports anew.
     pub(super) fn read_exports(&mut self) {
         let mut exports = BTreeMap::new();
-        for interface in &self.config.interfaces {
-            let Some(path) = &interface.ixf else {
-                continue;
-            };
+        for (&id, path) in &self.config.exports {
+            let interface = self.config.spec.interface(id);
+            let name = interface.map_or("?", |interface| &interface.name);
             let read = ixf::read(path);
             if let Err(error) = &read {
-                let text = format!(
-                    "interface {}: {error}; what it had seeded stays",
-                    interface.name
-                );
+                let text = format!("interface {name}: {error}; what it had seeded stays");
                 log::warn!("{text}");
                 self.journal.note("ixf-refused", &text);
             }
-            exports.insert(interface.name.clone(), read.ok());
+            exports.insert(name.to_owned(), read.ok());
         }
         self.stations.seed(exports);
     }
@@ -97,7 +94,7 @@ impl Runtime {
             .collect();
         let held = self.filter.stations();
         let held: Vec<(Station, PeerId)> = held
-            .filter_map(|(station, slot)| Some((station, *slots.get(&slot)?)))
+            .filter_map(|(held, slot)| Some((self::station(held), *slots.get(&slot)?)))
             .collect();
         self.stations.inherit(held);
     }
@@ -105,7 +102,7 @@ impl Runtime {
     /// Peers that are enforced, or will be as soon as they may.
     fn enforced(&self) -> BTreeSet<PeerId> {
         let now = self.now();
-        let ids = self.config.peer_ids().map(|(id, _)| id);
+        let ids = self.config.spec.peer_ids().map(|(id, _)| id);
         ids.filter(|&id| {
             let have = self.sync.have(self.peers[id.0 as usize].slot);
             have.is_some_and(|have| have.mode == Mode::Enforce)

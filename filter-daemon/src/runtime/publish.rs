@@ -7,9 +7,9 @@ use filter_loader::PeerSlot;
 use filter_loader::sync::{Step, Wanted};
 
 use super::Runtime;
-use crate::config::InterfaceId;
-use crate::lifecycle::Missing;
-use crate::route::PeerId;
+use filter_lifecycle::Missing;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::InterfaceId;
 
 /// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
 /// long is over: so little of the time do others wait for it.
@@ -30,6 +30,7 @@ impl Runtime {
         let due: BTreeSet<PeerSlot> = self.sync.due(now).into_iter().collect();
         self.pending.extend(
             self.config
+                .spec
                 .peer_ids()
                 .map(|(id, _)| id)
                 .filter(|id| due.contains(&self.peers[id.0 as usize].slot)),
@@ -73,7 +74,11 @@ impl Runtime {
                 }
             }
             Err(error) => {
-                let name = self.config.peer(id).map_or("?", |peer| peer.name.as_str());
+                let name = self
+                    .config
+                    .spec
+                    .peer(id)
+                    .map_or("?", |peer| peer.name.as_str());
                 self.journal
                     .note("publish-failed", &format!("{name}: {error}"));
                 self.lifecycle.published(id, Err(error.to_string()));
@@ -86,7 +91,7 @@ impl Runtime {
     fn want(&mut self, now: Duration, id: PeerId) -> Wanted {
         let own_addresses = self.own_addresses(id);
         Wanted {
-            families: self.config.peers[id.0 as usize].families,
+            families: self.config.spec.peers[id.0 as usize].families,
             mode: self.lifecycle.mode(now, id),
             sources: self.lifecycle.sources(id),
             destinations: self.lifecycle.destinations(id, &own_addresses),
@@ -95,7 +100,7 @@ impl Runtime {
 
     /// Our addresses on the interfaces the peer is attached to.
     pub(super) fn own_addresses(&self, id: PeerId) -> Vec<Address> {
-        let attachments = self.config.peers[id.0 as usize].attachments.iter();
+        let attachments = self.config.spec.peers[id.0 as usize].attachments.iter();
         let interfaces: BTreeSet<InterfaceId> =
             attachments.map(|attachment| attachment.interface).collect();
         let links = interfaces.iter().filter_map(|id| self.links.get(id));

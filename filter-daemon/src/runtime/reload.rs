@@ -7,9 +7,9 @@ use filter_core::Mode;
 
 use super::{RunError, Runtime, links};
 use crate::config::Config;
-use crate::lifecycle::Lifecycle;
-use crate::policy::Withheld;
-use crate::route::PeerId;
+use filter_lifecycle::Lifecycle;
+use filter_lifecycle::policy::Withheld;
+use filter_lifecycle::route::PeerId;
 
 impl Runtime {
     /// Reads the configuration again. Anything wrong with it leaves the old one in force.
@@ -46,9 +46,15 @@ impl Runtime {
         }
         while self.batches.try_recv().is_ok() {} // of feeds that are no more
         let words = self.operators_words();
-        let names: Vec<String> = self.config.peers.iter().map(|p| p.name.clone()).collect();
-        self.lifecycle = Lifecycle::new(Arc::clone(&config));
-        self.withheld = Withheld::of(&config);
+        let names: Vec<String> = self
+            .config
+            .spec
+            .peers
+            .iter()
+            .map(|p| p.name.clone())
+            .collect();
+        self.lifecycle = Lifecycle::new(Arc::clone(&config.spec));
+        self.withheld = Withheld::of(&config.spec);
         self.links = links;
         self.config = config;
         self.pending.clear();
@@ -56,7 +62,7 @@ impl Runtime {
         self.publish_lists()?;
         self.register_peers()?;
         self.stations.renumber(|old| {
-            let (id, _) = self.config.peer_named(names.get(old.0 as usize)?)?;
+            let (id, _) = self.config.spec.peer_named(names.get(old.0 as usize)?)?;
             Some(id)
         });
         self.repeat(&words);
@@ -69,7 +75,7 @@ impl Runtime {
     /// Modes that an operator, or the breaker, set against the configuration, by the peer's name.
     fn operators_words(&self) -> BTreeMap<String, (Mode, Mode)> {
         let now = self.now();
-        let word = |(id, peer): (PeerId, &crate::config::Peer)| {
+        let word = |(id, peer): (PeerId, &filter_lifecycle::spec::Peer)| {
             let mode = if self.peers[id.0 as usize].tripped {
                 Mode::Observe
             } else {
@@ -77,13 +83,13 @@ impl Runtime {
             };
             (mode != peer.mode).then(|| (peer.name.clone(), (peer.mode, mode)))
         };
-        self.config.peer_ids().filter_map(word).collect()
+        self.config.spec.peer_ids().filter_map(word).collect()
     }
 
     /// What an operator said at run time holds until the configuration itself says something new.
     fn repeat(&mut self, words: &BTreeMap<String, (Mode, Mode)>) {
         let config = Arc::clone(&self.config);
-        for (id, peer) in config.peer_ids() {
+        for (id, peer) in config.spec.peer_ids() {
             if let Some(&(configured, mode)) = words.get(&peer.name)
                 && configured == peer.mode
             {
@@ -97,7 +103,7 @@ impl Runtime {
         let attached = self.filter.interfaces().map(|(name, _)| name.to_owned());
         let attached: Vec<String> = attached.collect();
         for name in attached {
-            if self.config.interface_named(&name).is_none() {
+            if self.config.spec.interface_named(&name).is_none() {
                 self.filter.detach(&name)?;
             }
         }

@@ -4,8 +4,8 @@ use filter_core::{Address, Reason};
 
 use super::Runtime;
 use super::journal::{Flow, Violation};
-use crate::route::PeerId;
 use crate::violation::{self, DestinationStory, MAX_NAMED, SourceStory};
+use filter_lifecycle::route::PeerId;
 
 /// Samples looked at in one turn; the rest waits in the ring.
 const MAX_PER_TURN: usize = 256;
@@ -36,7 +36,7 @@ impl Runtime {
             .iter()
             .find(|(_, link)| link.ifindex == sample.ifindex);
         let interface = interface
-            .and_then(|(&id, _)| self.config.interface(id))
+            .and_then(|(&id, _)| self.config.spec.interface(id))
             .map_or_else(String::new, |i| i.name.clone());
         let violation = Violation {
             peer,
@@ -84,6 +84,7 @@ impl Runtime {
         } else {
             let others = self
                 .config
+                .spec
                 .peer_ids()
                 .filter(|&(id, _)| have(id).is_some_and(|have| have.sources.contains(source)));
             let names: Vec<String> = others

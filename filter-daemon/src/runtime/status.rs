@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::Runtime;
 use crate::config::Feed;
-use crate::lifecycle::SourceStatus;
-use crate::route::{FeedId, Origin, PeerId};
+use filter_lifecycle::SourceStatus;
+use filter_lifecycle::route::{FeedId, Origin, PeerId};
 
 impl Runtime {
     pub(super) fn status(&self) -> Value {
@@ -25,7 +25,7 @@ impl Runtime {
             "events_lost": self.lifecycle.events_lost(),
             "interfaces": self.interfaces(),
             "feeds": self.feed_values(),
-            "peers": self.config.peer_ids().map(|(id, _)| self.peer_value(id)).collect::<Vec<_>>(),
+            "peers": self.config.spec.peer_ids().map(|(id, _)| self.peer_value(id)).collect::<Vec<_>>(),
         })
     }
 
@@ -58,7 +58,7 @@ impl Runtime {
 
     fn peer_value(&self, id: PeerId) -> Value {
         let (config, peer) = (
-            &self.config.peers[id.0 as usize],
+            &self.config.spec.peers[id.0 as usize],
             &self.peers[id.0 as usize],
         );
         let status = self.lifecycle.status(self.now(), id);

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use filter_core::Prefix;
-use filter_daemon::feeds::bmp::counts::LeftOut;
-use filter_daemon::feeds::bmp::router::{Closed, Memory};
-use filter_daemon::route::Table::{self, AdjInPost, AdjInPre, AdjOut};
-use filter_daemon::route::{DownCause, Origin, RouteEvent, Session};
+use filter_feeds::bmp::counts::LeftOut;
+use filter_feeds::bmp::router::{Closed, Memory};
+use filter_lifecycle::route::Table::{self, AdjInPost, AdjInPre, AdjOut};
+use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session};
 use tests::captures::{Folded, capture, captures, decoded, fold, fold_capture, prefixes, session};
 
 /// What one line of another decoder, or one of our events, says about a route.

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use filter_core::Family;
-use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
-use filter_daemon::route::{DownCause, RouteEvent, Table};
+use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_lifecycle::route::{DownCause, RouteEvent, Table};
 use tests::lab::{Accepted, Directory, FrrOptions, Package, Peering, Release, require_from};
 
 use super::live::{Truth, Watched, session};

@@ -2,10 +2,10 @@
 //! that says something and is heard; never a panic, an unbounded allocation, or a message that vanishes.
 use std::time::Instant;
 
-use filter_daemon::feeds::bmp::router::Router;
-use filter_daemon::route::RouteEvent;
-use filter_daemon::wire::bmp;
-use filter_daemon::wire::{Malformed, WireError};
+use filter_feeds::bmp::router::Router;
+use filter_feeds::wire::bmp;
+use filter_feeds::wire::{Malformed, WireError};
+use filter_lifecycle::route::RouteEvent;
 use tests::captures::{capture, captures, fold, fold_capture, messages};
 
 /// What a message was turned into: how many events, how much that is left out and counted.

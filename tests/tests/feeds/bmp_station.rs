@@ -7,15 +7,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use filter_daemon::feeds::bmp::counts::LeftOut;
-use filter_daemon::feeds::bmp::router::{
+use filter_feeds::bmp::counts::LeftOut;
+use filter_feeds::bmp::router::{
     Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE, TELL_AGAIN,
 };
-use filter_daemon::feeds::bmp::{BmpConfig, BmpFeed};
-use filter_daemon::feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
-use filter_daemon::wire::bgp::{PathIds, Update};
-use filter_daemon::wire::bmp::{self, Message};
+use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_feeds::wire::bgp::{PathIds, Update};
+use filter_feeds::wire::bmp::{self, Message};
+use filter_feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
 use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
-use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, FeedId, RouteEvent, Session, Table};
+use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, FeedId, RouteEvent, Session, Table};
 use tests::captures::Folded;
 use tests::lab::Peer;
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use filter_daemon::feeds::mrt::{MrtConfig, MrtError, MrtFeed, snapshots};
-use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{FeedId, RouteEvent, Table};
+use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed, snapshots};
+use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{FeedId, RouteEvent, Table};
 use tests::captures::{Folded, fixtures, prefixes};
 
 fn dump(name: &str) -> Vec<u8> {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
 use filter_daemon::config::Config;
-use filter_daemon::feeds::trigger::Trigger;
-use filter_daemon::feeds::{self, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, FeedId, RouteEvent};
+use filter_daemon::feeds;
+use filter_feeds::trigger::Trigger;
+use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
 use tests::lab::{Advertised, Package, Peering, require};
 
 const WITHIN: Duration = Duration::from_secs(60);

@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
-use filter_daemon::feeds::bird::{Bird, BirdConfig};
-use filter_daemon::feeds::frr::{Frr, FrrConfig};
-use filter_daemon::feeds::gobgp::{GoBgp, GoBgpConfig};
-use filter_daemon::feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
-use filter_daemon::feeds::poll::{PollConfig, Tables};
-use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, DownCause, FeedId, Origin, Route, RouteEvent, Table};
+use filter_feeds::bird::{Bird, BirdConfig};
+use filter_feeds::frr::{Frr, FrrConfig};
+use filter_feeds::gobgp::{GoBgp, GoBgpConfig};
+use filter_feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
+use filter_feeds::poll::{PollConfig, Tables};
+use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, DownCause, FeedId, Origin, Route, RouteEvent, Table};
 use tests::lab::{
     Accepted, Advertised, Daemon, FrrOptions, Namespace, P1, P2, Package, Peer, Peering, Release,
     require, require_from,

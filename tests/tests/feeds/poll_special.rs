@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use filter_core::Family;
-use filter_daemon::feeds::bird::{Bird, BirdConfig};
-use filter_daemon::feeds::frr::{Frr, FrrConfig};
-use filter_daemon::feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
-use filter_daemon::route::{Community, DownCause, Table};
+use filter_feeds::bird::{Bird, BirdConfig};
+use filter_feeds::frr::{Frr, FrrConfig};
+use filter_feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
+use filter_lifecycle::route::{Community, DownCause, Table};
 use tests::lab::{Advertised, ExaBgp, FrrOptions, Package, Peering, require};
 
 use super::poll::{Watched, poll, truth};

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family};
-use filter_daemon::config::Password;
-use filter_daemon::feeds::shadow::speaker::{Ended, HOLD_TIME, Out, Role, Speaker};
-use filter_daemon::feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
-use filter_daemon::feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_daemon::route::{Batch, Community, FeedId, Origin, RouteEvent, Table};
-use filter_daemon::wire::Reader;
-use filter_daemon::wire::bgp::{self, Message, Notification};
+use filter_feeds::shadow::Password;
+use filter_feeds::shadow::speaker::{Ended, HOLD_TIME, Out, Role, Speaker};
+use filter_feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
+use filter_feeds::wire::Reader;
+use filter_feeds::wire::bgp::{self, Message, Notification};
+use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, Community, FeedId, Origin, RouteEvent, Table};
 use tests::captures::session;
 use tests::encoder::{self, message};
 

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use filter_core::{Asn, Family};
-use filter_daemon::feeds::shadow::{ShadowFeed, ShadowSession};
-use filter_daemon::route::{RouteEvent, Session, Table};
+use filter_feeds::shadow::{ShadowFeed, ShadowSession};
+use filter_lifecycle::route::{RouteEvent, Session, Table};
 use tests::captures::Folded;
 use tests::lab::{
     Accepted, Advertised, ExaBgp, FrrOptions, Namespace, Package, Peer, Peering, Release,
@@ -254,7 +254,7 @@ fn frr(test: &str, release: Release) {
         lab.router.ip(&["addr", "add", address, "dev", "lo"]);
     }
     let shadow = |number: u8, mirrors, password: Option<&str>| ShadowSession {
-        password: password.and_then(|text| filter_daemon::config::Password::new(text.as_bytes())),
+        password: password.and_then(|text| filter_feeds::shadow::Password::new(text.as_bytes())),
         ..ShadowSession::new(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 1, number)), 1790),
             IpAddr::V4(Ipv4Addr::new(10, 255, 3, number)),

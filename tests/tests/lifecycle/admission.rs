@@ -1,8 +1,8 @@
 //! SPEC section 5, the rows on what does not count as a source: too many prefixes, and refused ones.
-use filter_daemon::lifecycle::{Event, Missing, Refusal};
-use filter_daemon::route::{DownCause, PeerId};
+use filter_lifecycle::route::{DownCause, PeerId};
+use filter_lifecycle::{Event, Missing, Refusal};
 
-use super::world::{MINE, ONE, PRE, STATION, V4, World, config, prefix};
+use super::world::{MINE, ONE, PRE, STATION, V4, World, prefix, spec_of};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -123,12 +123,9 @@ fn max_prefix_before_there_is_a_good_table() {
 /// counted and listed as `refused` with its reason".
 #[test]
 fn refused_prefixes() {
-    let config = {
-        let mut config = config(&[ONE, STATION, MINE]);
-        config.router.prefixes = vec![prefix("198.51.100.0/24")];
-        config
-    };
-    let mut world = World::of(config);
+    let mut spec = spec_of(&[ONE, STATION, MINE]);
+    spec.router.prefixes = vec![prefix("198.51.100.0/24")];
+    let mut world = World::of(spec);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);

@@ -1,8 +1,8 @@
 //! Tables that are said to be complete and are not taken as such: counts that differ, and the shrink guard.
 use std::time::Duration;
 
-use filter_daemon::lifecycle::{Event, Missing, SHRINK_MIN, SHRINK_PATIENCE, Side};
-use filter_daemon::route::FeedId;
+use filter_lifecycle::route::FeedId;
+use filter_lifecycle::{Event, Missing, SHRINK_MIN, SHRINK_PATIENCE, Side};
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs, session};
 
@@ -133,7 +133,7 @@ fn a_count_of_both_families() {
 /// FRR counts paths, others prefixes.
 #[test]
 fn a_count_of_paths_or_of_prefixes() {
-    use filter_daemon::route::Route;
+    use filter_lifecycle::route::Route;
     let mut world = World::synced(&[]);
     for path in [1, 2] {
         let route = Route {

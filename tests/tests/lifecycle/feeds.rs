@@ -2,8 +2,8 @@
 //! each fact.
 use std::time::Duration;
 
-use filter_daemon::lifecycle::{Missing, SETTLE, Side, State};
-use filter_daemon::route::DownCause;
+use filter_lifecycle::route::DownCause;
+use filter_lifecycle::{Missing, SETTLE, Side, State};
 
 use super::world::{MINE, ONE, POST, PRE, STATION, V4, V6, World, secs};
 
@@ -431,7 +431,7 @@ fn one_router_of_several_reconnects() {
 /// "Paths": several keep a prefix alive.
 #[test]
 fn a_prefix_lives_as_long_as_one_of_its_paths() {
-    use filter_daemon::route::{Route, RouteEvent};
+    use filter_lifecycle::route::{Route, RouteEvent};
     let mut world = World::synced(&[]);
     for path in [1, 2] {
         let route = Route {

@@ -3,11 +3,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use filter_core::{Address, Mode, Prefix};
-use filter_daemon::lifecycle::{
+use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
+use filter_lifecycle::{
     self, Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD,
     MAX_SOURCES, MAX_UNKNOWN, Missing, PeerState, REFUSED_PERIOD, Side, TICK,
 };
-use filter_daemon::route::{FeedId, PeerId, Route, RouteEvent};
 
 use super::world::{MINE, ONE, OUT, PRE, STATION, V4, World, origin, secs};
 
@@ -190,32 +190,35 @@ fn the_documented_limits_are_these() {
     };
     let times = [
         ("TICK", TICK),
-        ("MID_LIFE", lifecycle::MID_LIFE),
-        ("SETTLE", lifecycle::SETTLE),
-        ("QUIET", lifecycle::QUIET),
-        ("BUSY", lifecycle::BUSY),
-        ("LAST_WORDS", lifecycle::LAST_WORDS),
-        ("SHRINK_PATIENCE", lifecycle::SHRINK_PATIENCE),
+        ("MID_LIFE", filter_lifecycle::MID_LIFE),
+        ("SETTLE", filter_lifecycle::SETTLE),
+        ("QUIET", filter_lifecycle::QUIET),
+        ("BUSY", filter_lifecycle::BUSY),
+        ("LAST_WORDS", filter_lifecycle::LAST_WORDS),
+        ("SHRINK_PATIENCE", filter_lifecycle::SHRINK_PATIENCE),
         ("REFUSED_PERIOD", REFUSED_PERIOD),
     ];
     let numbers = [
-        ("QUIET_PERCENT", lifecycle::QUIET_PERCENT),
-        ("BUSY_CHANGES", lifecycle::BUSY_CHANGES),
-        ("MAX_LAST_WORDS", lifecycle::MAX_LAST_WORDS),
-        ("SHRINK_PERCENT", lifecycle::SHRINK_PERCENT),
-        ("SHRINK_MIN", lifecycle::SHRINK_MIN),
-        ("COVERAGE_PERCENT", lifecycle::COVERAGE_PERCENT as usize),
-        ("MAX_ROUTES", lifecycle::MAX_ROUTES),
+        ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
+        ("BUSY_CHANGES", filter_lifecycle::BUSY_CHANGES),
+        ("MAX_LAST_WORDS", filter_lifecycle::MAX_LAST_WORDS),
+        ("SHRINK_PERCENT", filter_lifecycle::SHRINK_PERCENT),
+        ("SHRINK_MIN", filter_lifecycle::SHRINK_MIN),
+        (
+            "COVERAGE_PERCENT",
+            filter_lifecycle::COVERAGE_PERCENT as usize,
+        ),
+        ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
-        ("MAX_SESSIONS", lifecycle::MAX_SESSIONS),
+        ("MAX_SESSIONS", filter_lifecycle::MAX_SESSIONS),
         ("MAX_EXPIRED", MAX_EXPIRED),
         ("MAX_EVENTS", MAX_EVENTS),
         ("MAX_UNKNOWN", MAX_UNKNOWN),
         ("MAX_REFUSED_LISTED", MAX_REFUSED_LISTED),
         ("MAX_REFUSED_TOLD", MAX_REFUSED_TOLD),
         ("MAX_NEXT_HOPS", MAX_NEXT_HOPS),
-        ("MAX_EXAMPLES", lifecycle::MAX_EXAMPLES),
-        ("MAX_DIFFERENCES", lifecycle::MAX_DIFFERENCES),
+        ("MAX_EXAMPLES", filter_lifecycle::MAX_EXAMPLES),
+        ("MAX_DIFFERENCES", filter_lifecycle::MAX_DIFFERENCES),
     ];
     let times = times.map(|(name, value)| (name, time(value)));
     let numbers = numbers.map(|(name, value)| (name, value.to_string()));

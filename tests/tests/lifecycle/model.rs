@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use filter_core::{Mode, Prefix};
-use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
-use filter_daemon::route::{DownCause, PeerId};
+use filter_lifecycle::route::{DownCause, PeerId};
+use filter_lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
 use proptest::prelude::*;
 
 use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};

@@ -1,5 +1,5 @@
 //! Tables that are polled: complete when the poll is, unless the session has just come up.
-use filter_daemon::lifecycle::{Missing, Side};
+use filter_lifecycle::{Missing, Side};
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, V4, World};
 

@@ -2,8 +2,8 @@
 //! tells right is the lab's truth in the end; what it is known to tell wrong is not enforceable, or named here.
 use std::time::{Duration, Instant};
 
-use filter_daemon::feeds::bmp::router::{Closed, Memory, Noted, Router};
-use filter_daemon::lifecycle::Side;
+use filter_feeds::bmp::router::{Closed, Memory, Noted, Router};
+use filter_lifecycle::Side;
 
 use super::world::{OUT, STATION, World};
 use tests::captures::{capture, captures, decoded, messages, prefixes};

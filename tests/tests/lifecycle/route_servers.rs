@@ -1,7 +1,7 @@
 //! Route servers (issue: "routes from a route-server session belong to the member whose address is their
 //! NEXT_HOP; our announcements to the server count for the members it serves").
-use filter_daemon::lifecycle::{Event, Missing, Side};
-use filter_daemon::route::{Community, DownCause, PeerId};
+use filter_lifecycle::route::{Community, DownCause, PeerId};
+use filter_lifecycle::{Event, Missing, Side};
 
 use super::world::{ONE, OUT, POLL, POST, PRE, STATION, V4, V6, World, prefix, session};
 

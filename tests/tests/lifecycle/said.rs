@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use filter_core::Prefix;
-use filter_daemon::lifecycle::{SETTLE, TICK};
+use filter_lifecycle::{SETTLE, TICK};
 
 use super::world::secs;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use filter_core::{Address, Family, Prefix};
-use filter_daemon::route::{FeedId, PeerId, Route, RouteEvent};
+use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
 
 use super::world::{MINE, ONE, PRE, STATION, V4, World, origin};
 
@@ -143,12 +143,9 @@ fn eight_hundred_peers() {
         .unwrap();
     }
     let server = "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"10.9.9.9\"]\n";
-    let config = super::world::config(&[&peers, server, STATION]);
-    let mut config = config;
-    config.interfaces[0]
-        .lan
-        .push("10.9.0.0/16".parse().unwrap());
-    let mut world = World::of(config);
+    let mut spec = super::world::spec_of(&[&peers, server, STATION]);
+    spec.interfaces[0].lan.push("10.9.0.0/16".parse().unwrap());
+    let mut world = World::of(spec);
     world.feed_up(0);
     let address = |number: u32| format!("10.9.{}.{}", number / 250, number % 250);
     let mut events = Vec::new();

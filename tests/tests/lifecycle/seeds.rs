@@ -1,7 +1,7 @@
 //! The networks whose policies started this, as the lifecycle sees them. AS57965: two prefixes per family, a
 //! third freezes. AS214312: IPv6 only.
-use filter_daemon::lifecycle::{Event, Missing, Side};
-use filter_daemon::route::{DownCause, PeerId};
+use filter_lifecycle::route::{DownCause, PeerId};
+use filter_lifecycle::{Event, Missing, Side};
 
 use super::world::{MINE, PRE, STATION, V4, V6, World};
 

@@ -1,6 +1,6 @@
 //! Several words about one prefix: two feeds for one session, two sessions of one peer, feeds that know no sessions.
-use filter_daemon::lifecycle::{Event, Missing, Side, State};
-use filter_daemon::route::DownCause;
+use filter_lifecycle::route::DownCause;
+use filter_lifecycle::{Event, Missing, Side, State};
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, World, prefix, session};
 

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use filter_core::Mode;
 use filter_core::set::PrefixSet;
-use filter_daemon::lifecycle::{Event, Missing, PeerState, SETTLE, Side, State};
-use filter_daemon::route::{DownCause, PeerId};
+use filter_lifecycle::route::{DownCause, PeerId};
+use filter_lifecycle::{Event, Missing, PeerState, SETTLE, Side, State};
 
 use super::world::{
     MINE, ONE, POLL, POST, PRE, STATION, V4, V6, World, prefix, secs, session, set,

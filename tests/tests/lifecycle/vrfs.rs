@@ -1,8 +1,8 @@
 //! Routing instances (RFC 7854 section 4.2): an address in a VRF is another neighbour than the same address in the
 //! global instance, whoever asks.
-use filter_daemon::feeds::bmp::router::Memory;
-use filter_daemon::lifecycle::{Event, Missing, Side};
-use filter_daemon::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session, Table};
+use filter_feeds::bmp::router::Memory;
+use filter_lifecycle::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session, Table};
+use filter_lifecycle::{Event, Missing, Side};
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, World, prefix};
 use tests::captures::{capture, fold, messages};
@@ -131,7 +131,7 @@ fn one_address_in_several_instances_is_several_peers() {
         ]
     );
     // Nor does what becomes of one session concern the others.
-    let cause = filter_daemon::route::DownCause::Notification;
+    let cause = filter_lifecycle::route::DownCause::Notification;
     let session = sessions[0];
     world.tell(0, RouteEvent::SessionDown { session, cause });
     world.wait(121);

@@ -7,13 +7,12 @@ use std::time::Duration;
 use filter_core::set::PrefixSet;
 use filter_core::{Address, Family, Mode, Prefix};
 use filter_daemon::config::Config;
-use filter_daemon::lifecycle::{
-    Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK,
-};
-use filter_daemon::policy::Withheld;
-use filter_daemon::route::{
+use filter_lifecycle::policy::Withheld;
+use filter_lifecycle::route::{
     Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session, Table,
 };
+use filter_lifecycle::spec::Spec;
+use filter_lifecycle::{Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK};
 
 pub const PRE: Table = Table::AdjInPre;
 pub const POST: Table = Table::AdjInPost;
@@ -50,11 +49,11 @@ mac = "02:00:00:00:00:01"
 addresses = ["192.0.2.1", "2001:db8:ff::1"]
 "#;
 
-pub fn config(parts: &[&str]) -> Config {
+pub fn spec_of(parts: &[&str]) -> Spec {
     let text = format!("{ROUTER}\n{}", parts.join("\n"));
-    Config::parse(&text, "test.toml")
-        .unwrap_or_else(|error| panic!("{error}\n{text}"))
-        .0
+    let (config, _) =
+        Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    Arc::unwrap_or_clone(config.spec)
 }
 
 pub const fn secs(seconds: u64) -> Duration {
@@ -88,12 +87,12 @@ pub struct World {
 /// Feeds by their place: see the configurations.
 impl World {
     pub fn new(parts: &[&str]) -> Self {
-        Self::of(config(parts))
+        Self::of(spec_of(parts))
     }
 
-    pub fn of(config: Config) -> Self {
-        let withheld = Withheld::of(&config);
-        let mut life = Lifecycle::new(Arc::new(config));
+    pub fn of(spec: Spec) -> Self {
+        let withheld = Withheld::of(&spec);
+        let mut life = Lifecycle::new(Arc::new(spec));
         life.settle(Duration::ZERO);
         Self {
             life,
@@ -163,9 +162,9 @@ impl World {
         if !self.checks.is_multiple_of(3) {
             return;
         }
-        let config = Arc::clone(self.life.config());
+        let spec = Arc::clone(self.life.spec());
         let own = Address::from("203.0.113.1".parse::<IpAddr>().unwrap());
-        for (peer, id) in config.peers.iter().zip((0..).map(PeerId)) {
+        for (peer, id) in spec.peers.iter().zip((0..).map(PeerId)) {
             let anew = |side| self.life.prefixes(id, side).collect::<PrefixSet>();
             let (sources, destinations) = (anew(Side::Sources), anew(Side::Destinations));
             let extras = |list: &[Prefix]| list.iter().copied().collect::<PrefixSet>();

@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 
 use filter_core::{Family, Prefix};
-use filter_daemon::route::Community;
-use filter_daemon::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
-use filter_daemon::wire::{Malformed, Reader, WireError};
+use filter_feeds::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
+use filter_feeds::wire::{Malformed, Reader, WireError};
+use filter_lifecycle::route::Community;
 use tests::encoder::{self, attribute, message};
 
 fn read(message: &[u8]) -> Result<Message<'_>, WireError> {

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use filter_core::{Address, Family, Prefix};
-use filter_daemon::wire::bgp::{self, Message, Nlri, PathIds, Update};
-use filter_daemon::wire::{Reader, WireError, bmp};
+use filter_feeds::wire::bgp::{self, Message, Nlri, PathIds, Update};
+use filter_feeds::wire::{Reader, WireError, bmp};
 use proptest::prelude::*;
 use tests::captures::{capture, captures, messages};
 use tests::encoder::{self, attribute, message, nlri};

@@ -129,8 +129,8 @@ impl<'a> Kernel<'a> {
         spec: &InterfaceSpec,
     ) -> Result<Self, Failure> {
         let options = Options {
-            max_peers: config.limits.max_peers,
-            arena_mib: config.limits.arena_mib,
+            max_peers: config.spec.limits.max_peers,
+            arena_mib: config.spec.limits.arena_mib,
             samples_per_second: 0,
             engine: filter_loader::Engine::Tables,
             ..Options::default()
@@ -147,7 +147,7 @@ impl<'a> Kernel<'a> {
             peer: None,
             counters: filter.interface_counters(&spec.name)?,
         }];
-        for (place, (peer, named)) in peering.peers.iter().zip(&config.peers).enumerate() {
+        for (place, (peer, named)) in peering.peers.iter().zip(&config.spec.peers).enumerate() {
             let slot = filter.add_peer(&named.name)?;
             filter.publish(
                 slot,

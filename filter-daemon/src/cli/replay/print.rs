@@ -76,7 +76,11 @@ impl<'a> Printer<'a> {
         } else {
             Box::new(anstream::AutoStream::auto(stdout))
         };
-        let names = config.peers.iter().map(|peer| peer.name.chars().count());
+        let names = config
+            .spec
+            .peers
+            .iter()
+            .map(|peer| peer.name.chars().count());
         Self {
             config,
             out: BufWriter::new(out),
@@ -94,7 +98,9 @@ impl<'a> Printer<'a> {
         *self.reasons.entry(judged.reason).or_default() += 1;
         self.violations.insert(judged.reason, judged.is_violation);
         self.dropped += u64::from(judged.is_dropped);
-        let peer = judged.peer.and_then(|place| self.config.peers.get(place));
+        let peer = judged
+            .peer
+            .and_then(|place| self.config.spec.peers.get(place));
         let peer = peer.map(|peer| peer.name.as_str());
         if self.is_json {
             let line = Line {

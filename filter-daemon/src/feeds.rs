@@ -1,0 +1,202 @@
+//! From `[[feed]]` sections to feeds. Asks routers only for sessions and tables somebody's policy uses.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::config::{self, Config};
+use filter_feeds::Feed;
+use filter_feeds::bird::{Bird, BirdConfig};
+use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_feeds::frr::{Frr, FrrConfig};
+use filter_feeds::gobgp::{GoBgp, GoBgpConfig};
+use filter_feeds::mrt::{MrtConfig, MrtFeed};
+use filter_feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
+use filter_feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
+use filter_feeds::shadow::{ShadowFeed, ShadowSession};
+use filter_feeds::static_::{StaticFeed, StaticPeer};
+use filter_feeds::trigger::Trigger;
+use filter_lifecycle::route::{Session, Table};
+use filter_lifecycle::spec;
+
+/// Makes one feed; those that listen do so from here on, those that poll do so when `trigger` asks, too.
+///
+/// # Errors
+/// What is wrong, for people: an address that cannot be listened on.
+pub fn build(
+    config: &Config,
+    feed: &config::Feed,
+    trigger: &Trigger,
+) -> Result<Box<dyn Feed>, String> {
+    let poll = |interval| PollConfig {
+        interval,
+        sessions: sessions(config),
+        trigger: trigger.clone(),
+        ..PollConfig::default()
+    };
+    Ok(match feed {
+        config::Feed::Static {
+            peer,
+            advertised_by_peer,
+            advertised_to_peer,
+        } => Box::new(StaticFeed::new(vec![StaticPeer {
+            peer: *peer,
+            advertised_by_peer: advertised_by_peer.clone(),
+            advertised_to_peer: advertised_to_peer.clone(),
+        }])),
+        config::Feed::Bmp {
+            listen,
+            max_routers,
+        } => {
+            let station = BmpConfig {
+                max_routers: usize::from(*max_routers),
+                trigger: trigger.clone(),
+                ..BmpConfig::new(*listen)
+            };
+            Box::new(
+                BmpFeed::new(&station)
+                    .map_err(|error| format!("cannot listen on {listen}: {error}"))?,
+            )
+        }
+        config::Feed::Mrt { path, table } => Box::new(MrtFeed::new(MrtConfig {
+            table: *table,
+            ..MrtConfig::new(path.clone())
+        })),
+        config::Feed::Frr { socket, interval } => Box::new(Frr::feed(FrrConfig {
+            socket: socket.clone(),
+            poll: PollConfig {
+                sessions: leave_scopes_to_shadows(config, sessions(config)),
+                ..poll(*interval)
+            },
+        })),
+        config::Feed::Bird { socket, interval } => Box::new(Bird::feed(BirdConfig {
+            socket: socket.clone(),
+            poll: poll(*interval),
+        })),
+        config::Feed::OpenBgpd {
+            command,
+            socket,
+            interval,
+        } => Box::new(OpenBgpd::feed(OpenBgpdConfig {
+            bgpctl: command.clone(),
+            socket: socket.clone(),
+            poll: poll(*interval),
+        })),
+        config::Feed::GoBgp {
+            command,
+            server,
+            interval,
+        } => Box::new(GoBgp::feed(GoBgpConfig {
+            gobgp: command.clone(),
+            server: *server,
+            poll: poll(*interval),
+        })),
+        config::Feed::Shadow {
+            listen,
+            asn,
+            sessions,
+        } => {
+            let shadow = |session: &config::ShadowSession| ShadowSession {
+                table: session.table,
+                password: session.password.clone(),
+                ..ShadowSession::new(*listen, session.address, *asn, session.mirrors())
+            };
+            let shadows = sessions.iter().map(shadow).collect();
+            Box::new(ShadowFeed::new(shadows).map_err(|error| error.to_string())?)
+        }
+    })
+}
+
+/// FRR does not list the communities of what it advertises. Where they decide whom an announcement reaches and a
+/// shadow tells them, its word without them would make it reach everybody.
+fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
+    let Sessions::Only(mut specs) = sessions else {
+        return sessions;
+    };
+    let servers = config.spec.route_servers.iter();
+    let scoped = servers.filter(|server| server.serves == spec::Serves::Communities);
+    for session in scoped.flat_map(spec::RouteServer::sessions) {
+        if session.vrf.is_none() && config.spec.has_shadow(session, Table::AdjOut) {
+            let spec = specs
+                .iter_mut()
+                .filter(|spec| spec.address == session.address);
+            spec.for_each(|spec| spec.tables.adj_out = false);
+        }
+    }
+    Sessions::Only(specs)
+}
+
+/// Every session of the global instance that the configuration names, with the tables its peers' views need: no
+/// poll tells of another instance's.
+fn sessions(config: &Config) -> Sessions {
+    let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
+    let global = |session: &Session| session.vrf.is_none();
+    for peer in &config.spec.peers {
+        let own = peer.attachments.iter();
+        let own = own.flat_map(spec::Attachment::sessions).filter(global);
+        wanted.extend(own.map(|session| (session.address, tables(&[peer.view]))));
+    }
+    let views: Vec<spec::View> = config.spec.peers.iter().map(|peer| peer.view).collect();
+    let servers = config.spec.route_servers.iter();
+    let servers = servers.flat_map(spec::RouteServer::sessions).filter(global);
+    wanted.extend(servers.map(|session| (session.address, tables(&views))));
+    Sessions::Only(
+        wanted
+            .into_iter()
+            .map(|(address, tables)| SessionSpec { address, tables })
+            .collect(),
+    )
+}
+
+fn tables(views: &[spec::View]) -> Tables {
+    let reads = |table| views.iter().any(|view| view.table() == table);
+    Tables {
+        adj_in_pre: reads(Table::AdjInPre),
+        adj_in_post: reads(Table::AdjInPost),
+        adj_out: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+[router]
+asn = 64500
+prefixes = ["198.51.100.0/24"]
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24"]
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+[[route_server]]
+name = "rs1"
+asn = 64511
+interface = "ixp0"
+addresses = ["192.0.2.250", "192.0.2.251"]
+serves = "communities"
+[[feed]]
+kind = "shadow"
+listen = "127.0.0.1:1790"
+asn = 64999
+sessions = [{ address = "127.0.3.250", session = "192.0.2.250" }, { address = "127.0.3.11", session = "192.0.2.11" }]
+"#;
+
+    #[test]
+    fn what_a_shadow_tells_with_communities_is_not_asked_without() {
+        let adj_out = |text: &str| {
+            let (config, _) = Config::parse(text, "test").unwrap();
+            let sessions = leave_scopes_to_shadows(&config, sessions(&config));
+            ["192.0.2.11", "192.0.2.250", "192.0.2.251"].map(|address| {
+                let tables = sessions.tables(address.parse().unwrap()).unwrap();
+                assert!(tables.adj_in_pre && !tables.adj_in_post);
+                tables.adj_out
+            })
+        };
+        assert_eq!(adj_out(CONFIG), [true, false, true]);
+        assert_eq!(adj_out(&CONFIG.replace("communities", "all")), [true; 3]);
+    }
+}

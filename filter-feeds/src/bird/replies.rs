@@ -1,0 +1,519 @@
+//! What BIRD 2 and 3 write on their control sockets, read into types. The grammar is pinned: a line that is not of
+//! it is an error. Never does I/O.
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filter_core::{Asn, Family};
+
+use crate::json::{of_family, prefix};
+use filter_lifecycle::route::{Community, DownCause, Route};
+
+/// The major versions whose grammar this is. BIRD 3 writes `bgp_next_hop` for `BGP.next_hop`, tells no destination
+/// in an export table, and feeds exports in the background.
+const MAJORS: [&str; 2] = ["2", "3"];
+
+/// One line of a reply, its code repeated where BIRD left it out.
+type Line<'a> = (u16, &'a str);
+
+/// Where the reply ends: after the first line with a code and a blank. `from` remembers the first unseen line.
+pub(crate) fn end_of_reply(bytes: &[u8], from: &mut usize) -> Option<usize> {
+    while let Some(rest) = bytes.get(*from..) {
+        let length = rest.iter().position(|byte| *byte == b'\n')? + 1;
+        let line = rest.get(..length)?;
+        *from += length;
+        if line.len() > 4 && line[..4].iter().all(u8::is_ascii_digit) && line[4] == b' ' {
+            return Some(*from);
+        }
+    }
+    None
+}
+
+/// Splits a reply into lines. The error is what BIRD says against the command.
+pub(crate) fn lines(text: &str) -> Result<Vec<Line<'_>>, ReplyError> {
+    let malformed = |line: &str| ReplyError::Malformed(format!("unexpected line {line:?}"));
+    let mut lines = Vec::new();
+    let mut code = None;
+    let mut ended = false;
+    for line in text.lines() {
+        if ended {
+            return Err(malformed(line));
+        }
+        if let Some(text) = line.strip_prefix(' ') {
+            lines.push((code.ok_or_else(|| malformed(line))?, text));
+            continue;
+        }
+        let (digits, text) = line.split_at_checked(4).ok_or_else(|| malformed(line))?;
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(malformed(line));
+        }
+        let number: u16 = digits.parse().map_err(|_| malformed(line))?;
+        ended = text.starts_with(' ');
+        let text = text
+            .strip_prefix([' ', '-'])
+            .ok_or_else(|| malformed(line))?;
+        if number >= 8000 {
+            return Err(ReplyError::Refused(text.trim().to_owned()));
+        }
+        code = Some(number);
+        lines.push((number, text));
+    }
+    if ended {
+        Ok(lines)
+    } else {
+        Err(ReplyError::Malformed("it has no end".to_owned()))
+    }
+}
+
+/// Why a reply is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyError {
+    /// Codes 8xxx and 9xxx: BIRD will not do it.
+    Refused(String),
+    /// Not the grammar.
+    Malformed(String),
+}
+
+impl From<String> for ReplyError {
+    fn from(why: String) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+/// Bytes as text. Only descriptions may hold anything but ASCII, and nobody reads those.
+pub(crate) fn text(reply: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(reply)
+}
+
+/// Is it a BIRD whose grammar we know?
+pub(crate) fn check_greeting(reply: &str) -> Result<(), ReplyError> {
+    let version = lines(reply)?
+        .first()
+        .filter(|(code, _)| *code == 1)
+        .and_then(|(_, text)| text.strip_prefix("BIRD ")?.strip_suffix(" ready."));
+    let Some(version) = version else {
+        return Err(ReplyError::Malformed("no BIRD greets us".to_owned()));
+    };
+    if version
+        .split('.')
+        .next()
+        .is_some_and(|major| MAJORS.contains(&major))
+    {
+        Ok(())
+    } else {
+        Err(ReplyError::Refused(format!(
+            "BIRD {version} speaks a grammar we do not know; use BIRD 2 or 3, or another feed"
+        )))
+    }
+}
+
+/// One BGP protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Protocol {
+    pub(crate) name: String,
+    pub(crate) since: String,
+    pub(crate) established: bool,
+    /// The neighbour; a dynamic template has none.
+    pub(crate) address: Option<IpAddr>,
+    /// The kernel's VRF it is bound to, if not the default one.
+    pub(crate) vrf: Option<String>,
+    pub(crate) asn: Option<Asn>,
+    pub(crate) restart_time: Option<Duration>,
+    pub(crate) last_error: Option<String>,
+    /// We offer ADD-PATH (the default is not to): its counts may be of paths, not of prefixes.
+    pub(crate) add_path: bool,
+    pub(crate) channels: Vec<Channel>,
+}
+
+/// One IP unicast channel of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Channel {
+    pub(crate) family: Family,
+    pub(crate) up: bool,
+    /// What we advertise is still being worked out: BIRD 3 does that in the background.
+    pub(crate) feeding: bool,
+    pub(crate) table: String,
+    pub(crate) counts: Option<ChannelCounts>,
+}
+
+/// The `Routes:` line of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChannelCounts {
+    pub(crate) imported: u64,
+    /// Only there with `import keep filtered`.
+    pub(crate) filtered: Option<u64>,
+    pub(crate) exported: u64,
+}
+
+impl Protocol {
+    /// BIRD's own words. What is not surely a NOTIFICATION may be a graceful restart.
+    pub(crate) fn down_cause(&self) -> DownCause {
+        let why = self.last_error.as_deref().unwrap_or_default();
+        if why.starts_with("Received:") || why.starts_with("Automatic shutdown") {
+            DownCause::Notification
+        } else {
+            DownCause::Lost
+        }
+    }
+}
+
+/// Reads `show protocols all`; protocols other than BGP are skipped.
+pub(crate) fn parse_protocols(reply: &str) -> Result<Vec<Protocol>, ReplyError> {
+    let mut protocols = Vec::new();
+    let mut current: Option<ProtocolBuilder> = None;
+    for (code, text) in lines(reply)? {
+        match code {
+            2002 | 0 => {}
+            1002 => {
+                finish(&mut current, &mut protocols)?;
+                current = ProtocolBuilder::start(text)?;
+            }
+            1006 => {
+                if let Some(builder) = &mut current {
+                    builder.line(text)?;
+                }
+            }
+            _ => return Err(ReplyError::Malformed(format!("unexpected code {code:04}"))),
+        }
+    }
+    finish(&mut current, &mut protocols)?;
+    forget_other_instances(&mut protocols);
+    Ok(protocols)
+}
+
+/// BIRD's VRFs have no distinguisher, and most often an operator's only instance is one of them. Where several
+/// protocols have the same neighbour in different ones, the default's counts, and without it none: their tables are
+/// different neighbours'.
+fn forget_other_instances(protocols: &mut Vec<Protocol>) {
+    let mut vrfs: BTreeMap<IpAddr, BTreeSet<Option<String>>> = BTreeMap::new();
+    for protocol in &*protocols {
+        if let Some(address) = protocol.address {
+            vrfs.entry(address)
+                .or_default()
+                .insert(protocol.vrf.clone());
+        }
+    }
+    protocols.retain(|protocol| {
+        let others = protocol.address.and_then(|address| vrfs.get(&address));
+        protocol.vrf.is_none() || others.is_none_or(|vrfs| vrfs.len() == 1)
+    });
+}
+
+fn finish(
+    current: &mut Option<ProtocolBuilder>,
+    protocols: &mut Vec<Protocol>,
+) -> Result<(), ReplyError> {
+    let Some(builder) = current.take() else {
+        return Ok(());
+    };
+    if !builder.has_state {
+        return Err(format!("protocol {} has no BGP state", builder.protocol.name).into());
+    }
+    protocols.push(builder.protocol);
+    Ok(())
+}
+
+/// Which list of capabilities a line stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Local,
+    Neighbor,
+    Other,
+}
+
+struct ProtocolBuilder {
+    protocol: Protocol,
+    has_state: bool,
+    section: Section,
+    /// Inside a channel that is neither `ipv4` nor `ipv6`.
+    in_other_channel: bool,
+}
+
+impl ProtocolBuilder {
+    /// `name proto table state since [info]`; nothing if it is not BGP.
+    fn start(text: &str) -> Result<Option<Self>, ReplyError> {
+        let mut columns = text.split_whitespace();
+        let mut column = || columns.next().map(str::to_owned);
+        let (Some(name), Some(kind), Some(_table), Some(_state), Some(mut since)) =
+            (column(), column(), column(), column(), column())
+        else {
+            return Err(format!("unexpected line {text:?}").into());
+        };
+        if kind != "BGP" {
+            return Ok(None);
+        }
+        // Some time formats are two words: a date and a time.
+        if let Some(time) = column().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
+            since.push_str(&time);
+        }
+        Ok(Some(Self {
+            protocol: Protocol {
+                name,
+                since,
+                established: false,
+                address: None,
+                vrf: None,
+                asn: None,
+                restart_time: None,
+                last_error: None,
+                add_path: false,
+                channels: Vec::new(),
+            },
+            has_state: false,
+            section: Section::Other,
+            in_other_channel: false,
+        }))
+    }
+
+    fn line(&mut self, text: &str) -> Result<(), ReplyError> {
+        let indent = text.len() - text.trim_start().len();
+        let text = text.trim();
+        if indent == 4 {
+            self.section = match text {
+                "Local capabilities" => Section::Local,
+                "Neighbor capabilities" => Section::Neighbor,
+                _ => Section::Other,
+            };
+        }
+        if indent == 2
+            && let Some(name) = text.strip_prefix("Channel ")
+        {
+            self.start_channel(name);
+            return Ok(());
+        }
+        if indent == 6 && text == "ADD-PATH" && self.section == Section::Local {
+            self.protocol.add_path = true;
+        }
+        let Some((key, value)) = text.split_once(':') else {
+            return Ok(());
+        };
+        let value = value.trim();
+        match (indent, key) {
+            (2, "BGP state") => self.state(value),
+            (2, "VRF") => {
+                self.protocol.vrf = (value != "default").then(|| value.to_owned());
+                Ok(())
+            }
+            (4, _) if self.in_channel() => self.channel_line(key, value),
+            (4, "Neighbor address") => self.address(value),
+            (4, "Neighbor AS") => {
+                let asn = value
+                    .parse()
+                    .map_err(|_| format!("neighbor AS {value:?}"))?;
+                self.protocol.asn = Some(asn);
+                Ok(())
+            }
+            (4, "Last error") => {
+                self.protocol.last_error = Some(value.to_owned());
+                Ok(())
+            }
+            (8, "Restart time") if self.section == Section::Neighbor => {
+                let seconds = value
+                    .parse()
+                    .map_err(|_| format!("restart time {value:?}"))?;
+                self.protocol.restart_time = Some(Duration::from_secs(seconds));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn in_channel(&self) -> bool {
+        self.in_other_channel || !self.protocol.channels.is_empty()
+    }
+
+    fn start_channel(&mut self, name: &str) {
+        let family = Family::ALL.into_iter().find(|family| family.name() == name);
+        self.in_other_channel = family.is_none();
+        if let Some(family) = family {
+            self.protocol.channels.push(Channel {
+                family,
+                up: false,
+                feeding: false,
+                table: String::new(),
+                counts: None,
+            });
+        }
+    }
+
+    fn state(&mut self, value: &str) -> Result<(), ReplyError> {
+        self.has_state = true;
+        self.protocol.established = match value {
+            "Established" => true,
+            "Idle" | "Connect" | "Active" | "OpenSent" | "OpenConfirm" | "Close" | "Down"
+            | "Passive" => false,
+            _ => return Err(format!("unknown BGP state {value:?}").into()),
+        };
+        Ok(())
+    }
+
+    fn address(&mut self, value: &str) -> Result<(), ReplyError> {
+        // A link-local neighbour carries its interface: no peer could be found by that.
+        if value.contains('%') {
+            return Ok(());
+        }
+        let address = value
+            .parse()
+            .map_err(|_| format!("neighbor address {value:?}"))?;
+        self.protocol.address = Some(address);
+        Ok(())
+    }
+
+    fn channel_line(&mut self, key: &str, value: &str) -> Result<(), ReplyError> {
+        let channel = self.protocol.channels.last_mut();
+        let Some(channel) = channel.filter(|_| !self.in_other_channel) else {
+            return Ok(());
+        };
+        match key {
+            "State" => channel.up = value == "UP",
+            "Export state" => channel.feeding = !["UP", "READY", "DOWN"].contains(&value),
+            "Table" => value.clone_into(&mut channel.table),
+            "Routes" => channel.counts = Some(counts(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// `2 imported, 1 filtered, 2 exported, 2 preferred`
+fn counts(value: &str) -> Result<ChannelCounts, ReplyError> {
+    let unreadable = || ReplyError::Malformed(format!("unreadable route counts {value:?}"));
+    let (mut imported, mut filtered, mut exported) = (None, None, None);
+    for part in value.split(", ") {
+        let (number, what) = part.split_once(' ').ok_or_else(unreadable)?;
+        let number: u64 = number.parse().map_err(|_| unreadable())?;
+        match what {
+            "imported" => imported = Some(number),
+            "filtered" => filtered = Some(number),
+            "exported" => exported = Some(number),
+            "preferred" => {}
+            _ => return Err(unreadable()),
+        }
+    }
+    Ok(ChannelCounts {
+        imported: imported.ok_or_else(unreadable)?,
+        filtered,
+        exported: exported.ok_or_else(unreadable)?,
+    })
+}
+
+/// Reads `show route all ...` of one table.
+pub(crate) fn parse_routes(reply: &str, family: Family) -> Result<Vec<Route>, ReplyError> {
+    let mut routes: Vec<Route> = Vec::new();
+    for (code, text) in lines(reply)? {
+        match code {
+            0 => {}
+            1007 | 1008 | 1012 if text.starts_with('\t') => {
+                let route = routes.last_mut();
+                let route = route.ok_or_else(|| format!("{text:?} describes no route"))?;
+                attribute(route, text.trim())?;
+            }
+            1007 if is_heading(text) => {}
+            1007 => routes.push(route(text, routes.last(), family)?),
+            _ => return Err(ReplyError::Malformed(format!("unexpected code {code:04}"))),
+        }
+    }
+    Ok(routes)
+}
+
+fn is_heading(text: &str) -> bool {
+    text.strip_prefix("Table ")
+        .is_some_and(|name| name.ends_with(':') && !name.contains(' '))
+}
+
+/// `net  destination [protocol time] * (preference) [AS path]`; without the net, one more route to the last one;
+/// without the destination in BIRD 3's export tables. Routes of one net are numbered: BIRD shows no path identifiers.
+fn route(text: &str, last: Option<&Route>, family: Family) -> Result<Route, ReplyError> {
+    let unexpected = || ReplyError::Malformed(format!("unexpected route {text:?}"));
+    let mut words = text.split_whitespace();
+    let route = if text.starts_with(' ') {
+        let last = last.ok_or_else(unexpected)?;
+        let path = last.path.checked_add(1).ok_or_else(unexpected)?;
+        Route {
+            path,
+            ..Route::bare(last.prefix)
+        }
+    } else {
+        let net = words.next().ok_or_else(unexpected)?;
+        Route::bare(of_family(prefix(net)?, family)?)
+    };
+    let known = ["unicast", "blackhole", "unreachable", "prohibited"];
+    let mut word = words.next();
+    if word.is_some_and(|word| known.contains(&word)) {
+        word = words.next();
+    }
+    if !word.is_some_and(|word| word.starts_with('[')) {
+        return Err(unexpected());
+    }
+    Ok(Route {
+        communities: Some(Arc::default()),
+        ..route
+    })
+}
+
+/// A line below a route: a next hop, or `name: value`. Anything else may be a route in disguise.
+fn attribute(route: &mut Route, text: &str) -> Result<(), ReplyError> {
+    if text.contains("1007-") {
+        return Err(ReplyError::Malformed(format!("two lines in one: {text:?}")));
+    }
+    if text.starts_with("via ") || text.starts_with("dev ") {
+        return Ok(());
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._[] ".contains(c);
+    let (key, value) = match text.split_once(':') {
+        Some((key, value)) if !key.is_empty() && key.chars().all(is_name) => (key, value),
+        _ => return Err(ReplyError::Malformed(format!("unexpected line {text:?}"))),
+    };
+    if !(value.is_empty() || value.starts_with(' ')) {
+        return Err(ReplyError::Malformed(format!("unexpected line {text:?}")));
+    }
+    let value = value.trim_start();
+    match key {
+        "BGP.next_hop" | "bgp_next_hop" => {
+            // IPv6 may add the link-local address.
+            let global = value.split_whitespace().next().unwrap_or_default();
+            let address = global.parse().map_err(|_| format!("next hop {value:?}"))?;
+            route.next_hop = Some(address);
+        }
+        "BGP.community" | "bgp_community" => {
+            add_communities(route, value, |numbers| match numbers {
+                [high, low] => {
+                    let (high, low) = (u16::try_from(*high).ok()?, u16::try_from(*low).ok()?);
+                    Some(Community::Standard(high, low))
+                }
+                _ => None,
+            })?
+        }
+        "BGP.large_community" | "bgp_large_community" => {
+            add_communities(route, value, |numbers| match numbers {
+                [global, first, second] => Some(Community::Large(*global, *first, *second)),
+                _ => None,
+            })?
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `(64500,1) (64500,2)`, blanks allowed after the commas.
+fn add_communities(
+    route: &mut Route,
+    value: &str,
+    read: impl Fn(&[u32]) -> Option<Community>,
+) -> Result<(), ReplyError> {
+    let unreadable = || ReplyError::Malformed(format!("unreadable communities {value:?}"));
+    let mut all = route.communities.as_deref().unwrap_or_default().to_vec();
+    for group in value.split_terminator(')') {
+        let inside = group.trim().strip_prefix('(').ok_or_else(unreadable)?;
+        let numbers: Result<Vec<u32>, _> = inside
+            .split(',')
+            .map(|number| number.trim().parse())
+            .collect();
+        let numbers = numbers.map_err(|_| unreadable())?;
+        all.push(read(&numbers).ok_or_else(unreadable)?);
+    }
+    route.communities = Some(all.into());
+    Ok(())
+}

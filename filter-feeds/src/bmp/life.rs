@@ -1,0 +1,118 @@
+//! A session of a router, from Peer Up on, and what was told of its tables. Keeps no routes. Never decides how
+//! bytes are read: it is given readable UPDATEs.
+use crate::updates::push_routes;
+use crate::wire::WireError;
+use crate::wire::bgp::{PathIds, Update};
+use crate::wire::bmp::PeerUp;
+use filter_core::Family;
+use filter_lifecycle::route::{Origin, RouteEvent, Session, Table};
+
+/// A session. Outlives its Peer Down, to know a restart from a first start.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    /// Its Peer Up, while it is up.
+    pub up: Option<PeerUp>,
+    /// It was lost with graceful restart.
+    pub restarting: bool,
+    /// What was told of its tables, by [`Table`].
+    pub tables: [TableState; 3],
+}
+
+/// What was told of one table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TableState {
+    announced: bool,
+    lost: bool,
+    hidden: bool,
+    end_of_rib: [bool; 2],
+}
+
+impl Life {
+    /// Starts with nothing told.
+    pub(super) fn new(up: PeerUp) -> Self {
+        Self {
+            up: Some(up),
+            restarting: false,
+            tables: Default::default(),
+        }
+    }
+}
+
+impl TableState {
+    /// Is it known to be wrong?
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost || self.hidden
+    }
+
+    /// The events of one UPDATE, withdrawals first. `hides`: a table that only ever sees withdrawals is one whose
+    /// routes the router hides. Returns whether there were routes.
+    pub(super) fn emit(
+        &mut self,
+        session: Session,
+        table: Table,
+        (update, path_ids): (&Update<'_>, PathIds),
+        hides: bool,
+        events: &mut Vec<RouteEvent>,
+    ) -> Result<bool, WireError> {
+        let origin = Origin::Session(session);
+        if let Some(family) = update.end_of_rib() {
+            self.end_of_rib[family as usize] = true;
+            if !self.is_lost() {
+                events.push(end_of_rib(origin, table, family));
+            }
+            return Ok(false);
+        }
+        let before = events.len();
+        push_routes(origin, table, (update, path_ids), events)?;
+        let added = &events[before..];
+        let announced = matches!(added.last(), Some(RouteEvent::Announce { .. }));
+        let any = !added.is_empty();
+        if announced && self.hidden {
+            // Not hidden after all: the End-of-RIB that was kept back counts.
+            self.hidden = false;
+            let told = Family::ALL
+                .into_iter()
+                .filter(|&family| self.end_of_rib[family as usize] && !self.lost);
+            events.extend(told.map(|family| end_of_rib(origin, table, family)));
+        }
+        self.announced |= announced;
+        if any && hides && !self.announced && !self.hidden {
+            let why = "only withdrawals arrive; configure soft-reconfiguration inbound for it";
+            self.tell_lost(session, table, why, events);
+            self.hidden = true;
+        }
+        Ok(any)
+    }
+
+    /// The table is wrong until the session starts anew. Says so, once.
+    pub(super) fn lose(
+        &mut self,
+        session: Session,
+        table: Table,
+        why: &str,
+        events: &mut Vec<RouteEvent>,
+    ) {
+        self.tell_lost(session, table, why, events);
+        self.lost = true;
+    }
+
+    fn tell_lost(&self, session: Session, table: Table, why: &str, events: &mut Vec<RouteEvent>) {
+        if self.is_lost() {
+            return;
+        }
+        log::warn!("session {session}: {table:?} is not usable: {why}");
+        events.push(RouteEvent::TableLost {
+            origin: Origin::Session(session),
+            table: Some(table),
+            why: why.into(),
+        });
+    }
+}
+
+const fn end_of_rib(origin: Origin, table: Table, family: Family) -> RouteEvent {
+    RouteEvent::EndOfRib {
+        origin,
+        table,
+        family,
+    }
+}

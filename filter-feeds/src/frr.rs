@@ -1,0 +1,208 @@
+//! FRRouting, asked over bgpd's own vty socket (`bgpd.vty`), JSON only. Grammar of FRR 8.4 and 10.
+//!
+//! `received-routes` is what the peer advertises (needs `soft-reconfiguration inbound`), `routes` what of it was
+//! accepted, `advertised-routes` what we advertise. The last one of a peer that is down is an empty object, so the
+//! state of each session is read before and after its tables; what changed meanwhile is thrown away.
+//! Never scrapes text, and never takes a reply without a table for an empty table.
+pub(super) mod replies;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use filter_core::Family;
+use serde::Deserialize;
+
+use self::replies::{
+    Expected, Neighbor, Neighbors, parse_advertised, parse_neighbors, parse_received, parse_routes,
+};
+use super::Stop;
+use super::poll::{PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading};
+use super::unix::Conversation;
+use filter_lifecycle::route::{Route, Session, Table};
+
+/// Where Debian and upstream put bgpd's vty socket.
+pub const DEFAULT_SOCKET: &str = "/var/run/frr/bgpd.vty";
+
+/// Polls bgpd.
+#[derive(Clone, Debug)]
+pub struct FrrConfig {
+    /// The socket `bgpd.vty`; members of `frrvty` may use it.
+    pub socket: PathBuf,
+    /// When and what.
+    pub poll: PollConfig,
+}
+
+/// A bgpd.
+#[derive(Clone, Debug)]
+pub struct Frr {
+    socket: PathBuf,
+}
+
+impl Frr {
+    /// The feed that polls this bgpd.
+    #[must_use]
+    pub fn feed(config: FrrConfig) -> Polling<Self> {
+        let FrrConfig { socket, poll } = config;
+        Polling::new(Self { socket }, poll)
+    }
+}
+
+impl Source for Frr {
+    fn name(&self) -> String {
+        format!("frr {}", self.socket.display())
+    }
+
+    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
+        let mut vty = Vty(Conversation::connect(&self.socket, config, stop)?);
+        vty.ask("enable", |_| Ok(()))?;
+        let before = vty.neighbors()?;
+        let mut tables = BTreeMap::new();
+        for (address, neighbor) in &before {
+            if neighbor.established() {
+                tables.insert(*address, vty.tables(*address, neighbor, config)?);
+            }
+        }
+        let after = vty.neighbors()?;
+        Ok(reading(config, &before, &after, tables))
+    }
+}
+
+/// Joins tables to the sessions they belong to; those of a session that changed meanwhile are dropped.
+fn reading(
+    config: &PollConfig,
+    before: &Neighbors,
+    after: &Neighbors,
+    mut tables: BTreeMap<IpAddr, Vec<TableReading>>,
+) -> Reading {
+    let mut reading = Reading::default();
+    for (&address, neighbor) in after {
+        if config.sessions.tables(address).is_none() {
+            continue;
+        }
+        let settled = before
+            .get(&address)
+            .is_some_and(|former| former.life() == neighbor.life());
+        reading.unsettled |= !settled;
+        let up = neighbor.established();
+        reading.sessions.push(SessionReading {
+            session: Session::global(address),
+            state: neighbor.state(),
+            tables: tables
+                .remove(&address)
+                .filter(|_| settled && up)
+                .unwrap_or_default(),
+            counts: if up { neighbor.counts() } else { Vec::new() },
+        });
+    }
+    reading.add_missing(config);
+    reading
+}
+
+/// The vty: `command NUL` there, `text NUL NUL NUL status` back.
+struct Vty<'a>(Conversation<'a>);
+
+impl Vty<'_> {
+    fn ask<T>(
+        &mut self,
+        command: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<T, PollError> {
+        self.0.say(command, 0)?;
+        let reply = self.0.hear(command, end_of_reply)?;
+        let (text, status) =
+            split_status(&reply).map_err(|why| PollError::malformed(command, why))?;
+        if status != 0 || is_warning(text) {
+            return Err(PollError::Refused {
+                command: command.to_owned(),
+                answer: first_words(text),
+            });
+        }
+        parse(text).map_err(|why| PollError::malformed(command, why))
+    }
+
+    fn neighbors(&mut self) -> Result<Neighbors, PollError> {
+        self.ask("show bgp neighbors json", parse_neighbors)
+    }
+
+    fn tables(
+        &mut self,
+        address: IpAddr,
+        neighbor: &Neighbor,
+        config: &PollConfig,
+    ) -> Result<Vec<TableReading>, PollError> {
+        let mut readings = Vec::new();
+        let Some(wanted) = config.sessions.tables(address) else {
+            return Ok(readings);
+        };
+        for (family, expected) in neighbor.families() {
+            for table in wanted.iter() {
+                let routes = self.table(address, family, table, expected)?;
+                readings.push(TableReading {
+                    table,
+                    family,
+                    routes,
+                });
+            }
+        }
+        Ok(readings)
+    }
+
+    fn table(
+        &mut self,
+        address: IpAddr,
+        family: Family,
+        table: Table,
+        expected: Expected,
+    ) -> Result<Result<Vec<Route>, String>, PollError> {
+        let show =
+            |what: &str| format!("show bgp {family} unicast neighbors {address} {what} json");
+        let routes = match table {
+            Table::AdjInPre if !expected.keeps_received => {
+                return Ok(Err(format!(
+                    "the router keeps no copy of what {address} advertises: configure `neighbor {address} \
+                     soft-reconfiguration inbound`, or use the post-policy view"
+                )));
+            }
+            Table::AdjInPre => self.ask(&show("received-routes"), |text| {
+                parse_received(text, family, expected)
+            }),
+            Table::AdjInPost => self.ask(&show("routes"), |text| parse_routes(text, family)),
+            Table::AdjOut => self.ask(&show("advertised-routes"), |text| {
+                parse_advertised(text, family, expected)
+            }),
+        };
+        Ok(Ok(routes?))
+    }
+}
+
+/// Where the reply ends: three NULs and a status byte; text holds none.
+fn end_of_reply(bytes: &[u8], seen: usize) -> Option<usize> {
+    let from = seen.saturating_sub(3);
+    let unseen = bytes.get(from..)?;
+    let nul = unseen.iter().position(|byte| *byte == 0)?;
+    let end = from + nul + 4;
+    (bytes.len() >= end).then_some(end)
+}
+
+fn split_status(reply: &[u8]) -> Result<(&[u8], u8), &'static str> {
+    match reply.split_last_chunk::<4>() {
+        Some((text, [0, 0, 0, status])) => Ok((text, *status)),
+        _ => Err("it does not end in three NULs and a status"),
+    }
+}
+
+fn is_warning(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Warned {
+        #[serde(rename = "warning")]
+        _warning: String,
+    }
+    // Warnings are short; a table is not read twice for this.
+    text.len() < 1024 && serde_json::from_slice::<Warned>(text).is_ok()
+}
+
+fn first_words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.trim().chars().take(200).collect()
+}

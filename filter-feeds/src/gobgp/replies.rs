@@ -1,0 +1,386 @@
+//! What `gobgp -j` of GoBGP 3 writes, read into types. Never does I/O.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use filter_core::{Asn, Family, Prefix};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::json::{Members, Net, of_family};
+use crate::poll::{Counted, State};
+use filter_lifecycle::route::{Community, Route, Table};
+
+/// A version of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+/// `gobgp version 3.10.0`
+pub(crate) fn parse_version(text: &[u8]) -> Result<Version, String> {
+    let text = String::from_utf8_lossy(text);
+    let numbers = text
+        .trim()
+        .strip_prefix("gobgp version ")
+        .and_then(|version| {
+            let mut numbers = version.split('.');
+            let major = numbers.next()?.parse().ok()?;
+            let minor = numbers.next()?.parse().ok()?;
+            Some(Version { major, minor })
+        });
+    numbers.ok_or_else(|| format!("no version: {:?}", text.trim()))
+}
+
+/// GoBGP's errors are objects with nothing but the error.
+pub(crate) fn error_in(text: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Failed {
+        error: String,
+    }
+    // Errors are short; a table is not read twice for this.
+    let short = (text.len() < 4096).then_some(text)?;
+    Some(serde_json::from_slice::<Failed>(short).ok()?.error)
+}
+
+/// One neighbour: `apipb.Peer` in JSON, where zero is left out.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Neighbor {
+    #[serde(default)]
+    conf: Conf,
+    #[serde(default)]
+    route_server: RouteServer,
+    state: PeerState,
+    timers: Timers,
+    afi_safis: Vec<AfiSafi>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conf {
+    vrf: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RouteServer {
+    route_server_client: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct PeerState {
+    neighbor_address: IpAddr,
+    peer_asn: u32,
+    session_state: u8,
+    #[serde(default)]
+    messages: Messages,
+    #[serde(default)]
+    remote_cap: Vec<Capability>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Messages {
+    received: MessageCounts,
+    sent: MessageCounts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MessageCounts {
+    open: u64,
+    notification: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Capability {
+    type_url: String,
+    #[serde(default)]
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Timers {
+    state: TimersState,
+}
+
+#[derive(Debug, Deserialize)]
+struct TimersState {
+    uptime: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Timestamp {
+    #[serde(default)]
+    seconds: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct AfiSafi {
+    state: AfiSafiState,
+}
+
+#[derive(Debug, Deserialize)]
+struct AfiSafiState {
+    family: AddressFamily,
+    #[serde(default)]
+    enabled: bool,
+    #[serde(default)]
+    received: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct AddressFamily {
+    afi: u16,
+    safi: u8,
+}
+
+/// `apipb.PeerState.SessionState`: 1 idle to 6 established.
+const ESTABLISHED: u8 = 6;
+const MULTIPROTOCOL: &str = "type.googleapis.com/apipb.MultiProtocolCapability";
+
+impl Neighbor {
+    pub(crate) fn established(&self) -> bool {
+        self.state.session_state == ESTABLISHED
+    }
+
+    /// Differs whenever the session went up or down.
+    pub(crate) fn life(&self) -> (bool, u64, i64) {
+        let since = self
+            .timers
+            .state
+            .uptime
+            .as_ref()
+            .map_or(0, |time| time.seconds);
+        (self.established(), self.state.messages.received.open, since)
+    }
+
+    pub(crate) fn notifications(&self) -> u64 {
+        let Messages { received, sent } = &self.state.messages;
+        received.notification + sent.notification
+    }
+
+    pub(crate) fn up_state(&self) -> State {
+        State::Up {
+            asn: Some(Asn::new(self.state.peer_asn)),
+            restart_time: None,
+            life: format!("{:?}", self.life()),
+        }
+    }
+
+    /// The families both sides agreed on; IPv4 if the peer spoke of none (RFC 4760 section 8).
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let offered = self.state.remote_cap.iter();
+        let offered: Vec<_> = offered
+            .filter(|all| all.type_url == MULTIPROTOCOL)
+            .collect();
+        let is_offered = |family: Family| match offered.as_slice() {
+            [] => family == Family::Ipv4,
+            offered => offered
+                .iter()
+                .any(|capability| capability.value == capability_value(family)),
+        };
+        let agreed = Family::ALL.into_iter().filter(|family| {
+            self.afi_safi(*family)
+                .is_some_and(|ours| ours.state.enabled)
+                && is_offered(*family)
+        });
+        agreed.collect()
+    }
+
+    fn afi_safi(&self, family: Family) -> Option<&AfiSafi> {
+        let afi = match family {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 2,
+        };
+        let mut all = self.afi_safis.iter();
+        all.find(|all| all.state.family.afi == afi && all.state.family.safi == 1)
+    }
+
+    /// Do its routes go to the global table? Route-server clients and VRFs have tables of their own.
+    pub(crate) fn in_global_table(&self) -> bool {
+        !self.route_server.route_server_client && self.conf.vrf.is_empty()
+    }
+
+    /// Only what was received is counted right: `accepted` leaves the global policy out in 3.10.
+    pub(crate) fn counts(&self) -> Vec<Counted> {
+        let counted = self.families().into_iter().filter_map(|family| {
+            Some(Counted {
+                table: Table::AdjInPre,
+                family: Some(family),
+                prefixes: self.afi_safi(family)?.state.received,
+            })
+        });
+        counted.collect()
+    }
+}
+
+/// `apipb.MultiProtocolCapability { family { afi, safi: 1 } }` as protobuf in base64.
+const fn capability_value(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "CgQIARAB",
+        Family::Ipv6 => "CgQIAhAB",
+    }
+}
+
+pub(crate) fn parse_neighbors(text: &[u8]) -> Result<BTreeMap<IpAddr, Neighbor>, String> {
+    let listed: Vec<Neighbor> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let mut neighbors = BTreeMap::new();
+    for neighbor in listed {
+        let address = neighbor.state.neighbor_address;
+        let state = neighbor.state.session_state;
+        if !(1..=ESTABLISHED).contains(&state) {
+            return Err(format!("{address} is in the unknown state {state}"));
+        }
+        if neighbors.insert(address, neighbor).is_some() {
+            return Err(format!("{address} is listed twice"));
+        }
+    }
+    Ok(neighbors)
+}
+
+#[derive(Deserialize)]
+struct Path {
+    nlri: Nlri,
+    attrs: Vec<Attribute>,
+    /// Whom it is from; our own routes are from nobody.
+    #[serde(rename = "neighbor-ip")]
+    neighbor: Option<IpAddr>,
+    #[serde(rename = "source-id")]
+    source: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Nlri {
+    prefix: Net,
+}
+
+#[derive(Deserialize)]
+struct Attribute {
+    #[serde(rename = "type")]
+    kind: u8,
+    nexthop: Option<IpAddr>,
+    communities: Option<Vec<u32>>,
+    value: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Large(Vec<LargeCommunity>),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct LargeCommunity {
+    #[serde(rename = "ASN")]
+    global: u32,
+    #[serde(rename = "LocalData1")]
+    first: u32,
+    #[serde(rename = "LocalData2")]
+    second: u32,
+}
+
+/// Path attribute codes (RFC 4271, 1997, 4760, 8092).
+const NEXT_HOP: u8 = 3;
+const COMMUNITIES: u8 = 8;
+const MP_REACH_NLRI: u8 = 14;
+const LARGE_COMMUNITIES: u8 = 32;
+
+/// A table of one neighbour.
+pub(crate) fn parse_rib(text: &[u8], family: Family) -> Result<Vec<Route>, String> {
+    let mut routes = Vec::new();
+    each_path(text, family, |prefix, path| {
+        push(&mut routes, prefix, path.attrs)
+    })?;
+    Ok(routes)
+}
+
+/// The global table, by the neighbour that a path is from.
+pub(crate) fn parse_global(
+    text: &[u8],
+    family: Family,
+) -> Result<BTreeMap<IpAddr, Vec<Route>>, String> {
+    let mut routes = BTreeMap::<IpAddr, Vec<Route>>::new();
+    each_path(text, family, |prefix, path| {
+        match (path.neighbor, path.source) {
+            (Some(neighbor), _) => push(routes.entry(neighbor).or_default(), prefix, path.attrs),
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(format!("{prefix} has a source but names no neighbour")),
+        }
+    })?;
+    Ok(routes)
+}
+
+fn each_path(
+    text: &[u8],
+    family: Family,
+    mut take: impl FnMut(Prefix, Path) -> Result<(), String>,
+) -> Result<(), String> {
+    let Members(members): Members<Net, Vec<Path>> =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    for (Net(prefix), paths) in members {
+        let prefix = of_family(prefix, family)?;
+        if paths.is_empty() {
+            return Err(format!("{prefix} is listed without a path"));
+        }
+        for path in paths {
+            if path.nlri.prefix != Net(prefix) {
+                return Err(format!("{prefix} is described as another network"));
+            }
+            take(prefix, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Identifiers are not shown: the paths of a prefix, which are listed together, are numbered to keep all next hops.
+fn push(routes: &mut Vec<Route>, prefix: Prefix, attributes: Vec<Attribute>) -> Result<(), String> {
+    let last = routes.last().filter(|last| last.prefix == prefix);
+    let path = last.map_or(0, |last| last.path + 1);
+    let bare = Route {
+        path,
+        ..Route::bare(prefix)
+    };
+    routes.push(route(bare, attributes)?);
+    Ok(())
+}
+
+fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> {
+    let mut communities = Vec::new();
+    for attribute in attributes {
+        let unreadable = || {
+            format!(
+                "attribute {} of {} is unreadable",
+                attribute.kind, route.prefix
+            )
+        };
+        match attribute.kind {
+            NEXT_HOP | MP_REACH_NLRI => {
+                let next_hop = attribute.nexthop.ok_or_else(unreadable)?;
+                route.next_hop = Some(next_hop).filter(|address| !address.is_unspecified());
+            }
+            COMMUNITIES => {
+                let listed = attribute.communities.ok_or_else(unreadable)?;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the two halves of a community"
+                )]
+                let halves = |all: u32| Community::Standard((all >> 16) as u16, all as u16);
+                communities.extend(listed.into_iter().map(halves));
+            }
+            LARGE_COMMUNITIES => match attribute.value {
+                Some(Value::Large(listed)) => communities.extend(
+                    listed
+                        .iter()
+                        .map(|large| Community::Large(large.global, large.first, large.second)),
+                ),
+                Some(Value::Other(_)) | None => return Err(unreadable()),
+            },
+            _ => {}
+        }
+    }
+    route.communities = Some(communities.into());
+    Ok(route)
+}

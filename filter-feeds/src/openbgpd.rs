@@ -1,0 +1,179 @@
+//! OpenBGPD, asked with `bgpctl -j`: its control socket speaks a binary form of its own. A `restricted` socket
+//! is enough. Grammar of OpenBGPD 7.7 and 8.8.
+//!
+//! bgpctl prints an empty object for an empty table, and for a table of a peer that is down or unknown: an empty
+//! one counts only while the session is established and the router's own counters say zero.
+pub(super) mod replies;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use filter_core::Family;
+
+use self::replies::{Neighbor, parse_neighbors, parse_rib};
+use super::Stop;
+use super::child::Client;
+use super::poll::{
+    Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State, TableReading,
+};
+use filter_lifecycle::route::{Route, Session, Table};
+
+/// Polls an OpenBGPD.
+#[derive(Clone, Debug)]
+pub struct OpenBgpdConfig {
+    /// The client: `bgpctl`, or its path.
+    pub bgpctl: PathBuf,
+    /// The control socket, if it is not the client's default.
+    pub socket: Option<PathBuf>,
+    /// When and what.
+    pub poll: PollConfig,
+}
+
+/// An OpenBGPD.
+#[derive(Clone, Debug)]
+pub struct OpenBgpd {
+    bgpctl: PathBuf,
+    socket: Option<PathBuf>,
+    notified: Notified,
+}
+
+impl OpenBgpd {
+    /// The feed that polls this OpenBGPD.
+    #[must_use]
+    pub fn feed(config: OpenBgpdConfig) -> Polling<Self> {
+        let OpenBgpdConfig {
+            bgpctl,
+            socket,
+            poll,
+        } = config;
+        let notified = Notified::default();
+        Polling::new(
+            Self {
+                bgpctl,
+                socket,
+                notified,
+            },
+            poll,
+        )
+    }
+}
+
+impl Source for OpenBgpd {
+    fn name(&self) -> String {
+        match &self.socket {
+            Some(socket) => format!("openbgpd {}", socket.display()),
+            None => "openbgpd".to_owned(),
+        }
+    }
+
+    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
+        let mut options = vec!["-j".into()];
+        if let Some(socket) = &self.socket {
+            options.extend(["-s".into(), socket.into()]);
+        }
+        let client = Client {
+            program: &self.bgpctl,
+            options,
+            config,
+            stop,
+        };
+        let before = neighbors(&client)?;
+        let mut tables = BTreeMap::new();
+        for (address, neighbor) in before.iter().filter(|(_, neighbor)| neighbor.established()) {
+            tables.insert(*address, read_tables(&client, *address, neighbor)?);
+        }
+        let after = neighbors(&client)?;
+        let mut reading = Reading::default();
+        for (address, neighbor) in after {
+            let up = neighbor.established();
+            let cause = self.notified.cause(address, up, neighbor.notifications());
+            if config.sessions.tables(address).is_none() {
+                continue;
+            }
+            let former = before.get(&address).map(Neighbor::life);
+            let settled = former == Some(neighbor.life());
+            reading.unsettled |= !settled;
+            let tables = tables.remove(&address).filter(|_| settled && up);
+            reading.sessions.push(SessionReading {
+                session: Session::global(address),
+                state: if up {
+                    neighbor.up_state()
+                } else {
+                    State::Down(cause)
+                },
+                tables: tables.unwrap_or_default(),
+                counts: if up { neighbor.counts() } else { Vec::new() },
+            });
+        }
+        reading.add_missing(config);
+        Ok(reading)
+    }
+}
+
+fn neighbors(client: &Client<'_>) -> Result<BTreeMap<IpAddr, Neighbor>, PollError> {
+    ask(client, &["show", "neighbor"], parse_neighbors)
+}
+
+fn read_tables(
+    client: &Client<'_>,
+    address: IpAddr,
+    neighbor: &Neighbor,
+) -> Result<Vec<TableReading>, PollError> {
+    let mut readings = Vec::new();
+    let Some(wanted) = client.config.sessions.tables(address) else {
+        return Ok(readings);
+    };
+    for table in wanted.iter() {
+        for family in neighbor.families() {
+            let routes = read_table(client, address, table, family, neighbor)?;
+            readings.push(TableReading {
+                table,
+                family,
+                routes: Ok(routes),
+            });
+        }
+    }
+    Ok(readings)
+}
+
+fn read_table(
+    client: &Client<'_>,
+    address: IpAddr,
+    table: Table,
+    family: Family,
+    neighbor: &Neighbor,
+) -> Result<Vec<Route>, PollError> {
+    let text = address.to_string();
+    let inet = match family {
+        Family::Ipv4 => "inet",
+        Family::Ipv6 => "inet6",
+    };
+    let mut arguments = vec!["show", "rib", inet, "detail"];
+    match table {
+        Table::AdjInPre => arguments.push("in"),
+        Table::AdjInPost => {}
+        Table::AdjOut => arguments.push("out"),
+    }
+    arguments.extend(["neighbor", &text]);
+    let may_be_empty = neighbor.may_be_empty(table);
+    ask(client, &arguments, |reply| {
+        parse_rib(reply, address, family, may_be_empty)
+    })
+}
+
+fn ask<T>(
+    client: &Client<'_>,
+    arguments: &[&str],
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, PollError> {
+    let output = client.run(arguments)?;
+    let command = client.command(arguments);
+    if output.stdout.is_empty() {
+        return Err(PollError::Refused {
+            command,
+            answer: output.stderr,
+        });
+    }
+    parse(&output.stdout).map_err(|why| PollError::malformed(&command, why))
+}

@@ -1,0 +1,442 @@
+//! What all polling feeds share: the clock, the back-off, the trigger, and the fold from what a router said
+//! into [`RouteEvent`]s. Never speaks to a router itself, and never turns an error into an empty table.
+mod fold;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use filter_core::{Asn, Family};
+
+use super::trigger::Trigger;
+use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
+use filter_lifecycle::route::{DownCause, Route, RouteEvent, Session, Table};
+use fold::Known;
+
+/// The longest reply to one question we keep in memory. FRR writes 300 MB of JSON for 1.06 million routes.
+pub const MAX_REPLY: usize = 1 << 30;
+/// How long a router may take over one reply. FRR took 19 s over 1.06 million routes.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// The first wait after a poll that failed; doubled each time.
+pub const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest wait after a poll that failed.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// The wait after a poll during which a session changed its state.
+pub const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
+/// How long after a session came up its tables are still filling: FRR holds routes back for 5 s at a start, a peer
+/// sends its table for seconds.
+pub const SETTLING: Duration = Duration::from_secs(30);
+/// The interval while a session settles.
+pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
+/// A router is asked again, whoever wants it, only after this many times as long as it took to answer.
+const REST: u32 = 4;
+/// And not sooner than this.
+const MIN_REST: Duration = Duration::from_millis(250);
+/// The interval unless configured.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Which tables of a session to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// What the peer advertises.
+    pub adj_in_pre: bool,
+    /// What of it the router accepted.
+    pub adj_in_post: bool,
+    /// What the router advertises to the peer.
+    pub adj_out: bool,
+}
+
+impl Tables {
+    /// Every table.
+    pub const ALL: Self = Self {
+        adj_in_pre: true,
+        adj_in_post: true,
+        adj_out: true,
+    };
+
+    /// Those to read, in a fixed order.
+    pub fn iter(self) -> impl Iterator<Item = Table> {
+        [
+            (self.adj_in_pre, Table::AdjInPre),
+            (self.adj_in_post, Table::AdjInPost),
+            (self.adj_out, Table::AdjOut),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, table)| wanted.then_some(table))
+    }
+}
+
+/// One session to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSpec {
+    /// The neighbour's address.
+    pub address: IpAddr,
+    /// Which of its tables.
+    pub tables: Tables,
+}
+
+/// Which sessions to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// All the router has.
+    All(Tables),
+    /// These; one the router does not have counts as down.
+    Only(Vec<SessionSpec>),
+}
+
+impl Sessions {
+    /// The tables wanted of the session to this neighbour, if any.
+    #[must_use]
+    pub fn tables(&self, address: IpAddr) -> Option<Tables> {
+        match self {
+            Self::All(tables) => Some(*tables),
+            Self::Only(specs) => specs
+                .iter()
+                .find(|spec| spec.address == address)
+                .map(|spec| spec.tables),
+        }
+    }
+}
+
+/// What every polling feed is told.
+#[derive(Clone, Debug)]
+pub struct PollConfig {
+    /// From the start of one poll to the start of the next.
+    pub interval: Duration,
+    /// Which sessions to read.
+    pub sessions: Sessions,
+    /// How long the router may take over one reply.
+    pub reply_timeout: Duration,
+    /// The longest reply accepted, in bytes.
+    pub max_reply: usize,
+    /// Asks for a poll now; keep a clone.
+    pub trigger: Trigger,
+}
+
+impl Default for PollConfig {
+    fn default() -> Self {
+        Self {
+            interval: DEFAULT_INTERVAL,
+            sessions: Sessions::All(Tables::ALL),
+            reply_timeout: REPLY_TIMEOUT,
+            max_reply: MAX_REPLY,
+            trigger: Trigger::default(),
+        }
+    }
+}
+
+/// Why a poll failed. The feed is lost until one succeeds; the tables it told before stay as they are.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PollError {
+    /// Not the router's fault.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The socket or program is not there, or not ours to use.
+    #[error("cannot reach {what}: {source}; is the daemon running, and may this user speak to it")]
+    Reach {
+        /// The path or program.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The connection broke while speaking.
+    #[error("lost {what} while reading the reply to `{command}`: {source}")]
+    Lost {
+        /// The path or program.
+        what: String,
+        /// What was asked.
+        command: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It takes too long.
+    #[error("no complete reply to `{command}` in {} s; poll less often with `interval`, or take a `bmp` feed for a table that large", after.as_secs())]
+    Timeout {
+        /// What was asked.
+        command: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// It does not end.
+    #[error(
+        "the reply to `{command}` is longer than {limit} bytes; take a `bmp` feed for a table that large"
+    )]
+    TooLong {
+        /// What was asked.
+        command: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The router will not answer.
+    #[error("`{command}` was refused: {answer}")]
+    Refused {
+        /// What was asked.
+        command: String,
+        /// What it said.
+        answer: String,
+    },
+    /// The reply is not what this version of the daemon writes.
+    #[error("the reply to `{command}` cannot be read: {why}; the tables stay as they were")]
+    Malformed {
+        /// What was asked.
+        command: String,
+        /// Where it breaks.
+        why: String,
+    },
+    /// A table that was read before cannot be read any more: believing the old one would be wrong.
+    #[error("{table:?} of {session} can no longer be read: {why}")]
+    Vanished {
+        /// Whose.
+        session: IpAddr,
+        /// Which.
+        table: Table,
+        /// What the router says.
+        why: String,
+    },
+}
+
+impl PollError {
+    /// The reply to `command` cannot be read because of `why`.
+    pub(super) fn malformed(command: &str, why: impl ToString) -> Self {
+        Self::Malformed {
+            command: command.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// The state of one session in one poll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Established.
+    Up {
+        /// The neighbour's AS number.
+        asn: Option<Asn>,
+        /// The restart time it asked for, if graceful restart was negotiated.
+        restart_time: Option<Duration>,
+        /// Differs whenever the session was established anew.
+        life: String,
+    },
+    /// Anything else.
+    Down(DownCause),
+}
+
+/// One table as one poll found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableReading {
+    /// Which.
+    pub table: Table,
+    /// Of which family.
+    pub family: Family,
+    /// All its routes, or why it cannot be read on this router.
+    pub routes: Result<Vec<Route>, String>,
+}
+
+/// The router's own count of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Which.
+    pub table: Table,
+    /// Of which family, or of both.
+    pub family: Option<Family>,
+    /// How many.
+    pub prefixes: u64,
+}
+
+/// What one poll found of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionReading {
+    /// Which.
+    pub session: Session,
+    /// How it stands, before and after its tables were read.
+    pub state: State,
+    /// Its tables; none if it is down.
+    pub tables: Vec<TableReading>,
+    /// The router's counts.
+    pub counts: Vec<Counted>,
+}
+
+impl SessionReading {
+    fn add_table(&mut self, found: TableReading) {
+        let same = |former: &&mut TableReading| {
+            (former.table, former.family) == (found.table, found.family)
+        };
+        let Some(former) = self.tables.iter_mut().find(same) else {
+            self.tables.push(found);
+            return;
+        };
+        match (&mut former.routes, found.routes) {
+            (Ok(routes), Ok(more)) => routes.extend(more),
+            (Ok(_), Err(why)) => former.routes = Err(why),
+            (Err(_), _) => {}
+        }
+    }
+}
+
+/// Everything one poll found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// By session.
+    pub sessions: Vec<SessionReading>,
+    /// A session changed while its tables were read, which were thrown away: poll again soon.
+    pub unsettled: bool,
+}
+
+impl Reading {
+    /// Adds what was found of a session. Where two protocols serve one neighbour, an established one counts, and
+    /// their tables are one.
+    pub(super) fn add(&mut self, found: SessionReading) {
+        let same = |former: &&mut SessionReading| former.session == found.session;
+        let Some(former) = self.sessions.iter_mut().find(same) else {
+            self.sessions.push(found);
+            return;
+        };
+        match (&former.state, &found.state) {
+            (_, State::Down(_)) => {}
+            (State::Down(_), State::Up { .. }) => *former = found,
+            (State::Up { .. }, State::Up { .. }) => {
+                for table in found.tables {
+                    former.add_table(table);
+                }
+                former.counts.extend(found.counts);
+            }
+        }
+    }
+
+    /// Adds the sessions that were asked for and that the router does not have, as down.
+    pub(super) fn add_missing(&mut self, config: &PollConfig) {
+        let Sessions::Only(specs) = &config.sessions else {
+            return;
+        };
+        for spec in specs {
+            let session = Session::global(spec.address);
+            if self
+                .sessions
+                .iter()
+                .any(|reading| reading.session == session)
+            {
+                continue;
+            }
+            self.sessions.push(SessionReading {
+                session,
+                state: State::Down(DownCause::Deconfigured),
+                tables: Vec::new(),
+                counts: Vec::new(),
+            });
+        }
+    }
+}
+
+/// Tells how a session ended on routers that only count NOTIFICATIONs: by whether the count grew since it was up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notified(BTreeMap<IpAddr, u64>);
+
+impl Notified {
+    /// Remembers the count while up; tells why the session is down. What was never seen up may have been lost.
+    pub(super) fn cause(&mut self, address: IpAddr, up: bool, notifications: u64) -> DownCause {
+        if up {
+            self.0.insert(address, notifications);
+        }
+        match self.0.get(&address) {
+            Some(former) if *former != notifications => DownCause::Notification,
+            _ => DownCause::Lost,
+        }
+    }
+}
+
+/// A router that can be asked.
+pub trait Source: Send {
+    /// Names it in messages.
+    fn name(&self) -> String;
+
+    /// Reads the sessions wanted, with their tables.
+    ///
+    /// # Errors
+    /// Whatever keeps the reading from being complete and exact.
+    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError>;
+}
+
+/// A feed that asks a [`Source`] again and again.
+#[derive(Debug)]
+pub struct Polling<S> {
+    source: S,
+    config: PollConfig,
+}
+
+impl<S: Source> Polling<S> {
+    /// Asks `source` as `config` says.
+    #[must_use]
+    pub const fn new(source: S, config: PollConfig) -> Self {
+        Self { source, config }
+    }
+
+    fn run_until_stopped(mut self, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut known = Known::default();
+        let mut backoff = MIN_BACKOFF;
+        let mut last_error = None;
+        let mut settled_at = Instant::now();
+        loop {
+            let started = Instant::now();
+            let polled = self.source.poll(&self.config, outlet.stop());
+            let took = started.elapsed();
+            let read = polled.and_then(|reading| {
+                let unsettled = reading.unsettled;
+                Ok((known.fold(reading, &self.source.name())?, unsettled))
+            });
+            let wait = match read {
+                Ok((events, unsettled)) => {
+                    (backoff, last_error) = (MIN_BACKOFF, None);
+                    if events
+                        .iter()
+                        .any(|event| matches!(event, RouteEvent::SessionUp { .. }))
+                    {
+                        settled_at = started + SETTLING;
+                    }
+                    send_in_batches(events, outlet)?;
+                    let interval = match (unsettled, started < settled_at) {
+                        (true, _) => self.config.interval.min(UNSETTLED_WAIT),
+                        (false, true) => self.config.interval.min(SETTLING_INTERVAL),
+                        (false, false) => self.config.interval,
+                    };
+                    interval.saturating_sub(started.elapsed())
+                }
+                Err(PollError::Stopped(stopped)) => return Err(stopped),
+                Err(error) => {
+                    known.lost();
+                    let why = format!("{}: {error}", self.source.name());
+                    if last_error.as_ref() != Some(&why) {
+                        log::warn!("{why}");
+                        outlet.send(vec![RouteEvent::FeedDown { why: why.clone() }])?;
+                        last_error = Some(why);
+                    }
+                    let wait = backoff;
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                    wait
+                }
+            };
+            let rest = (REST * took).max(MIN_REST).min(wait);
+            outlet.stop().sleep(rest)?;
+            self.config.trigger.wait(wait - rest, outlet.stop())?;
+        }
+    }
+}
+
+impl<S: Source> Feed for Polling<S> {
+    fn run(self: Box<Self>, outlet: &Outlet) {
+        // The only way out is being told to stop.
+        let Err(Stopped) = self.run_until_stopped(outlet) else {
+            return;
+        };
+    }
+}
+
+fn send_in_batches(mut events: Vec<RouteEvent>, outlet: &Outlet) -> Result<(), Stopped> {
+    while events.len() > MAX_BATCH_EVENTS {
+        let rest = events.split_off(MAX_BATCH_EVENTS);
+        outlet.send(std::mem::replace(&mut events, rest))?;
+    }
+    outlet.send(events)
+}

@@ -1,0 +1,325 @@
+//! The polling machinery against a router that is only a script.
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use filter_core::Family;
+
+use super::fold::Known;
+use super::*;
+use filter_lifecycle::route::{Batch, FeedId, Origin};
+
+fn session(last: u8) -> Session {
+    Session::global(IpAddr::from([192, 0, 2, last]))
+}
+
+fn up(life: &str) -> State {
+    State::Up {
+        asn: None,
+        restart_time: None,
+        life: life.to_owned(),
+    }
+}
+
+fn routes(texts: &[&str]) -> Vec<Route> {
+    texts
+        .iter()
+        .map(|text| Route::bare(text.parse().unwrap()))
+        .collect()
+}
+
+fn found(last: u8, state: State, tables: &[Result<Vec<Route>, String>]) -> SessionReading {
+    let table = |routes: &Result<_, _>| TableReading {
+        table: Table::AdjOut,
+        family: Family::Ipv4,
+        routes: Clone::clone(routes),
+    };
+    let tables = tables.iter().map(table).collect();
+    SessionReading {
+        session: session(last),
+        state,
+        tables,
+        counts: Vec::new(),
+    }
+}
+
+fn reading(sessions: Vec<SessionReading>) -> Reading {
+    Reading {
+        sessions,
+        unsettled: false,
+    }
+}
+
+fn session_up(last: u8) -> RouteEvent {
+    RouteEvent::SessionUp {
+        session: session(last),
+        asn: None,
+        restart_time: None,
+    }
+}
+
+fn session_down(last: u8, cause: DownCause) -> RouteEvent {
+    RouteEvent::SessionDown {
+        session: session(last),
+        cause,
+    }
+}
+
+fn snapshot(last: u8, texts: &[&str]) -> RouteEvent {
+    RouteEvent::Snapshot {
+        origin: Origin::Session(session(last)),
+        table: Table::AdjOut,
+        family: Family::Ipv4,
+        routes: routes(texts).into(),
+    }
+}
+
+#[test]
+fn every_change_of_state_is_told_once() {
+    let mut known = Known::default();
+    let mut fold = |sessions| known.fold(reading(sessions), "script").unwrap();
+    let table = [Ok(routes(&[
+        "198.51.100.0/24",
+        "100.64.0.0/24",
+        "198.51.100.0/24",
+    ]))];
+    let lost = || State::Down(DownCause::Lost);
+    let told = snapshot(1, &["100.64.0.0/24", "198.51.100.0/24"]);
+    assert_eq!(
+        fold(vec![found(1, up("a"), &table), found(2, lost(), &[])]),
+        [
+            RouteEvent::FeedUp,
+            session_up(1),
+            told.clone(),
+            session_down(2, DownCause::Lost)
+        ]
+    );
+    // Nothing changed: the table is told again, as the reconciler wants it.
+    let again = fold(vec![found(1, up("a"), &table), found(2, lost(), &[])]);
+    assert_eq!(again, std::slice::from_ref(&told));
+    // Another life of the same session: it was down in between.
+    assert_eq!(
+        fold(vec![found(1, up("b"), &table), found(2, up("a"), &[])]),
+        [
+            session_down(1, DownCause::Lost),
+            session_up(1),
+            told,
+            session_up(2)
+        ]
+    );
+    // Down is not an empty table; removed is down as well.
+    let notified = State::Down(DownCause::Notification);
+    assert_eq!(
+        fold(vec![found(1, notified, &[])]),
+        [
+            session_down(1, DownCause::Notification),
+            session_down(2, DownCause::Deconfigured)
+        ]
+    );
+    assert_eq!(fold(vec![found(1, lost(), &[])]), []);
+}
+
+#[test]
+fn a_table_that_was_told_must_not_vanish() {
+    let mut known = Known::default();
+    let no = || [Err("no import table".to_owned())];
+    let never_told = reading(vec![found(1, up("a"), &no())]);
+    assert_eq!(known.fold(never_told, "script").unwrap().len(), 2);
+    known
+        .fold(
+            reading(vec![found(1, up("a"), &[Ok(Vec::new())])]),
+            "script",
+        )
+        .unwrap();
+    let error = known
+        .fold(reading(vec![found(1, up("a"), &no())]), "script")
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PollError::Vanished {
+                table: Table::AdjOut,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // In another life it may be configured otherwise.
+    known
+        .fold(reading(vec![found(1, up("b"), &no())]), "script")
+        .unwrap();
+}
+
+#[test]
+fn paths_with_one_number_are_numbered_apart() {
+    let mut known = Known::default();
+    let path = |path, last: u8| Route {
+        path,
+        next_hop: Some(IpAddr::from([192, 0, 2, last])),
+        ..Route::bare("198.51.100.0/24".parse().unwrap())
+    };
+    let table = [Ok(vec![path(0, 12), path(0, 11), path(1, 13), path(0, 11)])];
+    let events = known
+        .fold(reading(vec![found(1, up("a"), &table)]), "script")
+        .unwrap();
+    let Some(RouteEvent::Snapshot { routes, .. }) = events.last() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(routes[..], [path(0, 11), path(1, 12), path(2, 13)]);
+}
+
+#[test]
+fn two_protocols_of_one_neighbour_are_one_session() {
+    let one = || [Ok(routes(&["100.64.0.0/24"]))];
+    let two = [Ok(routes(&["100.64.1.0/24"]))];
+    let mut both = Reading::default();
+    both.add(found(1, State::Down(DownCause::Lost), &[]));
+    both.add(found(1, up("a"), &one()));
+    both.add(found(1, State::Down(DownCause::Lost), &[]));
+    both.add(found(1, up("b"), &two));
+    let merged = [Ok(routes(&["100.64.0.0/24", "100.64.1.0/24"]))];
+    assert_eq!(both.sessions, [found(1, up("a"), &merged)]);
+    both.add(found(1, up("c"), &[Err("no".to_owned())]));
+    assert_eq!(both.sessions[0].tables[0].routes, Err("no".to_owned()));
+}
+
+/// A router that says what it was given, in turn, and then the last thing for ever.
+struct Script(VecDeque<Result<Reading, &'static str>>);
+
+impl Source for Script {
+    fn name(&self) -> String {
+        "script".to_owned()
+    }
+
+    fn poll(&mut self, _: &PollConfig, _: &Stop) -> Result<Reading, PollError> {
+        let next = match self.0.len() {
+            1 => self.0[0].clone(),
+            _ => self.0.pop_front().unwrap(),
+        };
+        next.map_err(|why| PollError::malformed("script", why))
+    }
+}
+
+struct Running {
+    batches: Receiver<Batch>,
+    stop: Stop,
+    thread: JoinHandle<()>,
+}
+
+fn run(script: Vec<Result<Reading, &'static str>>, config: PollConfig) -> Running {
+    let (sender, batches) = sync_channel(64);
+    let stop = Stop::default();
+    let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+    let feed = Polling::new(Script(script.into()), config);
+    let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
+    Running {
+        batches,
+        stop,
+        thread,
+    }
+}
+
+impl Running {
+    fn next(&self) -> Vec<RouteEvent> {
+        self.batches
+            .recv_timeout(Duration::from_secs(10))
+            .unwrap()
+            .events
+    }
+
+    fn is_silent_for(&self, time: Duration) -> bool {
+        self.batches.recv_timeout(time).is_err()
+    }
+
+    fn stop(self) {
+        let asked = Instant::now();
+        self.stop.stop();
+        self.thread.join().unwrap();
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "it took {:?} to stop",
+            asked.elapsed()
+        );
+    }
+}
+
+#[test]
+fn polls_when_asked() {
+    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let trigger = Trigger::default();
+    let config = PollConfig {
+        interval: Duration::from_secs(3600),
+        trigger: trigger.clone(),
+        ..PollConfig::default()
+    };
+    let running = run(vec![Ok(reading(vec![found(1, up("a"), &table)]))], config);
+    assert_eq!(running.next().len(), 3);
+    assert!(running.is_silent_for(Duration::from_millis(300)));
+    trigger.poll_now();
+    assert_eq!(running.next(), [snapshot(1, &["100.64.0.0/24"])]);
+    running.stop();
+}
+
+#[test]
+fn an_error_is_a_lost_feed_told_once_and_never_an_empty_table() {
+    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let good = || Ok(reading(vec![found(1, up("a"), &table)]));
+    let config = PollConfig {
+        interval: Duration::from_millis(20),
+        ..PollConfig::default()
+    };
+    let running = run(
+        vec![good(), Err("broken braces"), Err("broken braces"), good()],
+        config,
+    );
+    let cold = [
+        RouteEvent::FeedUp,
+        session_up(1),
+        snapshot(1, &["100.64.0.0/24"]),
+    ];
+    assert_eq!(running.next(), cold);
+    let [RouteEvent::FeedDown { why }] = &running.next()[..] else {
+        panic!("not a lost feed");
+    };
+    assert!(why.contains("broken braces"), "{why}");
+    // Everything anew: what was told before belongs to the former connection.
+    assert_eq!(running.next(), cold);
+    running.stop();
+}
+
+#[test]
+fn an_unsettled_session_is_polled_again_soon() {
+    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let unsettled = Reading {
+        sessions: vec![found(1, up("a"), &[])],
+        unsettled: true,
+    };
+    let config = PollConfig {
+        interval: Duration::from_secs(3600),
+        ..PollConfig::default()
+    };
+    let running = run(
+        vec![Ok(unsettled), Ok(reading(vec![found(1, up("a"), &table)]))],
+        config,
+    );
+    assert_eq!(running.next(), [RouteEvent::FeedUp, session_up(1)]);
+    assert_eq!(running.next(), [snapshot(1, &["100.64.0.0/24"])]);
+    running.stop();
+}
+
+#[test]
+fn many_events_come_in_bounded_batches() {
+    let all = u32::try_from(MAX_BATCH_EVENTS).unwrap() + 10;
+    let sessions = (0..all).map(|number| SessionReading {
+        session: Session::global(IpAddr::from(number.to_be_bytes())),
+        state: up("a"),
+        tables: Vec::new(),
+        counts: Vec::new(),
+    });
+    let running = run(vec![Ok(reading(sessions.collect()))], PollConfig::default());
+    assert_eq!(running.next().len(), MAX_BATCH_EVENTS);
+    assert_eq!(running.next().len(), 11);
+    running.stop();
+}

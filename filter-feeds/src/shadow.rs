@@ -1,0 +1,534 @@
+//! The shadow speaker: the router treats us as one more neighbour with a real peer's export policy, and so tells us
+//! what it tells that peer (Adj-RIB-Out), whatever daemon it runs; with ADD-PATH also what it accepted from the peer
+//! (Adj-RIB-In after policy). Sockets and threads only: the protocol is [`speaker`]'s. Passive, and never announces.
+//!
+//! It says nothing of the peer's own session: the shadow stays up when the peer is down, so no
+//! [`RouteEvent::SessionUp`] comes from here; the session's state is another feed's to tell. The feed is up while at
+//! least one shadow is established. When one of several is lost, its table is [`RouteEvent::TableLost`] until it is
+//! told in full again; when the last is lost, [`RouteEvent::FeedDown`].
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
+
+use crate::wire::ReceiveBuffer;
+use crate::wire::bgp::{self, Notification, write};
+use filter_core::Asn;
+use filter_lifecycle::route::{Origin, RouteEvent, Session, Table};
+use md5::Refused;
+use speaker::{Ended, Out, Role, Speaker};
+
+pub mod md5;
+pub mod speaker;
+
+/// Routes one shadow may hold while a table is told, unless configured otherwise.
+pub const DEFAULT_MAX_ROUTES: usize = 4_000_000;
+/// A router that does not take what we send for this long is lost.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the kernel is asked for connections it refused because of their password.
+const PASSWORD_CHECK: Duration = Duration::from_secs(1);
+
+/// One shadow session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowSession {
+    /// Where the router connects: an address of its own per mirrored table, port 1790 for example.
+    pub listen: SocketAddr,
+    /// Where it connects from. Sessions that share `listen` are told apart by it.
+    pub remote: IpAddr,
+    /// Our AS number; another than the router's, for internal sessions have other export rules.
+    pub local_as: Asn,
+    /// Our BGP identifier; `None` takes the AS number's bits, which RFC 6286 allows.
+    pub router_id: Option<Ipv4Addr>,
+    /// The peer's session whose export policy this one has.
+    pub mirrors: Session,
+    /// Which of its tables this is: [`Table::AdjOut`], or [`Table::AdjInPost`] with ADD-PATH.
+    pub table: Table,
+    /// Does the router leave NEXT_HOP as it is (`next hop keep`)? If not, it is not passed on.
+    pub next_hop_kept: bool,
+    /// TCP MD5 password (RFC 2385).
+    pub password: Option<Password>,
+    /// Routes that may be held at once while the table is told.
+    pub max_routes: usize,
+}
+
+impl ShadowSession {
+    /// A shadow of what is advertised over `mirrors`, with the defaults.
+    #[must_use]
+    pub const fn new(listen: SocketAddr, remote: IpAddr, local_as: Asn, mirrors: Session) -> Self {
+        Self {
+            listen,
+            remote,
+            local_as,
+            router_id: None,
+            mirrors,
+            table: Table::AdjOut,
+            next_hop_kept: false,
+            password: None,
+            max_routes: DEFAULT_MAX_ROUTES,
+        }
+    }
+
+    fn role(&self) -> Role {
+        let router_id = Ipv4Addr::from_bits(self.local_as.get());
+        Role {
+            local_as: self.local_as,
+            router_id: self.router_id.unwrap_or(router_id),
+            mirrors: self.mirrors,
+            table: self.table,
+            next_hop_kept: self.next_hop_kept,
+            max_routes: self.max_routes,
+        }
+    }
+}
+
+/// A password. Never shown: there is no way to print one, and [`fmt::Debug`] says only that it is set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Box<[u8]>);
+
+impl Password {
+    /// The longest one the kernel takes (TCP_MD5SIG_MAXKEYLEN), in bytes.
+    pub const MAX: usize = 80;
+
+    /// None if it is empty or longer than [`Password::MAX`].
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (1..=Self::MAX)
+            .contains(&bytes.len())
+            .then(|| Self(bytes.into()))
+    }
+
+    /// For the kernel only.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(set)")
+    }
+}
+
+/// Why a shadow feed cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShadowError {
+    /// Two sessions that cannot be told apart.
+    #[error("two shadow sessions at {listen} from {remote}; give each an address of its own")]
+    Twice {
+        /// Where both listen.
+        listen: SocketAddr,
+        /// Where both come from.
+        remote: IpAddr,
+    },
+    /// The kernel does not let us listen.
+    #[error("cannot listen at {listen} for shadow sessions: {error}")]
+    Listen {
+        /// Where.
+        listen: SocketAddr,
+        /// What it says.
+        error: io::Error,
+    },
+    /// The kernel does not take the password.
+    #[error("cannot set the TCP MD5 password of shadow session {remote}: {error}")]
+    Password {
+        /// Whose.
+        remote: IpAddr,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+/// The feed. Listens from its creation on.
+#[derive(Debug)]
+pub struct ShadowFeed {
+    listeners: Vec<TcpListener>,
+    sessions: Vec<(usize, ShadowSession)>,
+    refreshes: Arc<AtomicU64>,
+    slots: Mutex<Vec<Slot>>,
+}
+
+/// The connection of one session.
+#[derive(Debug, Default)]
+struct Slot {
+    connection: u64,
+    stream: Option<TcpStream>,
+    established: bool,
+    /// It was told that its password may be why it is not established.
+    suspected: bool,
+}
+
+/// Asks all shadows of a feed for their tables again; stays usable while the feed runs.
+#[derive(Clone, Debug)]
+pub struct Refresher(Arc<AtomicU64>);
+
+impl Refresher {
+    /// Each established session sends a ROUTE-REFRESH within [`STOP_CHECK`].
+    pub fn refresh(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl ShadowFeed {
+    /// Binds the addresses.
+    ///
+    /// # Errors
+    /// [`ShadowError`].
+    pub fn new(sessions: Vec<ShadowSession>) -> Result<Self, ShadowError> {
+        let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
+        let mut placed: Vec<(usize, ShadowSession)> = Vec::new();
+        for session in sessions {
+            let (listen, remote) = (session.listen, session.remote);
+            if placed
+                .iter()
+                .any(|(_, other)| (other.listen, other.remote) == (listen, remote))
+            {
+                return Err(ShadowError::Twice { listen, remote });
+            }
+            let known = listeners.iter().position(|(address, _)| *address == listen);
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    let bound = TcpListener::bind(listen).and_then(|listener| {
+                        listener.set_nonblocking(true)?;
+                        Ok(listener)
+                    });
+                    let error = |error| ShadowError::Listen { listen, error };
+                    listeners.push((listen, bound.map_err(error)?));
+                    listeners.len() - 1
+                }
+            };
+            if let Some(password) = &session.password {
+                md5::require(&listeners[index].1, remote, password)
+                    .map_err(|error| ShadowError::Password { remote, error })?;
+            }
+            placed.push((index, session));
+        }
+        let slots = placed.iter().map(|_| Slot::default()).collect();
+        Ok(Self {
+            listeners: listeners
+                .into_iter()
+                .map(|(_, listener)| listener)
+                .collect(),
+            sessions: placed,
+            refreshes: Arc::default(),
+            slots: Mutex::new(slots),
+        })
+    }
+
+    /// What asks for the tables again.
+    #[must_use]
+    pub fn refresher(&self) -> Refresher {
+        Refresher(Arc::clone(&self.refreshes))
+    }
+
+    /// Where a session listens, with the port the kernel chose if 0 was configured; by its place in the
+    /// configuration.
+    #[must_use]
+    pub fn local_addr(&self, session: usize) -> Option<SocketAddr> {
+        let (listener, _) = self.sessions.get(session)?;
+        self.listeners.get(*listener)?.local_addr().ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+        let lock = self.slots.lock();
+        lock.unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Which session is it? By where it arrived and where it comes from.
+    fn session(&self, listener: usize, from: IpAddr) -> Option<usize> {
+        let from = from.to_canonical();
+        let is_it = |(at, session): &(usize, ShadowSession)| {
+            *at == listener && session.remote.to_canonical() == from
+        };
+        self.sessions.iter().position(is_it)
+    }
+
+    /// Takes whatever waits to be accepted.
+    fn accept<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        outlet: &'scope Outlet,
+    ) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            loop {
+                match listener.accept() {
+                    Ok((stream, from)) => match self.session(index, from.ip()) {
+                        Some(session) => {
+                            let connection = Connection::new(self, session, &stream, outlet);
+                            scope.spawn(move || connection.serve(&stream));
+                        }
+                        None => refuse(&stream, from),
+                    },
+                    Err(error) if is_timeout(&error) => break,
+                    Err(error) => {
+                        log::warn!("shadow feed cannot accept: {error}");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel refused a connection for its signature, which nothing else shows: says which sessions are not
+    /// established, once for each.
+    fn suspect(&self, why: &str, outlet: &Outlet) -> Result<(), Stopped> {
+        let mut slots = self.lock();
+        let mut suspects = Vec::new();
+        for (slot, (_, session)) in slots.iter_mut().zip(&self.sessions) {
+            if !slot.established && !std::mem::replace(&mut slot.suspected, true) {
+                let set = session.password.as_ref().map_or("none", |_| "set");
+                suspects.push(format!("{} (password: {set})", session.remote));
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "connections with {why} are refused in this network namespace; shadow sessions that are not established: {}; give the router the same password",
+            suspects.join(", ")
+        );
+        log::warn!("{why}");
+        if slots.iter().any(|slot| slot.established) {
+            return Ok(());
+        }
+        outlet.send(vec![RouteEvent::FeedDown { why }])
+    }
+
+    fn run_until_stopped<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        outlet: &'scope Outlet,
+    ) -> Result<(), Stopped> {
+        let (mut refused, mut asked) = (Refused::now(), Instant::now());
+        loop {
+            self.accept(scope, outlet);
+            outlet.stop().sleep(STOP_CHECK / 4)?;
+            if asked.elapsed() >= PASSWORD_CHECK {
+                let before = std::mem::replace(&mut refused, Refused::now());
+                asked = Instant::now();
+                if let Some(why) = refused.since(before) {
+                    self.suspect(why, outlet)?;
+                }
+            }
+        }
+    }
+}
+
+impl Feed for ShadowFeed {
+    fn run(self: Box<Self>, outlet: &Outlet) {
+        let feed = &*self;
+        thread::scope(|scope| {
+            // The only way out is being told to stop.
+            let Err(Stopped) = feed.run_until_stopped(scope, outlet) else {
+                return;
+            };
+        });
+    }
+}
+
+/// Someone who is not configured: Cease, Connection Rejected (RFC 4486 section 4).
+fn refuse(mut stream: &TcpStream, from: SocketAddr) {
+    log::warn!("BGP connection from {from} refused: no shadow session is configured for it");
+    let notification = write::notification(Notification {
+        code: 6,
+        subcode: 5,
+    });
+    // It is closed anyway.
+    let _ = stream.write(&notification);
+}
+
+/// One connection of one session.
+struct Connection<'a> {
+    feed: &'a ShadowFeed,
+    session: usize,
+    number: u64,
+    outlet: &'a Outlet,
+    speaker: Speaker,
+    out: Out,
+    refreshes: u64,
+}
+
+/// Why a connection's thread ends.
+enum End {
+    Ended(Ended),
+    Io(io::Error),
+    Eof,
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Ended(Ended::Stopped)
+    }
+}
+
+impl From<Ended> for End {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Replaces the session's former connection, if there is one: the router knows that it is gone.
+    fn new(feed: &'a ShadowFeed, session: usize, stream: &TcpStream, outlet: &'a Outlet) -> Self {
+        let mut out = Out::default();
+        let role = feed.sessions[session].1.role();
+        let mut slots = feed.lock();
+        let slot = &mut slots[session];
+        slot.connection += 1;
+        if let Some(former) = slot.stream.take() {
+            // It may be gone already, which is what we want.
+            let _ = former.shutdown(std::net::Shutdown::Both);
+        }
+        slot.stream = stream.try_clone().ok();
+        Self {
+            feed,
+            session,
+            number: slot.connection,
+            outlet,
+            speaker: Speaker::new(role, Instant::now(), &mut out),
+            out,
+            refreshes: feed.refreshes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn serve(mut self, stream: &TcpStream) {
+        let Err(end) = self.speak(stream);
+        let why = match end {
+            End::Ended(ended) => {
+                if let Some(notification) = ended.notification() {
+                    let mut stream = stream;
+                    // The session is over with or without it.
+                    let _ = stream.write(&write::notification(notification));
+                }
+                ended.to_string()
+            }
+            End::Io(error) => format!("the connection fails: {error}"),
+            End::Eof => "the router closed the connection".into(),
+        };
+        let shadow = &self.feed.sessions[self.session].1;
+        let mirrors = shadow.mirrors;
+        let why = format!("shadow session {} of {mirrors}: {why}", shadow.remote);
+        log::warn!("{why}");
+        // Told to stop: then nobody listens any more.
+        let _ = self.flush().and_then(|()| self.lost(why));
+    }
+
+    /// Until the session ends, one way or another.
+    fn speak(&mut self, mut stream: &TcpStream) -> Result<std::convert::Infallible, End> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(STOP_CHECK))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        let mut buffer = ReceiveBuffer::new(2 * bgp::MAX_EXTENDED_MESSAGE);
+        loop {
+            stream.write_all(&self.out.answers)?;
+            self.out.answers.clear();
+            match buffer.fill(&mut stream) {
+                Ok(0) => return Err(End::Eof),
+                Ok(_) => self.fold(&mut buffer)?,
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.outlet.stop().is_stopped() {
+                return Err(Ended::Stopped.into());
+            }
+            self.speaker.tick(Instant::now(), &mut self.out)?;
+            let refreshes = self.feed.refreshes.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.refreshes, refreshes) != refreshes {
+                self.speaker.refresh(&mut self.out);
+            }
+        }
+    }
+
+    /// Every whole message that is pending.
+    fn fold(&mut self, buffer: &mut ReceiveBuffer) -> Result<(), End> {
+        loop {
+            let pending = buffer.pending();
+            let length = bgp::frame(pending, self.speaker.max_message()).map_err(Ended::from)?;
+            let Some(message) = length.and_then(|length| pending.get(..length)) else {
+                return Ok(self.flush()?);
+            };
+            let was_established = self.speaker.is_established();
+            self.speaker
+                .message(message, Instant::now(), &mut self.out)?;
+            let length = message.len();
+            buffer.consume(length);
+            if self.speaker.is_established() && !was_established {
+                self.established()?;
+            }
+            if self.out.events.len() >= MAX_BATCH_EVENTS {
+                self.flush()?;
+            }
+        }
+    }
+
+    /// The first established session brings the feed up.
+    fn established(&self) -> Result<(), Stopped> {
+        let mut slots = self.feed.lock();
+        let first = slots.iter().all(|slot| !slot.established);
+        let slot = &mut slots[self.session];
+        if slot.connection != self.number {
+            return Ok(());
+        }
+        (slot.established, slot.suspected) = (true, false);
+        if first {
+            self.outlet.send(vec![RouteEvent::FeedUp])?;
+        }
+        Ok(())
+    }
+
+    /// Under the lock, so that nothing of a connection that was replaced comes after what replaced it.
+    fn flush(&mut self) -> Result<(), Stopped> {
+        if self.out.events.is_empty() {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.out.events).into_iter();
+        let slots = self.feed.lock();
+        if slots[self.session].connection != self.number {
+            return Ok(());
+        }
+        loop {
+            let batch: Vec<_> = events.by_ref().take(MAX_BATCH_EVENTS).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.outlet.send(batch)?;
+        }
+    }
+
+    /// The last established session takes the feed down.
+    fn lost(&self, why: String) -> Result<(), Stopped> {
+        let mut slots = self.feed.lock();
+        let slot = &mut slots[self.session];
+        if slot.connection != self.number {
+            return Ok(());
+        }
+        slot.stream = None;
+        if !std::mem::take(&mut slot.established) {
+            return Ok(());
+        }
+        let shadow = &self.feed.sessions[self.session].1;
+        let event = if slots.iter().any(|slot| slot.established) {
+            RouteEvent::TableLost {
+                origin: Origin::Session(shadow.mirrors),
+                table: Some(shadow.table),
+                why,
+            }
+        } else {
+            RouteEvent::FeedDown { why }
+        };
+        self.outlet.send(vec![event])
+    }
+}

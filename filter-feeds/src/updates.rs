@@ -1,0 +1,41 @@
+//! From a checked UPDATE to route events, the same for every feed that reads BGP. Never decides how bytes are read.
+use crate::wire::WireError;
+use crate::wire::bgp::{PathIds, Update};
+use filter_lifecycle::route::{Origin, Route, RouteEvent, Table};
+
+/// What goes, then what comes (RFC 4271 section 4.3: a prefix in both comes).
+///
+/// # Errors
+/// What is wrong with a prefix; [`Update::check`] tells before.
+pub fn push_routes(
+    origin: Origin,
+    table: Table,
+    (update, path_ids): (&Update<'_>, PathIds),
+    events: &mut Vec<RouteEvent>,
+) -> Result<(), WireError> {
+    for withdrawn in update.withdrawn(path_ids) {
+        let nlri = withdrawn?;
+        events.push(RouteEvent::Withdraw {
+            origin,
+            table,
+            prefix: nlri.prefix,
+            path: nlri.path,
+        });
+    }
+    let communities = update.communities();
+    for announced in update.announced(path_ids) {
+        let announced = announced?;
+        let route = Route {
+            prefix: announced.nlri.prefix,
+            path: announced.nlri.path,
+            next_hop: announced.next_hop,
+            communities: communities.clone(),
+        };
+        events.push(RouteEvent::Announce {
+            origin,
+            table,
+            route,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! When a peer may be enforced, and with which prefixes: the decisions of the peering filter as pure functions of
+//! what feeds, devices and operators say.
+//!
+//! [`spec`] is what an operator wants, [`route`] what a feed can tell, [`Lifecycle`] folds the two; [`admission`] says
+//! which announcements count, [`policy`] which blocks nobody can announce, [`stations`] from where each peer's frames
+//! come. Pure: time is an argument. Never a socket, a file, a clock, a thread, or a word about TOML.
+
+pub mod admission;
+mod lifecycle;
+pub mod neighbour;
+pub mod policy;
+pub mod route;
+pub mod spec;
+pub mod stations;
+
+pub use lifecycle::*;

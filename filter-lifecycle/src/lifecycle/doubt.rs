@@ -1,0 +1,246 @@
+//! Why a table that is said to be complete is not taken as such: the shrink guard, the router's own count, and the
+//! limit. Knows no routes, only how many there are.
+use std::time::Duration;
+
+use super::pace::QUIET;
+
+/// A table that lost more than this share of its routes at once waits for confirmation.
+pub const SHRINK_PERCENT: usize = 50;
+/// Tables smaller than this may shrink as they like, if their feed says so.
+pub const SHRINK_MIN: usize = 8;
+/// An unconfirmed shrink is believed after this long.
+pub const SHRINK_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why a complete table is not taken as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The router counts another number of prefixes.
+    Count {
+        /// What the feed told.
+        told: u64,
+        /// What the router counts.
+        counted: u64,
+    },
+    /// Most of its routes are gone.
+    Shrink {
+        /// Before.
+        had: usize,
+        /// After.
+        has: usize,
+    },
+    /// More routes than [`super::MAX_ROUTES`].
+    Overflow,
+}
+
+/// Why a table is to be taken as complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The feed says so.
+    Said,
+    /// A newer count, or time, has resolved a doubt.
+    Resolved,
+    /// Nothing happened for so long that it must be.
+    Quiet,
+}
+
+/// What speaks against one source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubts {
+    overflow: bool,
+    shrink: Option<Shrink>,
+    count: Option<Count>,
+    mismatch: Option<Doubt>,
+    /// What spoke against the table before it was told from the start: against the last known one it still does.
+    former: Option<Doubt>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shrink {
+    had: usize,
+    has: usize,
+    since: Duration,
+    /// The telling that shrank. Another one that shrank too confirms it.
+    epoch: u32,
+}
+
+/// The router's last count, and how the table stood to it.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    prefixes: u64,
+    /// Since when the router says so.
+    since: Duration,
+    /// Routes of the telling then, and whether they were that many prefixes.
+    told: usize,
+    agreed: bool,
+}
+
+impl Count {
+    /// Does it agree with this many routes? Some routers count paths, some prefixes, so equal numbers are not
+    /// needed if nothing has changed since they agreed otherwise.
+    const fn agrees(&self, told: usize) -> bool {
+        told as u64 == self.prefixes || self.agreed && told == self.told
+    }
+}
+
+impl Doubts {
+    pub(super) fn current(&self) -> Option<Doubt> {
+        if self.overflow {
+            return Some(Doubt::Overflow);
+        }
+        let shrink = self
+            .shrink
+            .map(|Shrink { had, has, .. }| Doubt::Shrink { had, has });
+        self.mismatch.or(shrink)
+    }
+
+    /// May quiet complete the table? A shrink is judged again: what was missing may have been told meanwhile.
+    pub(super) fn allows_quiet(&self) -> bool {
+        !self.overflow && self.mismatch.is_none()
+    }
+
+    /// May time alone change anything?
+    pub(super) fn wants_tick(&self) -> bool {
+        self.count.is_some() || self.current().is_some()
+    }
+
+    /// What speaks against the table as it was before it is told from the start.
+    pub(super) fn of_last_known(&self) -> Option<Doubt> {
+        self.current().or(self.former)
+    }
+
+    /// The table is told from the start: a shrink is remembered for the next telling to confirm, the rest for as
+    /// long as the table is only the last known.
+    pub(super) fn restart(&mut self) {
+        self.former = self.of_last_known();
+        self.overflow = false;
+        self.count = None;
+        self.mismatch = None;
+    }
+
+    /// The session is gone, and with it what was doubtful.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) const fn overflow(&mut self) {
+        self.overflow = true;
+    }
+
+    /// The router counts; `agrees` is whether the `told` routes of the telling are that many prefixes. The same
+    /// count again, of a table that did not change, is no newer evidence.
+    pub(super) fn counted(
+        &mut self,
+        now: Duration,
+        prefixes: u64,
+        last_change: Duration,
+        (told, agrees): (usize, bool),
+    ) {
+        let same = self
+            .count
+            .filter(|count| count.prefixes == prefixes && count.since >= last_change);
+        self.count = Some(Count {
+            prefixes,
+            since: same.map_or(now, |count| count.since),
+            told,
+            agreed: agrees,
+        });
+    }
+
+    /// Counts lag behind routes and routes behind counts: a count that differs speaks against a table only if for
+    /// [`QUIET`] nothing has changed. Returns whether there is a new doubt.
+    pub(super) fn judge_count(
+        &mut self,
+        now: Duration,
+        told: usize,
+        last_change: Duration,
+    ) -> bool {
+        let Some(count) = self.count else {
+            return false;
+        };
+        let lags = count.since < last_change || now < count.since + QUIET;
+        if self.mismatch.is_some() || lags || count.agrees(told) {
+            return false;
+        }
+        let counted = count.prefixes;
+        self.mismatch = Some(Doubt::Count {
+            told: told as u64,
+            counted,
+        });
+        true
+    }
+
+    /// Has time, or a newer count, resolved the doubt?
+    pub(super) fn may_retry(&self, now: Duration, (epoch, told): (u32, usize)) -> bool {
+        match self.current() {
+            Some(Doubt::Count { .. }) => self.count.is_some_and(|count| count.agrees(told)),
+            Some(Doubt::Shrink { .. }) => self.shrink.is_some_and(|shrink| {
+                shrink.epoch == epoch && now >= shrink.since + SHRINK_PATIENCE
+            }),
+            Some(Doubt::Overflow) | None => false,
+        }
+    }
+
+    /// Is a table that is said to be complete taken as such? `had` counts what it still holds, `has` what was part
+    /// of this telling.
+    pub(super) fn judge(
+        &mut self,
+        now: Duration,
+        telling: (u32, Duration),
+        counts: (usize, usize),
+        evidence: Evidence,
+    ) -> Result<(), Doubt> {
+        self.judge_telling(now, telling, counts, evidence)?;
+        self.former = None;
+        Ok(())
+    }
+
+    fn judge_telling(
+        &mut self,
+        now: Duration,
+        (epoch, last_change): (u32, Duration),
+        (had, has): (usize, usize),
+        evidence: Evidence,
+    ) -> Result<(), Doubt> {
+        if self.overflow {
+            return Err(Doubt::Overflow);
+        }
+        let agrees = self.count.is_some_and(|count| count.agrees(has));
+        if agrees {
+            self.mismatch = None;
+        }
+        self.judge_count(now, has, last_change);
+        if let Some(mismatch) = self.mismatch {
+            return Err(mismatch);
+        }
+        if agrees && self.count.is_some_and(|count| count.since >= last_change) {
+            self.shrink = None;
+            return Ok(());
+        }
+        let guarded = had >= SHRINK_MIN || evidence == Evidence::Quiet && has == 0;
+        let shrank = guarded && (had - has) * 100 > had * SHRINK_PERCENT;
+        if !shrank {
+            self.shrink = None;
+            return Ok(());
+        }
+        let seen = Shrink {
+            had,
+            has,
+            since: now,
+            epoch,
+        };
+        let first = *self.shrink.get_or_insert(seen);
+        let confirmed = first.epoch != epoch && evidence == Evidence::Said;
+        let patient = first.epoch == epoch && now >= first.since + SHRINK_PATIENCE;
+        if confirmed || patient {
+            self.shrink = None;
+            return Ok(());
+        }
+        if first.epoch != epoch {
+            self.shrink = Some(seen); // silence in another telling is no word: its own patience
+        }
+        Err(Doubt::Shrink {
+            had: first.had,
+            has: first.has,
+        })
+    }
+}

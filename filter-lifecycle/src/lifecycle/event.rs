@@ -1,0 +1,127 @@
+//! What the daemon tells people: typed, named, numbered elsewhere. Never formatted before somebody looks.
+use std::net::IpAddr;
+
+use filter_core::{Family, Prefix};
+
+use super::{Missing, PeerState, Refusal, State};
+use crate::route::{FeedId, PeerId, Session, Table};
+
+/// Something an operator may want to know. Exhaustive, so that whoever turns events into words misses none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A feed is connected.
+    FeedUp(FeedId),
+    /// A feed is lost; tables stay for `stale_hold`.
+    FeedDown(FeedId, String),
+    /// A peer's session came up.
+    SessionUp(PeerId, Session),
+    /// A peer's session went down; its routes are held.
+    SessionDown(PeerId, Session),
+    /// One table of one family changed state.
+    SourceState {
+        /// Whose.
+        session: Option<Session>,
+        /// Which.
+        table: Table,
+        /// Which family.
+        family: Family,
+        /// What it is now.
+        state: State,
+    },
+    /// What a peer may do changed.
+    PeerState(PeerId, PeerState, Option<Missing>),
+    /// A feed names a session no peer has. Told once for each.
+    UnknownSession(FeedId, Session),
+    /// A route is not admitted to the peer's sources. Told once for each prefix.
+    PrefixRefused(PeerId, Prefix, Refusal),
+    /// More prefixes than `max_prefixes`: the sources are frozen at the last good ones.
+    MaxPrefixExceeded {
+        /// Who.
+        peer: PeerId,
+        /// Which family.
+        family: Family,
+        /// How many it advertises.
+        prefixes: u32,
+        /// How many it may.
+        limit: u32,
+    },
+    /// Within `max_prefixes` again.
+    MaxPrefixCleared(PeerId, Family),
+    /// A route's next hop is not its neighbour, or not a member of the LAN. Told once for each next hop.
+    NextHopRewritten(PeerId, IpAddr, Prefix),
+    /// A route server's route points to nobody we know.
+    NextHopUnknown(Session, IpAddr, Prefix),
+    /// A complete table lost most of its routes at once: the old ones stay until it is confirmed.
+    ShrinkRefused {
+        /// Whose.
+        session: Option<Session>,
+        /// Which.
+        table: Table,
+        /// Which family.
+        family: Family,
+        /// Before.
+        had: usize,
+        /// After.
+        has: usize,
+    },
+    /// The router counts other than the feed told.
+    CountMismatch {
+        /// Which feed.
+        feed: FeedId,
+        /// Whose.
+        session: Option<Session>,
+        /// Which.
+        table: Table,
+        /// What the feed told.
+        told: u64,
+        /// What the router counts.
+        counted: u64,
+    },
+    /// Two feeds tell different tables for the same session over two polls.
+    FeedDisagreement {
+        /// Whose.
+        session: Session,
+        /// Which.
+        table: Table,
+        /// How many prefixes only one of them has.
+        prefixes: usize,
+        /// Some of them.
+        examples: Vec<Prefix>,
+    },
+    /// Too large a share of an enforced peer's packets was dropped: it observes until an operator re-arms it.
+    BreakerTripped {
+        /// Who.
+        peer: PeerId,
+        /// Dropped packets in the window.
+        dropped: u64,
+        /// All packets in the window.
+        packets: u64,
+    },
+    /// An operator changed a peer's mode.
+    ModeChanged(PeerId, filter_core::Mode),
+}
+
+impl Event {
+    /// The name in JSON and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::FeedUp(..) => "feed-up",
+            Self::FeedDown(..) => "feed-down",
+            Self::SessionUp(..) => "session-up",
+            Self::SessionDown(..) => "session-down",
+            Self::SourceState { .. } => "source-state",
+            Self::PeerState(..) => "peer-state",
+            Self::UnknownSession(..) => "unknown-session",
+            Self::PrefixRefused(..) => "prefix-refused",
+            Self::MaxPrefixExceeded { .. } => "max-prefix-exceeded",
+            Self::MaxPrefixCleared(..) => "max-prefix-cleared",
+            Self::NextHopRewritten(..) | Self::NextHopUnknown(..) => "next-hop-rewritten",
+            Self::ShrinkRefused { .. } => "shrink-refused",
+            Self::CountMismatch { .. } => "count-mismatch",
+            Self::FeedDisagreement { .. } => "feed-disagreement",
+            Self::BreakerTripped { .. } => "breaker-tripped",
+            Self::ModeChanged(..) => "mode-changed",
+        }
+    }
+}

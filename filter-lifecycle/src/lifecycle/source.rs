@@ -1,0 +1,411 @@
+//! One source of routes: one table of one family of one session as one feed tells it: its state, and when it is
+//! taken as complete. Knows nothing of peers, admission or other sources.
+use std::time::Duration;
+
+use filter_core::{Family, Prefix};
+
+use super::directory::Owner;
+use super::doubt::{Doubts, Evidence};
+use super::kind::Kind;
+use super::pace::{Pace, is_few};
+use super::routes::{Announced, Gone, Routes, Scope};
+use super::state::{Cue, State};
+use crate::route::{FeedId, Origin, Table};
+
+/// A session that came up this long after its feed did is told mid-life: its End-of-RIB may come before its
+/// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
+pub const MID_LIFE: Duration = Duration::from_secs(2);
+/// Mid-life, nothing is complete sooner than this: FRR holds routes back for five seconds while route maps load.
+pub const SETTLE: Duration = Duration::from_secs(15);
+/// A feed that tells much at once keeps its tables from being taken as complete by quiet for this long: FRR walks
+/// all tables in one order, so a small one may have its first route at the start and its last at the end.
+pub const BUSY: Duration = Duration::from_secs(60);
+
+/// Names a source. Sources that tell the same table stand side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceKey {
+    /// Whose routes.
+    pub origin: Origin,
+    /// Which table.
+    pub table: Table,
+    /// Which family.
+    pub family: Family,
+    /// Who tells.
+    pub feed: FeedId,
+}
+
+impl SourceKey {
+    /// Is it the same table, as another feed may tell it?
+    #[must_use]
+    pub fn same_table(&self, other: &Self) -> bool {
+        (self.origin, self.table, self.family) == (other.origin, other.table, other.family)
+    }
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub kind: Kind,
+    pub owner: Owner,
+    state: State,
+    since: Duration,
+    started: Duration,
+    /// Told from the start, and not known to be complete since.
+    telling: bool,
+    mid_life: bool,
+    /// Anything of the table itself was told, ever; and since its feed is connected.
+    heard: bool,
+    reported: bool,
+    /// It was taken as complete because it was quiet, and had no route: the first one begins the table.
+    silent: bool,
+    /// A feed that need not be believed without it said that the table is complete.
+    ended: bool,
+    /// What comes is known to be wrong, until the feed says that it is not.
+    lost: bool,
+    /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
+    muted: bool,
+    pub routes: Routes,
+    last_change: Duration,
+    pace: Pace,
+    pub doubts: Doubts,
+    hold_until: Option<Duration>,
+}
+
+impl Source {
+    pub(super) fn new(
+        kind: Kind,
+        owner: Owner,
+        family: Family,
+        now: Duration,
+        mid_life: bool,
+    ) -> Self {
+        let mut source = Self {
+            kind,
+            owner,
+            state: State::Unknown,
+            since: now,
+            started: now,
+            telling: true,
+            mid_life: false,
+            heard: false,
+            reported: true,
+            silent: false,
+            ended: false,
+            lost: false,
+            muted: false,
+            routes: Routes::new(family),
+            last_change: now,
+            pace: Pace::default(),
+            doubts: Doubts::default(),
+            hold_until: None,
+        };
+        source.start(now, mid_life);
+        source
+    }
+
+    pub(super) const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when it is in its state.
+    pub(super) const fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Until when its routes are kept although its session is down.
+    pub(super) const fn hold_until(&self) -> Option<Duration> {
+        self.hold_until
+    }
+
+    pub(super) const fn is_telling(&self) -> bool {
+        self.telling
+    }
+
+    /// Since when it is told from the start.
+    pub(super) const fn started(&self) -> Duration {
+        self.started
+    }
+
+    /// May time alone change anything about it?
+    pub(super) fn wants_tick(&self) -> bool {
+        self.telling
+            || self.hold_until.is_some()
+            || self.state == State::Stale
+            || self.doubts.wants_tick()
+    }
+
+    /// Was anything of the table itself ever told? Mere silence shows nothing.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Do its routes count?
+    pub(super) const fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
+    /// it is complete.
+    pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
+        self.restart(now);
+        self.mid_life = mid_life && self.kind.needs_settling();
+        self.reported = true;
+        self.hold_until = None;
+        self.cue(now, Cue::Started);
+    }
+
+    /// Its feed is connected again and tells everything from the start.
+    pub(super) fn feed_back(&mut self, now: Duration) {
+        self.end_silence(now);
+        self.restart(now);
+        self.mid_life = false;
+        self.reported = false;
+        self.cue(now, Cue::FeedBack);
+    }
+
+    fn restart(&mut self, now: Duration) {
+        self.routes.next_telling();
+        self.started = now;
+        self.last_change = now;
+        self.pace.restart(now);
+        self.telling = true;
+        self.silent = false;
+        self.ended = false;
+        self.lost = false;
+        self.doubts.restart();
+    }
+
+    /// A poll, or a refresh, begins: its routes replace those before, but the source is no less complete meanwhile.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.hear();
+        self.routes.next_telling();
+    }
+
+    /// Something of the table itself is told.
+    pub(super) const fn hear(&mut self) {
+        self.heard = true;
+        self.reported = true;
+    }
+
+    /// The first of the table itself: a session that was silent so long that nothing was expected of it any more
+    /// is told only now.
+    pub(super) fn hear_first(&mut self, now: Duration) {
+        self.hear();
+        self.end_silence(now);
+    }
+
+    /// Was it taken as complete without a word and without a route?
+    pub(super) const fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// A silence that was taken for an empty table ends, with a route or with the feed: it was none, and is no last
+    /// known table.
+    pub(super) fn end_silence(&mut self, now: Duration) {
+        if self.silent {
+            self.start(now, true);
+        }
+    }
+
+    /// Its session went down: its routes are kept until then. A second word does not make the hold longer.
+    pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
+        if !matches!(self.state, State::Held | State::Down) {
+            self.hold_until = Some(hold_until);
+        }
+        if self.kind.tells_sessions() {
+            self.doubts.forget();
+        }
+        self.silent = false;
+        self.cue(now, Cue::SessionDown);
+    }
+
+    /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
+    /// routes did not count and now do.
+    pub(super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
+        self.hold_until = None;
+        if matches!(self.state, State::Held | State::Down) {
+            self.cue(
+                now,
+                if self.telling {
+                    Cue::Started
+                } else {
+                    Cue::Resumed
+                },
+            );
+            if self.lost || !connected {
+                self.cue(now, Cue::FeedLost);
+            }
+        }
+        std::mem::take(&mut self.muted)
+    }
+
+    /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
+    pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
+        self.end_silence(now);
+        self.cue(now, Cue::FeedLost);
+        self.lost = true;
+        let (back, more) = self.routes.take_back(now);
+        if more {
+            self.doubts.overflow();
+        }
+        back
+    }
+
+    fn cue(&mut self, now: Duration, cue: Cue) {
+        let after = self.state.after(cue);
+        if after != self.state {
+            self.state = after;
+            self.since = now;
+        }
+    }
+
+    /// A route was told.
+    pub(super) fn announce(
+        &mut self,
+        now: Duration,
+        (prefix, path): (Prefix, u32),
+        scope: &Scope,
+    ) -> Announced {
+        let announced = self.routes.announce(now, prefix, path, scope);
+        match announced {
+            Announced::New | Announced::Replaced(_) => self.touch(now),
+            Announced::Overflow => self.doubts.overflow(),
+            Announced::Same => {}
+        }
+        announced
+    }
+
+    /// A route was withdrawn. Returns what was remembered of it.
+    pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
+        let may_be_last = self.kind == Kind::Station;
+        let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
+        self.touch(now);
+        Some(gone)
+    }
+
+    fn touch(&mut self, now: Duration) {
+        self.last_change = now;
+        self.pace.change(now);
+    }
+
+    /// The router's own count of prefixes.
+    pub(super) fn counted(&mut self, now: Duration, prefixes: u64) {
+        let agrees = self.routes.agrees(prefixes);
+        self.doubts.counted(
+            now,
+            prefixes,
+            self.last_change,
+            (self.routes.fresh(), agrees),
+        );
+    }
+
+    /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
+    /// feed's start and had a route. BIRD says it before the first route, FRR while it waits for its route-maps
+    /// (FEEDS section 5); then quiet decides.
+    pub(super) const fn end_of_rib(&mut self) -> bool {
+        self.hear();
+        self.lost = false;
+        self.ended = true;
+        if self.telling && self.routes.fresh() == 0 && self.kind.needs_settling() {
+            self.mid_life = true;
+        }
+        !(self.mid_life && self.telling)
+    }
+
+    /// A snapshot was told. Returns whether it is to be believed at once: a poll of a session that just came up
+    /// is when the session has settled and the poll found what the one before did.
+    pub(super) fn end_of_snapshot(&mut self, now: Duration, changed: usize) -> bool {
+        self.lost = false;
+        self.ended = true;
+        if !self.mid_life || !self.telling {
+            return true;
+        }
+        let gone = self.routes.len() - self.routes.fresh();
+        let settled = now >= self.started + SETTLE && is_few(changed + gone, self.routes.len());
+        self.kind == Kind::Poll && settled
+    }
+
+    /// Has it been quiet for so long that it must be complete, although nobody said so, or said it too early?
+    /// While its feed has much to tell, its turn may still come, but not for longer than [`BUSY`].
+    pub(super) fn is_quiet(&self, now: Duration, feed_is_busy: bool) -> bool {
+        let may_be_quiet =
+            self.kind.quiet_is_enough() || !self.heard || self.kind == Kind::Shadow && self.ended;
+        self.telling
+            && !self.lost
+            && self.reported
+            && self.doubts.allows_quiet()
+            && !matches!(self.state, State::Held | State::Down)
+            && may_be_quiet
+            && now >= self.started + SETTLE
+            && (!feed_is_busy || now >= self.started + BUSY)
+            && self.pace.is_quiet(now, self.routes.len())
+    }
+
+    /// Its feed has been back for long enough and has not named its session: the session is not up.
+    pub(super) fn is_unreported(&self, now: Duration) -> bool {
+        self.telling
+            && !self.reported
+            && !self.lost
+            && self.kind.tells_sessions()
+            && !matches!(self.state, State::Held | State::Down)
+            && now >= self.started + SETTLE
+    }
+
+    /// Is there a doubt that time, or a newer count, has resolved?
+    pub(super) fn may_retry(&self, now: Duration) -> bool {
+        let told = (self.routes.telling(), self.routes.fresh());
+        !self.lost && self.reported && self.doubts.may_retry(now, told)
+    }
+
+    /// A count differs for so long that the routes that are missing cannot be under way any more.
+    pub(super) fn doubts_count(&mut self, now: Duration) -> bool {
+        !self.telling
+            && self
+                .doubts
+                .judge_count(now, self.routes.fresh(), self.last_change)
+    }
+
+    /// The table is said or seen to be complete: the routes that were not part of this telling are removed and
+    /// returned. In doubt nothing is, and the doubt comes back.
+    pub(super) fn complete(
+        &mut self,
+        now: Duration,
+        evidence: Evidence,
+    ) -> Result<Vec<Gone>, super::Doubt> {
+        let (had, has) = (self.routes.len(), self.routes.fresh());
+        self.doubts.judge(
+            now,
+            (self.routes.telling(), self.last_change),
+            (had, has),
+            evidence,
+        )?;
+        self.telling = false;
+        self.mid_life = false;
+        self.silent = evidence == Evidence::Quiet && has == 0;
+        self.cue(now, Cue::Completed);
+        let gone = self.routes.remove_former();
+        if !gone.is_empty() {
+            self.touch(now);
+        }
+        Ok(gone)
+    }
+
+    /// The hold is over: nothing of it counts any more. A feed that tells on keeps telling.
+    pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
+        self.cue(now, Cue::HoldOver);
+        self.hold_until = None;
+        if self.kind.tells_sessions() {
+            return self.clear();
+        }
+        if std::mem::replace(&mut self.muted, true) {
+            return Vec::new();
+        }
+        self.routes.iter().map(|(gone, _)| gone).collect()
+    }
+
+    /// Forgets its routes; returns those that counted.
+    pub(super) fn clear(&mut self) -> Vec<Gone> {
+        let gone = self.routes.clear();
+        if self.muted { Vec::new() } else { gone }
+    }
+}
