@@ -21,7 +21,7 @@ use crate::violation::PointingWatch;
 use filter_feeds::trigger::Trigger;
 use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_lifecycle::policy::{self, DeviceFacts, Link, Withheld};
-use filter_lifecycle::route::{Batch, FeedId, PeerId, Session};
+use filter_lifecycle::route::{Batch, FeedId, PeerId};
 use filter_lifecycle::spec::{InterfaceId, OnLeaseEnd, Xdp};
 use filter_lifecycle::stations::Stations;
 use filter_lifecycle::{Event, Lifecycle, TICK};
@@ -361,17 +361,17 @@ impl Runtime {
         for event in self.lifecycle.take_events() {
             match event {
                 Event::BreakerTripped { peer, .. } => self.peers[peer.0 as usize].tripped = true,
-                Event::CountMismatch { feed, session, .. } => self.have_told_again(feed, session),
+                Event::CountMismatch { feed, .. } => self.ask_again(feed),
                 _ => {}
             }
             self.journal.event(&self.config, &event);
         }
     }
 
-    /// A stream that lost something does not mend itself: the router shall connect again.
-    fn have_told_again(&self, feed: FeedId, session: Option<Session>) {
-        if let (Some(trigger), Some(session)) = (self.triggers.get(usize::from(feed.0)), session) {
-            trigger.tell_again(session);
+    /// What is polled is asked for once more. A connection that others share is never closed for a count.
+    fn ask_again(&self, feed: FeedId) {
+        if let Some(trigger) = self.triggers.get(usize::from(feed.0)) {
+            trigger.poll_now();
         }
     }
 

@@ -148,6 +148,7 @@ impl Lifecycle {
         };
         let (side, family) = (Side::of(key.table), key.family);
         match source.state() {
+            State::Held if source.is_kept() => return Standing::Usable,
             State::Held | State::Down => return Standing::Held,
             State::Unknown => return Standing::Silent,
             State::Loading | State::Synced | State::Stale => {}
@@ -157,6 +158,9 @@ impl Lifecycle {
             _ => source.doubts.current(),
         };
         match doubt {
+            // A table that is not empty is what its feed tells, whatever the router counts.
+            Some(Doubt::Count { told: 1.., .. }) => {}
+            Some(Doubt::Count { .. }) if source.state() != State::Loading => {}
             Some(Doubt::Count { .. } | Doubt::Overflow) => {
                 return Standing::Blocks(Missing::CountMismatch(side, family));
             }
@@ -178,7 +182,7 @@ impl Lifecycle {
                     Standing::Usable
                 }
             }
-            State::Stale => {
+            State::Stale if source.is_heard() => {
                 let fresh = now < source.since() + self.spec.timers.stale_hold;
                 if fresh || self.spec.peers[id.0 as usize].on_stale == OnStale::Keep {
                     Standing::Usable
@@ -186,9 +190,12 @@ impl Lifecycle {
                     Standing::Blocks(Missing::FeedLost(side, family))
                 }
             }
-            State::Unknown | State::Loading | State::Synced | State::Held | State::Down => {
-                Standing::Silent
-            }
+            State::Unknown
+            | State::Loading
+            | State::Synced
+            | State::Stale
+            | State::Held
+            | State::Down => Standing::Silent,
         }
     }
 }

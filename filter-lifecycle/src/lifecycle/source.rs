@@ -64,6 +64,10 @@ pub(super) struct Source {
     lost: bool,
     /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
     muted: bool,
+    /// It was complete, and its routes have counted since.
+    known: bool,
+    /// It is held although its neighbour turned out to be another: what was known of it stays in force.
+    stranger: bool,
     pub routes: Routes,
     last_change: Duration,
     pace: Pace,
@@ -93,6 +97,8 @@ impl Source {
             ended: false,
             lost: false,
             muted: false,
+            known: false,
+            stranger: false,
             routes: Routes::new(family),
             last_change: now,
             pace: Pace::default(),
@@ -139,6 +145,11 @@ impl Source {
         self.heard
     }
 
+    /// Is what was known of it kept in force, because its neighbour turned out to be another?
+    pub(super) const fn is_kept(&self) -> bool {
+        self.stranger && self.known && matches!(self.state, State::Held)
+    }
+
     /// Do its routes count?
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
@@ -151,16 +162,19 @@ impl Source {
         self.mid_life = mid_life && self.kind.needs_settling();
         self.reported = true;
         self.hold_until = None;
+        self.stranger = false;
         self.cue(now, Cue::Started);
     }
 
     /// Its feed is connected again and tells everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration) {
-        self.end_silence(now);
         self.restart(now);
         self.mid_life = false;
         self.reported = false;
         self.cue(now, Cue::FeedBack);
+        if self.known {
+            self.cue(now, Cue::KnownLost);
+        }
     }
 
     fn restart(&mut self, now: Duration) {
@@ -199,8 +213,7 @@ impl Source {
         self.silent
     }
 
-    /// A silence that was taken for an empty table ends, with a route or with the feed: it was none, and is no last
-    /// known table.
+    /// A silence that was taken for an empty table ends with its first route, which begins the table.
     pub(super) fn end_silence(&mut self, now: Duration) {
         if self.silent {
             self.start(now, true);
@@ -219,10 +232,21 @@ impl Source {
         self.cue(now, Cue::SessionDown);
     }
 
+    /// Its session came up with a neighbour that is not the configured one: nothing of this session counts, and what
+    /// was known before stays until then.
+    pub(super) fn estrange(&mut self, now: Duration, hold_until: Duration) {
+        self.session_down(now, hold_until);
+        if self.state == State::Held && !self.stranger {
+            self.hold_until = Some(hold_until);
+            self.stranger = true;
+        }
+    }
+
     /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
     /// routes did not count and now do.
     pub(super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
         self.hold_until = None;
+        self.stranger = false;
         if matches!(self.state, State::Held | State::Down) {
             self.cue(
                 now,
@@ -241,8 +265,14 @@ impl Source {
 
     /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
-        self.end_silence(now);
-        self.cue(now, Cue::FeedLost);
+        self.cue(
+            now,
+            if self.known {
+                Cue::KnownLost
+            } else {
+                Cue::FeedLost
+            },
+        );
         self.lost = true;
         let (back, more) = self.routes.take_back(now);
         if more {
@@ -285,18 +315,15 @@ impl Source {
 
     fn touch(&mut self, now: Duration) {
         self.last_change = now;
+        self.doubts.changed();
         self.pace.change(now);
     }
 
     /// The router's own count of prefixes.
     pub(super) fn counted(&mut self, now: Duration, prefixes: u64) {
         let agrees = self.routes.agrees(prefixes);
-        self.doubts.counted(
-            now,
-            prefixes,
-            self.last_change,
-            (self.routes.fresh(), agrees),
-        );
+        self.doubts
+            .counted(now, prefixes, (self.routes.fresh(), agrees));
     }
 
     /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
@@ -359,10 +386,7 @@ impl Source {
 
     /// A count differs for so long that the routes that are missing cannot be under way any more.
     pub(super) fn doubts_count(&mut self, now: Duration) -> bool {
-        !self.telling
-            && self
-                .doubts
-                .judge_count(now, self.routes.fresh(), self.last_change)
+        !self.telling && self.doubts.judge_count(now, self.routes.fresh())
     }
 
     /// The table is said or seen to be complete: the routes that were not part of this telling are removed and
@@ -373,15 +397,12 @@ impl Source {
         evidence: Evidence,
     ) -> Result<Vec<Gone>, super::Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
-        self.doubts.judge(
-            now,
-            (self.routes.telling(), self.last_change),
-            (had, has),
-            evidence,
-        )?;
+        self.doubts
+            .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
+        self.known = true;
         self.cue(now, Cue::Completed);
         let gone = self.routes.remove_former();
         if !gone.is_empty() {
@@ -394,6 +415,7 @@ impl Source {
     pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;
+        self.known = false;
         if self.kind.tells_sessions() {
             return self.clear();
         }
@@ -405,6 +427,7 @@ impl Source {
 
     /// Forgets its routes; returns those that counted.
     pub(super) fn clear(&mut self) -> Vec<Gone> {
+        self.known = false;
         let gone = self.routes.clear();
         if self.muted { Vec::new() } else { gone }
     }
