@@ -2,20 +2,20 @@
 //! ones. Never what operators run, and no part of what they run.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod context;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod entry;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod frames;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod lpm;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod maps;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod tables;
 
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
     use filter_core::packet;
@@ -87,8 +87,9 @@ mod programs {
     }
 }
 
+/// For the BPF target there is none. Elsewhere the crate is compiled to be checked, not to be run.
 #[cfg(not(target_arch = "bpf"))]
-fn main() {
-    eprintln!("filter-ebpf runs in the kernel: build it with `cargo xtask build-ebpf`");
-    std::process::exit(2);
+fn main() -> std::process::ExitCode {
+    eprintln!("this program runs in the kernel: `cargo xtask build-ebpf` builds it");
+    std::process::ExitCode::from(2)
 }

@@ -38,7 +38,12 @@ impl Bytes for Frame {
             return None;
         }
         let at = self.start + offset;
-        let end = if N == 1 { opaque(at + N) } else { at + N };
+        let end = at + N;
+        let end = if N == 1 {
+            opaque(end as *const u8) as usize
+        } else {
+            end
+        };
         if end > self.end {
             return None;
         }
@@ -53,7 +58,7 @@ impl Bytes for Frame {
             return None;
         }
         // Opaque: what is compared with the end and what is read from is the same register to the verifier.
-        let at = opaque(self.start + offset);
+        let at = opaque((self.start + offset) as *const u64) as usize;
         if at + 8 * N > self.end {
             return None;
         }
@@ -64,12 +69,20 @@ impl Bytes for Frame {
 }
 
 /// The same pointer, but the compiler no longer knows how it came about. It would turn `at + 1 > end` into
-/// `at >= end`, from which the verifier learns nothing.
+/// `at >= end`, from which the verifier learns nothing, and add offsets before it compares with null, which the
+/// verifier refuses.
+#[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn opaque(mut pointer: usize) -> usize {
+pub fn opaque<T>(mut pointer: *const T) -> *const T {
     // SAFETY: moves a register to itself. (No instruction at all would give two source lines one place.)
     unsafe {
         core::arch::asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, preserves_flags, nostack))
     };
     pointer
+}
+
+/// Other targets only check this crate: they do not know the instruction.
+#[cfg(not(target_arch = "bpf"))]
+pub fn opaque<T>(pointer: *const T) -> *const T {
+    core::hint::black_box(pointer)
 }

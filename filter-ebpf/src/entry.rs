@@ -233,6 +233,7 @@ impl<E: Engine> Policy for OnInterface<E> {
 }
 
 /// A reachable panic makes this loop reachable, and the verifier refuses the program: no panic goes unseen.
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

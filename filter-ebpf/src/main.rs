@@ -2,16 +2,16 @@
 //! (kernel 5.18 and later) and once without. Nothing here decides anything.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod context;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod entry;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod maps;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod tables;
 
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
 
@@ -31,8 +31,9 @@ mod programs {
     }
 }
 
+/// For the BPF target there is none. Elsewhere the crate is compiled to be checked, not to be run.
 #[cfg(not(target_arch = "bpf"))]
-fn main() {
-    eprintln!("filter-ebpf runs in the kernel: build it with `cargo xtask build-ebpf`");
-    std::process::exit(2);
+fn main() -> std::process::ExitCode {
+    eprintln!("this program runs in the kernel: `cargo xtask build-ebpf` builds it");
+    std::process::ExitCode::from(2)
 }

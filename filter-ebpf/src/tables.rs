@@ -7,6 +7,7 @@ use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, SetDescriptor, Wor
 use filter_core::verdict::Membership;
 use filter_core::{Address, Family, Mode};
 
+use crate::context::opaque;
 use crate::entry::Engine;
 
 /// Chunks of lines. How many is set by the loader.
@@ -30,13 +31,7 @@ struct Chunk(*const u64);
 impl Chunk {
     #[inline(always)]
     fn open(number: u32) -> Option<Self> {
-        let mut chunk: *const u64 = TABLES.get_ptr(number)?.cast();
-        // SAFETY: moves a register to itself. Without it the compiler adds offsets before it compares with null,
-        // which the verifier refuses.
-        unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) chunk, options(pure, nomem, preserves_flags, nostack))
-        };
-        Some(Self(chunk))
+        Some(Self(opaque(TABLES.get_ptr(number)?.cast())))
     }
 
     /// The line's address: always within the chunk, which holds as many lines as 16 bits can number.
@@ -171,11 +166,13 @@ extern "C" fn bcp38_membership(
         hi: destination_hi,
         lo: destination_lo,
     };
-    let member = table::contains_both(
+    let found = table::contains_both(
         (&from_words, SetDescriptor(from.0), source),
         (&to_words, SetDescriptor(to.0), destination),
     );
-    u64::from(member.source) * SOURCE_FOUND | u64::from(member.destination) * DESTINATION_FOUND
+    let source = u64::from(found.source) * SOURCE_FOUND;
+    let destination = u64::from(found.destination) * DESTINATION_FOUND;
+    source | destination
 }
 
 /// Is the address in the shared lists: a bogon ("source"), one of ours ("destination")?

@@ -153,7 +153,7 @@ pub enum PollError {
         source: std::io::Error,
     },
     /// It takes too long.
-    #[error("no complete reply to `{command}` in {} s; raise the feed's timeout if the table is huge", after.as_secs())]
+    #[error("no complete reply to `{command}` in {} s; poll less often with `interval`, or take a `bmp` feed for a table that large", after.as_secs())]
     Timeout {
         /// What was asked.
         command: String,
@@ -162,7 +162,7 @@ pub enum PollError {
     },
     /// It does not end.
     #[error(
-        "the reply to `{command}` is longer than {limit} bytes; raise the feed's limit if the table is that big"
+        "the reply to `{command}` is longer than {limit} bytes; take a `bmp` feed for a table that large"
     )]
     TooLong {
         /// What was asked.

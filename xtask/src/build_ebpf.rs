@@ -11,6 +11,7 @@ use crate::command::{Result, output, run, workspace};
 use crate::packages;
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The objects; the binary of each in filter-ebpf is named so with `-ebpf` behind it.
 const OBJECTS: &[&str] = &["bcp38", "baseline", "bench"];
 /// Debian packages of the pinned toolchain and of what bpf-linker is built with.
 const PACKAGES: &[&str] = &[
@@ -111,7 +112,8 @@ fn compile() -> Result<(Vec<Object>, Toolchain)> {
     run(cargo.arg(&target_dir))?;
     let mut objects = Vec::new();
     for name in OBJECTS {
-        let built = target_dir.join(TARGET).join("release").join(name);
+        let release = target_dir.join(TARGET).join("release");
+        let built = release.join(format!("{name}-ebpf"));
         let stripped = target_dir.join(format!("{name}.o"));
         // Debug information goes, BTF stays.
         run(Command::new(strip)

@@ -4,10 +4,12 @@ mod bench;
 mod build_ebpf;
 mod command;
 mod debian;
+mod deny;
 mod kernel_tests;
 mod latency;
 mod newer_daemons;
 mod packages;
+mod stages;
 mod test;
 
 use std::process::ExitCode;
@@ -23,7 +25,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                        named (`--kernel 6.18`, `--kernel newest`)
   latency              from an UPDATE at the peer to the verdict in the kernel, per feed and daemon, as one table (root)
   newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
-  test                 everything CI runs: format, lints, docs, all tests (kernel and daemons as root)";
+  check                format, lints, unit tests: no root, under two minutes once dependencies are built
+  deny                 bans, licences and sources of all dependencies, by deny.toml
+  test                 everything CI runs: format, lints, docs, dependencies, all tests (kernel and daemons as root)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
         ["kernel-tests", ..] => kernel_tests::run(&args[1..]),
         ["latency"] => latency::measure(),
         ["newer-daemons"] => newer_daemons::prepare(),
+        ["check"] => test::check(),
+        ["deny"] => deny::check(),
         ["test"] => test::all(),
         _ => {
             eprintln!("{USAGE}");

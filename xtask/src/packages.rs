@@ -1,7 +1,14 @@
-//! Debian packages the tests need: installed when root, named otherwise.
+//! Debian packages the tests need: installed when root, named otherwise. Never starts or enables a service that comes
+//! with one: the labs run the routing daemons themselves, in network namespaces.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::command::{Result, output, run};
+
+/// Asked by Debian's maintainer scripts whether they may start a service.
+const START_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing of these, or says what to install.
 pub fn ensure(why: &str, packages: &[&str]) -> Result<()> {
@@ -27,6 +34,37 @@ pub fn ensure(why: &str, packages: &[&str]) -> Result<()> {
     }
     // A stale or missing package list is the usual reason for a failed install, so it is fetched first.
     run(Command::new("apt-get").args(["update", "-qq"]))?;
+    refuse_unavailable(why, &missing)?;
+    install(&missing)
+}
+
+/// Names the packages no source offers, and the source that does.
+fn refuse_unavailable(why: &str, packages: &[&str]) -> Result<()> {
+    let unavailable: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|package| !has_candidate(package))
+        .collect();
+    if unavailable.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{why} needs {}, which none of this machine's package sources offers: Debian's security suite has llvm-22 and \
+         rustc-web (`CODENAME-security main`), its main suite the others; add the suite to apt's sources",
+        unavailable.join(" ")
+    ))
+}
+
+fn has_candidate(package: &str) -> bool {
+    let policy = output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
+    policy
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Candidate: "))
+        .any(|candidate| candidate != "(none)")
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let policy = StartPolicy::forbid()?;
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive").args([
         "install",
@@ -34,7 +72,57 @@ pub fn ensure(why: &str, packages: &[&str]) -> Result<()> {
         "-qq",
         "--no-install-recommends",
     ]);
-    run(install.args(&missing))
+    let installed = run(install.args(packages));
+    drop(policy);
+    installed?;
+    packages.iter().try_for_each(|package| disable(package))
+}
+
+/// While it lives, no maintainer script starts a service. An administrator's own policy is left alone.
+struct StartPolicy {
+    ours: bool,
+}
+
+impl StartPolicy {
+    fn forbid() -> Result<Self> {
+        if Path::new(START_POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let failed = |error| format!("cannot write {START_POLICY}: {error}");
+        fs::write(START_POLICY, "#!/bin/sh\nexit 101\n").map_err(failed)?;
+        let policy = Self { ours: true };
+        fs::set_permissions(START_POLICY, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        Ok(policy)
+    }
+}
+
+impl Drop for StartPolicy {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(START_POLICY)
+        {
+            eprintln!(
+                "warning: cannot remove {START_POLICY}: {error}; remove it, or services will not start"
+            );
+        }
+    }
+}
+
+/// Keeps the services of a package that was just installed from starting at the next boot.
+fn disable(package: &str) -> Result<()> {
+    let files = output(Command::new("dpkg-query").args(["-L", package])).unwrap_or_default();
+    let units: Vec<&str> = files
+        .lines()
+        .filter_map(|file| Path::new(file).file_name()?.to_str())
+        .filter(|name| name.ends_with(".service") && !name.contains('@'))
+        .collect();
+    let systemctl = output(Command::new("systemctl").arg("--version")).is_some();
+    if units.is_empty() || !systemctl {
+        return Ok(());
+    }
+    run(Command::new("systemctl")
+        .args(["--quiet", "disable"])
+        .args(units))
 }
 
 fn is_installed(package: &str) -> bool {

@@ -1,8 +1,10 @@
-//! The one test command: what CI runs and what a newcomer runs.
+//! The one test command, what CI runs and what a newcomer runs, and the quick one for between two edits.
 use std::process::Command;
+use std::time::Duration;
 
 use crate::command::{Result, run, workspace};
-use crate::{build_ebpf, kernel_tests, newer_daemons, packages};
+use crate::stages::Stages;
+use crate::{build_ebpf, deny, kernel_tests, newer_daemons, packages};
 
 /// What the network-namespace labs and the comparisons run.
 pub const PACKAGES: &[&str] = &[
@@ -10,13 +12,62 @@ pub const PACKAGES: &[&str] = &[
     "bpftool",
 ];
 
-/// Format, lints, documentation, objects, tests.
+/// Format, lints, documentation, objects, tests: everything.
 pub fn all() -> Result<()> {
-    packages::ensure("the network labs", PACKAGES)?;
+    let mut stages = Stages::new("test", Duration::from_secs(40 * 60));
+    stages.run("Debian packages", 120, || {
+        packages::ensure("the network labs", PACKAGES)
+    })?;
     if packages::is_root() {
-        newer_daemons::prepare_or_say()?;
+        stages.run("newer BGP daemons", 60, newer_daemons::prepare_or_say)?;
     }
-    cargo(&["fmt", "--all", "--check"])?;
+    stages.run("format", 10, format)?;
+    stages.run("lints", 180, lints)?;
+    stages.run("documentation", 60, documentation)?;
+    stages.run("dependencies: bans, licences, sources", 300, deny::check)?;
+    stages.run("eBPF objects", 180, objects)?;
+    stages.run("tests", 900, || {
+        cargo(&["test", "--workspace", "--all-features"])
+    })?;
+    stages.run("tests on other kernels", 600, other_kernels)?;
+    stages.print();
+    Ok(())
+}
+
+/// Format, lints and unit tests: no root, under two minutes once dependencies are built.
+pub fn check() -> Result<()> {
+    let mut stages = Stages::new("check", Duration::from_secs(120));
+    stages.run("format", 10, format)?;
+    stages.run("lints", 60, lints)?;
+    stages.run("unit tests", 60, || {
+        cargo(&[
+            "test",
+            "--workspace",
+            "--all-features",
+            "--lib",
+            "--bins",
+            "--quiet",
+        ])
+    })?;
+    stages.run("names in documents and messages", 10, || {
+        cargo(&[
+            "test",
+            "--package",
+            "tests",
+            "--test",
+            "documents",
+            "--quiet",
+        ])
+    })?;
+    stages.print();
+    Ok(())
+}
+
+fn format() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn lints() -> Result<()> {
     cargo(&[
         "clippy",
         "--workspace",
@@ -26,21 +77,25 @@ pub fn all() -> Result<()> {
         "--",
         "-D",
         "warnings",
-    ])?;
+    ])
+}
+
+fn documentation() -> Result<()> {
     let mut doc = Command::new("cargo");
     doc.current_dir(workspace())
         .env("RUSTDOCFLAGS", "-D warnings")
         .args(["doc", "--workspace", "--no-deps", "--quiet"]);
-    run(&mut doc)?;
+    run(&mut doc)
+}
+
+fn objects() -> Result<()> {
     if packages::is_root() {
-        build_ebpf::check()?;
-    } else {
-        eprintln!(
-            "SKIPPED: comparing the committed eBPF objects with their source: needs root to install the toolchain"
-        );
+        return build_ebpf::check();
     }
-    cargo(&["test", "--workspace", "--all-features"])?;
-    other_kernels()
+    eprintln!(
+        "SKIPPED: comparing the committed eBPF objects with their source: needs root to install the toolchain"
+    );
+    Ok(())
 }
 
 /// Not without root: then nothing installs what they need, and they fetch a hundred megabytes.

@@ -380,9 +380,11 @@ impl Span {
         u128::from(slot + self.base) << self.shift
     }
 
-    /// Do these ranges flip nowhere outside the slots before the last, which answers for both outsides?
+    /// Do these ranges flip nowhere but in the slots before the last? The last one answers for both outsides, so it
+    /// must be constant: not even its first key may be a boundary, which would make a leaf of it.
     fn covers(self, ranges: &[crate::set::Range]) -> bool {
-        let above = Boundaries::of(ranges, self.keys(&(self.last..=self.last)));
+        let before_last = key_before(self.first_key(self.last));
+        let above = Boundaries::of(ranges, (before_last, u64::MAX));
         if self.base == 0 {
             return above.short.is_empty();
         }

@@ -57,6 +57,8 @@ mod node;
 
 #[cfg(feature = "std")]
 mod boundaries;
+#[cfg(test)]
+mod changes;
 #[cfg(feature = "std")]
 mod compile;
 #[cfg(any(test, feature = "shapes"))]

@@ -8,14 +8,15 @@ use crate::verdict::Membership;
 use proptest::prelude::*;
 
 /// A compiled set in the middle of a chunk full of garbage.
-struct InChunk {
-    chunk: Vec<Line>,
-    descriptor: SetDescriptor,
+pub(super) struct InChunk {
+    pub(super) chunk: Vec<Line>,
+    pub(super) descriptor: SetDescriptor,
 }
 
-const BASE: usize = 3;
+/// The line of the chunk where sets are placed.
+pub(super) const BASE: usize = 3;
 
-fn place(ranges: &Ranges) -> InChunk {
+pub(super) fn place(ranges: &Ranges) -> InChunk {
     let placed = compile(ranges).unwrap().place(BASE).unwrap();
     let mut chunk = vec![[0xdead_beef_dead_beef; LINE_WORDS]; BASE];
     chunk.extend_from_slice(&placed.lines);
@@ -27,7 +28,7 @@ fn place(ranges: &Ranges) -> InChunk {
 }
 
 impl InChunk {
-    fn contains(&self, address: Address) -> bool {
+    pub(super) fn contains(&self, address: Address) -> bool {
         let ask = (self.chunk.as_slice(), self.descriptor, address);
         let one = contains(ask.0, ask.1, ask.2);
         let both = Membership {
@@ -41,7 +42,7 @@ impl InChunk {
 
 /// How many random addresses a shape is asked, a small one a tenth: 10^7 in the long run, with
 /// `TABLE_TEST_ADDRESSES=10000000`.
-fn addresses_per_shape() -> usize {
+pub(super) fn addresses_per_shape() -> usize {
     let variable = std::env::var("TABLE_TEST_ADDRESSES");
     variable.map_or(100_000, |text| text.parse().unwrap())
 }
@@ -51,7 +52,7 @@ fn check(family: Family, ranges: &Ranges) {
     check_in(&place(ranges), family, ranges);
 }
 
-fn check_in(placed: &InChunk, family: Family, ranges: &Ranges) {
+pub(super) fn check_in(placed: &InChunk, family: Family, ranges: &Ranges) {
     let ask = |bits: u128| {
         let address = Address::from_bits(family, bits);
         assert_eq!(
@@ -337,102 +338,6 @@ fn what_does_not_fit_is_refused_with_numbers() {
     assert!(set.place(CHUNK_LINES - 1).is_ok());
 }
 
-/// A set in a chunk, changed piece by piece: what a loader does, without giving lines back.
-struct Changing {
-    ranges: Ranges,
-    layout: Layout,
-    table: usize,
-    chunk: InChunk,
-}
-
-impl Changing {
-    /// `None` if the set is too small to be compiled in pieces.
-    fn new(ranges: &Ranges) -> Option<Self> {
-        let set = compile(ranges).unwrap();
-        Some(Self {
-            ranges: ranges.clone(),
-            layout: set.layout(ranges)?,
-            table: BASE + set.head_line_count() - set.layout(ranges)?.table_lines(),
-            chunk: place(ranges),
-        })
-    }
-
-    /// Only what differs is written, to lines that were not used before. Returns how many pieces that were.
-    fn change(&mut self, ranges: &Ranges) -> Option<usize> {
-        let Change { long, pieces } = self.layout.change(&self.ranges, ranges)?;
-        let chunk = &mut self.chunk.chunk;
-        let old = self.table..self.table + self.layout.table_lines();
-        let mut table = chunk[old].to_vec();
-        for (number, piece) in &pieces {
-            let (nodes, lines) = piece.place(chunk.len() as u16);
-            table[self.layout.piece_lines(*number)].copy_from_slice(&nodes);
-            chunk.extend(lines);
-        }
-        let has_long_list = !long.is_empty();
-        chunk.extend(long);
-        self.table = chunk.len();
-        chunk.extend(table);
-        assert!(chunk.len() <= CHUNK_LINES);
-        self.chunk.descriptor = self.layout.descriptor(self.table, has_long_list);
-        self.ranges = ranges.clone();
-        Some(pieces.len())
-    }
-}
-
-#[test]
-fn a_change_compiles_only_the_pieces_it_lies_in() {
-    let mut random = Random(11);
-    for (family, count) in [(Family::Ipv4, 60_000), (Family::Ipv6, 40_000)] {
-        let prefixes = shapes::full_table(family, count, 12);
-        let all: PrefixSet = prefixes.iter().copied().collect();
-        let mut changing = Changing::new(all.family(family)).unwrap();
-        let pieces = compile(all.family(family)).unwrap().pieces().len();
-        assert!(pieces >= 16, "{pieces}");
-        for _ in 0..30 {
-            let one = *random.pick(&prefixes).unwrap();
-            let flipped = [one].into_iter().collect::<PrefixSet>();
-            let now = match random.below(2) {
-                0 => changing.ranges.subtract(flipped.family(family)),
-                _ => changing.ranges.union(flipped.family(family)),
-            };
-            assert!(changing.change(&now).unwrap() <= 2, "{one}");
-            let (first, last) = one.range();
-            for bits in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
-                let address = Address::from_bits(family, bits);
-                assert_eq!(
-                    changing.chunk.contains(address),
-                    now.contains(address.bits()),
-                    "{one}"
-                );
-            }
-        }
-        check_in(&changing.chunk, family, &changing.ranges);
-        assert_eq!(changing.change(&changing.ranges.clone()), Some(0));
-    }
-}
-
-#[test]
-fn a_change_that_does_not_suit_the_table_is_refused() {
-    let prefixes = shapes::full_table(Family::Ipv4, 20_000, 13);
-    let ranges = prefixes.iter().copied().collect::<PrefixSet>().ipv4;
-    let half = Ranges::new(ranges.as_slice()[..ranges.as_slice().len() / 2].to_vec());
-    let less = Ranges::new(half.as_slice()[1..].to_vec());
-    let layout = compile(&ranges).unwrap().layout(&ranges).unwrap();
-    assert!(layout.change(&ranges, &half).is_some());
-    assert_eq!(layout.change(&ranges, &less), None, "too few");
-    for outside in [
-        "1.0.0.0/24",
-        "255.255.255.0/24",
-        "0.0.0.0/32",
-        "224.0.0.0/3",
-    ] {
-        let outside: PrefixSet = [outside.parse().unwrap()].into_iter().collect();
-        assert_eq!(layout.change(&ranges, &ranges.union(&outside.ipv4)), None);
-    }
-    let few = Ranges::new(ranges.as_slice()[..50].to_vec());
-    assert_eq!(compile(&few).unwrap().layout(&few), None);
-}
-
 #[test]
 fn corrupt_content_ends_in_some_answer() {
     let mut random = Random(10);
@@ -479,41 +384,6 @@ proptest! {
                 for bits in [first.wrapping_sub(one), first, last, last.wrapping_add(one)] {
                     let address = Address::from_bits(family, bits);
                     prop_assert_eq!(placed.contains(address), ranges.contains(address.bits()), "{}", address);
-                }
-            }
-        }
-    }
-
-    /// Holes, hosts and blocks in a set of some pieces, anywhere: each version answers like its ranges, or is refused.
-    #[test]
-    fn changed_sets_agree_with_their_ranges(edits in proptest::collection::vec(
-        (any::<bool>(), any::<bool>(), any::<u64>(), 1u32..128), 1..12,
-    )) {
-        let grid = |family: Family, i: u128| match family {
-            Family::Ipv4 => (0x0a00_0000 + (i << 11) + i % 7) << 96,
-            Family::Ipv6 => (0x2001_0db8_0000_0000 + (i << 43) + i % 7) << 64,
-        };
-        for family in Family::ALL {
-            let len = family.bits().min(64);
-            let block = |i| Prefix::new(Address::from_bits(family, grid(family, i)), len).unwrap();
-            let ranges = (0..4000).map(|i| block(i).range());
-            let mut changing = Changing::new(&Ranges::new(ranges.collect())).unwrap();
-            for &(add, near, at, len) in &edits {
-                let base = grid(family, u128::from(at % 4000));
-                let bits = base ^ u128::from(at) << if near { 32 } else { 64 };
-                let len = (len as u8).min(family.bits());
-                let edit = Prefix::new(Address::from_bits(family, bits), len).unwrap().range();
-                let edit = Ranges::new(vec![edit]);
-                let now = if add { changing.ranges.union(&edit) } else { changing.ranges.subtract(&edit) };
-                if changing.change(&now).is_none() {
-                    continue;
-                }
-                let one = 1u128 << (128 - family.bits());
-                for &(first, last) in edit.as_slice().iter().chain(now.as_slice().iter().step_by(97)) {
-                    for bits in [first.wrapping_sub(one), first, last, last.wrapping_add(one)] {
-                        let address = Address::from_bits(family, bits);
-                        prop_assert_eq!(changing.chunk.contains(address), now.contains(address.bits()), "{}", address);
-                    }
                 }
             }
         }

@@ -93,6 +93,46 @@ fn every_change_of_a_large_set_is_in_force_and_writes_little() {
     assert_eq!(filter.memory().used, small, "lines are lost");
 }
 
+/// The last slot of a table answers for every address outside it: a change in place must not make it anything but
+/// constant. It once did, and every source below 60.0.0.0 passed.
+#[test]
+fn a_prefix_at_the_end_of_a_table_admits_no_source_outside_it() {
+    if !require_kernel("a_prefix_at_the_end_of_a_table_admits_no_source_outside_it") {
+        return;
+    }
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let peer = rig::guard_test_runs(&mut filter, Mode::Enforce);
+    filter.lease().keep();
+    let slash24 =
+        |number: u32| Prefix::new(Address::from_v4((number << 8).to_be_bytes()), 24).unwrap();
+    let mut random = Random(3);
+    let anywhere = (0..3000).map(|_| (random.below(28 << 16) as u32 + (61 << 16)) & !1);
+    let at_the_end = (1..60).map(|i| (89 << 16 | 252 << 8) + 6 * i);
+    let networks = [60 << 16 | 6].into_iter().chain(anywhere).chain(at_the_end);
+    let before = set(networks.map(slash24));
+    let added = slash24(89 << 16 | 255 << 8 | 255);
+    let after = before.union(&set([added]));
+    for (generation, sources) in [(2, &before), (3, &after), (4, &before)] {
+        publish(&mut filter, peer, generation, sources);
+        assert!(is_dropped(&mut filter, added.address()) == (generation != 3));
+        for outside in [
+            "0.1.2.3",
+            "9.9.9.9",
+            "45.1.1.1",
+            "59.255.255.255",
+            "60.0.1.1",
+            "90.0.0.1",
+            "200.1.1.1",
+        ] {
+            let address = outside.parse::<std::net::IpAddr>().unwrap().into();
+            assert!(
+                is_dropped(&mut filter, address),
+                "{outside} in generation {generation}"
+            );
+        }
+    }
+}
+
 #[test]
 fn identical_sets_of_two_peers_part_ways() {
     if !require_kernel("identical_sets_of_two_peers_part_ways") {

@@ -1,7 +1,9 @@
 //! Each way to ask for the impossible: one exact line, and nothing left attached or pinned.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use filter_core::Mode;
@@ -119,10 +121,30 @@ const CHILD: &str = "BCP38_TEST_UNPRIVILEGED";
 /// The user and group without any.
 const NOBODY: u32 = 65_534;
 
+/// A copy of this program that every user may run: a checkout may lie where only its owner can look, as in `/root`.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn new(test: &str) -> Self {
+        let copy = Self(std::env::temp_dir().join(format!("bcp38-{test}-{}", std::process::id())));
+        fs::copy(std::env::current_exe().unwrap(), &copy.0).unwrap();
+        fs::set_permissions(&copy.0, fs::Permissions::from_mode(0o755)).unwrap();
+        copy
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
 /// Runs one test of this file as nobody; what it wrote, and whether it passed.
 fn as_nobody(test: &str, pins: &Path, require_kernel: &str) -> (String, bool) {
     let _namespace = Namespace::enter();
-    let output = Command::new(std::env::current_exe().unwrap())
+    let program = Copy::new(test);
+    let output = Command::new(&program.0)
+        .current_dir("/")
         .args(["--exact", &format!("refusals::{test}"), "--nocapture"])
         .env(CHILD, pins)
         .env("FILTER_REQUIRE_KERNEL", require_kernel)

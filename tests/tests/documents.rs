@@ -1,0 +1,303 @@
+//! What documents, comments and messages name exists: files, commands, tests, configuration keys.
+//! Reads the checkout as text and runs nothing; never checks whether a sentence is true.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// The checkout.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a readable checkout")
+        .to_owned()
+}
+
+/// A text file of the checkout.
+struct Text {
+    /// From the top of the checkout.
+    path: PathBuf,
+    content: String,
+}
+
+impl Text {
+    fn is(&self, extension: &str) -> bool {
+        self.path.extension().is_some_and(|it| it == extension)
+    }
+
+    fn at(&self, line: usize, what: &str) -> String {
+        format!("{}:{}: {what}", self.path.display(), line + 1)
+    }
+
+    /// What stands between backticks, and the lines of fenced blocks, with their line numbers. Of Rust only comments
+    /// and what messages quote are looked at, which both stand between backticks.
+    fn quoted(&self) -> Vec<(usize, String)> {
+        let backticks = Regex::new("`([^`]+)`").expect("a valid pattern");
+        let mut found = Vec::new();
+        let mut fenced = false;
+        for (number, line) in self.content.lines().enumerate() {
+            if self.is("md") && line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            } else if fenced {
+                found.push((number, line.trim().to_owned()));
+            } else {
+                let spans = backticks.captures_iter(line);
+                found.extend(spans.map(|span| (number, span[1].to_owned())));
+            }
+        }
+        found
+    }
+}
+
+/// Documents, sources and manifests; not what tests feed to parsers.
+fn texts() -> Vec<Text> {
+    let top = workspace();
+    let mut texts = Vec::new();
+    let mut folders = vec![top.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable checkout") {
+            let path = entry.expect("a readable checkout").path();
+            let name = path
+                .file_name()
+                .expect("a readable checkout")
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() {
+                if !["target", ".git", "fixtures"].contains(&name.as_str()) {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".md") || name.ends_with(".rs") || name.ends_with(".toml") {
+                let content = fs::read_to_string(&path).expect("a readable checkout");
+                let path = path
+                    .strip_prefix(&top)
+                    .expect("a readable checkout")
+                    .to_owned();
+                texts.push(Text { path, content });
+            }
+        }
+    }
+    texts
+}
+
+fn none(problems: Vec<String>) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn links_of_documents_lead_to_files() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a valid pattern");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for text in texts().iter().filter(|text| text.is("md")) {
+        let folder = workspace().join(text.path.parent().expect("a readable checkout"));
+        for (number, line) in text.content.lines().enumerate() {
+            for target in link.captures_iter(line).map(|found| found[1].to_owned()) {
+                let file = target.split('#').next().unwrap_or_default();
+                if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+                    continue;
+                }
+                seen += 1;
+                if !folder.join(file).exists() {
+                    problems.push(text.at(number, &format!("no file `{file}`")));
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} links: documents are not read");
+    none(problems);
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    let file = Regex::new(r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)+(\.rs|\.md|\.toml|\.cases)$")
+        .expect("a valid pattern");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for text in texts() {
+        let folder = workspace().join(text.path.parent().expect("a readable checkout"));
+        for (number, quoted) in text.quoted() {
+            // A changelog speaks of files that were.
+            if !file.is_match(&quoted) || text.path.ends_with("CHANGELOG.md") {
+                continue;
+            }
+            seen += 1;
+            if !workspace().join(&quoted).exists() && !folder.join(&quoted).exists() {
+                problems.push(text.at(number, &format!("no file `{quoted}`")));
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} files: documents are not read");
+    none(problems);
+}
+
+/// The commands of a program, from the sentences that name them: `bcp38 status`, `cargo xtask test`.
+fn named_commands(program: &str) -> Vec<(String, String)> {
+    let command = Regex::new(&format!(r"^{program} ([a-z][a-z0-9-]*)")).expect("a valid pattern");
+    let mut found = Vec::new();
+    for text in texts() {
+        if is_about_another_time(&text) {
+            continue;
+        }
+        for (number, quoted) in text.quoted() {
+            if let Some(name) = command.captures(&quoted) {
+                found.push((text.at(number, &quoted), name[1].to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The contract and the threat model name what is still to be built and say so; the changelog what was.
+fn is_about_another_time(text: &Text) -> bool {
+    ["docs/spec.md", "SECURITY.md", "CHANGELOG.md"]
+        .iter()
+        .any(|name| text.path.ends_with(name))
+}
+
+#[test]
+fn commands_that_are_named_exist() {
+    use clap::CommandFactory as _;
+    let commands: BTreeSet<String> = filter_daemon::cli::Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let named = named_commands("bcp38");
+    assert!(
+        named.len() > 10,
+        "{} commands: documents are not read",
+        named.len()
+    );
+    let unknown = named
+        .into_iter()
+        .filter(|(_, name)| !commands.contains(name));
+    none(
+        unknown
+            .map(|(at, _)| format!("{at}: no such command"))
+            .collect(),
+    );
+}
+
+#[test]
+fn xtask_commands_that_are_named_exist() {
+    let source =
+        fs::read_to_string(workspace().join("xtask/src/main.rs")).expect("a readable checkout");
+    let arm = Regex::new(r#"(?m)^\s+\["([a-z-]+)""#).expect("a valid pattern");
+    let commands: BTreeSet<String> = arm
+        .captures_iter(&source)
+        .map(|arm| arm[1].to_owned())
+        .collect();
+    let named = named_commands("cargo xtask");
+    assert!(
+        named.len() > 10,
+        "{} commands: documents are not read",
+        named.len()
+    );
+    let unknown = named
+        .into_iter()
+        .filter(|(_, name)| !commands.contains(name));
+    none(
+        unknown
+            .map(|(at, _)| format!("{at}: no such command"))
+            .collect(),
+    );
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let call = Regex::new(r"^cargo test (?:-p|--package) ([a-z-]+) --test ([a-z_0-9]+)")
+        .expect("a valid pattern");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for text in texts() {
+        for (number, quoted) in text.quoted() {
+            let Some(found) = call.captures(&quoted) else {
+                continue;
+            };
+            seen += 1;
+            let tests = workspace().join(&found[1]).join("tests");
+            let file = tests.join(format!("{}.rs", &found[2]));
+            if !file.exists() && !tests.join(&found[2]).join("main.rs").exists() {
+                problems.push(text.at(number, &format!("`{quoted}`: no such test")));
+            }
+        }
+    }
+    assert!(seen > 0, "documents are not read");
+    none(problems);
+}
+
+/// Every key a section of the configuration takes: the lists the parser opens sections with.
+fn configuration_keys() -> BTreeSet<String> {
+    let list = Regex::new(r"(?s)const [A-Z_]+: [^=;]*(?:; \d+\])? = (&?\[.*?\]);")
+        .expect("a valid pattern");
+    let key = Regex::new(r#""([a-z_0-9]+)""#).expect("a valid pattern");
+    let folder = workspace().join("filter-daemon/src/config");
+    let mut keys = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("a readable checkout") {
+        let source = fs::read_to_string(entry.expect("a readable checkout").path())
+            .expect("a readable checkout");
+        for list in list.captures_iter(&source) {
+            keys.extend(key.captures_iter(&list[1]).map(|key| key[1].to_owned()));
+        }
+    }
+    assert!(
+        keys.contains("withdraw_hold") && keys.contains("listen"),
+        "{keys:?}"
+    );
+    // Keys of inline tables: per family, and what a bound is made of.
+    keys.extend(["ipv4", "ipv6", "shortest", "longest"].map(str::to_owned));
+    keys
+}
+
+#[test]
+fn configuration_keys_that_are_named_exist() {
+    let keys = configuration_keys();
+    let assigned =
+        Regex::new(r#"^([a-z][a-z_0-9]*) = ["\[{0-9tf][^;]*$"#).expect("a valid pattern");
+    let sectioned = Regex::new(r"^\[([a-z_]+)\] ([a-z_0-9]+)").expect("a valid pattern");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for text in texts() {
+        let manifest = text.is("toml") && !text.path.starts_with("docs");
+        // Upgrade notes name the keys of earlier versions.
+        if manifest || is_about_another_time(&text) || text.path.ends_with("docs/upgrading.md") {
+            continue;
+        }
+        for (number, quoted) in text.quoted() {
+            let named = assigned.captures(&quoted).map(|found| found[1].to_owned());
+            let named = named.or_else(|| Some(sectioned.captures(&quoted)?[2].to_owned()));
+            let Some(named) = named else { continue };
+            seen += 1;
+            if !keys.contains(&named) {
+                problems.push(text.at(number, &format!("`{quoted}`: no key `{named}`")));
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} keys: documents are not read");
+    none(problems);
+}
+
+#[test]
+fn advice_names_keys_that_exist() {
+    let keys = configuration_keys();
+    let advice = Regex::new(r"\b(?:raise|lower|shorten|set|add|configure|list it in|under|leave out) (?:the (?:feed|peer|interface)'s )?`([a-z_]+)`").expect("a valid pattern");
+    let bare = Regex::new(r"\b(?:raise|lower) the (?:feed|peer|interface)'s ([a-z_]+)")
+        .expect("a valid pattern");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for text in texts().iter().filter(|text| text.is("rs")) {
+        // Only messages: a comment may speak of a variable.
+        let lines = text.content.lines().enumerate();
+        for (number, line) in lines.filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for found in advice.captures_iter(line).chain(bare.captures_iter(line)) {
+                seen += 1;
+                if !keys.contains(&found[1]) {
+                    problems
+                        .push(text.at(number, &format!("{}: no key `{}`", line.trim(), &found[1])));
+                }
+            }
+        }
+    }
+    assert!(seen > 3, "{seen} advices: messages are not read");
+    none(problems);
+}
