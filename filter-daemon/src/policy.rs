@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_core::layout::{ANY_MAC, Interface as Record};
-use filter_core::packet::{Mac, Vlans};
-use filter_core::set::{PrefixSet, Side};
+use filter_core::layout::{ANY_MAC, Interface as Record, Station};
+use filter_core::packet::Mac;
+use filter_core::set::{ExplainedSet, PrefixSet};
 use filter_core::userspace::{self, Peering};
 use filter_core::{Address, Prefix, bogon};
 use filter_loader::InterfaceSpec;
@@ -140,13 +140,17 @@ pub struct Routes {
 
 /// S'(p).
 #[must_use]
-pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> Side {
-    Side::source(&routes.sources, &withheld.all, &peer.extra_sources)
+pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> ExplainedSet {
+    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.extra_sources)
 }
 
 /// D'(p); our own addresses are those on the interfaces the peer is attached to.
 #[must_use]
-pub fn destination_side(peer: &Peer, routes: &Routes, links: &BTreeMap<InterfaceId, Link>) -> Side {
+pub fn destination_side(
+    peer: &Peer,
+    routes: &Routes,
+    links: &BTreeMap<InterfaceId, Link>,
+) -> ExplainedSet {
     let mut interfaces: Vec<InterfaceId> = peer
         .attachments
         .iter()
@@ -160,16 +164,13 @@ pub fn destination_side(peer: &Peer, routes: &Routes, links: &BTreeMap<Interface
         .flat_map(|link| &link.addresses)
         .map(|&address| Address::from(address))
         .collect();
-    Side::destination(&routes.destinations, &own, &peer.extra_destinations)
+    ExplainedSet::destinations(&routes.destinations, &own, &peer.extra_destinations)
 }
 
 /// The stations the configuration itself names; learned MACs are added to them. A peer on a `port` without
 /// `macs` has the wildcard.
 #[must_use]
-pub fn stations(
-    config: &Config,
-    links: &BTreeMap<InterfaceId, Link>,
-) -> BTreeMap<(u32, Vlans, Mac), PeerId> {
+pub fn stations(config: &Config, links: &BTreeMap<InterfaceId, Link>) -> BTreeMap<Station, PeerId> {
     let mut stations = BTreeMap::new();
     for (id, peer) in config.peer_ids() {
         for attachment in &peer.attachments {
@@ -182,7 +183,12 @@ pub fn stations(
             let any = attachment.macs.is_empty() && interface.kind == InterfaceKind::Port;
             let macs = attachment.macs.iter().copied();
             for mac in macs.chain(any.then_some(ANY_MAC)) {
-                stations.insert((link.ifindex, attachment.vlans, mac), id);
+                let station = Station {
+                    ifindex: link.ifindex,
+                    vlans: attachment.vlans,
+                    mac,
+                };
+                stations.insert(station, id);
             }
         }
     }

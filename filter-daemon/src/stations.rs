@@ -154,18 +154,7 @@ impl Stations {
 
     /// Whose frames come from where, and what is new about it.
     pub fn settle(&mut self, facts: &Facts<'_>) -> (BTreeMap<Station, PeerId>, Vec<StationEvent>) {
-        let configured = policy::stations(facts.config, facts.links);
-        let mut wanted: BTreeMap<Station, PeerId> = configured
-            .into_iter()
-            .map(|((ifindex, vlans, mac), id)| {
-                let station = Station {
-                    ifindex,
-                    vlans,
-                    mac,
-                };
-                (station, id)
-            })
-            .collect();
+        let mut wanted = policy::stations(facts.config, facts.links);
         let claims = self.claims(facts);
         let mut events = Vec::new();
         let mut owners = BTreeMap::new();

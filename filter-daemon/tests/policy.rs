@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use filter_core::layout::ANY_MAC;
+use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Prefix};
 use filter_daemon::config::{Config, InterfaceId};
@@ -171,7 +171,7 @@ fn what_is_withheld_is_cut_out_and_extras_win() {
         );
     }
     let two = &peering.peers[1];
-    assert!(two.source.members().is_empty());
+    assert!(two.source.addresses().is_empty());
     assert_eq!(two.mode, Mode::Enforce);
     assert_eq!(
         two.destination.covering(address("203.0.113.1")),
@@ -189,13 +189,18 @@ fn stations_are_those_configured_and_wildcards_on_ports() {
     let config = config();
     let tagged = Vlans { outer: 7, inner: 0 };
     let mac = |last: u8| format!("02:00:00:00:00:{last:02x}").parse().unwrap();
+    let station = |ifindex, vlans, mac| Station {
+        ifindex,
+        vlans,
+        mac,
+    };
     assert_eq!(
         policy::stations(&config, &links(&config)),
         BTreeMap::from([
-            ((4, Vlans::default(), mac(0x10)), ONE),
-            ((4, Vlans::default(), mac(0x11)), ONE),
-            ((9, tagged, ANY_MAC), ONE),
-            ((9, Vlans::default(), ANY_MAC), TWO),
+            (station(4, Vlans::default(), mac(0x10)), ONE),
+            (station(4, Vlans::default(), mac(0x11)), ONE),
+            (station(9, tagged, ANY_MAC), ONE),
+            (station(9, Vlans::default(), ANY_MAC), TWO),
         ])
     );
     let mut only_one = links(&config);

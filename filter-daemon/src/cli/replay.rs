@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use filter_core::packet::{Mac, Vlans};
+use filter_core::packet::Vlans;
 use filter_core::userspace::Peering;
 use filter_loader::{Device, Station, TEST_IFINDEX};
 
@@ -178,7 +178,7 @@ fn facts(name: &str) -> Option<DeviceFacts> {
 fn stations(
     config: &Config,
     links: &BTreeMap<InterfaceId, Link>,
-) -> Result<BTreeMap<(u32, Vlans, Mac), usize>, Failure> {
+) -> Result<BTreeMap<Station, usize>, Failure> {
     let mut exports = BTreeMap::new();
     for interface in &config.interfaces {
         if let Some(path) = &interface.ixf {
@@ -194,10 +194,7 @@ fn stations(
         enforced: &BTreeSet::new(),
     };
     let (wanted, _) = stations.settle(&facts);
-    let place = |(station, id): (Station, PeerId)| {
-        let key = (station.ifindex, station.vlans, station.mac);
-        (key, id.0 as usize)
-    };
+    let place = |(station, id): (Station, PeerId)| (station, id.0 as usize);
     Ok(wanted.into_iter().map(place).collect())
 }
 
@@ -210,8 +207,8 @@ fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface, pe
         let mut here = peer.attachments.iter().filter(|each| each.interface == id);
         let is_known = |vlans: Vlans| {
             let mut stations = peering.stations.iter();
-            stations.any(|(&(ifindex, on, _), &owner)| {
-                (ifindex, on, owner) == (TEST_IFINDEX, vlans, place)
+            stations.any(|(station, &owner)| {
+                (station.ifindex, station.vlans, owner) == (TEST_IFINDEX, vlans, place)
             })
         };
         if here.any(|attachment| !is_known(attachment.vlans)) {

@@ -1,8 +1,9 @@
 //! Answers to the control socket's requests.
 use std::net::IpAddr;
 
+use filter_core::layout::Station;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::set::Side as CompiledSide;
+use filter_core::set::ExplainedSet;
 use filter_core::userspace::{self, Peering};
 use filter_core::{Address, Mode, Reason};
 use serde_json::{Value, json};
@@ -79,12 +80,12 @@ impl Runtime {
         let compiled = userspace::Peer {
             families: peer.families,
             mode: self.lifecycle.mode(now, id),
-            source: CompiledSide::source(
+            source: ExplainedSet::sources(
                 &covering(Side::Sources, source),
                 &self.withheld.all,
                 &peer.extra_sources,
             ),
-            destination: CompiledSide::destination(
+            destination: ExplainedSet::destinations(
                 &covering(Side::Destinations, destination),
                 &self.own_addresses(id),
                 &peer.extra_destinations,
@@ -99,7 +100,11 @@ impl Runtime {
             .get(&attachment.interface)
             .zip(self.config.interface(attachment.interface))
             .ok_or("the peer's interface is not there")?;
-        let station = (link.ifindex, Vlans::default(), STAND_IN);
+        let station = Station {
+            ifindex: link.ifindex,
+            vlans: Vlans::default(),
+            mac: STAND_IN,
+        };
         let record = link
             .spec(interface)
             .record()

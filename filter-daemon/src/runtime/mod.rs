@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use filter_core::Mode;
 use filter_loader::sync::Sync;
-use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Table};
+use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, PeerTables, Samples};
 
 use crate::config::{Config, Feed, Interface, InterfaceId, OnLeaseEnd, Xdp};
 use crate::control::{Pending, Server};
@@ -391,10 +391,10 @@ impl Runtime {
     }
 
     fn publish_lists(&mut self) -> Result<(), filter_loader::Error> {
-        let lists = Table {
+        let lists = PeerTables {
             sources: &self.withheld.bogons,
             destinations: &self.withheld.ours,
-            ..Table::default()
+            ..PeerTables::default()
         };
         self.filter.publish_lists(&lists)
     }
@@ -538,7 +538,7 @@ fn loader_options(config: &Config) -> Options {
         pins: Some(config.daemon.pin_dir.clone()),
         fingerprint: u64::from(config.router.asn.get()),
         max_peers: config.limits.max_peers,
-        arena_mib: config.limits.arena_mib,
+        table_memory_mib: config.limits.arena_mib,
         samples_per_second: config.limits.samples_per_second,
         ..Options::default()
     }

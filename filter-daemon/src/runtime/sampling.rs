@@ -67,7 +67,7 @@ impl Runtime {
         let Ok(counters) = self.filter.counters(self.peers[id.0 as usize].slot) else {
             return 0;
         };
-        let reasons = [Reason::DestinationUnannounced, Reason::SourceAndDestination]
+        let reasons = [Reason::DestinationUnannounced, Reason::BothUnannounced]
             .map(|reason| counters.get(reason));
         reasons
             .iter()
