@@ -3,8 +3,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::frame;
+use filter_core::layout::Station;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::set::Side as CompiledSide;
+use filter_core::set::ExplainedSet;
 use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
@@ -128,12 +129,12 @@ impl Engine {
         let compiled = userspace::Peer {
             families: peer.families,
             mode: self.lifecycle.mode(now, id),
-            source: CompiledSide::source(
+            source: ExplainedSet::sources(
                 &covering(Side::Sources, source),
                 &withheld.all,
                 &peer.extra_sources,
             ),
-            destination: CompiledSide::destination(
+            destination: ExplainedSet::destinations(
                 &covering(Side::Destinations, destination),
                 &self.fitted.own_addresses(id),
                 &peer.extra_destinations,
@@ -145,7 +146,11 @@ impl Engine {
             .get(&attachment.interface)
             .zip(spec.interface(attachment.interface))
             .ok_or(ExplainError::NoInterface)?;
-        let station = (link.ifindex, Vlans::default(), STAND_IN);
+        let station = Station {
+            ifindex: link.ifindex,
+            vlans: Vlans::default(),
+            mac: STAND_IN,
+        };
         let record = interface_spec(link, interface)
             .record()
             .map_err(EngineError::from)?;

@@ -21,7 +21,7 @@ use filter_lifecycle::policy::MissingFact;
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Xdp;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{AttachMode, Filter, Options as LoaderOptions, PeerSlot, Table};
+use filter_loader::{AttachMode, Filter, Options as LoaderOptions, PeerSlot, PeerTables};
 use nix::errno::Errno;
 
 mod explain;
@@ -96,7 +96,7 @@ impl Engine {
             pins,
             fingerprint: u64::from(spec.router.asn.get()),
             max_peers: spec.limits.max_peers,
-            arena_mib: spec.limits.arena_mib,
+            table_memory_mib: spec.limits.arena_mib,
             samples_per_second: spec.limits.samples_per_second,
             ..LoaderOptions::default()
         })?;
@@ -285,10 +285,10 @@ impl Engine {
 
     fn publish_lists(&mut self) -> Result<(), EngineError> {
         let withheld = self.fitted.withheld();
-        let lists = Table {
+        let lists = PeerTables {
             sources: &withheld.bogons,
             destinations: &withheld.ours,
-            ..Table::default()
+            ..PeerTables::default()
         };
         Ok(self.filter.publish_lists(&lists)?)
     }

@@ -10,7 +10,6 @@ use filter_loader::{Error, Filter};
 
 use crate::fitted::Fitted;
 use crate::follow::Learned;
-use crate::peering::{loader_station, station};
 use crate::slots::Slots;
 
 /// After an error.
@@ -46,7 +45,7 @@ impl Placer {
     pub(crate) fn inherit(&mut self, filter: &Filter, slots: &Slots) {
         let held = filter
             .stations()
-            .filter_map(|(held, slot)| Some((station(held), slots.peer(slot)?)));
+            .filter_map(|(held, slot)| Some((held, slots.peer(slot)?)));
         self.stations.inherit(held.collect::<Vec<_>>());
     }
 
@@ -117,7 +116,7 @@ impl Placer {
         let (wanted, events) = self.stations.settle(&facts);
         let slots = wanted
             .into_iter()
-            .map(|(station, id)| (loader_station(station), hands.slots.of(id)));
+            .map(|(station, id)| (station, hands.slots.of(id)));
         let placed = hands.filter.assign_stations(&slots.collect());
         (events, placed)
     }

@@ -106,7 +106,7 @@ impl Sight<'_> {
         let Ok(counters) = self.filter.counters(self.slots.of(id)) else {
             return 0;
         };
-        let reasons = [Reason::DestinationUnannounced, Reason::SourceAndDestination]
+        let reasons = [Reason::DestinationUnannounced, Reason::BothUnannounced]
             .map(|reason| counters.get(reason));
         reasons
             .iter()

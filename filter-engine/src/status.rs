@@ -2,13 +2,12 @@
 use std::time::Duration;
 
 use filter_core::Mode;
+use filter_core::layout::Station;
 use filter_lifecycle::route::{FeedId, PeerId};
-use filter_lifecycle::stations::Station;
 use filter_lifecycle::violation::DefaultPointing;
 use filter_loader::{Attached, Counters, Memory};
 
 use crate::Engine;
-use crate::peering::station;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -114,7 +113,7 @@ impl Engine {
             lifecycle: self.lifecycle.status(now, id),
             mode_in_force: live.map(|mode| if has_lease { mode } else { Mode::Observe }),
             adopted: self.adopted.is(id),
-            stations: mine.map(|(held, _)| station(held)).collect(),
+            stations: mine.map(|(held, _)| held).collect(),
             generation: self.publisher.generation(slot),
             publish_pending: self.lifecycle.is_dirty(id) || self.publisher.is_pending(id),
             publish_error: self.publisher.error(slot).map(str::to_owned),

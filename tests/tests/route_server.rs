@@ -319,7 +319,7 @@ fn what_we_tell_the_route_server_counts_for_those_it_serves() {
     scene.traffic.until(
         &scene.daemon,
         served,
-        ("source-and-destination", unannounced),
+        ("both-unannounced", unannounced),
         WITHIN,
     );
     scene

@@ -1,10 +1,10 @@
 //! `status`: everything about everyone, as JSON. The command line makes a table of it.
 use filter_core::layout::ANY_MAC;
+use filter_core::layout::Station;
 use filter_core::{Family, Mode};
 use filter_engine::{FeedStatus, InterfaceStatus, PeerStatus, Status};
 use filter_lifecycle::SourceStatus;
 use filter_lifecycle::route::{Origin, PeerId};
-use filter_lifecycle::stations::Station;
 use filter_loader::{Counters, XdpKind};
 use serde_json::{Map, Value, json};
 
