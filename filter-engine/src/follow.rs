@@ -84,7 +84,7 @@ impl Follower {
             return Ok(());
         };
         for _ in 0..MAX_AT_ONCE {
-            let Some(events) = neighbours.next()? else {
+            let Some(events) = neighbours.next_events()? else {
                 break;
             };
             learned.extend(events.into_iter().map(Learned::Event));

@@ -95,7 +95,7 @@ impl Neighbours {
     ///
     /// # Errors
     /// [`NeighbourError`] when the table cannot be followed any more.
-    pub fn next(&mut self) -> Result<Option<Vec<NeighbourEvent>>, NeighbourError> {
+    pub fn next_events(&mut self) -> Result<Option<Vec<NeighbourEvent>>, NeighbourError> {
         let mut buffer = vec![0; BUFFER];
         match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
             // Other processes may write to us; only the kernel is believed.

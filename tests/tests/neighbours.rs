@@ -47,7 +47,7 @@ fn until(neighbours: &mut Neighbours, wanted: NeighbourEvent) -> Vec<NeighbourEv
             Instant::now() < end,
             "waited in vain for {wanted:?}, got {all:?}"
         );
-        match neighbours.next().unwrap() {
+        match neighbours.next_events().unwrap() {
             Some(events) => all.extend(events),
             None => wait(neighbours),
         }
