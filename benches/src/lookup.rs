@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use filter_core::table::shapes::hits;
-use filter_core::table::{self, Placed};
+use filter_core::table::{self, Lookup, Placed};
 use filter_core::{Address, Family, Prefix};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use poptrie::Poptrie;
@@ -31,7 +31,11 @@ pub fn ours(family: Family, prefixes: &[Prefix]) -> Result<Ask> {
     let compiled: Placed = table::compile(set.family(family))?.place(0)?;
     Ok(Box::new(move |addresses| {
         let is_member = |&&address: &&Address| {
-            table::contains(compiled.lines.as_slice(), compiled.descriptor, address)
+            table::contains(Lookup {
+                words: compiled.lines.as_slice(),
+                set: compiled.descriptor,
+                address,
+            })
         };
         addresses.iter().filter(is_member).count()
     }))
@@ -49,7 +53,12 @@ pub fn ours_by_twos(family: Family, prefixes: &[Prefix]) -> Result<Ask> {
         let (words, set) = (compiled.lines.as_slice(), compiled.descriptor);
         let members = |pair: &[Address]| match *pair {
             [a, b] => {
-                let both = table::contains_both((words, set, a), (words, set, b));
+                let lookup = |address| Lookup {
+                    words,
+                    set,
+                    address,
+                };
+                let both = table::contains_both(lookup(a), lookup(b));
                 usize::from(both.source) + usize::from(both.destination)
             }
             _ => 0,

@@ -6,7 +6,7 @@ use filter_core::packet::Vlans;
 use filter_core::set::PrefixSet;
 use filter_core::{Mode, NonIp, Reason};
 use filter_loader::{
-    Engine, Filter, InterfaceSpec, Options, PeerSlot, Station, TEST_IFINDEX, Table,
+    Engine, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX,
 };
 
 use crate::measure::{Effort, Result, in_turns};
@@ -42,7 +42,7 @@ impl Loaded {
     pub fn new(world: &World, engine: Engine) -> Result<Self> {
         let mut filter = Filter::load(&Options {
             max_peers: world.peers.len() as u32 + 1,
-            arena_mib: 64,
+            table_memory_mib: 64,
             engine,
             ..Options::default()
         })?;
@@ -100,8 +100,8 @@ pub fn table<'a>(
     generation: u32,
     sources: &'a PrefixSet,
     destinations: &'a PrefixSet,
-) -> Table<'a> {
-    Table {
+) -> PeerTables<'a> {
+    PeerTables {
         families: Families::new(|_| true),
         mode: Mode::Enforce,
         generation,

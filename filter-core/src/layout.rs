@@ -7,8 +7,11 @@ use crate::packet::{Mac, Vlans};
 use crate::prefix::Prefix;
 use crate::reason::{Mode, NonIp, Reason};
 
+mod peer;
 pub mod record;
 pub mod station;
+
+pub use peer::{ANY_MAC, PeerKey, Station};
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
@@ -71,45 +74,6 @@ pub const fn counter_index(slot: u32, reason: Reason, dropped: bool) -> u32 {
 pub const fn counter_entries(slots: u32) -> u32 {
     slots * Reason::COUNT as u32 * 2
 }
-
-/// Key of the peer hash: interface index (at most [`MAX_IFINDEX`]), VLANs and source MAC. Three words: the kernel's
-/// hash (jhash2) takes three in one round, and a fourth costs it another one.
-#[must_use]
-#[inline(always)]
-pub const fn peer_key(ifindex: u32, vlans: Vlans, mac: Mac) -> PeerKey {
-    [
-        mac.bits() as u32,
-        (mac.bits() >> 32) as u32 | ifindex << 16,
-        (vlans.outer as u32) << 16 | vlans.inner as u32,
-    ]
-}
-
-/// The interface index in a key.
-#[must_use]
-pub const fn key_ifindex(key: &PeerKey) -> u32 {
-    key[1] >> 16
-}
-
-/// The VLANs in a key.
-#[must_use]
-pub const fn key_vlans(key: &PeerKey) -> Vlans {
-    Vlans {
-        outer: (key[2] >> 16) as u16,
-        inner: key[2] as u16,
-    }
-}
-
-/// The source MAC in a key.
-#[must_use]
-pub const fn key_mac(key: &PeerKey) -> Mac {
-    Mac::from_bits((key[1] as u64) << 32 | key[0] as u64)
-}
-
-/// See [`peer_key`].
-pub type PeerKey = [u32; 3];
-
-/// The MAC that stands for any source on a `port` interface. Never a real source: it is the null address.
-pub const ANY_MAC: Mac = Mac::from_bits(0);
 
 /// Which families a peer is configured for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,7 +255,7 @@ impl Interface {
         }
     }
 
-    /// The mode for packets of nobody known.
+    /// The mode for packets of stations without a peer.
     #[must_use]
     #[inline(always)]
     pub fn unknown_peer(&self) -> Mode {

@@ -1,14 +1,46 @@
 //! The policy of the BCP-38 peering filter, as pure functions over integers and byte arrays.
 //!
-//! One packet's way through: [`packet`] reads the headers, [`verdict::decide`] walks the rows of the
-//! policy and names a [`Reason`], [`Reason::action`] turns it into pass or drop. The XDP program, the
-//! daemon, `replay`, the tests and the fuzzers all run these same functions; they differ only in how they
-//! implement [`packet::Bytes`] (where the frame lies) and [`verdict::Policy`] (where the sets lie).
-//! Where a set has to be fast it is a compiled [`table`], read over [`table::Words`].
+//! Everything leads to [`judge`](verdict::judge): a frame and a policy in, a judgement out. What it needs of the two
+//! are two traits, [`packet::Bytes`] (where the frame's bytes lie) and [`verdict::Policy`] (what the interface, the
+//! peer and its sets say). So the XDP program, the daemon, `replay`, the tests and the fuzzers run this one function
+//! and differ only in where bytes and sets lie.
 //!
-//! With the `std` feature it also holds what prepares the policy: [`set`] compiles routes into ranges,
-//! [`bogon`] lists the special-purpose registries, [`cover`] finds the prefix that explains a match,
-//! [`userspace`] judges packets without a kernel.
+//! ```
+//! use filter_core::layout::{Families, Interface, Station};
+//! use filter_core::set::{ExplainedSet, PrefixSet};
+//! use filter_core::userspace::{Peer, Peering};
+//! use filter_core::{Action, Address, Mode, NonIp, Reason, frame};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A peer that announces one prefix to us and is announced one by us.
+//! let peer = Peer {
+//!     families: Families::new(|_| true),
+//!     mode: Mode::Enforce,
+//!     source: ExplainedSet::sources(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]),
+//!     destination: ExplainedSet::destinations(&["198.51.100.0/24".parse()?], &[], &[]),
+//! };
+//! // Its router on interface 4.
+//! let (ours, theirs) = ("02:00:00:00:00:01".parse()?, "02:00:00:00:00:10".parse()?);
+//! let mut peering = Peering { peers: vec![peer], ..Peering::default() };
+//! peering.interfaces.insert(4, Interface::new(ours, NonIp::Pass, Mode::Observe, false));
+//! peering.stations.insert(Station { ifindex: 4, vlans: Default::default(), mac: theirs }, 0);
+//!
+//! let spoofed = frame::packet("9.9.9.9".parse()?, "198.51.100.1".parse()?, 17, 64, &[0; 8]);
+//! let spoofed = frame::ethernet(ours, theirs, 0x0800, &spoofed);
+//! let judgement = peering.judge(4, spoofed.as_slice()).expect("interface 4 is configured");
+//! assert_eq!(judgement.verdict.reason, Reason::SourceUnannounced);
+//! assert_eq!(judgement.action, Action::Drop);
+//! # Ok(()) }
+//! ```
+//!
+//! On the way: [`packet`] reads the headers, [`verdict`] goes through the rows of the policy until one matches and
+//! gives a [`Reason`], and [`Reason::action`] is the one match that turns it into pass or drop. Where a set has to be
+//! fast it is a compiled [`table`], read over [`table::Words`]; [`layout`] is what the XDP program and the loader
+//! agree on.
+//!
+//! With the `std` feature it also holds what prepares the policy: [`set`] makes sets of prefixes, [`bogon`] lists the
+//! special-purpose registries, [`cover`] finds the prefix that explains a match, [`userspace`] judges packets without
+//! a kernel.
 //!
 //! This crate never does I/O, and never knows a clock, a file, a BPF map or an async runtime.
 #![cfg_attr(not(feature = "std"), no_std)]

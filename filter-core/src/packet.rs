@@ -152,12 +152,12 @@ pub const ETHERNET_LEN: usize = 14;
 const TAG_LEN: usize = 4;
 const VLAN_ID_MASK: u16 = 0x0fff;
 
-/// The two stations of a frame.
+/// The MACs in a frame's Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stations {
-    /// Who shall receive it.
+pub struct MacPair {
+    /// The receiver's.
     pub destination: Mac,
-    /// Who says to have sent it.
+    /// The sender's, as the sender claims.
     pub source: Mac,
 }
 
@@ -185,12 +185,12 @@ pub struct Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The frame's stations, if it has a whole Ethernet header.
+/// Destination and source MAC, if the frame has a whole Ethernet header.
 #[inline(always)]
-pub fn stations<B: Bytes + ?Sized>(frame: &B) -> Result<Stations, Malformed> {
+pub fn mac_pair<B: Bytes + ?Sized>(frame: &B) -> Result<MacPair, Malformed> {
     // One check for the whole header: the two eight-byte reads lie within it.
     frame.read::<ETHERNET_LEN>(0).ok_or(Malformed)?;
-    Ok(Stations {
+    Ok(MacPair {
         destination: Mac::from_bits(frame.u64(0).ok_or(Malformed)? >> 16),
         source: Mac::from_bits(frame.u64(6).ok_or(Malformed)? >> 16),
     })

@@ -2,7 +2,7 @@
 //! Never decides which reason applies: that is [`crate::verdict`].
 use core::fmt;
 
-/// Every way out of the verdict (SPEC section 2). The discriminant is the counter index and part of the
+/// Every way out of the verdict; `docs/spec.md` has them by row. The discriminant is the counter index and part of the
 /// data-plane layout: append, never renumber, and raise [`crate::layout::SCHEMA`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
@@ -33,8 +33,8 @@ pub enum Reason {
     SourceBogon = 11,
     /// Source in our own prefixes.
     SourceOurs = 12,
-    /// Neither side is covered.
-    SourceAndDestination = 13,
+    /// The peer does not advertise the source, and we do not advertise the destination to it.
+    BothUnannounced = 13,
     /// The peer does not advertise the source.
     SourceUnannounced = 14,
     /// We do not advertise the destination to this peer.
@@ -110,7 +110,7 @@ impl Reason {
         Self::IcmpError,
         Self::SourceBogon,
         Self::SourceOurs,
-        Self::SourceAndDestination,
+        Self::BothUnannounced,
         Self::SourceUnannounced,
         Self::DestinationUnannounced,
     ];
@@ -142,7 +142,7 @@ impl Reason {
                 | Self::FamilyNotPeered
                 | Self::SourceBogon
                 | Self::SourceOurs
-                | Self::SourceAndDestination
+                | Self::BothUnannounced
                 | Self::SourceUnannounced
                 | Self::DestinationUnannounced,
                 Mode::Observe,
@@ -154,7 +154,7 @@ impl Reason {
                 | Self::FamilyNotPeered
                 | Self::SourceBogon
                 | Self::SourceOurs
-                | Self::SourceAndDestination
+                | Self::BothUnannounced
                 | Self::SourceUnannounced
                 | Self::DestinationUnannounced,
                 Mode::Enforce,
@@ -180,7 +180,7 @@ impl Reason {
             Self::IcmpError => "icmp-error",
             Self::SourceBogon => "source-bogon",
             Self::SourceOurs => "source-ours",
-            Self::SourceAndDestination => "source-and-destination",
+            Self::BothUnannounced => "both-unannounced",
             Self::SourceUnannounced => "source-unannounced",
             Self::DestinationUnannounced => "destination-unannounced",
         }

@@ -1,4 +1,5 @@
-//! Sets of addresses as sorted ranges, and the two compilations of SPEC section 2: S'(p) and D'(p).
+//! Sets of addresses as sorted ranges, and the two sets of a peer: S'(p), the sources it may
+//! use, and D'(p), the destinations it may reach.
 //!
 //! Exact: a hole is cut out bit by bit, nothing is rounded. Never knows where a prefix came from or why.
 use std::sync::{Arc, LazyLock};
@@ -245,21 +246,22 @@ impl FromIterator<Prefix> for PrefixSet {
     }
 }
 
-/// One side of one peer, compiled: who is a member, and which prefix explains it.
+/// Addresses, each with the prefix that explains why it is among them: a peer's sources, or its destinations.
+#[doc(alias = "urpf")]
 #[derive(Debug, Default)]
-pub struct Side {
-    members: PrefixSet,
+pub struct ExplainedSet {
+    addresses: PrefixSet,
     cover: Cover,
 }
 
-impl Side {
+impl ExplainedSet {
     /// S'(p) = (`routes` − `withheld`) ∪ `extras`, where `withheld` is bogons ∪ our prefixes ∪ LAN prefixes.
     /// The operator's extras win over what is withheld.
     #[must_use]
-    pub fn source(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> Self {
+    pub fn sources(routes: &[Prefix], withheld: &PrefixSet, extras: &[Prefix]) -> Self {
         let announced: PrefixSet = routes.iter().copied().collect();
         Self {
-            members: announced
+            addresses: announced
                 .subtract(withheld)
                 .union(&extras.iter().copied().collect()),
             cover: routes.iter().chain(extras).copied().collect(),
@@ -268,25 +270,25 @@ impl Side {
 
     /// D'(p) = `routes` ∪ `own_addresses` ∪ `extras`.
     #[must_use]
-    pub fn destination(routes: &[Prefix], own_addresses: &[Address], extras: &[Prefix]) -> Self {
+    pub fn destinations(routes: &[Prefix], own_addresses: &[Address], extras: &[Prefix]) -> Self {
         let own = own_addresses.iter().map(|&address| Prefix::host(address));
         let all: Vec<Prefix> = routes.iter().chain(extras).copied().chain(own).collect();
         Self {
-            members: all.iter().copied().collect(),
+            addresses: all.iter().copied().collect(),
             cover: all.into_iter().collect(),
         }
     }
 
-    /// The members.
+    /// The addresses.
     #[must_use]
-    pub fn members(&self) -> &PrefixSet {
-        &self.members
+    pub fn addresses(&self) -> &PrefixSet {
+        &self.addresses
     }
 
-    /// The longest prefix that makes the address a member; `None` if it is none.
+    /// The longest prefix that brought the address in; `None` if it is not among them.
     #[must_use]
     pub fn covering(&self, address: Address) -> Option<Prefix> {
-        if self.members.contains(address) {
+        if self.addresses.contains(address) {
             self.cover.longest(address)
         } else {
             None
@@ -330,7 +332,7 @@ mod tests {
         let withheld: PrefixSet = prefixes(&["10.0.0.0/8", "192.0.2.0/25"])
             .into_iter()
             .collect();
-        let side = Side::source(
+        let side = ExplainedSet::sources(
             &prefixes(&["10.1.0.0/16", "192.0.2.0/24"]),
             &withheld,
             &prefixes(&["10.1.2.0/24"]),
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn destinations_hold_our_own_addresses() {
-        let side = Side::destination(
+        let side = ExplainedSet::destinations(
             &prefixes(&["198.51.100.0/24"]),
             &[address("203.0.113.1"), address("2001:db8::1")],
             &[],
@@ -386,14 +388,14 @@ mod tests {
         #[test]
         fn compiled_sides_agree_with_a_per_address_oracle(routes in crowded(), holes in crowded(), extras in crowded()) {
             let withheld: PrefixSet = holes.iter().copied().collect();
-            let side = Side::source(&routes, &withheld, &extras);
+            let side = ExplainedSet::sources(&routes, &withheld, &extras);
             for edge in routes.iter().chain(&holes).chain(&extras) {
                 let (first, last) = edge.range();
                 for bits in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
                     let address = Address::from_bits(edge.family(), bits);
                     let any = |set: &[Prefix]| set.iter().any(|p| p.contains(address));
                     let expected = any(&routes) && !any(&holes) || any(&extras);
-                    prop_assert_eq!(side.members().contains(address), expected, "{}", address);
+                    prop_assert_eq!(side.addresses().contains(address), expected, "{}", address);
                     prop_assert_eq!(side.covering(address).is_some(), expected, "{}", address);
                 }
             }

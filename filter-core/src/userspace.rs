@@ -2,9 +2,9 @@
 //! [`judge`](crate::verdict::judge) the kernel runs. Never the packet path of a router.
 use std::collections::BTreeMap;
 
-use crate::layout::{ANY_MAC, Families, Interface};
+use crate::layout::{ANY_MAC, Families, Interface, Station};
 use crate::packet::{Bytes, Mac, Vlans};
-use crate::set::{PrefixSet, Side};
+use crate::set::{ExplainedSet, PrefixSet};
 use crate::verdict::{self, Judgement, Membership, Policy};
 use crate::{Address, Family, Mode, NonIp};
 
@@ -16,9 +16,9 @@ pub struct Peer {
     /// What its violations meet.
     pub mode: Mode,
     /// S'(p).
-    pub source: Side,
+    pub source: ExplainedSet,
     /// D'(p).
-    pub destination: Side,
+    pub destination: ExplainedSet,
 }
 
 /// The whole policy: peers by number, interfaces by index.
@@ -32,8 +32,8 @@ pub struct Peering {
     pub peers: Vec<Peer>,
     /// The interfaces by index, the same record the program reads.
     pub interfaces: BTreeMap<u32, Interface>,
-    /// Who sends from where: (interface index, VLANs, source MAC) → place in `peers`.
-    pub stations: BTreeMap<(u32, Vlans, Mac), usize>,
+    /// The peer of each station, as its place in `peers`.
+    pub stations: BTreeMap<Station, usize>,
 }
 
 impl Peering {
@@ -78,19 +78,16 @@ impl Policy for OnInterface<'_> {
     }
 
     fn peer(&self, vlans: Vlans, source: Mac) -> Option<usize> {
-        let station = |mac| {
-            self.peering
-                .stations
-                .get(&(self.ifindex, vlans, mac))
-                .copied()
+        let of = |mac| {
+            let station = Station {
+                ifindex: self.ifindex,
+                vlans,
+                mac,
+            };
+            self.peering.stations.get(&station).copied()
         };
-        station(source).or_else(|| {
-            if self.interface.any_mac() {
-                station(ANY_MAC)
-            } else {
-                None
-            }
-        })
+        let any = || self.interface.any_mac().then(|| of(ANY_MAC)).flatten();
+        of(source).or_else(any)
     }
 
     fn is_peered(&self, peer: usize, family: Family) -> bool {
@@ -100,8 +97,8 @@ impl Policy for OnInterface<'_> {
     fn membership(&self, peer: usize, source: Address, destination: Address) -> Membership {
         let peer = &self.peering.peers[peer];
         Membership {
-            source: peer.source.members().contains(source),
-            destination: peer.destination.members().contains(destination),
+            source: peer.source.addresses().contains(source),
+            destination: peer.destination.addresses().contains(destination),
         }
     }
 

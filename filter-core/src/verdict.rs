@@ -1,4 +1,4 @@
-//! The verdict: SPEC section 2, row by row, first match decides.
+//! The verdict, row by row: the first row that matches gives the reason. `docs/spec.md` has the rows by number.
 //!
 //! Pure over two traits: where the frame's bytes lie ([`Bytes`]) and what the policy's sets say ([`Policy`]).
 //! It never counts, samples, drops or knows the time.
@@ -34,7 +34,7 @@ pub trait Policy {
     fn is_ours(&self, address: Address) -> bool;
     /// The peer's mode; without a peer, the interface's `unknown_peer` mode.
     fn mode(&self, peer: Option<Self::Peer>) -> Mode;
-    /// Does enforcement still stand: is somebody renewing the lease? Asked only before a drop.
+    /// Does the enforcement lease still run? Asked only before a drop.
     fn is_leased(&self) -> bool;
 }
 
@@ -71,7 +71,10 @@ pub struct Judgement<P> {
     pub action: Action,
 }
 
-/// The verdict and its consequence: what every shell calls.
+/// The verdict on a frame and what follows from it: what every engine calls.
+#[doc(alias = "bcp38")]
+#[doc(alias = "urpf")]
+#[doc(alias = "filter")]
 #[inline(always)]
 pub fn judge<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Judgement<P::Peer> {
     let verdict = decide(frame, policy);
@@ -92,26 +95,26 @@ pub fn judge<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Judgement<P
     }
 }
 
-/// Which row of SPEC section 2 applies. The numbers in the comments are the rows.
+/// Which row applies. The numbers in the comments are the rows.
 #[inline(always)]
-pub fn decide<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Verdict<P::Peer> {
-    let nobody = |reason| Verdict {
+fn decide<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Verdict<P::Peer> {
+    let unknown = |reason| Verdict {
         reason,
         peer: None,
         vlans: Vlans::default(),
     };
-    let Ok(stations) = packet::stations(frame) else {
-        return nobody(Reason::Malformed); // 1
+    let Ok(macs) = packet::mac_pair(frame) else {
+        return unknown(Reason::Malformed); // 1
     };
-    let not_for_us = !stations.destination.is_group() && !policy.is_own_mac(stations.destination);
+    let not_for_us = !macs.destination.is_group() && !policy.is_own_mac(macs.destination);
     let Ok(payload) = packet::payload(frame) else {
-        return nobody(if not_for_us {
+        return unknown(if not_for_us {
             Reason::NotForUs
         } else {
             Reason::Malformed
         }); // 2, 3
     };
-    let peer = policy.peer(payload.vlans, stations.source);
+    let peer = policy.peer(payload.vlans, macs.source);
     let verdict = |reason| Verdict {
         reason,
         peer,
@@ -198,9 +201,9 @@ fn blame<P: Policy>(policy: &P, source: Address, member: Membership) -> Reason {
         return Reason::SourceOurs; // 15
     }
     match (member.source, member.destination) {
-        (false, false) => Reason::SourceAndDestination, // 16
-        (false, true) => Reason::SourceUnannounced,     // 17
-        (true, _) => Reason::DestinationUnannounced,    // 18
+        (false, false) => Reason::BothUnannounced,   // 16
+        (false, true) => Reason::SourceUnannounced,  // 17
+        (true, _) => Reason::DestinationUnannounced, // 18
     }
 }
 

@@ -10,8 +10,5 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
-pub mod neighbours;
-pub mod peering;
 pub mod runtime;
 pub mod snapshot;
-pub mod violation;

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use filter_core::layout::ANY_MAC;
+use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Prefix};
 use filter_daemon::config::Config;
-use filter_daemon::peering::compile;
 use filter_daemon::snapshot::{self, Snapshot};
+use filter_engine::peering::compile;
 use filter_lifecycle::policy::{self, DeviceFacts, Link};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::InterfaceId;
-use filter_lifecycle::stations::Station;
 
 const TEXT: &str = r#"
 [router]
@@ -174,7 +173,7 @@ fn what_is_withheld_is_cut_out_and_extras_win() {
         );
     }
     let two = &peering.peers[1];
-    assert!(two.source.members().is_empty());
+    assert!(two.source.addresses().is_empty());
     assert_eq!(two.mode, Mode::Enforce);
     assert_eq!(
         two.destination.covering(address("203.0.113.1")),

@@ -181,7 +181,7 @@ fn cases() -> Vec<Case> {
         ), // 15
         (
             icrc(udp("8.8.8.8", "1.1.1.1")),
-            "icrc source-and-destination true null null",
+            "icrc both-unannounced true null null",
         ), // 16
         (
             icrc(udp("45.146.196.0", US4)),
@@ -228,7 +228,7 @@ fn every_row_of_the_policy_in_every_kind_of_file() {
     let config = scratch.file("b.toml", (EXAMPLE.to_owned() + V6_ONLY).as_bytes());
     let cases = cases();
     let frames = frames(&cases);
-    let summary = r#"{"summary":{"packets":33,"reasons":{"malformed":6,"not-for-us":2,"arp":1,"non-ip":1,"neighbour-discovery":1,"link-local":2,"peering-lan":2,"unknown-peer":2,"family-not-peered":1,"permitted":5,"icmp-error":2,"source-bogon":2,"source-ours":1,"source-and-destination":1,"source-unannounced":3,"destination-unannounced":1}}}"#;
+    let summary = r#"{"summary":{"packets":33,"reasons":{"malformed":6,"not-for-us":2,"arp":1,"non-ip":1,"neighbour-discovery":1,"link-local":2,"peering-lan":2,"unknown-peer":2,"family-not-peered":1,"permitted":5,"icmp-error":2,"source-bogon":2,"source-ours":1,"both-unannounced":1,"source-unannounced":3,"destination-unannounced":1}}}"#;
     let expected = expected(&cases) + summary + "\n";
     for (name, file) in [
         ("micro, little", pcap(Order::Little, MICRO, 1, &frames)),

@@ -77,7 +77,7 @@ pub fn peer_slot(key: station::Key) -> Option<u32> {
     });
     match found {
         Found::Slot(slot) => Some(slot),
-        Found::Nobody => None,
+        Found::NoPeer => None,
         Found::Elsewhere => peer_slot_elsewhere(key),
     }
 }
@@ -105,7 +105,7 @@ pub fn count(index: u32, bytes: u64) {
     }
 }
 
-/// Is somebody still renewing the lease?
+/// Does the enforcement lease still run?
 #[inline(always)]
 pub fn is_leased() -> bool {
     LEASE.get_ptr(0).is_some_and(|until| {

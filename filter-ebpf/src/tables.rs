@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use filter_core::layout::MAX_INTERFACES;
 use filter_core::layout::record::{self, Published};
-use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, SetDescriptor, Words};
+use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, Lookup, SetDescriptor, Words};
 use filter_core::verdict::Membership;
 use filter_core::{Address, Family, Mode};
 
@@ -167,8 +167,16 @@ extern "C" fn bcp38_membership(
         lo: destination_lo,
     };
     let found = table::contains_both(
-        (&from_words, SetDescriptor(from.0), source),
-        (&to_words, SetDescriptor(to.0), destination),
+        Lookup {
+            words: &from_words,
+            set: SetDescriptor(from.0),
+            address: source,
+        },
+        Lookup {
+            words: &to_words,
+            set: SetDescriptor(to.0),
+            address: destination,
+        },
     );
     let source = u64::from(found.source) * SOURCE_FOUND;
     let destination = u64::from(found.destination) * DESTINATION_FOUND;

@@ -12,5 +12,6 @@ pub mod policy;
 pub mod route;
 pub mod spec;
 pub mod stations;
+pub mod violation;
 
 pub use lifecycle::*;

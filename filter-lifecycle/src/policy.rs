@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_core::layout::ANY_MAC;
+use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::Mac;
-use filter_core::set::{PrefixSet, Side};
+use filter_core::set::{ExplainedSet, PrefixSet};
 use filter_core::{Address, Prefix, bogon};
 
 use crate::admission::AdmissionContext;
 use crate::route::PeerId;
 use crate::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
-use crate::stations::Station;
 
 /// What is known of a device in this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,13 +124,17 @@ pub struct Routes {
 
 /// S'(p).
 #[must_use]
-pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> Side {
-    Side::source(&routes.sources, &withheld.all, &peer.extra_sources)
+pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> ExplainedSet {
+    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.extra_sources)
 }
 
 /// D'(p); our own addresses are those on the interfaces the peer is attached to.
 #[must_use]
-pub fn destination_side(peer: &Peer, routes: &Routes, links: &BTreeMap<InterfaceId, Link>) -> Side {
+pub fn destination_side(
+    peer: &Peer,
+    routes: &Routes,
+    links: &BTreeMap<InterfaceId, Link>,
+) -> ExplainedSet {
     let mut interfaces: Vec<InterfaceId> = peer
         .attachments
         .iter()
@@ -145,7 +148,7 @@ pub fn destination_side(peer: &Peer, routes: &Routes, links: &BTreeMap<Interface
         .flat_map(|link| &link.addresses)
         .map(|&address| Address::from(address))
         .collect();
-    Side::destination(&routes.destinations, &own, &peer.extra_destinations)
+    ExplainedSet::destinations(&routes.destinations, &own, &peer.extra_destinations)
 }
 
 /// The stations the configuration itself names; learned MACs are added to them. A peer on a `port` without

@@ -5,24 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use filter_core::layout::ANY_MAC;
+use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::{Mac, Vlans};
 
 use crate::neighbour::{Macs, MemberSeed, NeighbourEvent};
 use crate::policy::{self, Link};
 use crate::route::PeerId;
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
-
-/// One sender as its frames show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Station {
-    /// The interface's index.
-    pub ifindex: u32,
-    /// The VLANs its frames are tagged with.
-    pub vlans: Vlans,
-    /// Its source MAC; [`ANY_MAC`] on a `port` whose peer has no `macs`.
-    pub mac: Mac,
-}
 
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
 pub type Places = BTreeMap<u32, (u32, Vlans)>;

@@ -1,4 +1,4 @@
-//! What the benchmarks need of a loaded filter and nobody else does: its programs by name, timed, and the list of
+//! What only the benchmarks need of a loaded filter: its programs by name, timed, and the list of
 //! frames they go through. Never part of the product: only the feature `bench` has it.
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,7 +11,8 @@ use filter_core::layout::replay::{ENTRIES, Entry, FRAMES};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::error::{Error, chain};
-use crate::filter::{self, Filter, PeerSlot};
+use crate::filter::Filter;
+use crate::slot::PeerSlot;
 use crate::{mapped, object};
 
 /// A loaded program, to be timed. Threads may share it.
@@ -98,11 +99,11 @@ impl Filter {
     /// # Errors
     /// Map errors.
     pub fn set_frames(&self, frames: &[Entry]) -> Result<(), Error> {
-        let data = filter::array(&self.ebpf, FRAMES)?;
+        let data = mapped::array(&self.ebpf, FRAMES)?;
         let bytes = ENTRIES as usize * size_of::<Entry>();
         let memory = mapped::raw(data, bytes, FRAMES)?;
         for (i, entry) in frames.iter().cycle().take(ENTRIES as usize).enumerate() {
-            // SAFETY: below ENTRIES, which is what is mapped; nobody else holds a reference into the mapping.
+            // SAFETY: below ENTRIES, which is what is mapped; there is no other reference into the mapping.
             unsafe {
                 memory
                     .as_mut_ptr()

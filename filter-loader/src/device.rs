@@ -97,6 +97,7 @@ impl Device {
 }
 
 /// What the data plane shall know of an interface.
+#[doc(alias = "netdev")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceSpec {
     /// The device's name.
@@ -109,7 +110,7 @@ pub struct InterfaceSpec {
     pub lan: Vec<Prefix>,
     /// What becomes of frames that are neither ARP nor IP.
     pub non_ip: NonIp,
-    /// The mode for packets of nobody known.
+    /// The mode for packets of stations without a peer.
     pub unknown_peer: Mode,
     /// May a peer be registered for any source MAC (kind `port`)?
     pub any_mac: bool,

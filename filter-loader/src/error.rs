@@ -6,7 +6,7 @@ use filter_core::Reason;
 use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, TooMany};
 use filter_core::packet::Mac;
 
-use crate::filter::PeerSlot;
+use crate::slot::PeerSlot;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ pub enum Error {
         "the self-test of peer slot {slot} failed: {what} must be {expected}, the program says {got}; the old table stays: please report this with the peer's prefixes"
     )]
     SelfTest {
-        /// Whose table.
+        /// The peer's slot.
         slot: u32,
         /// Which packet.
         what: String,
@@ -110,7 +110,7 @@ pub enum Error {
     /// A peer's compiled table does not fit.
     #[error("the table of peer slot {slot} does not fit: {why}; the old one stays")]
     TableTooLarge {
-        /// Whose.
+        /// The peer's slot.
         slot: u32,
         /// With the numbers.
         why: String,

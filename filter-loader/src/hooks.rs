@@ -1,25 +1,11 @@
 //! What tests need to show that they can fail, and to run packets beside the writer. Never part of the product:
 //! only the feature `test-hooks` has it.
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use crate::arena::poison_in_use;
 use crate::error::{Error, chain};
 use crate::filter::Filter;
 use crate::object;
-
-/// What freed lines are filled with: a table of it has no answer that could be right by chance.
-pub(crate) const POISON: u64 = 0x5a5a_5a5a_5a5a_5a5a;
-
-static POISON_IN_USE: AtomicBool = AtomicBool::new(false);
-
-/// Fills lines while they are still published, as an allocator without a grace period might: a mistake on purpose.
-pub fn poison_in_use(poison: bool) {
-    POISON_IN_USE.store(poison, Ordering::Relaxed);
-}
-
-pub(crate) fn poisons_in_use() -> bool {
-    POISON_IN_USE.load(Ordering::Relaxed)
-}
 
 /// Runs packets through the filter's program while another thread publishes.
 #[derive(Debug)]

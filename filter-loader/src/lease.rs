@@ -35,7 +35,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Enforcement stands until somebody says otherwise (`on_lease_end = "keep"`).
+    /// Enforcement stands until the lease is set again (`on_lease_end = "keep"`).
     pub fn keep(&self) {
         self.word().store(FOREVER, Ordering::Release);
     }

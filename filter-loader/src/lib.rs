@@ -3,20 +3,20 @@
 //!
 //! ```no_run
 //! use filter_core::{Mode, NonIp, layout::Families, packet::Vlans};
-//! use filter_core::set::{PrefixSet, Side};
-//! use filter_loader::{AttachMode, Filter, InterfaceSpec, Options, Station, Table};
+//! use filter_core::set::{ExplainedSet, PrefixSet};
+//! use filter_loader::{AttachMode, Filter, InterfaceSpec, Options, PeerTables, Station};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut filter = Filter::load(&Options::default())?;
 //! let peer = filter.add_peer("icrc")?;
-//! let sources = Side::source(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]);
-//! let destinations = Side::destination(&["198.51.100.0/24".parse()?], &[], &[]);
-//! filter.publish(peer, &Table {
+//! let sources = ExplainedSet::sources(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]);
+//! let destinations = ExplainedSet::destinations(&["198.51.100.0/24".parse()?], &[], &[]);
+//! filter.publish(peer, &PeerTables {
 //!     families: Families::new(|_| true),
 //!     mode: Mode::Observe,
 //!     generation: 1,
-//!     sources: sources.members(),
-//!     destinations: destinations.members(),
+//!     sources: sources.addresses(),
+//!     destinations: destinations.addresses(),
 //! })?;
 //! // Tables first, then the interface: nothing is ever judged by an empty table.
 //! let mut interface = InterfaceSpec::of_device("ixp0")?;
@@ -52,6 +52,7 @@ mod object;
 mod pin;
 mod samples;
 mod selftest;
+mod slot;
 mod stations;
 mod stats;
 pub mod sync;
@@ -61,10 +62,12 @@ mod tries;
 pub use attach::{AttachMode, Attached, XdpKind};
 pub use device::{Device, InterfaceSpec};
 pub use error::Error;
-pub use filter::{Filter, Options, PeerSlot, Ran, Station, TEST_IFINDEX};
+pub use filter::{Filter, Options, Ran, TEST_IFINDEX};
+pub use filter_core::layout::Station;
 pub use lease::Lease;
 pub use object::Engine;
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces};
 pub use samples::Samples;
+pub use slot::PeerSlot;
 pub use stats::{Counter, Counters, Fates};
-pub use tables::{Memory, Table};
+pub use tables::{Memory, PeerTables};

@@ -69,13 +69,13 @@ impl Engine {
     }
 }
 
-/// MiB of one arena chunk; see `filter_core::table`.
+/// MiB of one chunk of the tables' memory; see `filter_core::table`.
 pub(crate) const CHUNK_MIB: u32 = 4;
 
 /// How large the maps are made, and where they are kept.
 pub(crate) struct Sizes<'a> {
     pub max_peers: u32,
-    pub arena_chunks: u32,
+    pub table_chunks: u32,
     pub samples_per_second: u32,
     pub pins: Option<&'a Path>,
 }
@@ -118,7 +118,7 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
         .map_max_entries(map::META, slots);
     if engine.is_compiled() {
         loader
-            .map_max_entries(map::TABLES, sizes.arena_chunks)
+            .map_max_entries(map::TABLES, sizes.table_chunks)
             .map_max_entries(map::SLOTS, slots);
     } else {
         loader.map_max_entries(map::LPM_PEERS, slots);
@@ -146,7 +146,7 @@ fn check_sizes(pins: &Path, engine: Engine, sizes: &Sizes<'_>) -> Result<(), Err
     if engine.is_compiled() {
         wanted.push((
             map::TABLES,
-            sizes.arena_chunks,
+            sizes.table_chunks,
             0,
             CHUNK_MIB,
             "MiB of tables",

@@ -10,7 +10,7 @@ use nix::sys::statfs::{FsType, statfs};
 
 use crate::error::Error;
 
-/// Where state is kept unless told otherwise.
+/// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -85,11 +85,11 @@ impl PinDir {
     }
 }
 
-/// State nobody filters with is residue: what this process made goes with it, unless a link holds it.
+/// State without an attached program is residue: a process that made it removes it at its end, unless a link is pinned.
 impl Drop for PinDir {
     fn drop(&mut self) {
         if self.is_new() {
-            _ = self.remove_if_unused(); // nobody is left to be told
+            _ = self.remove_if_unused(); // there is no caller left to return an error to
         }
     }
 }

@@ -14,10 +14,10 @@ use filter_core::verdict::{self, Membership, Policy};
 use filter_core::{Address, Family, Mode, NonIp, Reason};
 
 use crate::device::InterfaceSpec;
-use crate::tables::Table;
+use crate::tables::PeerTables;
 
 /// Source MAC of the packets: locally administered, and only looked up on the loopback device.
-pub(crate) const STATION: Mac = Mac::from_bits(0x02bc_3800_0001);
+pub(crate) const SOURCE: Mac = Mac::from_bits(0x02bc_3800_0001);
 
 /// Ranges of a set that are looked at: the first, the last, and some between.
 const RANGES: usize = 4;
@@ -39,17 +39,24 @@ pub(crate) struct Probe {
 pub(crate) struct Known<'a> {
     pub interface: &'a InterfaceSpec,
     pub record: &'a Interface,
-    pub bogons: &'a PrefixSet,
-    pub ours: &'a PrefixSet,
+    pub lists: &'a Lists,
+}
+
+/// The two lists that every peer shares.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    pub bogons: PrefixSet,
+    /// `[router] prefixes`.
+    pub ours: PrefixSet,
 }
 
 /// The packets for this table: ARP, ND, a session, and for each family pairs of addresses around the edges of
 /// both sets.
-pub(crate) fn probes(known: &Known<'_>, table: &Table<'_>) -> Vec<Probe> {
+pub(crate) fn probes(known: &Known<'_>, table: &PeerTables<'_>) -> Vec<Probe> {
     let policy = Reference { known, table };
     let mut probes = Vec::new();
     let mut add = |what: String, frame: Vec<u8>| {
-        let expected = verdict::decide(frame.as_slice(), &policy).reason;
+        let expected = verdict::judge(frame.as_slice(), &policy).verdict.reason;
         probes.push(Probe {
             what,
             frame,
@@ -59,7 +66,7 @@ pub(crate) fn probes(known: &Known<'_>, table: &Table<'_>) -> Vec<Probe> {
     let own = known.interface.mac;
     add(
         "arp".to_owned(),
-        frame::ethernet(BROADCAST, STATION, ETHERTYPE_ARP, &[0; 28]),
+        frame::ethernet(BROADCAST, SOURCE, ETHERTYPE_ARP, &[0; 28]),
     );
     add(
         "neighbour solicitation".to_owned(),
@@ -169,7 +176,7 @@ fn sessions(interface: &InterfaceSpec) -> Vec<(IpAddr, IpAddr)> {
 
 fn udp(own: Mac, source: IpAddr, destination: IpAddr) -> Vec<u8> {
     let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"self-test"));
-    frame::ethernet(own, STATION, frame::ethertype(source), &packet)
+    frame::ethernet(own, SOURCE, frame::ethertype(source), &packet)
 }
 
 fn neighbour_solicitation(own: Mac) -> Vec<u8> {
@@ -179,13 +186,13 @@ fn neighbour_solicitation(own: Mac) -> Vec<u8> {
     );
     let message = [&[NEIGHBOUR_SOLICITATION; 1][..], &[0; 23]].concat();
     let packet = frame::packet(source, target, NEXT_HEADER_ICMPV6, 255, &message);
-    frame::ethernet(own, STATION, frame::ethertype(source), &packet)
+    frame::ethernet(own, SOURCE, frame::ethertype(source), &packet)
 }
 
 /// The policy as the table's ranges have it.
 struct Reference<'a> {
     known: &'a Known<'a>,
-    table: &'a Table<'a>,
+    table: &'a PeerTables<'a>,
 }
 
 impl Policy for Reference<'_> {
@@ -223,11 +230,11 @@ impl Policy for Reference<'_> {
     }
 
     fn is_bogon(&self, address: Address) -> bool {
-        self.known.bogons.contains(address)
+        self.known.lists.bogons.contains(address)
     }
 
     fn is_ours(&self, address: Address) -> bool {
-        self.known.ours.contains(address)
+        self.known.lists.ours.contains(address)
     }
 
     fn mode(&self, _peer: Option<()>) -> Mode {
@@ -252,11 +259,11 @@ mod tests {
                 .collect()
         };
         let (sources, destinations) = (set("45.146.194.0/23"), set("198.51.100.0/24"));
-        let table = Table {
+        let table = PeerTables {
             families: Families::new(|_| true),
             sources: &sources,
             destinations: &destinations,
-            ..Table::default()
+            ..PeerTables::default()
         };
         let interface = InterfaceSpec {
             name: "x".to_owned(),
@@ -268,11 +275,11 @@ mod tests {
             any_mac: false,
         };
         let record = interface.record().unwrap();
+        let lists = Lists::default();
         let known = Known {
             interface: &interface,
             record: &record,
-            bogons: PrefixSet::empty(),
-            ours: PrefixSet::empty(),
+            lists: &lists,
         };
         let probes = probes(&known, &table);
         let reason = |what: &str| {

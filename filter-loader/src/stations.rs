@@ -1,4 +1,4 @@
-//! Whose frames come from where: the peer hash, and the quick copy of it that the program looks at first
+//! The peer of each station: the peer hash, and the quick copy of it that the program looks at first
 //! ([`filter_core::layout::station`]).
 //!
 //! A station is added to the hash, then to the copy, and removed from the copy first. A place of the copy is given to
@@ -14,9 +14,8 @@ use filter_core::layout::{PeerKey, map};
 use memmap2::MmapRaw;
 
 use crate::error::Error;
-use crate::filter::array;
 use crate::grace::Grace;
-use crate::mapped;
+use crate::mapped::{self, array};
 
 /// See the file's head.
 pub(crate) struct Stations {
@@ -64,7 +63,7 @@ impl Stations {
         Ok(())
     }
 
-    /// These are nobody's any more.
+    /// Frames of these stations have no peer any more.
     pub(crate) fn remove(&mut self, keys: &[PeerKey]) -> Result<(), Error> {
         if keys.is_empty() {
             return Ok(());
@@ -103,7 +102,7 @@ impl Stations {
         self.settle()
     }
 
-    /// After a grace period vacated places are free: for stations that found their line full, or for nobody.
+    /// After a grace period vacated places are free: for stations that found their line full, or to stay empty.
     fn settle(&self) -> Result<(), Error> {
         self.grace.wait()?;
         self.fill(|word| word == 0 || word == VACATED);

@@ -9,8 +9,9 @@ use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
-use crate::filter::{Filter, PeerSlot};
-use crate::tables::Table;
+use crate::filter::Filter;
+use crate::slot::PeerSlot;
+use crate::tables::PeerTables;
 
 /// First wait after a failed publish; doubled each time.
 pub const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -108,7 +109,7 @@ impl Sync {
             });
         }
         let generation = peer.generation.wrapping_add(1).max(1);
-        let table = Table {
+        let table = PeerTables {
             families: want.families,
             mode: want.mode,
             generation,

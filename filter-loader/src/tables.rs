@@ -1,17 +1,18 @@
-//! How peers' sets get into the kernel: one trait, the compiled tables (the product) and the kernel's tries
-//! (the baseline) behind it.
+//! What a peer's tables are, and the trait behind which they get into the kernel: as compiled tables (the product) or
+//! as the kernel's tries (the baseline). Never knows how.
 use filter_core::Mode;
 use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
 
-/// One generation of one peer's table.
+/// One generation of one peer's tables: what replaces the one before as a whole.
+#[doc(alias = "prefix list")]
 #[derive(Clone, Copy, Debug)]
-pub struct Table<'a> {
+pub struct PeerTables<'a> {
     /// Which families the peer is configured for.
     pub families: Families,
-    /// What its violations meet.
+    /// Whether its violations are dropped.
     pub mode: Mode,
     /// Its number, shown in status and explain.
     pub generation: u32,
@@ -21,7 +22,7 @@ pub struct Table<'a> {
     pub destinations: &'a PrefixSet,
 }
 
-impl Default for Table<'_> {
+impl Default for PeerTables<'_> {
     fn default() -> Self {
         Self {
             families: Families::from_bits(0),
@@ -47,13 +48,13 @@ pub struct Memory {
 }
 
 /// A slot's sets, replaced as a whole.
-pub(crate) trait Tables: Send {
+pub(crate) trait TableStore: Send {
     /// Replaces the sets of a slot. On an error the old ones stay. `like` is a slot whose sets may be much the same,
     /// so that only what differs is to be made.
-    fn publish(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error>;
+    fn publish(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error>;
     /// Replaces mode and families of a slot; its sets are those of `table` already.
-    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error>;
-    /// The slot has no table any more: packets that still find it belong to nobody.
+    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error>;
+    /// The slot has no table any more: packets of its stations have no peer.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
     /// The generation of the table in this slot, if there is one.
     fn generation(&self, slot: u32) -> Option<u32>;

@@ -9,7 +9,7 @@ use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use crate::error::Error;
-use crate::tables::{Memory, Table, Tables};
+use crate::tables::{Memory, PeerTables, TableStore};
 
 /// Bytes the kernel needs per trie node, about: struct lpm_trie_node with an 8- or 20-byte key and its value.
 const NODE_BYTES: u64 = 64;
@@ -92,14 +92,14 @@ impl Tries {
     }
 }
 
-impl Tables for Tries {
-    fn publish(&mut self, slot: u32, _like: u32, table: &Table<'_>) -> Result<(), Error> {
+impl TableStore for Tries {
+    fn publish(&mut self, slot: u32, _like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         self.replace(lpm::source(slot), table.sources)?;
         self.replace(lpm::destination(slot), table.destinations)?;
         self.publish_rules(slot, table)
     }
 
-    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
+    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         self.peers
             .set(slot, lpm::peer(table.families, table.mode), 0)
             .map_err(Error::map(map::LPM_PEERS))
@@ -113,7 +113,7 @@ impl Tables for Tries {
         self.replace(lpm::destination(slot), &PrefixSet::default())
     }
 
-    /// The tries keep no generations and outlive nobody.
+    /// The tries keep no generations and end with the process.
     fn generation(&self, _slot: u32) -> Option<u32> {
         None
     }

@@ -96,7 +96,7 @@ fn probe() -> Result<(), String> {
 fn load_and_drop() -> Result<(), String> {
     let options = Options {
         max_peers: 1,
-        arena_mib: 4,
+        table_memory_mib: 4,
         engine: Engine::Tables,
         ..Options::default()
     };

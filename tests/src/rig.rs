@@ -8,8 +8,8 @@ use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
 use filter_core::{Mode, NonIp, Prefix, Reason};
 use filter_loader::{
-    AttachMode, Counters, Engine, Filter, InterfaceSpec, Options, PeerSlot, Station, TEST_IFINDEX,
-    Table,
+    AttachMode, Counters, Engine, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station,
+    TEST_IFINDEX,
 };
 
 use crate::frame;
@@ -125,7 +125,7 @@ impl Drop for Pins {
 pub fn options(engine: Engine) -> Options {
     Options {
         max_peers: 8,
-        arena_mib: 8,
+        table_memory_mib: 8,
         engine,
         ..Options::default()
     }
@@ -153,7 +153,7 @@ pub fn publish(filter: &mut Filter, mode: Mode) -> PeerSlot {
     };
     let (sources, destinations): (PrefixSet, PrefixSet) =
         (set("45.146.194.0/23"), set("198.51.100.0/24"));
-    let table = Table {
+    let table = PeerTables {
         families: Families::new(|_| true),
         mode,
         generation: 1,

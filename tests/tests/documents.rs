@@ -10,7 +10,7 @@ use regex::Regex;
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .unwrap()
+        .expect("a readable checkout")
         .to_owned()
 }
 
@@ -33,7 +33,7 @@ impl Text {
     /// What stands between backticks, and the lines of fenced blocks, with their line numbers. Of Rust only comments
     /// and what messages quote are looked at, which both stand between backticks.
     fn quoted(&self) -> Vec<(usize, String)> {
-        let backticks = Regex::new("`([^`]+)`").unwrap();
+        let backticks = Regex::new("`([^`]+)`").expect("a valid pattern");
         let mut found = Vec::new();
         let mut fenced = false;
         for (number, line) in self.content.lines().enumerate() {
@@ -56,16 +56,23 @@ fn texts() -> Vec<Text> {
     let mut texts = Vec::new();
     let mut folders = vec![top.clone()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in fs::read_dir(&folder).expect("a readable checkout") {
+            let path = entry.expect("a readable checkout").path();
+            let name = path
+                .file_name()
+                .expect("a readable checkout")
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 if !["target", ".git", "fixtures"].contains(&name.as_str()) {
                     folders.push(path);
                 }
             } else if name.ends_with(".md") || name.ends_with(".rs") || name.ends_with(".toml") {
-                let content = fs::read_to_string(&path).unwrap();
-                let path = path.strip_prefix(&top).unwrap().to_owned();
+                let content = fs::read_to_string(&path).expect("a readable checkout");
+                let path = path
+                    .strip_prefix(&top)
+                    .expect("a readable checkout")
+                    .to_owned();
                 texts.push(Text { path, content });
             }
         }
@@ -79,11 +86,11 @@ fn none(problems: Vec<String>) {
 
 #[test]
 fn links_of_documents_lead_to_files() {
-    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a valid pattern");
     let mut problems = Vec::new();
     let mut seen = 0;
     for text in texts().iter().filter(|text| text.is("md")) {
-        let folder = workspace().join(text.path.parent().unwrap());
+        let folder = workspace().join(text.path.parent().expect("a readable checkout"));
         for (number, line) in text.content.lines().enumerate() {
             for target in link.captures_iter(line).map(|found| found[1].to_owned()) {
                 let file = target.split('#').next().unwrap_or_default();
@@ -103,12 +110,12 @@ fn links_of_documents_lead_to_files() {
 
 #[test]
 fn files_that_are_named_exist() {
-    let file =
-        Regex::new(r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)+(\.rs|\.md|\.toml|\.cases)$").unwrap();
+    let file = Regex::new(r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)+(\.rs|\.md|\.toml|\.cases)$")
+        .expect("a valid pattern");
     let mut problems = Vec::new();
     let mut seen = 0;
     for text in texts() {
-        let folder = workspace().join(text.path.parent().unwrap());
+        let folder = workspace().join(text.path.parent().expect("a readable checkout"));
         for (number, quoted) in text.quoted() {
             // A changelog speaks of files that were.
             if !file.is_match(&quoted) || text.path.ends_with("CHANGELOG.md") {
@@ -126,7 +133,7 @@ fn files_that_are_named_exist() {
 
 /// The commands of a program, from the sentences that name them: `bcp38 status`, `cargo xtask test`.
 fn named_commands(program: &str) -> Vec<(String, String)> {
-    let command = Regex::new(&format!(r"^{program} ([a-z][a-z0-9-]*)")).unwrap();
+    let command = Regex::new(&format!(r"^{program} ([a-z][a-z0-9-]*)")).expect("a valid pattern");
     let mut found = Vec::new();
     for text in texts() {
         if is_about_another_time(&text) {
@@ -173,8 +180,9 @@ fn commands_that_are_named_exist() {
 
 #[test]
 fn xtask_commands_that_are_named_exist() {
-    let source = fs::read_to_string(workspace().join("xtask/src/main.rs")).unwrap();
-    let arm = Regex::new(r#"(?m)^\s+\["([a-z-]+)""#).unwrap();
+    let source =
+        fs::read_to_string(workspace().join("xtask/src/main.rs")).expect("a readable checkout");
+    let arm = Regex::new(r#"(?m)^\s+\["([a-z-]+)""#).expect("a valid pattern");
     let commands: BTreeSet<String> = arm
         .captures_iter(&source)
         .map(|arm| arm[1].to_owned())
@@ -197,7 +205,8 @@ fn xtask_commands_that_are_named_exist() {
 
 #[test]
 fn tests_that_are_named_exist() {
-    let call = Regex::new(r"^cargo test (?:-p|--package) ([a-z-]+) --test ([a-z_0-9]+)").unwrap();
+    let call = Regex::new(r"^cargo test (?:-p|--package) ([a-z-]+) --test ([a-z_0-9]+)")
+        .expect("a valid pattern");
     let mut problems = Vec::new();
     let mut seen = 0;
     for text in texts() {
@@ -219,12 +228,14 @@ fn tests_that_are_named_exist() {
 
 /// Every key a section of the configuration takes: the lists the parser opens sections with.
 fn configuration_keys() -> BTreeSet<String> {
-    let list = Regex::new(r"(?s)const [A-Z_]+: [^=;]*(?:; \d+\])? = (&?\[.*?\]);").unwrap();
-    let key = Regex::new(r#""([a-z_0-9]+)""#).unwrap();
+    let list = Regex::new(r"(?s)const [A-Z_]+: [^=;]*(?:; \d+\])? = (&?\[.*?\]);")
+        .expect("a valid pattern");
+    let key = Regex::new(r#""([a-z_0-9]+)""#).expect("a valid pattern");
     let folder = workspace().join("filter-daemon/src/config");
     let mut keys = BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+    for entry in fs::read_dir(folder).expect("a readable checkout") {
+        let source = fs::read_to_string(entry.expect("a readable checkout").path())
+            .expect("a readable checkout");
         for list in list.captures_iter(&source) {
             keys.extend(key.captures_iter(&list[1]).map(|key| key[1].to_owned()));
         }
@@ -241,8 +252,9 @@ fn configuration_keys() -> BTreeSet<String> {
 #[test]
 fn configuration_keys_that_are_named_exist() {
     let keys = configuration_keys();
-    let assigned = Regex::new(r#"^([a-z][a-z_0-9]*) = ["\[{0-9tf][^;]*$"#).unwrap();
-    let sectioned = Regex::new(r"^\[([a-z_]+)\] ([a-z_0-9]+)").unwrap();
+    let assigned =
+        Regex::new(r#"^([a-z][a-z_0-9]*) = ["\[{0-9tf][^;]*$"#).expect("a valid pattern");
+    let sectioned = Regex::new(r"^\[([a-z_]+)\] ([a-z_0-9]+)").expect("a valid pattern");
     let mut problems = Vec::new();
     let mut seen = 0;
     for text in texts() {
@@ -268,8 +280,9 @@ fn configuration_keys_that_are_named_exist() {
 #[test]
 fn advice_names_keys_that_exist() {
     let keys = configuration_keys();
-    let advice = Regex::new(r"\b(?:raise|lower|shorten|set|add|configure|list it in|under|leave out) (?:the (?:feed|peer|interface)'s )?`([a-z_]+)`").unwrap();
-    let bare = Regex::new(r"\b(?:raise|lower) the (?:feed|peer|interface)'s ([a-z_]+)").unwrap();
+    let advice = Regex::new(r"\b(?:raise|lower|shorten|set|add|configure|list it in|under|leave out) (?:the (?:feed|peer|interface)'s )?`([a-z_]+)`").expect("a valid pattern");
+    let bare = Regex::new(r"\b(?:raise|lower) the (?:feed|peer|interface)'s ([a-z_]+)")
+        .expect("a valid pattern");
     let mut problems = Vec::new();
     let mut seen = 0;
     for text in texts().iter().filter(|text| text.is("rs")) {

@@ -18,7 +18,7 @@ use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::Random;
 use filter_core::{Mode, Prefix, Reason};
-use filter_loader::{AttachMode, Counters, Engine, Filter, Options, PeerSlot, Table, hooks};
+use filter_loader::{AttachMode, Counters, Engine, Filter, Options, PeerSlot, PeerTables, hooks};
 use tests::require_kernel;
 use tests::rig::{self, Pair, build};
 use tests::wire::until;
@@ -74,8 +74,8 @@ impl Sets {
         }
     }
 
-    fn table(&self, generation: u32) -> Table<'_> {
-        Table {
+    fn table(&self, generation: u32) -> PeerTables<'_> {
+        PeerTables {
             families: Families::new(|_| true),
             mode: Mode::Enforce,
             generation,
@@ -93,7 +93,7 @@ fn filter() -> (Filter, PeerSlot) {
     // The self-test borrows the interface the packets come in on.
     let options = Options {
         self_test: false,
-        arena_mib: 4,
+        table_memory_mib: 4,
         ..rig::options(Engine::Tables)
     };
     let mut filter = rig::load(&options);
@@ -242,7 +242,7 @@ fn churn(a: &Sets, b: &Sets) {
         filter
             .publish(
                 churner,
-                &Table {
+                &PeerTables {
                     sources: &noise,
                     destinations: &noise,
                     ..sets.table(swap)
@@ -273,7 +273,7 @@ fn a_torn_publish_would_be_seen() {
         filter
             .publish(
                 peer,
-                &Table {
+                &PeerTables {
                     sources: &new.sources,
                     ..old.table(swap)
                 },
@@ -324,7 +324,7 @@ fn real_frames_meet_one_table_too() {
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let pair = Pair::new(1500);
     let mut filter = rig::load(&Options {
-        arena_mib: 4,
+        table_memory_mib: 4,
         ..rig::options(Engine::Tables)
     });
     let (peer, _) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
-use filter_daemon::neighbours::Neighbours;
+use filter_engine::neighbours::Neighbours;
 use filter_lifecycle::neighbour::{Macs, NeighbourEvent};
+use nix::poll::{PollFd, PollFlags, poll};
 use tests::lab::{Directory, Lan, Namespace, require, run};
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -45,9 +47,18 @@ fn until(neighbours: &mut Neighbours, wanted: NeighbourEvent) -> Vec<NeighbourEv
             Instant::now() < end,
             "waited in vain for {wanted:?}, got {all:?}"
         );
-        all.extend(neighbours.next(Duration::from_millis(100)).unwrap());
+        match neighbours.next_events().unwrap() {
+            Some(events) => all.extend(events),
+            None => wait(neighbours),
+        }
     }
     all
+}
+
+/// Until there is something to read, or for a while.
+fn wait(neighbours: &Neighbours) {
+    let readable = PollFd::new(neighbours.as_fd(), PollFlags::POLLIN);
+    poll(&mut [readable], 100u16).unwrap();
 }
 
 fn mac(last: u8) -> Mac {

@@ -131,7 +131,7 @@ fn as57965_source_and_destination_are_contained_in_what_is_advertised() {
                 "2001:db8:200::1",
                 "destination-unannounced",
             ),
-            ("9.9.9.9", "8.8.8.8", "source-and-destination"),
+            ("9.9.9.9", "8.8.8.8", "both-unannounced"),
         ] {
             let dropped = dropped && reason != "permitted";
             traffic.expect(daemon, ("icrc", source, destination), reason, dropped);

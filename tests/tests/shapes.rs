@@ -11,7 +11,7 @@ use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{self, Random};
 use filter_core::{Address, Family, Mode, Prefix, Reason, frame};
-use filter_loader::{Engine, Filter, Options, PeerSlot, Station, TEST_IFINDEX, Table};
+use filter_loader::{Engine, Filter, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX};
 use tests::require_kernel;
 use tests::rig::{self, test_interface};
 
@@ -36,8 +36,12 @@ fn set(prefixes: &[Prefix]) -> PrefixSet {
     prefixes.iter().copied().collect()
 }
 
-fn table<'a>(generation: u32, sources: &'a PrefixSet, destinations: &'a PrefixSet) -> Table<'a> {
-    Table {
+fn table<'a>(
+    generation: u32,
+    sources: &'a PrefixSet,
+    destinations: &'a PrefixSet,
+) -> PeerTables<'a> {
+    PeerTables {
         families: Families::new(|_| true),
         mode: Mode::Observe,
         generation,
@@ -50,7 +54,7 @@ fn table<'a>(generation: u32, sources: &'a PrefixSet, destinations: &'a PrefixSe
 fn load(name: &str, lists: Vec<Vec<Prefix>>) -> Exchange {
     let options = Options {
         max_peers: 4096,
-        arena_mib: 64,
+        table_memory_mib: 64,
         ..rig::options(Engine::Tables)
     };
     let mut filter = rig::load(&options);

@@ -25,7 +25,7 @@ fn the_file_covers_every_row_and_names_its_sources() {
         let known = [
             "AS57965",
             "AS214312",
-            "SPEC",
+            "spec",
             "row",
             "RFC",
             "IEEE",
@@ -194,7 +194,7 @@ fn every_ip_protocol_gets_the_same_verdict() {
                 (good, ours, Reason::Permitted),
                 (spoofed, ours, Reason::SourceUnannounced),
                 (good, elsewhere, Reason::DestinationUnannounced),
-                (spoofed, elsewhere, Reason::SourceAndDestination),
+                (spoofed, elsewhere, Reason::BothUnannounced),
             ] {
                 let text = format!(
                     "eth src=icrc dst=us / {family} {from} > {to} {field}={protocol} / bytes 00112233"

@@ -13,11 +13,11 @@ fn workspace() -> PathBuf {
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
-    let output = cargo.current_dir(workspace()).output().unwrap();
+    let output = cargo.current_dir(workspace()).output().expect("cargo runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo metadata: {error}");
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    metadata["packages"].as_array().unwrap().clone()
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    metadata["packages"].as_array().expect("packages").clone()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -10,11 +10,11 @@
 //! | 1 | bit 63 set, outer VLAN from bit 48, inner VLAN from bit 32, peer slot in the low half; 0 before it is written |
 //!
 //! Places of a line fill from the first to the last, and none that was used becomes empty while the peer hash has a
-//! station for the line that no place holds. So where the last place is empty, what the line does not hold is nobody's.
-use super::PeerKey;
+//! station for the line that no place holds. So where the last place is empty, a station that the line does not hold has no peer.
+use super::{PeerKey, Station};
 use crate::packet::{Mac, Vlans};
 
-/// Lines of 64 bytes, by the top bits of the hash. Room for four times as many stations, all told.
+/// Lines of 64 bytes, by the top bits of the hash. Room for four times as many stations in all.
 pub const LINES: usize = 1 << LINE_BITS;
 const LINE_BITS: u32 = 10;
 /// Stations in a line.
@@ -26,7 +26,7 @@ pub type Line = [Place; PLACES];
 /// The map's only value.
 pub type Table = [Line; LINES];
 
-/// Word 0 of a place nobody has any more but packets in flight may still read: a MAC on interface 0, which there is
+/// Word 0 of a place that was given up but that packets in flight may still read: a MAC on interface 0, which there is
 /// none, so it is never asked for.
 pub const VACATED: u64 = 1 << 47;
 
@@ -58,11 +58,12 @@ impl Key {
     /// Of the peer hash's key.
     #[must_use]
     pub const fn of(key: &PeerKey) -> Self {
-        Self::new(
-            super::key_ifindex(key),
-            super::key_vlans(key),
-            super::key_mac(key),
-        )
+        let Station {
+            ifindex,
+            vlans,
+            mac,
+        } = Station::from_key(key);
+        Self::new(ifindex, vlans, mac)
     }
 
     /// The line of this station. Not of its ifindex, which takes the program three loads to know.
@@ -98,14 +99,14 @@ impl Key {
             }
         }
         if read(PLACES - 1, 0) == 0 {
-            Found::Nobody
+            Found::NoPeer
         } else {
             Found::Elsewhere
         }
     }
 }
 
-/// Whose place it is and the slot; `None` of an empty or vacated one.
+/// The station that holds a place, as its key, and the peer's slot; `None` of an empty or vacated place.
 #[must_use]
 pub const fn owner(place: &Place) -> Option<(PeerKey, u32)> {
     let [word, what] = *place;
@@ -124,8 +125,8 @@ pub const fn owner(place: &Place) -> Option<(PeerKey, u32)> {
 pub enum Found {
     /// The peer in this slot.
     Slot(u32),
-    /// It is nobody's.
-    Nobody,
+    /// It has no peer.
+    NoPeer,
     /// The line is full: the peer hash knows.
     Elsewhere,
 }
@@ -133,7 +134,6 @@ pub enum Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::peer_key;
 
     const VLANS: Vlans = Vlans { outer: 7, inner: 9 };
 
@@ -162,19 +162,25 @@ mod tests {
                 assert!(!matches!(find(other, &line), Found::Slot(_)), "{other:?}");
             }
         }
-        let from_hash = peer_key(5, VLANS, Mac::from_bits(0x02_00_00_00_00_10));
+        let station = Station {
+            ifindex: 5,
+            vlans: VLANS,
+            mac: Mac::from_bits(0x02_00_00_00_00_10),
+        };
+        let from_hash = station.key();
+        assert_eq!(Station::from_key(&from_hash), station);
         assert_eq!(Key::of(&from_hash), mine);
         assert_eq!(owner(&mine.place(70)), Some((from_hash, 70)));
     }
 
     #[test]
-    fn a_place_half_written_or_vacated_is_nobodys() {
+    fn a_place_half_written_or_vacated_has_no_peer() {
         let mine = key(5, Vlans::default(), 0x02_00_00_00_00_10);
         let [word, what] = mine.place(70);
         for place in [[0, what], [word, 0], [VACATED, what], [0, 0]] {
             assert_eq!(owner(&place), None, "{place:x?}");
             let line = [place, [0; 2], [0; 2], [0; 2]];
-            assert_eq!(find(mine, &line), Found::Nobody, "{place:x?}");
+            assert_eq!(find(mine, &line), Found::NoPeer, "{place:x?}");
         }
     }
 
@@ -185,7 +191,7 @@ mod tests {
         assert_eq!(find(mine, &[other; PLACES]), Found::Elsewhere);
         let vacated = [other, other, other, [VACATED, other[1]]];
         assert_eq!(find(mine, &vacated), Found::Elsewhere);
-        assert_eq!(find(mine, &[other, other, other, [0; 2]]), Found::Nobody);
+        assert_eq!(find(mine, &[other, other, other, [0; 2]]), Found::NoPeer);
     }
 
     #[test]

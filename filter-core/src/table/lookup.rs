@@ -5,10 +5,34 @@ use super::{LINE_WORDS, Line, MAX_STEPS};
 use crate::address::Address;
 use crate::verdict::Membership;
 
-/// Is the address in the set? The set must be of the address's family.
+/// One question: is the address in the set? The set must be of the address's family.
+#[derive(Debug)]
+pub struct Lookup<'a, W: ?Sized> {
+    /// Where the set's lines lie.
+    pub words: &'a W,
+    /// The set.
+    pub set: SetDescriptor,
+    /// The address.
+    pub address: Address,
+}
+
+impl<W: ?Sized> Clone for Lookup<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W: ?Sized> Copy for Lookup<'_, W> {}
+
+/// Is the address in the set?
 #[must_use]
 #[inline(always)]
-pub fn contains<W: Words + ?Sized>(words: &W, set: SetDescriptor, address: Address) -> bool {
+pub fn contains<W: Words + ?Sized>(lookup: Lookup<'_, W>) -> bool {
+    let Lookup {
+        words,
+        set,
+        address,
+    } = lookup;
     let mut node = enter(words, set, address.hi);
     if node.is_table() {
         node = narrow(words, node, address.hi);
@@ -27,28 +51,28 @@ pub fn contains<W: Words + ?Sized>(words: &W, set: SetDescriptor, address: Addre
 #[must_use]
 #[inline(always)]
 pub fn contains_both<S: Words + ?Sized, D: Words + ?Sized>(
-    (source_words, source_set, source): (&S, SetDescriptor, Address),
-    (destination_words, destination_set, destination): (&D, SetDescriptor, Address),
+    source: Lookup<'_, S>,
+    destination: Lookup<'_, D>,
 ) -> Membership {
-    let mut from = enter(source_words, source_set, source.hi);
-    let mut to = enter(destination_words, destination_set, destination.hi);
+    let mut from = enter(source.words, source.set, source.address.hi);
+    let mut to = enter(destination.words, destination.set, destination.address.hi);
     // Small sets, and sparse slots of large ones, are leaves at once.
     if !(from.is_leaf() & to.is_leaf()) {
         if from.is_table() | to.is_table() {
-            from = narrow(source_words, from, source.hi);
-            to = narrow(destination_words, to, destination.hi);
+            from = narrow(source.words, from, source.address.hi);
+            to = narrow(destination.words, to, destination.address.hi);
         }
         for _ in 0..MAX_STEPS {
             if !from.is_index() & !to.is_index() {
                 break;
             }
-            from = descend(source_words, from, source.hi);
-            to = descend(destination_words, to, destination.hi);
+            from = descend(source.words, from, source.address.hi);
+            to = descend(destination.words, to, destination.address.hi);
         }
     }
     Membership {
-        source: settle(source_words, source_set, from, source),
-        destination: settle(destination_words, destination_set, to, destination),
+        source: settle(source.words, source.set, from, source.address),
+        destination: settle(destination.words, destination.set, to, destination.address),
     }
 }
 

@@ -66,7 +66,7 @@ pub mod shapes;
 #[cfg(test)]
 mod tests;
 
-pub use lookup::{contains, contains_both};
+pub use lookup::{Lookup, contains, contains_both};
 pub use node::{SetDescriptor, Words};
 
 #[cfg(feature = "std")]

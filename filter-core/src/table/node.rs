@@ -140,7 +140,7 @@ impl Node {
 
 #[cfg(feature = "std")]
 impl Node {
-    /// Everybody (`true`) or nobody is a member: no line is needed.
+    /// Every address is a member (`true`) or none: no line is needed.
     pub const fn constant(flip: bool) -> Self {
         Self((flip as u32) << FLIP_AT)
     }

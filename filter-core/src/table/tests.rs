@@ -29,8 +29,12 @@ pub(super) fn place(ranges: &Ranges) -> InChunk {
 
 impl InChunk {
     pub(super) fn contains(&self, address: Address) -> bool {
-        let ask = (self.chunk.as_slice(), self.descriptor, address);
-        let one = contains(ask.0, ask.1, ask.2);
+        let ask = Lookup {
+            words: self.chunk.as_slice(),
+            set: self.descriptor,
+            address,
+        };
+        let one = contains(ask);
         let both = Membership {
             source: one,
             destination: one,
@@ -106,12 +110,12 @@ fn check_texts(texts: &[&str]) {
 }
 
 #[test]
-fn nobody_and_everybody_need_no_line() {
+fn no_address_and_every_address_need_no_line() {
     for family in Family::ALL {
         check(family, &Ranges::default());
-        let everybody = Ranges::new(vec![(0, u128::MAX)]);
-        check(family, &everybody);
-        let placed = compile(&everybody).unwrap().place(CHUNK_LINES).unwrap();
+        let every_address = Ranges::new(vec![(0, u128::MAX)]);
+        check(family, &every_address);
+        let placed = compile(&every_address).unwrap().place(CHUNK_LINES).unwrap();
         assert_eq!(placed.lines, Vec::<Line>::new());
     }
     assert_eq!(
@@ -311,15 +315,21 @@ fn eight_hundred_peers_share_one_chunk() {
             let (ranges, set) = random.pick(&peers).unwrap();
             let bits =
                 random.pick(ranges.as_slice()).unwrap().0 ^ random.wide() >> (4 + random.below(40));
-            (ranges, *set, Address::from_bits(Family::Ipv4, bits))
+            let lookup = Lookup {
+                words: chunk.as_slice(),
+                set: *set,
+                address: Address::from_bits(Family::Ipv4, bits),
+            };
+            (ranges.contains(lookup.address.bits()), lookup)
         };
-        let (from, to) = (near(&mut random), near(&mut random));
-        let member = contains_both(
-            (chunk.as_slice(), from.1, from.2),
-            (chunk.as_slice(), to.1, to.2),
-        );
-        assert_eq!(member.source, from.0.contains(from.2.bits()), "{}", from.2);
-        assert_eq!(member.destination, to.0.contains(to.2.bits()), "{}", to.2);
+        let (source, from) = near(&mut random);
+        let (destination, to) = near(&mut random);
+        let expected = Membership {
+            source,
+            destination,
+        };
+        let (a, b) = (from.address, to.address);
+        assert_eq!(contains_both(from, to), expected, "{a} > {b}");
     }
 }
 
@@ -347,8 +357,16 @@ fn corrupt_content_ends_in_some_answer() {
     for _ in 0..10_000 {
         let set = SetDescriptor(random.word());
         let address = Address::from_bits(Family::Ipv6, random.wide());
-        let _ = contains(chunk.as_slice(), set, address);
-        let _ = contains(chunk[..100].as_flattened(), set, address);
+        let _ = contains(Lookup {
+            words: chunk.as_slice(),
+            set,
+            address,
+        });
+        let _ = contains(Lookup {
+            words: chunk[..100].as_flattened(),
+            set,
+            address,
+        });
     }
 }
 

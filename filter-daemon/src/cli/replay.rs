@@ -7,20 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use filter_core::packet::{Mac, Vlans};
+use filter_core::layout::Station;
+use filter_core::packet::Vlans;
 use filter_core::userspace::Peering;
 use filter_loader::{Device, TEST_IFINDEX};
 
 use crate::capture::Capture;
 use crate::cli::{Failure, load, warn};
 use crate::config::Config;
-use crate::peering::{compile, interface_spec};
 use crate::snapshot::{self, Snapshot};
+use filter_engine::peering::{compile, interface_spec};
 use filter_feeds::ixf;
 use filter_lifecycle::policy::{DeviceFacts, Link, MissingFact};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind};
-use filter_lifecycle::stations::{Facts, Station, Stations};
+use filter_lifecycle::stations::{Facts, Stations};
 
 mod engine;
 mod print;
@@ -181,7 +182,7 @@ fn facts(name: &str) -> Option<DeviceFacts> {
 fn stations(
     config: &Config,
     links: &BTreeMap<InterfaceId, Link>,
-) -> Result<BTreeMap<(u32, Vlans, Mac), usize>, Failure> {
+) -> Result<BTreeMap<Station, usize>, Failure> {
     let mut exports = BTreeMap::new();
     for (&id, path) in &config.exports {
         let seeds = ixf::read(path).map_err(Failure::failed)?;
@@ -197,10 +198,7 @@ fn stations(
         enforced: &BTreeSet::new(),
     };
     let (wanted, _) = stations.settle(&facts);
-    let place = |(station, id): (Station, PeerId)| {
-        let key = (station.ifindex, station.vlans, station.mac);
-        (key, id.0 as usize)
-    };
+    let place = |(station, id): (Station, PeerId)| (station, id.0 as usize);
     Ok(wanted.into_iter().map(place).collect())
 }
 
@@ -213,8 +211,8 @@ fn warn_of_strangers(config: &Config, id: InterfaceId, interface: &Interface, pe
         let mut here = peer.attachments.iter().filter(|each| each.interface == id);
         let is_known = |vlans: Vlans| {
             let mut stations = peering.stations.iter();
-            stations.any(|(&(ifindex, on, _), &owner)| {
-                (ifindex, on, owner) == (TEST_IFINDEX, vlans, place)
+            stations.any(|(station, &owner)| {
+                (station.ifindex, station.vlans, owner) == (TEST_IFINDEX, vlans, place)
             })
         };
         if here.any(|attachment| !is_known(attachment.vlans)) {

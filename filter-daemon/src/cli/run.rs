@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use filter_engine::EngineError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Failure, warn};
@@ -48,16 +49,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn classify(error: RunError) -> Failure {
     use filter_loader::Error as Loader;
     match error {
-        RunError::MissingFact(_)
-        | RunError::Feed { .. }
-        | RunError::Loader(
-            Loader::UnknownInterface(_)
-            | Loader::NotEthernet { .. }
-            | Loader::IfindexTooLarge { .. }
-            | Loader::TooManyInterfaces(_)
-            | Loader::TooManyPeers { .. }
-            | Loader::InterfaceRecord { .. }
-            | Loader::StationTaken { .. },
+        RunError::Feed { .. }
+        | RunError::Engine(
+            EngineError::MissingFact(_)
+            | EngineError::Loader(
+                Loader::UnknownInterface(_)
+                | Loader::NotEthernet { .. }
+                | Loader::IfindexTooLarge { .. }
+                | Loader::TooManyInterfaces(_)
+                | Loader::TooManyPeers { .. }
+                | Loader::InterfaceRecord { .. }
+                | Loader::StationTaken { .. },
+            ),
         ) => Failure::usage(error),
         _ => Failure::failed(error),
     }

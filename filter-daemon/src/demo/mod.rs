@@ -105,7 +105,7 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
             );
         }
     }
-    let peering = crate::peering::compile(&config.spec, &routes, &links)
+    let peering = filter_engine::peering::compile(&config.spec, &routes, &links)
         .map_err(|error| DemoError::Config(error.to_string()))?;
     screen.heading("What each packet is, with mode observe")?;
     for (index, packet) in packets::all().iter().enumerate() {

@@ -71,7 +71,7 @@ pub(super) fn all() -> Vec<Packet> {
         ip(
             "spoofed and pointing default",
             ICRC_MAC,
-            "source-and-destination",
+            "both-unannounced",
             "8.8.8.8",
             "1.1.1.1",
         ),

@@ -1,18 +1,16 @@
 //! Answers to the control socket's requests.
 use std::net::IpAddr;
 
-use filter_core::packet::{Mac, Vlans};
-use filter_core::set::Side as CompiledSide;
-use filter_core::userspace::{self, Peering};
-use filter_core::{Address, Mode, Reason};
+use filter_core::Mode;
+use filter_engine::Explanation;
+use filter_lifecycle::Told;
+use filter_lifecycle::route::PeerId;
 use serde_json::{Value, json};
 
 use super::Runtime;
+use super::journal::describe;
+use crate::config::Feed;
 use crate::control::{Reply, Request};
-use crate::peering::interface_spec;
-use filter_core::frame;
-use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{Side, Told};
 
 impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
@@ -29,7 +27,7 @@ impl Runtime {
                 self.peer_named(peer).map(|id| self.set_mode(id, *mode))
             }
             Request::Events { after } => Ok(Value::Array(self.journal.after(*after))),
-            Request::Detach { interface } => match self.filter.detach(interface) {
+            Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {
                     self.journal.note("detached", interface);
                     Ok(json!({ "detached": interface }))
@@ -41,22 +39,14 @@ impl Runtime {
     }
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
-        let found = self
-            .config
-            .spec
-            .peer_ids()
-            .find(|(_, peer)| peer.name == name);
+        let found = self.config.spec.peer_named(name);
         found
             .map(|(id, _)| id)
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
     }
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {
-        self.lifecycle.set_mode(id, mode);
-        self.peers[id.0 as usize].tripped = false;
-        let now = self.now();
-        self.lifecycle.settle(now);
-        let status = self.lifecycle.status(now, id);
+        let status = self.engine.set_mode(self.now(), id, mode);
         json!({
             "peer": self.config.spec.peers[id.0 as usize].name,
             "mode": mode.name(),
@@ -65,120 +55,49 @@ impl Runtime {
         })
     }
 
-    /// What would become of a packet with these addresses, by the same verdict the kernel runs, over the sets
-    /// that are in force.
+    /// What would become of a packet with these addresses.
     fn explain(&self, id: PeerId, source: IpAddr, destination: IpAddr) -> Result<Value, String> {
-        if source.is_ipv4() != destination.is_ipv4() {
-            return Err(format!(
-                "{source} and {destination} are not of one family: give two addresses of the same"
-            ));
-        }
-        let now = self.now();
-        let peer = &self.config.spec.peers[id.0 as usize];
-        // The one prefix that explains each address: a full table need not be gone through for it.
-        let covering = |side, address: IpAddr| {
-            let prefix = self.lifecycle.covering(id, side, address.into());
-            prefix.into_iter().collect::<Vec<_>>()
-        };
-        let slot = self.peers[id.0 as usize].slot;
-        let compiled = userspace::Peer {
-            families: peer.families,
-            mode: self.lifecycle.mode(now, id),
-            source: CompiledSide::source(
-                &covering(Side::Sources, source),
-                &self.withheld.all,
-                &peer.extra_sources,
-            ),
-            destination: CompiledSide::destination(
-                &covering(Side::Destinations, destination),
-                &self.own_addresses(id),
-                &peer.extra_destinations,
-            ),
-        };
-        let attachment = peer
-            .attachments
-            .first()
-            .ok_or("the peer is attached nowhere")?;
-        let (link, interface) = self
-            .links
-            .get(&attachment.interface)
-            .zip(self.config.spec.interface(attachment.interface))
-            .ok_or("the peer's interface is not there")?;
-        let station = (link.ifindex, Vlans::default(), STAND_IN);
-        let record = interface_spec(link, interface)
-            .record()
-            .map_err(|error| error.to_string())?;
-        let peering = Peering {
-            bogons: self.withheld.bogons.clone(),
-            ours: self.withheld.ours.clone(),
-            peers: vec![compiled],
-            interfaces: [(link.ifindex, record)].into(),
-            stations: [(station, 0)].into(),
-        };
-        let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"explain"));
-        let packet = frame::ethernet(link.mac, STAND_IN, frame::ethertype(source), &packet);
-        let judgement = peering
-            .judge(link.ifindex, packet.as_slice())
-            .ok_or("the peer's interface is not there")?;
-        let compiled = &peering.peers[0];
-        let (from, to) = (Address::from(source), Address::from(destination));
+        let explained = self.engine.explain(self.now(), id, source, destination);
+        let Explanation {
+            judgement,
+            mode,
+            generation,
+            source_prefix,
+            destination_prefix,
+            source_routes,
+            destination_routes,
+            flow,
+            missing,
+        } = explained.map_err(|error| error.to_string())?;
+        let story =
+            flow.map(|flow| describe(&self.config, &flow.source_story, flow.destination_story));
         Ok(json!({
-            "peer": peer.name,
+            "peer": self.config.spec.peers[id.0 as usize].name,
             "source": source.to_string(),
             "destination": destination.to_string(),
             "reason": judgement.verdict.reason.name(),
             "violation": judgement.action.is_violation(),
             "action": if judgement.action.is_drop() { "drop" } else { "pass" },
-            "mode": compiled.mode.name(),
-            "generation": self.sync.generation(slot),
-            "source_prefix": compiled.source.covering(from).map(|prefix| prefix.to_string()),
-            "destination_prefix": compiled.destination.covering(to).map(|prefix| prefix.to_string()),
-            "source_told": self.told(now, id, Side::Sources, from),
-            "destination_told": self.told(now, id, Side::Destinations, to),
-            "story": self.story(id, from, to, judgement.verdict.reason),
-            "missing": self.lifecycle.status(now, id).missing.map(|missing| missing.to_string()),
+            "mode": mode.name(),
+            "generation": generation,
+            "source_prefix": source_prefix.map(|prefix| prefix.to_string()),
+            "destination_prefix": destination_prefix.map(|prefix| prefix.to_string()),
+            "source_told": self.told_values(&source_routes),
+            "destination_told": self.told_values(&destination_routes),
+            "story": story,
+            "missing": missing.map(|missing| missing.to_string()),
         }))
     }
 
-    fn story(
-        &self,
-        id: PeerId,
-        source: Address,
-        destination: Address,
-        reason: Reason,
-    ) -> Option<String> {
-        if matches!(reason, Reason::Permitted) {
-            return None;
-        }
-        let flow = self.flow(Some(id), source, destination);
-        Some(crate::violation::describe(
-            &flow.source_story,
-            flow.destination_story,
-        ))
-    }
-
-    fn told(
-        &self,
-        now: std::time::Duration,
-        id: PeerId,
-        side: Side,
-        address: Address,
-    ) -> Vec<Value> {
-        let told = self.lifecycle.told(now, id, side, address);
-        told.iter().map(|told| self.told_value(told)).collect()
-    }
-
-    fn told_value(&self, told: &Told) -> Value {
-        json!({
-            "prefix": told.prefix.to_string(),
-            "feed": self.config.feeds.get(usize::from(told.feed.0)).map(crate::config::Feed::kind),
-            "session": told.session.map(|session| session.to_string()),
-            "seconds_ago": told.age.as_secs(),
-        })
+    fn told_values(&self, told: &[Told]) -> Vec<Value> {
+        let value = |told: &Told| {
+            json!({
+                "prefix": told.prefix.to_string(),
+                "feed": self.config.feeds.get(usize::from(told.feed.0)).map(Feed::kind),
+                "session": told.session.map(|session| session.to_string()),
+                "seconds_ago": told.age.as_secs(),
+            })
+        };
+        told.iter().map(value).collect()
     }
 }
-
-/// Source MAC of the packet that is explained: locally administered, never on a wire.
-const STAND_IN: Mac = Mac::from_bits(0x0200_0000_0001);
-/// IP protocol number of UDP.
-const UDP: u8 = 17;

@@ -2,13 +2,15 @@
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
-
-use crate::config::Config;
-use crate::violation::{DefaultPointing, DestinationStory, SourceStory, describe};
+use filter_engine::{Notice, Violation};
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{FeedId, PeerId, Session};
 use filter_lifecycle::stations::StationEvent;
+use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use serde_json::{Map, Value, json};
+
+use super::status::xdp_name;
+use crate::config::Config;
 
 /// Entries that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -20,39 +22,34 @@ pub struct Journal {
     last: u64,
 }
 
-/// A sampled violation with its stories.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// Whose, if a peer's.
-    pub peer: Option<PeerId>,
-    /// Where it came in.
-    pub interface: String,
-    /// Its reason's name.
-    pub reason: &'static str,
-    /// Was it dropped?
-    pub dropped: bool,
-    /// Frame length, bytes.
-    pub length: u32,
-    /// Its addresses and what is known of them, if it is IP.
-    pub flow: Option<Flow>,
-}
-
-/// A violation's addresses.
-#[derive(Clone, Debug)]
-pub struct Flow {
-    /// As in the packet.
-    pub source: filter_core::Address,
-    /// As in the packet.
-    pub destination: filter_core::Address,
-    /// Whose the source is.
-    pub source_story: SourceStory,
-    /// Whose the destination is.
-    pub destination_story: DestinationStory,
-}
-
 impl Journal {
+    /// What the engine has to say.
+    pub fn notice(&mut self, config: &Config, notice: &Notice) {
+        match notice {
+            Notice::Lifecycle(event) => self.event(config, event),
+            Notice::Station(event) => self.station(config, event),
+            Notice::Violation(violation) => self.violation(config, violation),
+            Notice::DefaultPointing(id, finding) => self.default_pointing(config, *id, *finding),
+            Notice::Attached { interface, kind } => {
+                self.note("attached", &format!("{interface} ({})", xdp_name(*kind)));
+            }
+            Notice::LeaseEnded => {
+                let text = "nothing is enforced before the feeds have told everything anew";
+                self.note("lease-ended", text);
+            }
+            Notice::PublishFailed(id, error) => {
+                let peer = config.spec.peer(*id);
+                let name = peer.map_or("?", |peer| peer.name.as_str());
+                self.note("publish-failed", &format!("{name}: {error}"));
+            }
+            Notice::StationsFailed(error) => self.note("stations-failed", &error.to_string()),
+            Notice::KernelFailed(error) => log::error!("{error}"),
+            Notice::NeighboursLost(error) => log::warn!("{error}: opening it anew"),
+        }
+    }
+
     /// A lifecycle event.
-    pub fn event(&mut self, config: &Config, event: &Event) {
+    fn event(&mut self, config: &Config, event: &Event) {
         let (fields, text) = fields(config, event);
         log::info!("{}: {text}", event.name());
         self.push(event.name(), &text, fields);
@@ -65,19 +62,19 @@ impl Journal {
     }
 
     /// A sampled violation. Not logged: there may be thousands.
-    pub fn violation(&mut self, config: &Config, violation: &Violation) {
+    fn violation(&mut self, config: &Config, violation: &Violation) {
         let mut fields = Map::new();
         fields.insert(
             "peer".into(),
             violation.peer.map_or(Value::Null, |id| peer(config, id)),
         );
         fields.insert("interface".into(), violation.interface.clone().into());
-        fields.insert("reason".into(), violation.reason.into());
+        fields.insert("reason".into(), violation.reason.name().into());
         fields.insert("dropped".into(), violation.dropped.into());
         fields.insert("length".into(), violation.length.into());
-        let mut text = violation.reason.to_owned();
+        let mut text = violation.reason.name().to_owned();
         if let Some(flow) = &violation.flow {
-            let story = describe(&flow.source_story, flow.destination_story);
+            let story = describe(config, &flow.source_story, flow.destination_story);
             fields.insert("source".into(), flow.source.to_string().into());
             fields.insert("destination".into(), flow.destination.to_string().into());
             fields.insert("story".into(), story.clone().into());
@@ -87,7 +84,7 @@ impl Journal {
     }
 
     /// A peer sends us what it should send elsewhere.
-    pub fn default_pointing(&mut self, config: &Config, id: PeerId, finding: DefaultPointing) {
+    fn default_pointing(&mut self, config: &Config, id: PeerId, finding: DefaultPointing) {
         let mut fields = Map::new();
         fields.insert("peer".into(), peer(config, id));
         fields.insert("bytes".into(), finding.bytes.into());
@@ -105,7 +102,7 @@ impl Journal {
     }
 
     /// A peer's MAC.
-    pub fn station(&mut self, config: &Config, event: &StationEvent) {
+    fn station(&mut self, config: &Config, event: &StationEvent) {
         let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
         let (event, fields, text) = match *event {
             StationEvent::Learned { peer: id, mac } => (
@@ -176,6 +173,29 @@ impl Journal {
         }
         self.entries.push_back(entry);
     }
+}
+
+/// Both stories of a packet in one line.
+pub(super) fn describe(
+    config: &Config,
+    source: &SourceStory,
+    destination: DestinationStory,
+) -> String {
+    let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
+    let source = match source {
+        SourceStory::Advertised => "source advertised by the peer".to_owned(),
+        SourceStory::AdvertisedBy(others) => {
+            let names: Vec<&str> = others.iter().map(name).collect();
+            format!("source advertised by {}", names.join(", "))
+        }
+        SourceStory::Nobody => "source advertised by no peer".to_owned(),
+    };
+    let destination = match destination {
+        DestinationStory::Advertised => "destination advertised to the peer",
+        DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
+        DestinationStory::NotOurs => "destination not ours",
+    };
+    format!("{source}; {destination}")
 }
 
 fn peer(config: &Config, id: PeerId) -> Value {

@@ -1,49 +1,32 @@
-//! The daemon's run loop: feeds in, lifecycle, tables out, one thread that owns all of it.
-//!
-//! Order matters: tables are made before an interface is attached, and what an earlier daemon left in force
-//! stays until this one knows better. Never decides a verdict or when a peer may be enforced.
-use std::collections::{BTreeMap, BTreeSet};
+//! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
+//! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use filter_core::Mode;
-use filter_loader::sync::Sync;
-use filter_loader::{AttachMode, Device, Filter, Options, PeerSlot, Samples, Table};
+use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
+use filter_feeds::trigger::Trigger;
+use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop, ixf};
+use filter_lifecycle::Event;
+use filter_lifecycle::route::{Batch, FeedId};
 
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
-use crate::peering::interface_spec;
-use crate::violation::PointingWatch;
-use filter_feeds::trigger::Trigger;
-use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::policy::{self, DeviceFacts, Link, Withheld};
-use filter_lifecycle::route::{Batch, FeedId, PeerId};
-use filter_lifecycle::spec::{InterfaceId, OnLeaseEnd, Xdp};
-use filter_lifecycle::stations::Stations;
-use filter_lifecycle::{Event, Lifecycle, TICK};
 
 mod answer;
 mod journal;
-mod learning;
-mod placing;
-mod publish;
 mod reload;
-mod sampling;
 mod status;
 
 pub use journal::{Journal, MAX_ENTRIES};
-use learning::Learned;
 
 /// How long the loop waits for a route before it looks at everything else.
 const IDLE: Duration = Duration::from_millis(20);
 /// How long routes may keep coming before everything else is looked at.
 const GATHER: Duration = Duration::from_millis(4);
-/// How often the lease is renewed.
-const RENEW: Duration = Duration::from_secs(1);
 /// Control requests that may wait.
 const MAX_REQUESTS: usize = 16;
 
@@ -51,15 +34,12 @@ const MAX_REQUESTS: usize = 16;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The loader's words.
+    /// The engine's words.
     #[error(transparent)]
-    Loader(#[from] filter_loader::Error),
+    Engine(#[from] EngineError),
     /// The control socket's.
     #[error(transparent)]
     Control(#[from] crate::control::ControlError),
-    /// A device is not there and its MAC or addresses are not configured.
-    #[error(transparent)]
-    MissingFact(#[from] policy::MissingFact),
     /// A feed cannot start.
     #[error("feed {kind}: {why}")]
     Feed {
@@ -131,31 +111,6 @@ impl Handle {
     }
 }
 
-/// A peer as the loop sees it.
-#[derive(Debug)]
-struct PeerRuntime {
-    slot: PeerSlot,
-    /// An earlier daemon's table is in force until the feeds have told as much, or until then.
-    adopted_until: Option<Duration>,
-    /// The breaker tripped, and no operator has re-armed it.
-    tripped: bool,
-    /// Not to be built before.
-    not_before: Duration,
-    watch: PointingWatch,
-}
-
-impl PeerRuntime {
-    const fn new(slot: PeerSlot, adopted_until: Option<Duration>) -> Self {
-        Self {
-            slot,
-            adopted_until,
-            tripped: false,
-            not_before: Duration::ZERO,
-            watch: PointingWatch::NOTHING,
-        }
-    }
-}
-
 /// The daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -163,17 +118,8 @@ pub struct Runtime {
     options: RunOptions,
     handle: Handle,
     started: Instant,
-    filter: Filter,
-    sync: Sync,
-    lifecycle: Lifecycle,
-    withheld: Withheld,
-    links: BTreeMap<InterfaceId, Link>,
-    peers: Vec<PeerRuntime>,
+    engine: Engine,
     journal: Journal,
-    samples: Samples,
-    pending: BTreeSet<PeerId>,
-    /// Nothing is published before: what it costs is shared by all routes that come meanwhile.
-    publish_at: Duration,
     batches: Receiver<Batch>,
     /// Kept so that feeds can be started again on a reload.
     outlet: Outlet,
@@ -182,15 +128,7 @@ pub struct Runtime {
     stop_feeds: Stop,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
-    stations: Stations,
-    neighbours: Receiver<Learned>,
-    /// When to place the stations anew, if it failed or a mode changed.
-    misplaced: Option<Duration>,
-    /// The lease ended before this daemon came: the tables it found are too old to be enforced again.
-    dormant: bool,
     _server: Server,
-    next_tick: Duration,
-    next_renewal: Duration,
 }
 
 impl Runtime {
@@ -201,67 +139,38 @@ impl Runtime {
     /// [`RunError`].
     pub fn start(config: Config, options: RunOptions, handle: Handle) -> Result<Self, RunError> {
         let config = Arc::new(config);
-        let links = links(&config)?;
-        let mut filter = Filter::load(&loader_options(&config))?;
+        let fitted = Fitted::new(Arc::clone(&config.spec))?;
+        let engine = Engine::load(fitted, Some(config.daemon.pin_dir.clone()))?;
         let (request_sender, requests) = sync_channel(MAX_REQUESTS);
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
-        let samples = filter.take_samples()?;
         let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
         let mut runtime = Self {
-            lifecycle: Lifecycle::new(Arc::clone(&config.spec)),
-            withheld: Withheld::of(&config.spec),
             options,
             handle,
             started: Instant::now(),
-            filter,
-            sync: Sync::default(),
-            links,
-            peers: Vec::new(),
+            engine,
             journal: Journal::default(),
-            samples,
-            pending: BTreeSet::new(),
-            publish_at: Duration::ZERO,
             batches,
             outlet: Outlet::new(FeedId(0), outlet, Stop::default()),
             requests,
             feeds: Vec::new(),
             stop_feeds: Stop::default(),
             triggers: Vec::new(),
-            stations: Stations::default(),
-            neighbours: sync_channel(0).1,
-            misplaced: None,
-            dormant: false,
             _server: server,
-            next_tick: Duration::ZERO,
-            next_renewal: Duration::ZERO,
             config,
         };
-        match runtime.set_up() {
+        let exports = runtime.read_exports();
+        runtime.engine.start(runtime.now(), exports)?;
+        match runtime.start_feeds() {
             Ok(()) => Ok(runtime),
             Err(error) => {
                 runtime.stop_feeds.stop();
-                _ = runtime.filter.undo(); // the error that counts is the first one
+                runtime.engine.undo();
                 Err(error)
             }
         }
-    }
-
-    fn set_up(&mut self) -> Result<(), RunError> {
-        self.register_peers()?;
-        self.dormant = self.filter.lease().left()? == Some(Duration::ZERO) && self.has_adopted();
-        if self.dormant {
-            let text = "nothing is enforced before the feeds have told everything anew";
-            self.journal.note("lease-ended", text);
-        }
-        self.renew_lease()?;
-        self.publish_lists()?;
-        self.publish(self.now());
-        self.attach()?;
-        self.read_exports();
-        self.place_stations()?;
-        self.start_feeds()
     }
 
     /// Runs until told to stop. Feeds are stopped at the end; the filter stays or goes as asked.
@@ -277,51 +186,30 @@ impl Runtime {
         for feed in self.feeds {
             _ = feed.join(); // a feed that panicked has said so
         }
-        let is_attached = self.filter.interfaces().next().is_some();
         match self.options.at_exit {
-            AtExit::Leave if is_attached => Ok(()),
+            AtExit::Leave if self.engine.is_attached() => Ok(()),
             // Detached everywhere by request: nothing is left that the pins are for.
-            AtExit::Leave | AtExit::Detach => Ok(self.filter.detach_all()?),
+            AtExit::Leave | AtExit::Detach => Ok(self.engine.detach_all()?),
         }
     }
 
-    /// One turn of the loop: routes, requests, samples, timers, tables.
+    /// One turn of the loop: routes, requests, a reload, the engine's work, what there is to tell.
     fn turn(&mut self) {
         self.take_routes();
         while let Ok(Pending { request, reply }) = self.requests.try_recv() {
             let answer = self.answer(&request);
             _ = reply.try_send(answer); // a client that is gone needs none
         }
-        self.take_samples();
         if self.handle.take_reload() {
             self.reload();
         }
-        let now = self.now();
-        self.take_neighbours(now);
-        if now >= self.next_tick {
-            self.next_tick = now + TICK;
-            self.lifecycle.tick(now);
-            self.watch_traffic(now);
-        }
-        if now >= self.next_renewal {
-            self.next_renewal = now + RENEW;
-            if let Err(error) = self.renew_lease() {
-                log::error!("{error}");
-            }
-        }
-        self.lifecycle.settle(now);
-        if now >= self.publish_at {
-            self.publish(now);
-        }
-        if self.dormant && !self.has_adopted() {
-            self.next_renewal = Duration::ZERO; // everything is told: enforce at once
-        }
-        self.tell_events();
+        self.engine.work(self.now());
+        self.tell_notices();
     }
 
     /// Takes what the feeds have, until it may be published.
     fn take_routes(&mut self) {
-        let pause = self.publish_at.saturating_sub(self.now());
+        let pause = self.engine.publishes_at().saturating_sub(self.now());
         let wait = if pause.is_zero() {
             IDLE
         } else {
@@ -331,7 +219,7 @@ impl Runtime {
             Ok(batch) => self.take_batch(&batch),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        let until = self.publish_at.min(self.now() + GATHER);
+        let until = self.engine.publishes_at().min(self.now() + GATHER);
         while self.now() < until {
             match self.batches.try_recv() {
                 Ok(batch) => self.take_batch(&batch),
@@ -343,9 +231,9 @@ impl Runtime {
     fn take_batch(&mut self, batch: &Batch) {
         let now = self.now();
         for event in &batch.events {
-            self.lifecycle.event(now, batch.feed, event);
+            self.engine.event(now, batch.feed, event);
         }
-        self.lifecycle.settle(now);
+        self.engine.settle(now);
         if self.is_push(batch.feed) {
             // What a push feed told changes what the router tells others, and only polls show that.
             self.triggers.iter().for_each(Trigger::poll_now);
@@ -357,14 +245,12 @@ impl Runtime {
         matches!(feed, Some(Feed::Bmp { .. } | Feed::Shadow { .. }))
     }
 
-    fn tell_events(&mut self) {
-        for event in self.lifecycle.take_events() {
-            match event {
-                Event::BreakerTripped { peer, .. } => self.peers[peer.0 as usize].tripped = true,
-                Event::CountMismatch { feed, .. } => self.ask_again(feed),
-                _ => {}
+    fn tell_notices(&mut self) {
+        for notice in self.engine.take_notices() {
+            if let Notice::Lifecycle(Event::CountMismatch { feed, .. }) = &notice {
+                self.ask_again(*feed);
             }
-            self.journal.event(&self.config, &event);
+            self.journal.notice(&self.config, &notice);
         }
     }
 
@@ -375,78 +261,9 @@ impl Runtime {
         }
     }
 
-    fn renew_lease(&mut self) -> Result<(), filter_loader::Error> {
-        self.dormant &= self.has_adopted();
-        if self.dormant {
-            return Ok(());
-        }
-        match self.config.spec.timers.on_lease_end {
-            OnLeaseEnd::Observe => self.filter.lease().renew(self.config.spec.timers.lease),
-            OnLeaseEnd::Keep => {
-                self.filter.lease().keep();
-                Ok(())
-            }
-        }
-    }
-
-    fn has_adopted(&self) -> bool {
-        self.peers.iter().any(|peer| peer.adopted_until.is_some())
-    }
-
-    fn publish_lists(&mut self) -> Result<(), filter_loader::Error> {
-        let lists = Table {
-            sources: &self.withheld.bogons,
-            destinations: &self.withheld.ours,
-            ..Table::default()
-        };
-        self.filter.publish_lists(&lists)
-    }
-
-    /// Slots for every peer; those of peers that are no longer configured are given back.
-    fn register_peers(&mut self) -> Result<(), filter_loader::Error> {
-        let until = self.now() + self.config.spec.timers.stale_hold;
-        let mut peers = Vec::new();
-        for peer in &self.config.spec.peers {
-            let slot = self.filter.add_peer(&peer.name)?;
-            let adopted = self.filter.generation(slot);
-            if let Some(generation) = adopted {
-                self.sync.adopt(slot, generation);
-            }
-            peers.push(PeerRuntime::new(slot, adopted.map(|_| until)));
-        }
-        let known: Vec<PeerSlot> = peers.iter().map(|peer| peer.slot).collect();
-        for orphan in self.filter.orphans(&known) {
-            self.filter.remove_peer(orphan)?;
-            self.sync.forget(orphan);
-        }
-        self.peers = peers;
-        self.inherit_stations();
-        Ok(())
-    }
-
-    fn attach(&mut self) -> Result<(), RunError> {
-        for (id, interface) in self.config.spec.interface_ids() {
-            let mode = match interface.xdp {
-                Xdp::Auto => AttachMode::Auto,
-                Xdp::Native => AttachMode::Native,
-                Xdp::Generic => AttachMode::Generic,
-            };
-            let Some(link) = self.links.get(&id) else {
-                continue;
-            };
-            let attached = self.filter.attach(&interface_spec(link, interface), mode)?;
-            self.journal.note(
-                "attached",
-                &format!("{} ({:?})", interface.name, attached.kind).to_lowercase(),
-            );
-        }
-        Ok(())
-    }
-
     fn start_feeds(&mut self) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
         self.triggers.clear();
-        self.follow_neighbours()?;
         for (index, config) in self.config.feeds.iter().enumerate() {
             let fail = |why: String| RunError::Feed {
                 kind: config.kind(),
@@ -468,73 +285,25 @@ impl Runtime {
         Ok(())
     }
 
-    fn follow_neighbours(&mut self) -> Result<(), RunError> {
-        let attached = self.filter.interfaces();
-        let attached = attached.map(|(name, attached)| (name.to_owned(), attached.ifindex));
-        let (told, neighbours) = sync_channel(learning::MAX_WAITING);
-        self.neighbours = neighbours;
-        let spawned = learning::start(attached.collect(), told, self.stop_feeds.clone());
-        self.feeds.push(spawned.map_err(|source| RunError::Thread {
-            what: "neighbours",
-            source,
-        })?);
-        Ok(())
+    /// Reads the exchanges' member exports; one that is no good is told of, and what it had seeded stays.
+    fn read_exports(&mut self) -> Exports {
+        let mut exports = Exports::new();
+        for (&id, path) in &self.config.exports {
+            let interface = self.config.spec.interface(id);
+            let name = interface.map_or("?", |interface| &interface.name);
+            let read = ixf::read(path);
+            if let Err(error) = &read {
+                let text = format!("interface {name}: {error}; what it had seeded stays");
+                log::warn!("{text}");
+                self.journal.note("ixf-refused", &text);
+            }
+            exports.insert(name.to_owned(), read.ok());
+        }
+        exports
     }
 
     /// Time since the daemon started.
     fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    fn watch_traffic(&mut self, now: Duration) {
-        for index in 0..self.peers.len() {
-            let slot = self.peers[index].slot;
-            if self
-                .sync
-                .have(slot)
-                .is_none_or(|have| have.mode != Mode::Enforce)
-            {
-                continue;
-            }
-            match self.filter.counters(slot) {
-                Ok(counters) => {
-                    let total = counters.total();
-                    let packets = total.passed.packets + total.dropped.packets;
-                    self.lifecycle.traffic(
-                        now,
-                        PeerId(index as u32),
-                        packets,
-                        total.dropped.packets,
-                    );
-                }
-                Err(error) => log::error!("{error}"),
-            }
-        }
-    }
-}
-
-/// What each configured interface is, from the configuration and the device.
-fn links(config: &Config) -> Result<BTreeMap<InterfaceId, Link>, RunError> {
-    let mut links = BTreeMap::new();
-    for (id, interface) in config.spec.interface_ids() {
-        let device = Device::find(&interface.name)?;
-        let facts = DeviceFacts {
-            ifindex: device.ifindex,
-            mac: device.mac,
-            addresses: device.addresses,
-        };
-        links.insert(id, Link::new(interface, facts.ifindex, Some(&facts))?);
-    }
-    Ok(links)
-}
-
-fn loader_options(config: &Config) -> Options {
-    Options {
-        pins: Some(config.daemon.pin_dir.clone()),
-        fingerprint: u64::from(config.spec.router.asn.get()),
-        max_peers: config.spec.limits.max_peers,
-        arena_mib: config.spec.limits.arena_mib,
-        samples_per_second: config.spec.limits.samples_per_second,
-        ..Options::default()
     }
 }

@@ -1,108 +1,70 @@
 //! `status`: everything about everyone, as JSON. The command line makes a table of it.
-use std::time::Duration;
-
+use filter_core::layout::ANY_MAC;
+use filter_core::layout::Station;
 use filter_core::{Family, Mode};
-use filter_loader::Counters;
+use filter_engine::{FeedStatus, InterfaceStatus, PeerStatus, Status};
+use filter_lifecycle::SourceStatus;
+use filter_lifecycle::route::{Origin, PeerId};
+use filter_loader::{Counters, XdpKind};
 use serde_json::{Map, Value, json};
 
 use super::Runtime;
 use crate::config::Feed;
-use filter_lifecycle::SourceStatus;
-use filter_lifecycle::route::{FeedId, Origin, PeerId};
 
 impl Runtime {
     pub(super) fn status(&self) -> Value {
         let now = self.now();
-        let memory = self.filter.memory();
-        let lease = self.filter.lease().left().ok().flatten();
+        let Status {
+            lease_left,
+            memory,
+            samples_lost,
+            unknown_sessions,
+            events_lost,
+            interfaces,
+            feeds,
+            peers,
+        } = self.engine.status(now);
+        let feeds = self.config.feeds.iter().zip(feeds).enumerate();
+        let peers = (0..).map(PeerId).zip(peers);
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": now.as_secs(),
-            "lease_seconds_left": lease.map(|left| left.as_secs()),
+            "lease_seconds_left": lease_left.map(|left| left.as_secs()),
             "tables": { "bytes_used": memory.used, "bytes_capacity": memory.capacity },
-            "samples_lost": self.filter.samples_lost().ok(),
-            "unknown_sessions": self.lifecycle.unknown_sessions(),
-            "events_lost": self.lifecycle.events_lost(),
-            "interfaces": self.interfaces(),
-            "feeds": self.feed_values(),
-            "peers": self.config.spec.peer_ids().map(|(id, _)| self.peer_value(id)).collect::<Vec<_>>(),
+            "samples_lost": samples_lost,
+            "unknown_sessions": unknown_sessions,
+            "events_lost": events_lost,
+            "interfaces": interfaces.iter().map(interface_value).collect::<Vec<_>>(),
+            "feeds": feeds.map(|(number, (feed, status))| feed_value(number, feed, status)).collect::<Vec<_>>(),
+            "peers": peers.map(|(id, status)| self.peer_value(id, &status)).collect::<Vec<_>>(),
         })
     }
 
-    fn interfaces(&self) -> Vec<Value> {
-        let attached = self.filter.interfaces();
-        let value = |(name, attached): (&str, filter_loader::Attached)| {
-            json!({
-                "name": name,
-                "ifindex": attached.ifindex,
-                "xdp": format!("{:?}", attached.kind).to_lowercase(),
-                "counters": self.filter.interface_counters(name).map(|counters| counter_values(&counters)).ok(),
-            })
-        };
-        attached.map(value).collect()
-    }
-
-    fn feed_values(&self) -> Vec<Value> {
-        let feeds = self.config.feeds.iter().enumerate();
-        let value = |(index, feed): (usize, &crate::config::Feed)| {
-            let (up, age) = self.lifecycle.feed(self.now(), FeedId(index as u16));
-            let mut value = json!({ "number": index, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) });
-            if let Feed::Shadow { sessions, .. } = feed {
-                let with_password = sessions.iter().filter(|each| each.password.is_some());
-                value["passwords_set"] = with_password.count().into();
-            }
-            value
-        };
-        feeds.map(value).collect()
-    }
-
-    fn peer_value(&self, id: PeerId) -> Value {
-        let (config, peer) = (
-            &self.config.spec.peers[id.0 as usize],
-            &self.peers[id.0 as usize],
-        );
-        let status = self.lifecycle.status(self.now(), id);
-        let has_lease = self.filter.lease().left().ok() != Some(Some(Duration::ZERO));
-        let live = self.sync.have(peer.slot).map(|have| have.mode);
-        let live = live.map(|mode| if has_lease { mode } else { Mode::Observe });
-        let dirty = self.sync.dirty(peer.slot);
-        let pointing = peer.watch.current(self.destination_bytes(id));
+    fn peer_value(&self, id: PeerId, peer: &PeerStatus) -> Value {
+        let config = &self.config.spec.peers[id.0 as usize];
+        let status = &peer.lifecycle;
         json!({
             "name": config.name,
             "asn": config.asn.get(),
             "families": Family::ALL.into_iter().filter(|&f| config.families.contains(f)).map(Family::name).collect::<Vec<_>>(),
             "mode": status.mode.name(),
-            "mode_in_force": live.map(Mode::name),
+            "mode_in_force": peer.mode_in_force.map(Mode::name),
             "state": status.state.name(),
             "missing": status.missing.as_ref().map(ToString::to_string),
-            "adopted": peer.adopted_until.is_some(),
-            "stations": self.station_values(id),
-            "generation": self.sync.generation(peer.slot),
-            "publish_pending": self.lifecycle.is_dirty(id) || self.pending.contains(&id),
-            "publish_error": dirty.map(|dirty| dirty.why.clone()),
+            "adopted": peer.adopted,
+            "stations": peer.stations.iter().map(station_value).collect::<Vec<_>>(),
+            "generation": peer.generation,
+            "publish_pending": peer.publish_pending,
+            "publish_error": peer.publish_error,
             "sources": status.sources,
             "destinations": status.destinations,
             "frozen": status.frozen.iter().map(|family| family.name()).collect::<Vec<_>>(),
             "refused": status.refused,
             "refused_list": status.refused_list.iter().map(|(prefix, why)| json!({ "prefix": prefix.to_string(), "why": why.name() })).collect::<Vec<_>>(),
             "tables": status.tables.iter().map(|table| self.table_value(table)).collect::<Vec<_>>(),
-            "default_pointing": pointing.map(|p| json!({ "bytes": p.bytes, "blocks": p.blocks, "seconds": p.duration.as_secs() })),
-            "counters": self.filter.counters(peer.slot).map(|counters| counter_values(&counters)).ok(),
+            "default_pointing": peer.default_pointing.map(|p| json!({ "bytes": p.bytes, "blocks": p.blocks, "seconds": p.duration.as_secs() })),
+            "counters": peer.counters.as_ref().map(counter_values),
         })
-    }
-
-    fn station_values(&self, id: PeerId) -> Vec<Value> {
-        let slot = self.peers[id.0 as usize].slot;
-        let mine = self.filter.stations().filter(|(_, owner)| *owner == slot);
-        let value = |(station, _): (filter_loader::Station, _)| {
-            json!({
-                "ifindex": station.ifindex,
-                "vlan": (station.vlans.outer != 0).then_some(station.vlans.outer),
-                "inner_vlan": (station.vlans.inner != 0).then_some(station.vlans.inner),
-                "mac": (station.mac != filter_loader::Station::ANY_MAC).then(|| station.mac.to_string()),
-            })
-        };
-        mine.map(value).collect()
     }
 
     fn table_value(&self, table: &SourceStatus) -> Value {
@@ -111,7 +73,7 @@ impl Runtime {
             Origin::Peer(_) => None,
         };
         json!({
-            "feed": self.config.feeds.get(usize::from(table.key.feed.0)).map(crate::config::Feed::kind),
+            "feed": self.config.feeds.get(usize::from(table.key.feed.0)).map(Feed::kind),
             "session": session,
             "table": format!("{:?}", table.key.table),
             "family": table.key.family.name(),
@@ -121,6 +83,43 @@ impl Runtime {
             "hold_seconds_left": table.hold_left.map(|left| left.as_secs()),
         })
     }
+}
+
+fn interface_value(interface: &InterfaceStatus) -> Value {
+    json!({
+        "name": interface.name,
+        "ifindex": interface.attached.ifindex,
+        "xdp": xdp_name(interface.attached.kind),
+        "counters": interface.counters.as_ref().map(counter_values),
+    })
+}
+
+/// How the program is attached, in status and messages.
+pub(super) const fn xdp_name(kind: XdpKind) -> &'static str {
+    match kind {
+        XdpKind::Native => "native",
+        XdpKind::Generic => "generic",
+        XdpKind::Adopted => "adopted",
+    }
+}
+
+fn feed_value(number: usize, feed: &Feed, status: FeedStatus) -> Value {
+    let FeedStatus { up, age } = status;
+    let mut value = json!({ "number": number, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) });
+    if let Feed::Shadow { sessions, .. } = feed {
+        let with_password = sessions.iter().filter(|each| each.password.is_some());
+        value["passwords_set"] = with_password.count().into();
+    }
+    value
+}
+
+fn station_value(station: &Station) -> Value {
+    json!({
+        "ifindex": station.ifindex,
+        "vlan": (station.vlans.outer != 0).then_some(station.vlans.outer),
+        "inner_vlan": (station.vlans.inner != 0).then_some(station.vlans.inner),
+        "mac": (station.mac != ANY_MAC).then(|| station.mac.to_string()),
+    })
 }
 
 /// Reasons that occurred, with packets and bytes passed and dropped.

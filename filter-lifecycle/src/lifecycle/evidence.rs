@@ -45,7 +45,8 @@ impl Standing {
 
 impl Lifecycle {
     /// The first thing that keeps the peer from being enforced.
-    pub(super) fn missing(&self, now: Duration, id: PeerId) -> Option<Missing> {
+    #[must_use]
+    pub fn missing(&self, now: Duration, id: PeerId) -> Option<Missing> {
         let (peer, spec) = (&self.peers[id.0 as usize], &self.spec.peers[id.0 as usize]);
         let families = || {
             Family::ALL
@@ -170,6 +171,7 @@ impl Lifecycle {
             None => {}
         }
         match source.state() {
+            State::Loading if source.is_empty() => Standing::Silent,
             State::Loading if awaited(source, now) => {
                 Standing::Blocks(Missing::Loading(side, family))
             }

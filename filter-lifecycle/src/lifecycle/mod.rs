@@ -328,6 +328,12 @@ impl Lifecycle {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Does any peer's table wait to be taken?
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// Have this peer's tables changed since?
     #[must_use]
     pub fn is_dirty(&self, peer: PeerId) -> bool {
@@ -341,6 +347,18 @@ impl Lifecycle {
             None => self.peers[id.0 as usize].mode,
             Some(_) => Mode::Observe,
         }
+    }
+
+    /// The mode the operator wants for this peer.
+    #[must_use]
+    pub fn wanted_mode(&self, id: PeerId) -> Mode {
+        self.peers[id.0 as usize].mode
+    }
+
+    /// Has the breaker tripped, and has no operator re-armed it?
+    #[must_use]
+    pub fn is_tripped(&self, id: PeerId) -> bool {
+        self.peers[id.0 as usize].breaker.tripped
     }
 
     /// S'(p): the admitted routes of S(p), less what nobody can claim, and the operator's extras. Works out anew only

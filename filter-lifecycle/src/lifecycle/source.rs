@@ -64,8 +64,10 @@ pub(super) struct Source {
     lost: bool,
     /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
     muted: bool,
-    /// It was complete, and its routes have counted since.
+    /// It was complete, not only for want of any route, and its routes have counted since.
     known: bool,
+    /// It was taken as complete without a route, and has had none since, whoever told it: nothing is waited for.
+    empty: bool,
     /// It is held although its neighbour turned out to be another: what was known of it stays in force.
     stranger: bool,
     pub routes: Routes,
@@ -98,6 +100,7 @@ impl Source {
             lost: false,
             muted: false,
             known: false,
+            empty: false,
             stranger: false,
             routes: Routes::new(family),
             last_change: now,
@@ -168,6 +171,7 @@ impl Source {
 
     /// Its feed is connected again and tells everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration) {
+        self.end_silence(now);
         self.restart(now);
         self.mid_life = false;
         self.reported = false;
@@ -208,12 +212,19 @@ impl Source {
         self.end_silence(now);
     }
 
+    /// Was it taken as complete without a route, and has it had none since? While it is told again nothing is waited
+    /// for: a family that a session agreed on and never used.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.empty
+    }
+
     /// Was it taken as complete without a word and without a route?
     pub(super) const fn is_silent(&self) -> bool {
         self.silent
     }
 
-    /// A silence that was taken for an empty table ends with its first route, which begins the table.
+    /// A silence that was taken for an empty table ends, with a route or with the feed: it was none, and is no last
+    /// known table.
     pub(super) fn end_silence(&mut self, now: Duration) {
         if self.silent {
             self.start(now, true);
@@ -265,6 +276,7 @@ impl Source {
 
     /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
+        self.end_silence(now);
         self.cue(
             now,
             if self.known {
@@ -298,7 +310,10 @@ impl Source {
     ) -> Announced {
         let announced = self.routes.announce(now, prefix, path, scope);
         match announced {
-            Announced::New | Announced::Replaced(_) => self.touch(now),
+            Announced::New | Announced::Replaced(_) => {
+                self.empty = false;
+                self.touch(now);
+            }
             Announced::Overflow => self.doubts.overflow(),
             Announced::Same => {}
         }
@@ -402,8 +417,12 @@ impl Source {
         self.telling = false;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
-        self.known = true;
         self.cue(now, Cue::Completed);
+        if self.state == State::Synced {
+            // A stream that ends an empty table may not have begun it (BIRD).
+            self.known |= has != 0 || self.kind != Kind::Station && !self.silent;
+            self.empty = !self.known;
+        }
         let gone = self.routes.remove_former();
         if !gone.is_empty() {
             self.touch(now);

@@ -314,8 +314,12 @@ impl Lifecycle {
             return false; // too late: the session decides
         }
         let (owner, muted, doubted) = (source.owner, source.is_muted(), source.doubts.current());
+        let was_empty = source.is_empty();
         let scope = scope(&self.spec, &self.directory, key, owner, route);
         let announced = source.announce(now, (route.prefix, route.path), &scope);
+        if was_empty {
+            self.unsettle(key); // it is waited for now
+        }
         self.check_next_hop(key, owner, route, &scope);
         match announced {
             Announced::Same => return false,

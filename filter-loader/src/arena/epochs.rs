@@ -1,4 +1,4 @@
-//! Grace periods that nobody waits for: one takes some ten milliseconds, so a thread waits, and says up to which *epoch*
+//! Grace periods in the background: one takes some ten milliseconds, so a thread waits, and says up to which *epoch*
 //! what was unpublished is read by no packet any more. Knows nothing of what was unpublished.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +24,10 @@ impl Epochs {
         let grace = Grace::new()?;
         let (ask, asked) = sync_channel(1);
         let over = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&over);
+        let reached = Arc::clone(&over);
         std::thread::Builder::new()
             .name("grace".to_owned())
-            .spawn(move || follow(grace, &asked, &told))
+            .spawn(move || follow(grace, &asked, &reached))
             .map_err(Error::os("cannot start the thread that waits for packets"))?;
         Ok(Self {
             grace,
@@ -42,7 +42,7 @@ impl Epochs {
         self.now
     }
 
-    /// Up to this epoch nobody reads what was unpublished.
+    /// Up to this epoch no packet reads what was unpublished.
     pub(super) fn over(&self) -> u64 {
         self.over.load(Ordering::Acquire)
     }
@@ -55,7 +55,7 @@ impl Epochs {
         }
     }
 
-    /// Waits until what was unpublished so far is read by nobody.
+    /// Waits until no packet reads what was unpublished so far.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         self.grace.wait()?;
         self.over.fetch_max(self.now, Ordering::AcqRel);

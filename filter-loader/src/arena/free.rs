@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use filter_core::table::CHUNK_LINES;
 
-use super::Extent;
+use super::extent::Extent;
 
 /// Free runs of lines, per chunk.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use filter_core::layout::map;
 use filter_core::table::{CHUNK_BYTES, CHUNK_WORDS, LINE_WORDS, Line};
 use memmap2::MmapRaw;
 
-use super::Extent;
+use super::extent::Extent;
 use crate::error::Error;
 use crate::mapped;
 
@@ -54,7 +54,7 @@ impl Mapped {
         unsafe { AtomicU64::from_ptr(self.slots.as_mut_ptr().cast::<u64>().add(index)) }
     }
 
-    /// Plain stores: nobody reads these lines until a slot's store releases them. What does not fit the extent is
+    /// Plain stores: no packet reads these lines until a slot's store releases them. What does not fit the extent is
     /// not written.
     pub(super) fn write(&self, extent: Extent, lines: &[Line]) {
         debug_assert!(lines.len() <= extent.lines as usize);

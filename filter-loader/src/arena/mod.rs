@@ -4,7 +4,7 @@
 //! slot's. A packet reads that word once, so it sees the old sets or the new ones. Lines of the old ones are used again
 //! only after a grace period (`epochs`) in which every packet that may still read them has ended.
 //!
-//! There is one writer; the map's first line says whose it is, so foreign or damaged state is refused and never
+//! There is one writer; the map's first line names this program and its schema, so foreign or damaged state is refused and never
 //! adopted.
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,47 +17,25 @@ use filter_core::layout::{SCHEMA, map};
 use filter_core::table::{self, CHUNK_BYTES, CHUNK_LINES, LINE_WORDS, Line};
 
 use crate::error::Error;
-#[cfg(feature = "test-hooks")]
-use crate::hooks;
-use crate::tables::{Memory, Table, Tables};
+use crate::tables::{Memory, PeerTables, TableStore};
 
 mod epochs;
+mod extent;
 mod free;
 mod manifest;
 mod memory;
+#[cfg(feature = "test-hooks")]
+mod poison;
 mod sets;
 
+use extent::Extent;
 use memory::Mapped;
 use sets::{Sets, Stored};
 
+#[cfg(feature = "test-hooks")]
+pub use poison::poison_in_use;
+
 const MAGIC: u64 = 0x6263_7033_3861_7265;
-
-/// A run of lines in one chunk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Extent {
-    chunk: u16,
-    line: u16,
-    lines: u32,
-}
-
-impl Extent {
-    /// So many lines from its start.
-    const fn first(self, lines: usize) -> Self {
-        Self {
-            lines: lines as u32,
-            ..self
-        }
-    }
-
-    /// What comes after so many lines.
-    const fn from(self, lines: usize) -> Self {
-        Self {
-            line: self.line.wrapping_add(lines as u16),
-            lines: self.lines.saturating_sub(lines as u32),
-            ..self
-        }
-    }
-}
 
 /// What a slot's word leads to.
 #[derive(Debug)]
@@ -166,7 +144,7 @@ impl Arena {
 
     /// Stores what is wanted and publishes it; what could be made before an error is given back. `like` is a slot
     /// whose sets may be much the same.
-    fn replace(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error> {
+    fn replace(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         let mut stored = Vec::with_capacity(record::SETS);
         let wanted = Family::ALL.into_iter().flat_map(|family| {
             [
@@ -194,7 +172,7 @@ impl Arena {
     fn install(
         &mut self,
         slot: u32,
-        table: &Table<'_>,
+        table: &PeerTables<'_>,
         sets: [Arc<Stored>; record::SETS],
     ) -> Result<(), Error> {
         let record = match self.sets.allocate(record::LINES) {
@@ -213,7 +191,7 @@ impl Arena {
         let (lines, _) = words.as_chunks();
         self.sets.memory.write(record, lines);
         #[cfg(feature = "test-hooks")]
-        if hooks::poisons_in_use() {
+        if poison::poisons_in_use() {
             self.poison_slot(slot);
         }
         let place = (record.chunk, record.line);
@@ -265,12 +243,12 @@ impl Arena {
     }
 }
 
-impl Tables for Arena {
-    fn publish(&mut self, slot: u32, like: u32, table: &Table<'_>) -> Result<(), Error> {
+impl TableStore for Arena {
+    fn publish(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         self.replace(slot, like, table)
     }
 
-    fn publish_rules(&mut self, slot: u32, table: &Table<'_>) -> Result<(), Error> {
+    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         match self.live.get(&slot).map(|live| live.sets.clone()) {
             Some(sets) => self.install(slot, table, sets),
             None => self.replace(slot, slot, table),

@@ -1,7 +1,7 @@
 //! The sets in the arena. Equal sets are stored once, whoever uses them: at an exchange we advertise the same to
 //! hundreds of peers. A set that follows another one shares the lines of every piece in which they are alike.
 //!
-//! Lines that nobody uses any more go to limbo, and from there, after a grace period, back to what is free. Never
+//! Lines that no set uses any more go to limbo, and from there, after a grace period, back to what is free. Never
 //! knows which slot uses a set.
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -11,14 +11,14 @@ use filter_core::layout::record;
 use filter_core::set::Ranges;
 use filter_core::table::{self, CHUNK_LINES, Layout, Line};
 
-use super::Extent;
 use super::epochs::Epochs;
+use super::extent::Extent;
 use super::free::FreeLines;
 use super::manifest;
 use super::memory::Mapped;
-use crate::error::Error;
 #[cfg(feature = "test-hooks")]
-use crate::hooks;
+use super::poison;
+use crate::error::Error;
 
 /// Lines of one set at most: what a record's 16 bits can count.
 const MAX_SET_LINES: usize = u16::MAX as usize;
@@ -55,7 +55,7 @@ impl Stored {
     }
 }
 
-/// What names a set: its members, of whichever family. Nobody outside can choose the digest: its key is random.
+/// What names a set: its members, of whichever family. Its key is random, so that no router can choose prefixes whose digests collide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     digest: u64,
@@ -122,7 +122,7 @@ impl Sets {
     /// One user less; with the last one its lines go, except those that another set shares.
     pub(super) fn release(&mut self, set: Arc<Stored>) {
         if Arc::strong_count(&set) > 2 {
-            return; // somebody besides the table of sets and the caller
+            return; // another slot uses it, besides the table of sets and the caller
         }
         self.stored.remove(&set.content);
         let Some(set) = Arc::into_inner(set) else {
@@ -136,7 +136,7 @@ impl Sets {
         }
     }
 
-    /// Nobody finds these lines any more, but packets in flight may still read them.
+    /// Takes lines that no published word leads to any more; packets in flight may still read them.
     pub(super) fn retire(&mut self, extent: Extent) {
         if extent.lines > 0 {
             self.limbo_lines += extent.lines as usize;
@@ -165,7 +165,7 @@ impl Sets {
         self.collect();
         self.free.allocate(lines).ok_or_else(|| {
             too_large(format!(
-                "{lines} lines of 64 bytes are needed in one piece, {} of {} are free, the largest piece has {}: raise `arena_mib`",
+                "{lines} lines of 64 bytes are needed in one piece, {} of {} are free, the largest piece has {}: raise `table_memory_mib`",
                 self.free.lines(),
                 self.memory.chunks() * CHUNK_LINES,
                 self.free.largest()
@@ -201,7 +201,7 @@ impl Sets {
 
     #[cfg(feature = "test-hooks")]
     fn poison_extent(&self, extent: Extent) {
-        let garbage = vec![[hooks::POISON; table::LINE_WORDS]; extent.lines as usize];
+        let garbage = vec![[poison::POISON; table::LINE_WORDS]; extent.lines as usize];
         self.memory.write(extent, &garbage);
     }
 

@@ -2,9 +2,10 @@
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use filter_core::layout::map;
 
-use super::{Filter, PeerSlot};
+use super::Filter;
 use crate::error::Error;
 use crate::samples::Samples;
+use crate::slot::PeerSlot;
 use crate::stats::{self, Counters};
 
 impl Filter {
@@ -53,7 +54,7 @@ impl Filter {
         ))
     }
 
-    /// Samples lost because nobody read the ring in time.
+    /// Samples lost because the reader did not empty the ring in time.
     ///
     /// # Errors
     /// Map errors.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use aya::maps::Array;
 use filter_core::Reason;
-use filter_core::layout::{Interface, key_ifindex, map, peer_key};
+use filter_core::layout::{Interface, Station, map};
 use filter_core::packet::Vlans;
 
-use super::{Filter, PeerSlot, SELF_TEST, TEST_IFINDEX};
+use super::{Filter, SELF_TEST, TEST_IFINDEX};
 use crate::device::InterfaceSpec;
 use crate::error::Error;
 use crate::selftest::{self, Probe};
+use crate::slot::PeerSlot;
 use crate::stats::{self, Counters};
-use crate::tables::{Table, Tables};
+use crate::tables::{PeerTables, TableStore};
 
 impl Filter {
     /// The self-test's own station, and nothing left of a self-test that did not end.
@@ -20,9 +21,13 @@ impl Filter {
         if !self.self_test {
             return Ok(());
         }
-        let key = peer_key(TEST_IFINDEX, Vlans::default(), selftest::STATION);
-        self.stations.insert(&key, SELF_TEST)?;
-        // Never due: its violations are not news.
+        let station = Station {
+            ifindex: TEST_IFINDEX,
+            vlans: Vlans::default(),
+            mac: selftest::SOURCE,
+        };
+        self.stations.insert(&station.key(), SELF_TEST)?;
+        // Never due: its violations are nothing to report.
         let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
         due.set(SELF_TEST, u64::MAX / 2, 0)
             .map_err(Error::map(map::SAMPLE_DUE))?;
@@ -34,14 +39,14 @@ impl Filter {
     pub(super) fn tested(
         &mut self,
         peer: PeerSlot,
-        table: &Table<'_>,
-        go_live: impl FnOnce(&mut dyn Tables) -> Result<(), Error>,
+        table: &PeerTables<'_>,
+        go_live: impl FnOnce(&mut dyn TableStore) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if !self.self_test {
             return go_live(self.tables.as_mut());
         }
         #[cfg(feature = "test-hooks")]
-        let planted = Table {
+        let planted = PeerTables {
             sources: table.destinations,
             ..*table
         };
@@ -57,13 +62,13 @@ impl Filter {
         done
     }
 
-    fn run_probes(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+    fn run_probes(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
         let ifindex = self
             .stations
             .known()
             .iter()
             .find(|&(_, &owner)| owner == peer.0)
-            .map(|(key, _)| key_ifindex(key));
+            .map(|(key, _)| Station::from_key(key).ifindex);
         let spec = ifindex
             .and_then(|ifindex| self.specs.get(&ifindex))
             .cloned()
@@ -72,8 +77,7 @@ impl Filter {
         let known = selftest::Known {
             interface: &spec,
             record: &record,
-            bogons: &self.lists.0,
-            ours: &self.lists.1,
+            lists: &self.lists,
         };
         let probes = selftest::probes(&known, table);
         let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;

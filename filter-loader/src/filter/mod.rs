@@ -7,22 +7,20 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::Reason;
-use filter_core::layout::{
-    ANY_MAC, MAX_INTERFACES, PeerKey, SCHEMA, counter_index, key_ifindex, key_mac, key_vlans, map,
-    peer_key,
-};
-use filter_core::packet::{Mac, Vlans};
-use filter_core::set::PrefixSet;
+use filter_core::layout::{MAX_INTERFACES, SCHEMA, counter_index, map};
 
 use crate::arena::Arena;
 use crate::attach::Hook;
 use crate::device::InterfaceSpec;
 use crate::error::{Error, chain};
 use crate::lease::Lease;
+use crate::mapped::array;
 use crate::object::{self, CHUNK_MIB, Engine, Sizes};
 use crate::pin::PinDir;
+use crate::selftest::Lists;
+use crate::slot::PeerSlot;
 use crate::stations::Stations;
-use crate::tables::{Memory, Table, Tables};
+use crate::tables::{Memory, PeerTables, TableStore};
 use crate::tries::Tries;
 
 mod counts;
@@ -40,7 +38,7 @@ pub struct Options {
     /// How many peers there may be at most.
     pub max_peers: u32,
     /// Memory of the compiled tables, in MiB; rounded up to chunks of 4.
-    pub arena_mib: u32,
+    pub table_memory_mib: u32,
     /// Sampled violations per second and peer; 0 for none.
     pub samples_per_second: u32,
     /// What looks addresses up.
@@ -56,51 +54,10 @@ impl Default for Options {
             pins: None,
             fingerprint: 0,
             max_peers: 1024,
-            arena_mib: 64,
+            table_memory_mib: 64,
             samples_per_second: 10,
             engine: Engine::Tables,
             self_test: true,
-        }
-    }
-}
-
-/// A peer's place in the maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerSlot(pub(crate) u32);
-
-impl PeerSlot {
-    /// The slot number, as samples carry it.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
-}
-
-/// Where a peer's frames come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Station {
-    /// The interface's index.
-    pub ifindex: u32,
-    /// Its VLANs.
-    pub vlans: Vlans,
-    /// Its source MAC; [`Station::ANY_MAC`] on an interface with `any_mac`.
-    pub mac: Mac,
-}
-
-impl Station {
-    /// Any source MAC.
-    pub const ANY_MAC: Mac = ANY_MAC;
-
-    fn key(&self) -> PeerKey {
-        peer_key(self.ifindex, self.vlans, self.mac)
-    }
-
-    /// The inverse of [`Station::key`].
-    fn from_key(key: &PeerKey) -> Self {
-        Self {
-            ifindex: key_ifindex(key),
-            vlans: key_vlans(key),
-            mac: key_mac(key),
         }
     }
 }
@@ -137,7 +94,7 @@ const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 pub struct Filter {
     pub(crate) ebpf: Ebpf,
     pub(crate) program: &'static str,
-    pub(crate) tables: Box<dyn Tables>,
+    pub(crate) tables: Box<dyn TableStore>,
     lease: Lease,
     pins: Option<PinDir>,
     hooks: BTreeMap<String, Hook>,
@@ -147,8 +104,8 @@ pub struct Filter {
     max_slots: u32,
     /// What was last written of each interface, by index: the self-test runs packets as if they came in there.
     specs: BTreeMap<u32, InterfaceSpec>,
-    /// Bogons and our prefixes, as last published.
-    lists: (PrefixSet, PrefixSet),
+    /// As last published.
+    lists: Lists,
     self_test: bool,
     #[cfg(feature = "test-hooks")]
     planted_bug: bool,
@@ -169,13 +126,13 @@ impl Filter {
     fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
         let sizes = Sizes {
             max_peers: options.max_peers,
-            arena_chunks: options.arena_mib.div_ceil(CHUNK_MIB).max(1),
+            table_chunks: options.table_memory_mib.div_ceil(CHUNK_MIB).max(1),
             samples_per_second: options.samples_per_second,
             pins: pins.map(PinDir::path),
         };
         let (mut ebpf, program) = object::load(options.engine, &sizes)?;
         let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
-        let tables: Box<dyn Tables> = if options.engine.is_compiled() {
+        let tables: Box<dyn TableStore> = if options.engine.is_compiled() {
             Box::new(Arena::new(
                 array(&ebpf, map::TABLES)?,
                 array(&ebpf, map::SLOTS)?,
@@ -195,7 +152,7 @@ impl Filter {
             names: BTreeMap::new(),
             max_slots: 0,
             specs: BTreeMap::new(),
-            lists: (PrefixSet::default(), PrefixSet::default()),
+            lists: Lists::default(),
             self_test: options.self_test && options.engine.is_compiled(),
             #[cfg(feature = "test-hooks")]
             planted_bug: false,
@@ -242,9 +199,12 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::publish`].
-    pub fn publish_lists(&mut self, table: &Table<'_>) -> Result<(), Error> {
+    pub fn publish_lists(&mut self, table: &PeerTables<'_>) -> Result<(), Error> {
         self.tables.publish(LISTS, LISTS, table)?;
-        self.lists = (table.sources.clone(), table.destinations.clone());
+        self.lists = Lists {
+            bogons: table.sources.clone(),
+            ours: table.destinations.clone(),
+        };
         Ok(())
     }
 
@@ -252,7 +212,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`Error::TableTooLarge`], [`Error::SelfTest`], map errors; the old table stays.
-    pub fn publish(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+    pub fn publish(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
         self.tested(peer, table, |tables| tables.publish(peer.0, peer.0, table))
     }
 
@@ -266,7 +226,7 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::publish`].
-    pub fn publish_rules(&mut self, peer: PeerSlot, table: &Table<'_>) -> Result<(), Error> {
+    pub fn publish_rules(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
         self.tested(peer, table, |tables| tables.publish_rules(peer.0, table))
     }
 
@@ -373,17 +333,6 @@ impl Filter {
     }
 }
 
-/// The array of this name, to be mapped.
-pub(crate) fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Error> {
-    match ebpf.map(name) {
-        Some(aya::maps::Map::Array(data)) => Ok(data),
-        _ => Err(Error::Map {
-            map: name,
-            why: "the object has no such array".to_owned(),
-        }),
-    }
-}
-
 /// `XDP_PASS` of include/uapi/linux/bpf.h.
 const XDP_PASS: u32 = 2;
 
@@ -394,7 +343,7 @@ fn nix_cpus() -> Result<usize, Error> {
     })
 }
 
-/// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is "nobody".
+/// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is a free slot.
 fn name_hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,10 +1,11 @@
 //! The peers of a filter: their slots and where their frames come from. Never knows what is in a table.
 use std::collections::BTreeMap;
 
-use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, PeerKey, map};
+use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, PeerKey, Station, map};
 
-use super::{Filter, PeerSlot, SELF_TEST, Station};
+use super::{Filter, SELF_TEST};
 use crate::error::Error;
+use crate::slot::PeerSlot;
 
 impl Filter {
     /// A slot for the peer of this name: the one it had before, or a fresh one with counters at zero.
@@ -85,7 +86,8 @@ impl Filter {
         self.stations.remove(&gone)
     }
 
-    /// Says from where every peer's frames come, all at once: a station that changes hands is nobody's at no time.
+    /// Says from where every peer's frames come, all at once: a station that changes from one peer to
+    /// another has a peer all the while.
     /// Stations of whoever is not listed go.
     ///
     /// # Errors

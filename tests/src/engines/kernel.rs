@@ -1,8 +1,8 @@
 //! The loaded XDP program under BPF_PROG_TEST_RUN as an engine. It tells what it decided only by its counters,
 //! as it does on a real interface. Never attaches anything.
 
-use filter_core::set::Side;
-use filter_loader::{Filter, Options, PeerSlot, Table};
+use filter_core::set::ExplainedSet;
+use filter_loader::{Filter, Options, PeerSlot, PeerTables};
 
 use crate::engines::{Engine, Tally, userspace};
 use crate::kernel::Feature;
@@ -13,7 +13,7 @@ pub struct Kernel {
     world: &'static World,
     engine: filter_loader::Engine,
     filter: Filter,
-    peers: Vec<(PeerSlot, Side, Side)>,
+    peers: Vec<(PeerSlot, ExplainedSet, ExplainedSet)>,
     generation: u32,
 }
 
@@ -26,7 +26,7 @@ impl Kernel {
     pub fn new(world: &'static World, engine: filter_loader::Engine) -> Self {
         let options = Options {
             max_peers: 16,
-            arena_mib: 8,
+            table_memory_mib: 8,
             // So many that every violation is sampled, until the ring is full and they are lost.
             samples_per_second: 1_000_000_000,
             engine,
@@ -34,10 +34,10 @@ impl Kernel {
         };
         let mut filter = Filter::load(&options).expect("loading");
         let (bogons, ours) = userspace::lists(world);
-        let lists = Table {
+        let lists = PeerTables {
             sources: &bogons,
             destinations: &ours,
-            ..Table::default()
+            ..PeerTables::default()
         };
         filter.publish_lists(&lists).expect("publishing the lists");
         let mut peers = Vec::new();
@@ -78,12 +78,12 @@ impl Engine for Kernel {
     fn set_modes(&mut self, modes: Modes) {
         self.generation += 1;
         for (peer, (slot, sources, destinations)) in self.world.peers.iter().zip(&self.peers) {
-            let table = Table {
+            let table = PeerTables {
                 families: userspace::families(peer),
                 mode: modes.peers,
                 generation: self.generation,
-                sources: sources.members(),
-                destinations: destinations.members(),
+                sources: sources.addresses(),
+                destinations: destinations.addresses(),
             };
             self.filter.publish(*slot, &table).expect("publishing");
         }

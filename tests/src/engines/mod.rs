@@ -78,13 +78,14 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// What SPEC section 2 says of a reason's fate, written down a second time.
+/// What `docs/spec.md` says of a reason's fate, written down a second time.
 #[must_use]
 pub fn is_dropped(world: &World, modes: Modes, peer: Option<&str>, reason: Reason) -> bool {
     let violation = match reason.name() {
         "malformed" | "unknown-peer" | "family-not-peered" => true,
+        "source-bogon" | "source-ours" => true,
         "non-ip" => world.non_ip_violates,
-        name => name.starts_with("source-") || name == "destination-unannounced",
+        name => name.ends_with("-unannounced"),
     };
     let mode = if peer.is_some() {
         modes.peers

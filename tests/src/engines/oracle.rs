@@ -1,4 +1,4 @@
-//! SPEC section 2 once more, naively: its own parser over slices, lists scanned from end to end. Slow, and
+//! The rows of `docs/spec.md` once more, naively: its own parser over slices, lists scanned from end to end. Slow, and
 //! obvious. Must never call the packet, verdict or set code it is there to check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -145,7 +145,7 @@ impl Oracle {
             () if answers => "icmp-error",                       // 13
             () if self.is_bogon(source) => "source-bogon",       // 14
             () if any(self.world.ours, source) => "source-ours", // 15
-            () if !from && !to => "source-and-destination",      // 16
+            () if !from && !to => "both-unannounced",            // 16
             () if !from => "source-unannounced",                 // 17
             () => "destination-unannounced",                     // 18
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::set::{PrefixSet, Side};
+use filter_core::set::{ExplainedSet, PrefixSet};
 use filter_core::userspace::{self, Peering};
 use filter_core::{Address, Family, Mode, NonIp, Prefix, bogon};
 use filter_loader::{InterfaceSpec, Station, TEST_IFINDEX};
@@ -41,14 +41,10 @@ impl Userspace {
                 source,
                 destination,
             });
-            for Station {
-                ifindex,
-                vlans,
-                mac,
-            } in stations(peer)
-            {
-                peering.stations.insert((ifindex, vlans, mac), place);
-            }
+            let owned = stations(peer).into_iter();
+            peering
+                .stations
+                .extend(owned.map(|station| (station, place)));
         }
         let record = interface(world, Mode::Observe)
             .record()
@@ -104,18 +100,18 @@ pub(super) fn lists(world: &World) -> (PrefixSet, PrefixSet) {
 }
 
 /// S'(p) and D'(p).
-pub(super) fn sides(world: &World, peer: &Peer) -> (Side, Side) {
+pub(super) fn sides(world: &World, peer: &Peer) -> (ExplainedSet, ExplainedSet) {
     let (bogons, ours) = lists(world);
     let lan: PrefixSet = prefixes(world.lan).into_iter().collect();
     let withheld = bogons.union(&ours).union(&lan);
     let own: Vec<Address> = addresses(world).into_iter().map(Address::from).collect();
     (
-        Side::source(
+        ExplainedSet::sources(
             &prefixes(peer.advertises),
             &withheld,
             &prefixes(peer.extra_sources),
         ),
-        Side::destination(
+        ExplainedSet::destinations(
             &prefixes(peer.advertised),
             &own,
             &prefixes(peer.extra_destinations),

@@ -10,6 +10,7 @@ use filter_core::Mode;
 use filter_daemon::config::Config;
 use filter_daemon::control::{self, ControlError, Request};
 use filter_daemon::runtime::{AtExit, Handle, RunError, RunOptions, Runtime};
+use filter_engine::EngineError;
 use filter_loader::Error;
 use serde_json::Value;
 
@@ -67,7 +68,7 @@ impl Site {
         let end = std::time::Instant::now() + LET_GO_WITHIN;
         loop {
             match self.start_once(text, at_exit) {
-                Err(RunError::Loader(Error::SecondWriter { .. }))
+                Err(RunError::Engine(EngineError::Loader(Error::SecondWriter { .. })))
                     if std::time::Instant::now() < end =>
                 {
                     std::thread::sleep(LOOK);

@@ -38,7 +38,7 @@ fn what_the_rib_says_decides_at_once_or_after_the_hold() {
     traffic.expect(
         &daemon,
         ("p1", SPOOFED, ELSEWHERE),
-        "source-and-destination",
+        "both-unannounced",
         false,
     );
     traffic.expect(&daemon, ("p1", "10.10.0.1", OURS), "source-bogon", false);
@@ -149,7 +149,7 @@ fn a_session_that_goes_down_is_held_and_its_packets_never_dropped() {
     traffic.until(
         &daemon,
         good,
-        ("permitted", "source-and-destination"),
+        ("permitted", "both-unannounced"),
         DOWN_HOLD + SOON,
     );
     assert!(begin.elapsed() >= DOWN_HOLD);

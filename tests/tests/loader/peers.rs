@@ -38,7 +38,7 @@ fn a_station_has_one_peer_and_moves_when_it_is_free() {
         let (mut filter, icrc) = filter(engine);
         let other = filter.add_peer("other").unwrap();
         filter
-            .publish(other, &filter_loader::Table::default())
+            .publish(other, &filter_loader::PeerTables::default())
             .unwrap();
         let [taken, free] = ["icrc", "icrc2"].map(|name| station(TEST_IFINDEX, name));
         filter.set_stations(icrc, &[taken]).unwrap();
@@ -84,16 +84,13 @@ fn a_removed_peer_is_unknown_and_its_slot_starts_from_zero() {
         filter
             .publish(
                 next,
-                &filter_loader::Table {
+                &filter_loader::PeerTables {
                     families: filter_core::layout::Families::new(|_| true),
                     ..Default::default()
                 },
             )
             .unwrap();
-        assert_eq!(
-            reason(&mut filter, Some(next)),
-            Reason::SourceAndDestination
-        );
+        assert_eq!(reason(&mut filter, Some(next)), Reason::BothUnannounced);
     }
 }
 
@@ -168,7 +165,7 @@ fn stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same() {
     for &engine in engines(TEST) {
         let (mut filter, icrc) = filter(engine);
         let other = filter.add_peer("other").unwrap();
-        let table = filter_loader::Table::default();
+        let table = filter_loader::PeerTables::default();
         filter.publish(other, &table).unwrap();
         let peers = [icrc, other];
         let stations = in_one_line(PLACES + 3);

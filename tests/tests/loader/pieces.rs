@@ -5,7 +5,7 @@ use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{self, Random};
 use filter_core::{Address, Family, Mode, Prefix};
-use filter_loader::{AttachMode, Engine, Filter, InterfaceSpec, PeerSlot, Table};
+use filter_loader::{AttachMode, Engine, Filter, InterfaceSpec, PeerSlot, PeerTables};
 use tests::require_kernel;
 use tests::rig::{self, NEAR, Pair, Pins, build};
 use tests::wire::until;
@@ -18,7 +18,7 @@ fn set(prefixes: impl IntoIterator<Item = Prefix>) -> PrefixSet {
 
 fn publish(filter: &mut Filter, peer: PeerSlot, generation: u32, sources: &PrefixSet) {
     let destinations = set(DESTINATION.map(|text| text.parse().unwrap()));
-    let table = Table {
+    let table = PeerTables {
         families: Families::new(|_| true),
         mode: Mode::Enforce,
         generation,

@@ -6,7 +6,7 @@ use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes;
 use filter_core::{Family, Mode, Reason};
-use filter_loader::{Counters, Engine, Error, Table};
+use filter_loader::{Counters, Engine, Error, PeerTables};
 use tests::require_kernel;
 use tests::rig::{self, GOOD, TEST_NAME, build};
 
@@ -28,7 +28,7 @@ fn a_planted_bug_is_caught_and_the_old_table_stays() {
     );
     let sources: PrefixSet = ["8.8.8.0/24".parse().unwrap()].into_iter().collect();
     let destinations: PrefixSet = ["198.51.100.0/24".parse().unwrap()].into_iter().collect();
-    let table = Table {
+    let table = PeerTables {
         families: Families::new(|_| true),
         mode: Mode::Enforce,
         generation: 7,
@@ -99,7 +99,7 @@ fn tables_of_every_shape_pass_in_little_time() {
             .into_iter()
             .flat_map(|family| shapes::full_table(family, count, 3));
         let set: PrefixSet = both.collect();
-        let table = Table {
+        let table = PeerTables {
             families: Families::new(|_| true),
             mode: Mode::Observe,
             generation,

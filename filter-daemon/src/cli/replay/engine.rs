@@ -4,7 +4,7 @@ use filter_core::packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip};
 use filter_core::userspace::Peering;
 use filter_core::{Family, Mode, NonIp, Prefix, Reason};
 use filter_loader::{
-    Counters, Filter, InterfaceSpec, Options, PeerSlot, Station, TEST_IFINDEX, Table,
+    Counters, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX,
 };
 
 use crate::cli::Failure;
@@ -80,7 +80,7 @@ const fn asks_the_sets(reason: Reason) -> bool {
         | Reason::IcmpError
         | Reason::SourceBogon
         | Reason::SourceOurs
-        | Reason::SourceAndDestination
+        | Reason::BothUnannounced
         | Reason::SourceUnannounced
         | Reason::DestinationUnannounced => true,
         Reason::Malformed
@@ -130,17 +130,17 @@ impl<'a> Kernel<'a> {
     ) -> Result<Self, Failure> {
         let options = Options {
             max_peers: config.spec.limits.max_peers,
-            arena_mib: config.spec.limits.arena_mib,
+            table_memory_mib: config.spec.limits.arena_mib,
             samples_per_second: 0,
             engine: filter_loader::Engine::Tables,
             ..Options::default()
         };
         let mut filter = Filter::load(&options)?;
         filter.lease().keep();
-        filter.publish_lists(&Table {
+        filter.publish_lists(&PeerTables {
             sources: &peering.bogons,
             destinations: &peering.ours,
-            ..Table::default()
+            ..PeerTables::default()
         })?;
         filter.set_interface(TEST_IFINDEX, spec)?;
         let mut slots = vec![Slot {
@@ -151,24 +151,19 @@ impl<'a> Kernel<'a> {
             let slot = filter.add_peer(&named.name)?;
             filter.publish(
                 slot,
-                &Table {
+                &PeerTables {
                     families: peer.families,
                     mode: peer.mode,
                     generation: 1,
-                    sources: peer.source.members(),
-                    destinations: peer.destination.members(),
+                    sources: peer.source.addresses(),
+                    destinations: peer.destination.addresses(),
                 },
             )?;
-            let here = peering.stations.iter();
-            let here =
-                here.filter(|&(&(ifindex, ..), &owner)| ifindex == TEST_IFINDEX && owner == place);
-            let stations: Vec<Station> = here
-                .map(|(&(ifindex, vlans, mac), _)| Station {
-                    ifindex,
-                    vlans,
-                    mac,
-                })
-                .collect();
+            let owned = peering
+                .stations
+                .iter()
+                .filter(|&(station, &owner)| station.ifindex == TEST_IFINDEX && owner == place);
+            let stations: Vec<Station> = owned.map(|(&station, _)| station).collect();
             filter.set_stations(slot, &stations)?;
             if !stations.is_empty() {
                 let counters = filter.counters(slot)?;

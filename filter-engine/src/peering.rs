@@ -7,7 +7,6 @@ use filter_core::userspace::{self, Peering};
 use filter_lifecycle::policy::{Link, Routes, Withheld, destination_side, source_side, stations};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
-use filter_lifecycle::stations::Station;
 use filter_loader::InterfaceSpec;
 
 /// What the loader is told of an interface.
@@ -21,36 +20,6 @@ pub fn interface_spec(link: &Link, interface: &Interface) -> InterfaceSpec {
         non_ip: interface.non_ip,
         unknown_peer: interface.unknown_peer,
         any_mac: interface.kind == InterfaceKind::Port,
-    }
-}
-
-/// A station as the loader names it.
-#[must_use]
-pub const fn loader_station(station: Station) -> filter_loader::Station {
-    let Station {
-        ifindex,
-        vlans,
-        mac,
-    } = station;
-    filter_loader::Station {
-        ifindex,
-        vlans,
-        mac,
-    }
-}
-
-/// A station the loader has.
-#[must_use]
-pub const fn station(held: filter_loader::Station) -> Station {
-    let filter_loader::Station {
-        ifindex,
-        vlans,
-        mac,
-    } = held;
-    Station {
-        ifindex,
-        vlans,
-        mac,
     }
 }
 
@@ -84,10 +53,7 @@ pub fn compile(
         interfaces: links.iter().filter_map(record).collect::<Result<_, _>>()?,
         stations: stations(spec, links)
             .into_iter()
-            .map(|(station, id)| {
-                let key = (station.ifindex, station.vlans, station.mac);
-                (key, id.0 as usize)
-            })
+            .map(|(station, id)| (station, id.0 as usize))
             .collect(),
         bogons: withheld.bogons,
         ours: withheld.ours,

@@ -1,25 +1,21 @@
-//! Who answers for an address on the wire: the kernel's neighbour table, both families, live by rtnetlink; and
-//! [`ixf`], what an exchange says its members' addresses and MACs are.
+//! Who answers for an address on the wire: the kernel's neighbour table, both families, live by rtnetlink. Never waits.
 //!
-//! An address may have several MACs over time (router swaps, VRRP): [`Macs`] keeps them all, bounded. Nothing here
-//! knows peers: which peer an address belongs to, and what to do about a MAC that two peers claim, is decided by
+//! Knows no peers: which peer an address belongs to, and what to do about a MAC that two peers claim, is decided by
 //! whoever reads the events. Never sends a neighbour solicitation, never writes to the kernel's table.
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use filter_core::packet::Mac;
+use filter_lifecycle::neighbour::NeighbourEvent;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-    setsockopt, socket, sockopt,
+    socket,
 };
-use nix::sys::time::{TimeVal, TimeValLike};
 
-use filter_lifecycle::neighbour::NeighbourEvent;
 use wire::Told;
 
 /// Entries of the kernel's table we follow at most; its own limit for learned ones is 1024 by default.
@@ -77,7 +73,7 @@ impl Neighbours {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
             SockProtocol::NetlinkRoute,
         )
         .map_err(failed("socket"))?;
@@ -95,25 +91,26 @@ impl Neighbours {
         Ok(neighbours)
     }
 
-    /// What happened; waits for it up to `wait`, then nothing did.
+    /// The next datagram's events, or none if nothing has happened. Never waits.
     ///
     /// # Errors
     /// [`NeighbourError`] when the table cannot be followed any more.
-    pub fn next(&mut self, wait: Duration) -> Result<Vec<NeighbourEvent>, NeighbourError> {
-        let failed = |what| move |source| NeighbourError::Socket { what, source };
-        // Zero would mean for ever.
-        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX).max(1);
-        let timeout = TimeVal::microseconds(micros);
-        setsockopt(&self.socket, sockopt::ReceiveTimeout, &timeout).map_err(failed("timeout"))?;
+    pub fn next_events(&mut self) -> Result<Option<Vec<NeighbourEvent>>, NeighbourError> {
         let mut buffer = vec![0; BUFFER];
         match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
             // Other processes may write to us; only the kernel is believed.
-            Ok((_, Some(from))) if from.pid() != 0 => Ok(Vec::new()),
-            Ok((length, _)) => self.fold(buffer.get(..length).unwrap_or_default()),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Vec::new()),
+            Ok((_, Some(from))) if from.pid() != 0 => Ok(Some(Vec::new())),
+            Ok((length, _)) => self
+                .fold(buffer.get(..length).unwrap_or_default())
+                .map(Some),
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(Errno::EINTR) => Ok(Some(Vec::new())),
             // The kernel had more to say than the socket holds: start over.
-            Err(Errno::ENOBUFS) => self.list().map(|()| Vec::new()),
-            Err(source) => Err(failed("receive")(source)),
+            Err(Errno::ENOBUFS) => self.list().map(|()| Some(Vec::new())),
+            Err(source) => Err(NeighbourError::Socket {
+                what: "receive",
+                source,
+            }),
         }
     }
 
@@ -208,5 +205,11 @@ impl Neighbours {
             stays
         });
         events.push(NeighbourEvent::Complete);
+    }
+}
+
+impl AsFd for Neighbours {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

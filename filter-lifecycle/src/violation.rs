@@ -7,6 +7,8 @@ use filter_core::layout::Sample;
 use filter_core::packet::{self, Ip};
 use filter_core::{Address, Family, Prefix};
 
+use crate::route::PeerId;
+
 /// The addresses of a sampled frame, if it holds an IP header.
 #[must_use]
 pub fn addresses(sample: &Sample) -> Option<(Address, Address)> {
@@ -31,7 +33,7 @@ pub enum SourceStory {
     /// The peer itself advertises it.
     Advertised,
     /// Others do: at most [`MAX_NAMED`] of them.
-    AdvertisedBy(Vec<String>),
+    AdvertisedBy(Vec<PeerId>),
     /// Nobody we peer with does.
     Nobody,
 }
@@ -49,22 +51,6 @@ pub enum DestinationStory {
 
 /// Other peers named in a story.
 pub const MAX_NAMED: usize = 3;
-
-/// Both stories in one line, for people.
-#[must_use]
-pub fn describe(source: &SourceStory, destination: DestinationStory) -> String {
-    let source = match source {
-        SourceStory::Advertised => "source advertised by the peer".to_owned(),
-        SourceStory::AdvertisedBy(names) => format!("source advertised by {}", names.join(", ")),
-        SourceStory::Nobody => "source advertised by no peer".to_owned(),
-    };
-    let destination = match destination {
-        DestinationStory::Advertised => "destination advertised to the peer",
-        DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
-        DestinationStory::NotOurs => "destination not ours",
-    };
-    format!("{source}; {destination}")
-}
 
 /// How long a peer must keep sending to addresses that are not ours before it is said to point default.
 pub const SUSTAINED: Duration = Duration::from_secs(10);

@@ -1,0 +1,166 @@
+//! What would become of one packet, and why: the same verdict the kernel runs, over what is wanted for its peer.
+use std::net::IpAddr;
+use std::time::Duration;
+
+use filter_core::frame;
+use filter_core::layout::Station;
+use filter_core::packet::{Mac, Vlans};
+use filter_core::set::ExplainedSet;
+use filter_core::userspace::{self, Peering};
+use filter_core::verdict::Judgement;
+use filter_core::{Address, Mode, Prefix, Reason};
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{Missing, Side, Told};
+
+use crate::notice::Flow;
+use crate::peering::interface_spec;
+use crate::{Engine, EngineError};
+
+/// Source MAC of the packet that is explained: locally administered, never on a wire.
+const STAND_IN: Mac = Mac::from_bits(0x0200_0000_0001);
+/// IP protocol number of UDP.
+const UDP: u8 = 17;
+
+/// What would become of a packet.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The reason, and what follows from it.
+    pub judgement: Judgement<usize>,
+    /// The peer's mode now.
+    pub mode: Mode,
+    /// Of the tables published last.
+    pub generation: u32,
+    /// What makes the source valid.
+    pub source_prefix: Option<Prefix>,
+    /// What makes the destination valid.
+    pub destination_prefix: Option<Prefix>,
+    /// The routes that make the source valid.
+    pub source_routes: Vec<Told>,
+    /// The routes that make the destination valid.
+    pub destination_routes: Vec<Told>,
+    /// Who else announces the source, whose the destination is; none for a packet that is permitted.
+    pub flow: Option<Flow>,
+    /// What keeps the peer from being enforced.
+    pub missing: Option<Missing>,
+}
+
+/// Why a packet cannot be explained.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExplainError {
+    /// One address of each family.
+    #[error(
+        "{source_address} and {destination} are not of one family: give two addresses of the same"
+    )]
+    Families {
+        /// The source.
+        source_address: IpAddr,
+        /// The destination.
+        destination: IpAddr,
+    },
+    /// The peer is not attached to any interface.
+    #[error("the peer is attached nowhere")]
+    NotAttached,
+    /// The peer's interface is not there.
+    #[error("the peer's interface is not there")]
+    NoInterface,
+    /// The interface does not fit the data plane's record.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Engine {
+    /// What would become of a packet with these addresses, by the same verdict the kernel runs.
+    ///
+    /// # Errors
+    /// [`ExplainError`].
+    pub fn explain(
+        &self,
+        now: Duration,
+        id: PeerId,
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> Result<Explanation, ExplainError> {
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err(ExplainError::Families {
+                source_address: source,
+                destination,
+            });
+        }
+        let (peering, ifindex, own_mac) = self.peering_of(now, id, source, destination)?;
+        let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"explain"));
+        let packet = frame::ethernet(own_mac, STAND_IN, frame::ethertype(source), &packet);
+        let judgement = peering
+            .judge(ifindex, packet.as_slice())
+            .ok_or(ExplainError::NoInterface)?;
+        let compiled = &peering.peers[0];
+        let (from, to) = (Address::from(source), Address::from(destination));
+        let permitted = matches!(judgement.verdict.reason, Reason::Permitted);
+        Ok(Explanation {
+            judgement,
+            mode: compiled.mode,
+            generation: self.publisher.generation(self.slots.of(id)),
+            source_prefix: compiled.source.covering(from),
+            destination_prefix: compiled.destination.covering(to),
+            source_routes: self.lifecycle.told(now, id, Side::Sources, from),
+            destination_routes: self.lifecycle.told(now, id, Side::Destinations, to),
+            flow: (!permitted).then(|| self.sight().flow(Some(id), from, to)),
+            missing: self.lifecycle.missing(now, id),
+        })
+    }
+
+    /// The policy of one peer as far as these addresses go, the index of an interface it is attached to, and our MAC
+    /// there.
+    fn peering_of(
+        &self,
+        now: Duration,
+        id: PeerId,
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> Result<(Peering, u32, Mac), ExplainError> {
+        let spec = self.fitted.spec();
+        let peer = &spec.peers[id.0 as usize];
+        let withheld = self.fitted.withheld();
+        // The one prefix that explains each address: a full table need not be gone through for it.
+        let covering = |side, address: IpAddr| {
+            let prefix = self.lifecycle.covering(id, side, address.into());
+            prefix.into_iter().collect::<Vec<_>>()
+        };
+        let compiled = userspace::Peer {
+            families: peer.families,
+            mode: self.lifecycle.mode(now, id),
+            source: ExplainedSet::sources(
+                &covering(Side::Sources, source),
+                &withheld.all,
+                &peer.extra_sources,
+            ),
+            destination: ExplainedSet::destinations(
+                &covering(Side::Destinations, destination),
+                &self.fitted.own_addresses(id),
+                &peer.extra_destinations,
+            ),
+        };
+        let attachment = peer.attachments.first().ok_or(ExplainError::NotAttached)?;
+        let links = self.fitted.links();
+        let (link, interface) = links
+            .get(&attachment.interface)
+            .zip(spec.interface(attachment.interface))
+            .ok_or(ExplainError::NoInterface)?;
+        let station = Station {
+            ifindex: link.ifindex,
+            vlans: Vlans::default(),
+            mac: STAND_IN,
+        };
+        let record = interface_spec(link, interface)
+            .record()
+            .map_err(EngineError::from)?;
+        let peering = Peering {
+            bogons: withheld.bogons.clone(),
+            ours: withheld.ours.clone(),
+            peers: vec![compiled],
+            interfaces: [(link.ifindex, record)].into(),
+            stations: [(station, 0)].into(),
+        };
+        Ok((peering, link.ifindex, link.mac))
+    }
+}

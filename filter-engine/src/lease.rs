@@ -1,0 +1,109 @@
+//! What an earlier process left in force, and the lease that keeps enforcement alive. Never decides what is enforced:
+//! only whether the tables found are still to be trusted, and for how long.
+use std::time::Duration;
+
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::{OnLeaseEnd, Timers};
+use filter_lifecycle::{Lifecycle, Missing};
+use filter_loader::{Error, Filter};
+
+/// How often the lease is renewed.
+const RENEW: Duration = Duration::from_secs(1);
+
+/// Until when each peer's adopted tables stay, by [`PeerId`]; none if nothing was adopted, or the feeds have told as
+/// much.
+#[derive(Debug, Default)]
+pub(crate) struct Adopted(Vec<Option<Duration>>);
+
+impl Adopted {
+    pub(crate) fn new(until: Vec<Option<Duration>>) -> Self {
+        Self(until)
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
+    pub(crate) fn is(&self, id: PeerId) -> bool {
+        self.0[id.0 as usize].is_some()
+    }
+
+    /// What an earlier process, or specification, enforced stays until the feeds have told this one as much, or for
+    /// `stale_hold`. A table that no session is there to carry is not waited for.
+    pub(crate) fn keeps(&mut self, now: Duration, id: PeerId, lifecycle: &Lifecycle) -> bool {
+        let adopted = &mut self.0[id.0 as usize];
+        let Some(until) = *adopted else {
+            return false;
+        };
+        let loading = match lifecycle.missing(now, id) {
+            Some(Missing::Loading(..)) => true,
+            Some(Missing::NeverTold(side, family)) => lifecycle.is_awaited(id, side, family),
+            _ => false,
+        };
+        if !loading || now >= until {
+            *adopted = None;
+        }
+        adopted.is_some()
+    }
+}
+
+/// Renews the lease, unless it ended before this process came: then the tables it found are too old to be enforced
+/// again, and it waits until the feeds have told everything anew.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseKeeper {
+    dormant: bool,
+    next: Duration,
+}
+
+impl LeaseKeeper {
+    /// Looks at the lease that was found, before the first renewal. True if it had ended over adopted tables.
+    pub(crate) fn find(&mut self, filter: &Filter, adopted: &Adopted) -> Result<bool, Error> {
+        self.dormant = filter.lease().left()? == Some(Duration::ZERO) && adopted.any();
+        Ok(self.dormant)
+    }
+
+    pub(crate) fn renew(
+        &mut self,
+        filter: &Filter,
+        timers: &Timers,
+        adopted: &Adopted,
+    ) -> Result<(), Error> {
+        self.dormant &= adopted.any();
+        if self.dormant {
+            return Ok(());
+        }
+        match timers.on_lease_end {
+            OnLeaseEnd::Observe => filter.lease().renew(timers.lease),
+            OnLeaseEnd::Keep => {
+                filter.lease().keep();
+                Ok(())
+            }
+        }
+    }
+
+    /// Renews it if it is time to.
+    pub(crate) fn work(
+        &mut self,
+        now: Duration,
+        filter: &Filter,
+        timers: &Timers,
+        adopted: &Adopted,
+    ) -> Result<(), Error> {
+        if now < self.next {
+            return Ok(());
+        }
+        self.next = now + RENEW;
+        self.renew(filter, timers, adopted)
+    }
+
+    /// After publishing: once everything is told, enforcement need not wait for the next renewal.
+    pub(crate) fn wake(&mut self, adopted: &Adopted) {
+        if self.dormant && !adopted.any() {
+            self.next = Duration::ZERO;
+        }
+    }
+
+    pub(crate) const fn next(&self) -> Duration {
+        self.next
+    }
+}

@@ -1,0 +1,419 @@
+//! The peering filter with its conscience, as one object: [`Engine`]. Routes go in as events, decisions are
+//! `filter-lifecycle`'s, the kernel is `filter-loader`'s; this carries the one out with the other.
+//!
+//! An embedding program fits a specification to the machine ([`Fitted::new`]), loads the filter ([`Engine::load`]),
+//! brings it in force ([`Engine::start`]), and from then on hands events over ([`Engine::event`]) and calls
+//! [`Engine::work`] whenever the engine's descriptor is readable or the time it asked for has come. The clock is the
+//! caller's: any [`Duration`] that only grows. One thread of its own waits for the kernel's grace periods; it belongs
+//! to the loader and ends when the engine is dropped. Dropping leaves the filter attached: the lease decides what
+//! becomes of enforcement.
+//!
+//! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
+//! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
+//! may be enforced.
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use filter_core::Mode;
+use filter_lifecycle::policy::MissingFact;
+use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
+use filter_lifecycle::spec::Xdp;
+use filter_lifecycle::{Lifecycle, TICK};
+use filter_loader::{AttachMode, Filter, Options as LoaderOptions, PeerSlot, PeerTables};
+use nix::errno::Errno;
+
+mod explain;
+mod fitted;
+mod follow;
+mod lease;
+pub mod neighbours;
+mod notice;
+pub mod peering;
+mod place;
+mod publish;
+mod reload;
+mod sample;
+mod slots;
+mod status;
+
+pub use explain::{ExplainError, Explanation};
+pub use fitted::Fitted;
+pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
+pub use place::Exports;
+pub use status::{FeedStatus, InterfaceStatus, PeerStatus, Status};
+
+use follow::Follower;
+use lease::{Adopted, LeaseKeeper};
+use notice::Notices;
+use place::Placer;
+use publish::Publisher;
+use sample::{Sampler, Sight};
+use slots::Slots;
+
+/// Why the engine cannot do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// What the loader says.
+    #[error(transparent)]
+    Loader(#[from] filter_loader::Error),
+    /// A device is not there and its MAC or addresses are not specified.
+    #[error(transparent)]
+    MissingFact(#[from] MissingFact),
+    /// The kernel has no epoll descriptor for us.
+    #[error("cannot make an epoll descriptor: {0}")]
+    Epoll(Errno),
+}
+
+/// The filter, what it is to enforce, and what it has learned.
+#[derive(Debug)]
+pub struct Engine {
+    fitted: Fitted,
+    filter: Filter,
+    lifecycle: Lifecycle,
+    slots: Slots,
+    adopted: Adopted,
+    lease: LeaseKeeper,
+    publisher: Publisher,
+    placer: Placer,
+    follower: Follower,
+    sampler: Sampler,
+    notices: Notices,
+    next_tick: Duration,
+}
+
+impl Engine {
+    /// Loads the filter, or takes over what an earlier process pinned in `pins`. Nothing that is in force changes.
+    /// Without `pins` the filter ends with the process.
+    ///
+    /// # Errors
+    /// What the loader says: another writer, or what the kernel lacks.
+    pub fn load(fitted: Fitted, pins: Option<PathBuf>) -> Result<Self, EngineError> {
+        let spec = fitted.spec();
+        let mut filter = Filter::load(&LoaderOptions {
+            pins,
+            fingerprint: u64::from(spec.router.asn.get()),
+            max_peers: spec.limits.max_peers,
+            table_memory_mib: spec.limits.arena_mib,
+            samples_per_second: spec.limits.samples_per_second,
+            ..LoaderOptions::default()
+        })?;
+        let samples = filter.take_samples()?;
+        Ok(Self {
+            lifecycle: Lifecycle::new(spec.clone()),
+            follower: Follower::new().map_err(EngineError::Epoll)?,
+            sampler: Sampler::new(samples),
+            slots: Slots::default(),
+            adopted: Adopted::default(),
+            lease: LeaseKeeper::default(),
+            publisher: Publisher::default(),
+            placer: Placer::default(),
+            notices: Notices::default(),
+            next_tick: Duration::ZERO,
+            fitted,
+            filter,
+        })
+    }
+
+    /// Adopts what is in force, publishes what is known, attaches. `exports` are the member exports of the exchanges.
+    ///
+    /// # Errors
+    /// What failed; nothing that was not there before stays attached.
+    pub fn start(&mut self, now: Duration, exports: Exports) -> Result<(), EngineError> {
+        let started = self.bring_up(now, exports);
+        if started.is_err() {
+            self.undo();
+        }
+        started
+    }
+
+    fn bring_up(&mut self, now: Duration, exports: Exports) -> Result<(), EngineError> {
+        self.register_peers(now)?;
+        if self.lease.find(&self.filter, &self.adopted)? {
+            self.notices.push(Notice::LeaseEnded);
+        }
+        let timers = &self.fitted.spec().timers;
+        self.lease.renew(&self.filter, timers, &self.adopted)?;
+        self.publish_lists()?;
+        self.publish(now);
+        self.attach()?;
+        self.placer.seed(exports);
+        self.place_stations()?;
+        self.follow();
+        Ok(())
+    }
+
+    /// Detaches what this engine attached, after a start that failed.
+    pub fn undo(&mut self) {
+        _ = self.filter.undo(); // the error that counts is the one that led here
+    }
+
+    /// Takes in one event of a feed. Call [`Engine::work`] after a batch.
+    pub fn event(&mut self, now: Duration, feed: FeedId, event: &RouteEvent) {
+        self.lifecycle.event(now, feed, event);
+    }
+
+    /// Settles what the events of a batch change.
+    pub fn settle(&mut self, now: Duration) {
+        self.lifecycle.settle(now);
+    }
+
+    /// Does everything that is due: samples, neighbours, timers, the lease, tables. Never waits. Returns when it wants
+    /// to be called again at the latest, events and a readable descriptor aside.
+    pub fn work(&mut self, now: Duration) -> Duration {
+        self.take_samples(now);
+        self.take_neighbours(now);
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.lifecycle.tick(now);
+            self.watch_traffic(now);
+        }
+        let timers = &self.fitted.spec().timers;
+        if let Err(error) = self.lease.work(now, &self.filter, timers, &self.adopted) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
+        self.lifecycle.settle(now);
+        self.publish(now);
+        self.lease.wake(&self.adopted);
+        self.take_events();
+        self.next_work()
+    }
+
+    fn next_work(&self) -> Duration {
+        let waits = self.publisher.has_pending() || self.lifecycle.has_dirty();
+        let publish = waits.then(|| self.publisher.at());
+        let timers = [self.lease.next(), self.follower.look_at()];
+        let timers = timers.into_iter().chain(publish);
+        timers.fold(self.next_tick, Duration::min)
+    }
+
+    /// Until then nothing is published: whoever has routes may hand more of them over meanwhile.
+    #[must_use]
+    pub const fn publishes_at(&self) -> Duration {
+        self.publisher.at()
+    }
+
+    /// What happened since the last call, oldest first.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.take_events();
+        self.notices.take()
+    }
+
+    /// What is enforced, by its specification.
+    #[must_use]
+    pub const fn fitted(&self) -> &Fitted {
+        &self.fitted
+    }
+
+    /// An operator changes a peer's mode, and re-arms its breaker.
+    pub fn set_mode(
+        &mut self,
+        now: Duration,
+        id: PeerId,
+        mode: Mode,
+    ) -> filter_lifecycle::PeerStatus {
+        self.lifecycle.set_mode(id, mode);
+        self.lifecycle.settle(now);
+        self.lifecycle.status(now, id)
+    }
+
+    /// Lets go of one interface.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub fn detach(&mut self, interface: &str) -> Result<(), EngineError> {
+        Ok(self.filter.detach(interface)?)
+    }
+
+    /// Is any interface attached?
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.filter.interfaces().next().is_some()
+    }
+
+    /// Detaches and removes everything.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub fn detach_all(self) -> Result<(), EngineError> {
+        Ok(self.filter.detach_all()?)
+    }
+
+    fn take_events(&mut self) {
+        for event in self.lifecycle.take_events() {
+            self.notices.push(Notice::Lifecycle(event));
+        }
+    }
+
+    fn take_samples(&mut self, now: Duration) {
+        let sight = Sight {
+            filter: &self.filter,
+            publisher: &self.publisher,
+            fitted: &self.fitted,
+            slots: &self.slots,
+        };
+        self.sampler.work(now, sight, &mut self.notices);
+    }
+
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            filter: &self.filter,
+            publisher: &self.publisher,
+            fitted: &self.fitted,
+            slots: &self.slots,
+        }
+    }
+
+    fn publish(&mut self, now: Duration) {
+        let mut hands = publish::Hands {
+            filter: &mut self.filter,
+            lifecycle: &mut self.lifecycle,
+            adopted: &mut self.adopted,
+            fitted: &self.fitted,
+            slots: &self.slots,
+        };
+        let outcome = self.publisher.work(now, &mut hands);
+        for (id, error) in outcome.failed {
+            self.notices.push(Notice::PublishFailed(id, error));
+        }
+        if outcome.mode_changed {
+            self.placer.again(now);
+        }
+    }
+
+    fn publish_lists(&mut self) -> Result<(), EngineError> {
+        let withheld = self.fitted.withheld();
+        let lists = PeerTables {
+            sources: &withheld.bogons,
+            destinations: &withheld.ours,
+            ..PeerTables::default()
+        };
+        Ok(self.filter.publish_lists(&lists)?)
+    }
+
+    /// Slots for every peer; those of peers that are no longer specified are given back.
+    fn register_peers(&mut self, now: Duration) -> Result<(), EngineError> {
+        let spec = self.fitted.spec();
+        let until = now + spec.timers.stale_hold;
+        let mut slots: Vec<PeerSlot> = Vec::new();
+        let mut adopted = Vec::new();
+        for peer in &spec.peers {
+            let slot = self.filter.add_peer(&peer.name)?;
+            let generation = self.filter.generation(slot);
+            if let Some(generation) = generation {
+                self.publisher.adopt(slot, generation);
+            }
+            slots.push(slot);
+            adopted.push(generation.map(|_| until));
+        }
+        for orphan in self.filter.orphans(&slots) {
+            self.filter.remove_peer(orphan)?;
+            self.publisher.forget(orphan);
+        }
+        self.publisher.reset(slots.len());
+        self.sampler.reset(slots.len());
+        self.slots = Slots::new(slots);
+        self.adopted = Adopted::new(adopted);
+        self.placer.inherit(&self.filter, &self.slots);
+        Ok(())
+    }
+
+    fn attach(&mut self) -> Result<(), EngineError> {
+        for (id, interface) in self.fitted.spec().interface_ids() {
+            let mode = match interface.xdp {
+                Xdp::Auto => AttachMode::Auto,
+                Xdp::Native => AttachMode::Native,
+                Xdp::Generic => AttachMode::Generic,
+            };
+            let Some(link) = self.fitted.links().get(&id) else {
+                continue;
+            };
+            let spec = peering::interface_spec(link, interface);
+            let attached = self.filter.attach(&spec, mode)?;
+            self.notices.push(Notice::Attached {
+                interface: interface.name.clone(),
+                kind: attached.kind,
+            });
+        }
+        Ok(())
+    }
+
+    /// Follows the neighbours on whatever is attached now.
+    fn follow(&mut self) {
+        let attached = self.filter.interfaces();
+        let attached = attached.map(|(name, attached)| (name.to_owned(), attached.ifindex));
+        self.follower.follow(attached.collect());
+    }
+
+    fn take_neighbours(&mut self, now: Duration) {
+        let (learned, followed) = self.follower.work(now);
+        if let Err(error) = followed {
+            self.notices.push(Notice::NeighboursLost(error));
+        }
+        self.placer.learn(&self.fitted, learned);
+        let enforced = || enforced(&self.lifecycle, &self.publisher, &self.slots);
+        let hands = place::Hands {
+            filter: &mut self.filter,
+            fitted: &self.fitted,
+            slots: &self.slots,
+            enforced: &enforced,
+        };
+        let (events, placed) = self.placer.work(now, hands);
+        events
+            .into_iter()
+            .for_each(|event| self.notices.push(Notice::Station(event)));
+        if let Err(error) = placed {
+            self.notices.push(Notice::StationsFailed(error));
+        }
+    }
+
+    fn place_stations(&mut self) -> Result<(), EngineError> {
+        let enforced = || enforced(&self.lifecycle, &self.publisher, &self.slots);
+        let hands = place::Hands {
+            filter: &mut self.filter,
+            fitted: &self.fitted,
+            slots: &self.slots,
+            enforced: &enforced,
+        };
+        let (events, placed) = self.placer.place(hands);
+        events
+            .into_iter()
+            .for_each(|event| self.notices.push(Notice::Station(event)));
+        Ok(placed?)
+    }
+
+    /// Shows the breaker the counters of whoever is enforced.
+    fn watch_traffic(&mut self, now: Duration) {
+        for (id, slot) in self.slots.iter() {
+            if self.publisher.mode(slot) != Some(Mode::Enforce) {
+                continue;
+            }
+            match self.filter.counters(slot) {
+                Ok(counters) => {
+                    let total = counters.total();
+                    let packets = total.passed.packets + total.dropped.packets;
+                    let dropped = total.dropped.packets;
+                    self.lifecycle.traffic(now, id, packets, dropped);
+                }
+                Err(error) => self.notices.push(Notice::KernelFailed(error)),
+            }
+        }
+    }
+}
+
+/// Peers that are enforced, or will be as soon as they may.
+fn enforced(lifecycle: &Lifecycle, publisher: &Publisher, slots: &Slots) -> BTreeSet<PeerId> {
+    let is_enforced = |&(id, slot): &(PeerId, PeerSlot)| {
+        publisher.mode(slot) == Some(Mode::Enforce) || lifecycle.wanted_mode(id) == Mode::Enforce
+    };
+    slots.iter().filter(is_enforced).map(|(id, _)| id).collect()
+}
+
+/// Readable when the kernel's neighbour table has news.
+impl AsFd for Engine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.follower.as_fd()
+    }
+}

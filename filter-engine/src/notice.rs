@@ -1,0 +1,99 @@
+//! What the engine has to say, as types: whoever embeds it turns them into words. Never formatted here.
+use std::collections::VecDeque;
+
+use filter_core::{Address, Reason};
+use filter_lifecycle::Event;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::stations::StationEvent;
+use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_loader::XdpKind;
+
+use crate::neighbours::NeighbourError;
+
+/// Notices that wait to be taken; more push the oldest out, counted.
+pub const MAX_NOTICES: usize = 8192;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Notice {
+    /// The lifecycle's: feeds, sessions, peers, routes.
+    Lifecycle(Event),
+    /// A peer's MAC was learned, seeded or claimed.
+    Station(StationEvent),
+    /// A sampled violation.
+    Violation(Violation),
+    /// A peer sends us what it should send elsewhere.
+    DefaultPointing(PeerId, DefaultPointing),
+    /// The program is attached to an interface.
+    Attached {
+        /// The interface.
+        interface: String,
+        /// How.
+        kind: XdpKind,
+    },
+    /// The lease had ended before this process came: nothing is enforced before the feeds have told everything anew.
+    LeaseEnded,
+    /// A peer's tables could not be published; the last ones stay, and it is tried again.
+    PublishFailed(PeerId, filter_loader::Error),
+    /// The peers' MACs could not be written; tried again.
+    StationsFailed(filter_loader::Error),
+    /// The lease, or a counter, could not be read or written; tried again.
+    KernelFailed(filter_loader::Error),
+    /// The neighbour table cannot be followed; opened anew.
+    NeighboursLost(NeighbourError),
+}
+
+/// A sampled violation with its stories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The peer it came from, if it is known.
+    pub peer: Option<PeerId>,
+    /// Where it came in; empty if the interface is not known any more.
+    pub interface: String,
+    /// Why it is one.
+    pub reason: Reason,
+    /// Was it dropped?
+    pub dropped: bool,
+    /// Frame length, bytes.
+    pub length: u32,
+    /// Its addresses and what is known of them, if it is IP.
+    pub flow: Option<Flow>,
+}
+
+/// A packet's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// As in the packet.
+    pub source: Address,
+    /// As in the packet.
+    pub destination: Address,
+    /// Who advertises the source.
+    pub source_story: SourceStory,
+    /// To whom the destination is advertised.
+    pub destination_story: DestinationStory,
+}
+
+/// Notices in order, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    waiting: VecDeque<Notice>,
+    lost: u64,
+}
+
+impl Notices {
+    pub(crate) fn push(&mut self, notice: Notice) {
+        if self.waiting.len() >= MAX_NOTICES {
+            self.waiting.pop_front();
+            self.lost += 1;
+        }
+        self.waiting.push_back(notice);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Notice> {
+        self.waiting.drain(..).collect()
+    }
+
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
+    }
+}

@@ -1,0 +1,123 @@
+//! Brings what was learned of the peers' MACs into the kernel, and says what is new about it. Never decides whose a
+//! MAC is: that is [`Stations`]'s.
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use filter_lifecycle::neighbour::MemberSeed;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::stations::{Facts, StationEvent, Stations};
+use filter_loader::{Error, Filter};
+
+use crate::fitted::Fitted;
+use crate::follow::Learned;
+use crate::slots::Slots;
+
+/// After an error.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What exchanges say of their members, by the names of the interfaces that have a member export; none for an export
+/// that could not be read, so that what it said before stays.
+pub type Exports = BTreeMap<String, Option<Vec<MemberSeed>>>;
+
+/// The stations, and whether they have to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Placer {
+    stations: Stations,
+    /// Something was learned.
+    changed: bool,
+    /// When to place the stations anew, if it failed or a mode changed.
+    again_at: Option<Duration>,
+    /// The last try failed, and that was said.
+    failed: bool,
+}
+
+/// What placing may touch and ask.
+pub(crate) struct Hands<'a> {
+    pub(crate) filter: &'a mut Filter,
+    pub(crate) fitted: &'a Fitted,
+    pub(crate) slots: &'a Slots,
+    /// Peers that are enforced, or will be as soon as they may.
+    pub(crate) enforced: &'a dyn Fn() -> BTreeSet<PeerId>,
+}
+
+impl Placer {
+    /// What an earlier process, or specification, had learned.
+    pub(crate) fn inherit(&mut self, filter: &Filter, slots: &Slots) {
+        let held = filter
+            .stations()
+            .filter_map(|(held, slot)| Some((held, slots.peer(slot)?)));
+        self.stations.inherit(held.collect::<Vec<_>>());
+    }
+
+    /// Peers have other numbers now, or none.
+    pub(crate) fn renumber(&mut self, number: impl Fn(PeerId) -> Option<PeerId>) {
+        self.stations.renumber(number);
+    }
+
+    pub(crate) fn seed(&mut self, exports: Exports) {
+        self.stations.seed(exports);
+    }
+
+    /// Takes in what the neighbour table said.
+    pub(crate) fn learn(&mut self, fitted: &Fitted, learned: Vec<Learned>) {
+        let nobody = BTreeSet::new();
+        let facts = Facts {
+            spec: fitted.spec(),
+            links: fitted.links(),
+            enforced: &nobody,
+        };
+        for learned in learned {
+            match learned {
+                Learned::Places(places) => self.stations.set_places(places),
+                Learned::Event(event) => self.changed |= self.stations.learn(&facts, &event),
+            }
+        }
+    }
+
+    /// A MAC that might not move may do so now.
+    pub(crate) fn again(&mut self, now: Duration) {
+        self.again_at = Some(now);
+    }
+
+    /// Places the stations if there is a reason to. An error is returned once until it works again.
+    pub(crate) fn work(
+        &mut self,
+        now: Duration,
+        hands: Hands<'_>,
+    ) -> (Vec<StationEvent>, Result<(), Error>) {
+        if !self.changed && self.again_at.is_none_or(|at| now < at) {
+            return (Vec::new(), Ok(()));
+        }
+        let (events, placed) = self.place(hands);
+        let said = match placed {
+            Ok(()) => {
+                self.again_at = None;
+                self.failed = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.again_at = Some(now + RETRY);
+                let is_new = !std::mem::replace(&mut self.failed, true);
+                if is_new { Err(error) } else { Ok(()) }
+            }
+        };
+        (events, said)
+    }
+
+    /// From where each peer's frames come, as configured and as learned.
+    pub(crate) fn place(&mut self, hands: Hands<'_>) -> (Vec<StationEvent>, Result<(), Error>) {
+        self.changed = false;
+        let enforced = (hands.enforced)();
+        let facts = Facts {
+            spec: hands.fitted.spec(),
+            links: hands.fitted.links(),
+            enforced: &enforced,
+        };
+        let (wanted, events) = self.stations.settle(&facts);
+        let slots = wanted
+            .into_iter()
+            .map(|(station, id)| (station, hands.slots.of(id)));
+        let placed = hands.filter.assign_stations(&slots.collect());
+        (events, placed)
+    }
+}

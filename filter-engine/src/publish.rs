@@ -1,0 +1,179 @@
+//! From what the lifecycle wants to what the kernel has, peer by peer, and how often. Never decides what is wanted.
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use filter_core::Mode;
+use filter_core::set::PrefixSet;
+use filter_lifecycle::Lifecycle;
+use filter_lifecycle::route::PeerId;
+use filter_loader::sync::{Published, Step, Sync, Wanted};
+use filter_loader::{Error, Filter, PeerSlot};
+
+use crate::fitted::Fitted;
+use crate::lease::Adopted;
+use crate::slots::Slots;
+
+/// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
+/// long is over: so little of the time do others wait for it.
+const SLOW_BUILD: Duration = Duration::from_millis(5);
+const PAUSE: u32 = 20;
+/// But never longer than this, and not at all for another mode: a peer that is to be observed from now on must not
+/// wait.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// After publishing for t, process only routes for 2t, at most [`MAX_BREATH`]: a burst of changes of many peers does
+/// not keep the feeds waiting.
+const BREATH: u32 = 2;
+const MAX_BREATH: Duration = Duration::from_millis(250);
+
+/// What has been published, what is to be, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    sync: Sync,
+    pending: BTreeSet<PeerId>,
+    /// By [`PeerId`]: not to be built before.
+    not_before: Vec<Duration>,
+    /// Nothing is published before: what it costs is shared by all routes that come meanwhile.
+    at: Duration,
+}
+
+/// What publishing may touch and ask.
+pub(crate) struct Hands<'a> {
+    pub(crate) filter: &'a mut Filter,
+    pub(crate) lifecycle: &'a mut Lifecycle,
+    pub(crate) adopted: &'a mut Adopted,
+    pub(crate) fitted: &'a Fitted,
+    pub(crate) slots: &'a Slots,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) failed: Vec<(PeerId, Error)>,
+    /// A peer has another mode in force: a MAC that might not move may do so now.
+    pub(crate) mode_changed: bool,
+}
+
+impl Publisher {
+    /// Another specification is coming: nobody's tables wait any more.
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// So many peers, none of them built yet.
+    pub(crate) fn reset(&mut self, peers: usize) {
+        self.not_before = vec![Duration::ZERO; peers];
+    }
+
+    /// What an earlier process published for this slot.
+    pub(crate) fn adopt(&mut self, slot: PeerSlot, generation: u32) {
+        self.sync.adopt(slot, generation);
+    }
+
+    /// The slot is nobody's any more.
+    pub(crate) fn forget(&mut self, slot: PeerSlot) {
+        self.sync.forget(slot);
+    }
+
+    /// Publishes everyone whose tables changed, and retries those that failed, unless it is too soon.
+    pub(crate) fn work(&mut self, now: Duration, hands: &mut Hands<'_>) -> Outcome {
+        if now < self.at {
+            return Outcome::default();
+        }
+        // Only what publishing itself costs is measured here; everything else goes by the caller's clock.
+        let begin = Instant::now();
+        let mut outcome = Outcome::default();
+        self.pending.append(&mut hands.lifecycle.take_dirty());
+        let due = self.sync.due(now).into_iter();
+        self.pending
+            .extend(due.filter_map(|slot| hands.slots.peer(slot)));
+        for id in std::mem::take(&mut self.pending) {
+            if self.pauses(now, id, hands) || hands.adopted.keeps(now, id, hands.lifecycle) {
+                self.pending.insert(id);
+            } else {
+                self.peer(now, id, hands, &mut outcome);
+            }
+        }
+        let took = begin.elapsed();
+        self.at = now + took + (BREATH * took).min(MAX_BREATH);
+        outcome
+    }
+
+    /// Was its table slow to build just now, with the mode it is to have?
+    fn pauses(&self, now: Duration, id: PeerId, hands: &Hands<'_>) -> bool {
+        let has_mode = |have: &Wanted| have.mode == hands.lifecycle.mode(now, id);
+        now < self.not_before[id.0 as usize]
+            && self.sync.have(hands.slots.of(id)).is_none_or(has_mode)
+    }
+
+    fn peer(&mut self, now: Duration, id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
+        let begin = Instant::now();
+        let want = want(now, id, hands);
+        let sources = want.sources.clone();
+        let mode = want.mode;
+        let slot = hands.slots.of(id);
+        let was = self.sync.have(slot).map(|have| have.mode);
+        let applied = self.sync.apply(hands.filter, slot, want, now);
+        let took = begin.elapsed();
+        if took > SLOW_BUILD {
+            self.not_before[id.0 as usize] = now + (PAUSE * took).min(MAX_PAUSE);
+        }
+        match applied {
+            Ok(Published {
+                step: Step::Keep, ..
+            }) => {}
+            Ok(_) => {
+                hands.lifecycle.published(id, Ok(&sources));
+                outcome.mode_changed |= was != Some(mode);
+            }
+            Err(error) => {
+                hands.lifecycle.published(id, Err(error.to_string()));
+                outcome.failed.push((id, error));
+            }
+        }
+        hands.lifecycle.settle(now);
+    }
+
+    /// Nothing is published before.
+    pub(crate) const fn at(&self) -> Duration {
+        self.at
+    }
+
+    pub(crate) fn is_pending(&self, id: PeerId) -> bool {
+        self.pending.contains(&id)
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The mode published last.
+    pub(crate) fn mode(&self, slot: PeerSlot) -> Option<Mode> {
+        self.sync.have(slot).map(|have| have.mode)
+    }
+
+    /// The sources and destinations published last.
+    pub(crate) fn sets(&self, slot: PeerSlot) -> Option<(&PrefixSet, &PrefixSet)> {
+        let have = self.sync.have(slot)?;
+        Some((&have.sources, &have.destinations))
+    }
+
+    pub(crate) fn generation(&self, slot: PeerSlot) -> u32 {
+        self.sync.generation(slot)
+    }
+
+    /// Why the last publish failed, if it did.
+    pub(crate) fn error(&self, slot: PeerSlot) -> Option<&str> {
+        self.sync.dirty(slot).map(|dirty| dirty.why.as_str())
+    }
+}
+
+/// S'(p), D'(p) and the rules, as they should be now.
+fn want(now: Duration, id: PeerId, hands: &mut Hands<'_>) -> Wanted {
+    let own_addresses = hands.fitted.own_addresses(id);
+    Wanted {
+        families: hands.fitted.spec().peers[id.0 as usize].families,
+        mode: hands.lifecycle.mode(now, id),
+        sources: hands.lifecycle.sources(id),
+        destinations: hands.lifecycle.destinations(id, &own_addresses),
+    }
+}
