@@ -202,7 +202,7 @@ impl Router {
             return self.identify(&initiation);
         };
         match message {
-            Message::Initiation(_) => {}
+            Message::Initiation(_) => self.counts.add(LeftOut::Duplicate, 1),
             Message::RouteMonitoring(header, monitored) => {
                 self.monitored(daemon, &header, monitored, now, events);
             }

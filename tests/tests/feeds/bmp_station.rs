@@ -334,8 +334,7 @@ fn the_number_of_routers_is_bounded() {
     let station = Station::start(1);
     let _first = station.connect("A");
     station.until(|event| *event == RouteEvent::FeedUp);
-    let second = TcpStream::connect(station.address).unwrap();
-    second.set_read_timeout(Some(WAIT)).unwrap();
+    let second = station.connect("B");
     assert!(is_closed(&second));
 }
 
