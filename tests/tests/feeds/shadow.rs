@@ -438,7 +438,11 @@ fn another_as_than_the_routers_is_refused() {
         let result = speaker.message(&open, start, &mut out);
         assert_eq!(result.is_ok(), accepted, "{configured}");
         if let Err(ended) = result {
-            assert!(ended.to_string().starts_with("asn-mismatch: the router's OPEN says AS64500"));
+            assert!(
+                ended
+                    .to_string()
+                    .starts_with("asn-mismatch: the router's OPEN says AS64500")
+            );
             let notification = ended.notification().unwrap();
             assert_eq!((notification.code, notification.subcode), (2, 2));
         }
