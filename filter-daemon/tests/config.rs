@@ -520,3 +520,55 @@ fn the_base_is_merely_odd_in_its_numbers() {
         assert!(line.contains("documentation"), "{line}");
     }
 }
+
+/// Who may connect to a `bmp` listener: this host alone, unless said otherwise.
+#[test]
+fn who_may_speak_to_a_bmp_listener() {
+    let bmp = |keys: &str| {
+        let text = format!("{BASE}\n[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:1\"\n{keys}\n");
+        match parse(&text).feeds.last() {
+            Some(Feed::Bmp {
+                allow,
+                idle,
+                password,
+                ..
+            }) => {
+                let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
+                (allow.join(" "), *idle, password.is_some())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(bmp(""), ("127.0.0.0/8 ::1/128".into(), None, false));
+    let all = "allow = [\"192.0.2.9\", \"2001:db8::/64\"]\nidle = \"90s\"\npassword = \"secret\"";
+    let idle = Some(Duration::from_secs(90));
+    let allow = "192.0.2.9/32 2001:db8::/64";
+    assert_eq!(bmp(all), (allow.into(), idle, true));
+    for bad in [
+        "allow = []",
+        "allow = [\"red\"]",
+        "idle = \"9s\"",
+        "password = \"\"",
+    ] {
+        let text = format!("{BASE}\n[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:1\"\n{bad}\n");
+        assert!(Config::parse(&text, "b.toml").is_err(), "{bad}");
+    }
+}
+
+/// A peer of one family whose session addresses are all of the other (AS214312: sessions over IPv6).
+#[test]
+fn a_peer_without_a_session_of_its_family_is_told() {
+    let peer = |family: &str, address: &str| {
+        warnings(&format!(
+            "{BASE}\n[[peer]]\nname = \"v6only\"\nasn = 214312\ninterface = \"ixp0\"\naddresses = [{address}]\nfamilies = [\"{family}\"]\n"
+        ))
+    };
+    let told = |warnings: Vec<String>| {
+        let mut all = warnings.into_iter();
+        all.any(|line| line.contains("no session of its own family"))
+    };
+    assert!(told(peer("ipv6", "\"203.0.113.12\"")));
+    assert!(!told(peer("ipv4", "\"203.0.113.12\"")));
+    assert!(!told(peer("ipv6", "\"203.0.113.12\", \"2001:db8::12\"")));
+    assert!(!told(peer("ipv6", "")));
+}
