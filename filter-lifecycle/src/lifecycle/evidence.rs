@@ -6,7 +6,8 @@ use filter_core::{Family, Prefix};
 
 use super::kind::Kind;
 use super::source::{SETTLE, Source};
-use super::{Doubt, Lifecycle, Missing, Side, SourceKey, State};
+use super::telling::family_of;
+use super::{Doubt, Lifecycle, Missing, Side, SourceKey, State, session_of};
 use crate::route::{FeedId, Origin, PeerId, Table};
 use crate::spec::{Attachment, OnStale, RouteServer};
 
@@ -171,7 +172,7 @@ impl Lifecycle {
             None => {}
         }
         match source.state() {
-            State::Loading if source.is_empty() => Standing::Silent,
+            State::Loading if is_unused(key, source) => Standing::Silent,
             State::Loading if awaited(source, now) => {
                 Standing::Blocks(Missing::Loading(side, family))
             }
@@ -200,6 +201,14 @@ impl Lifecycle {
             | State::Down => Standing::Silent,
         }
     }
+}
+
+/// A table without a route, of a family that the session agreed on and never used, is not waited for; nor is one that
+/// had no route when its feed was lost.
+fn is_unused(key: &SourceKey, source: &Source) -> bool {
+    let session = session_of(key.origin);
+    let is_other = session.is_some_and(|session| family_of(session) != key.family);
+    source.is_empty() && (is_other || source.is_lost())
 }
 
 /// A table of which nothing was told is waited for only until its session has settled.

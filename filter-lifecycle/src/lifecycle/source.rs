@@ -169,6 +169,12 @@ impl Source {
         self.cue(now, Cue::Started);
     }
 
+    /// Its session came up. What it has now is not what it had, unless only its feed was away.
+    pub(super) fn session_up(&mut self, now: Duration, mid_life: bool) {
+        self.empty &= !self.reported;
+        self.start(now, mid_life);
+    }
+
     /// Its feed is connected again and tells everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration) {
         self.end_silence(now);
@@ -212,10 +218,14 @@ impl Source {
         self.end_silence(now);
     }
 
-    /// Was it taken as complete without a route, and has it had none since? While it is told again nothing is waited
-    /// for: a family that a session agreed on and never used.
+    /// Was it taken as complete without a route, and has it had none since?
     pub(super) const fn is_empty(&self) -> bool {
         self.empty
+    }
+
+    /// Is what comes known to be wrong, or does nothing come?
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Was it taken as complete without a word and without a route?

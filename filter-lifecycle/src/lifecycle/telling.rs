@@ -165,7 +165,7 @@ impl Lifecycle {
         for key in self.keys(|key| key.feed == feed && key.origin == origin) {
             self.with(key, |source| {
                 if exchanged(key.family) {
-                    source.start(now, mid_life);
+                    source.session_up(now, mid_life);
                 } else {
                     source.session_down(now, until);
                 }
@@ -555,7 +555,7 @@ impl Lifecycle {
 }
 
 /// The family that a session surely carries: that of its addresses.
-const fn family_of(session: Session) -> Family {
+pub(super) const fn family_of(session: Session) -> Family {
     match session.address {
         std::net::IpAddr::V4(_) => Family::Ipv4,
         std::net::IpAddr::V6(_) => Family::Ipv6,
