@@ -96,7 +96,7 @@ impl Engine {
             pins,
             fingerprint: u64::from(spec.router.asn.get()),
             max_peers: spec.limits.max_peers,
-            table_memory_mib: spec.limits.arena_mib,
+            table_memory_mib: spec.limits.table_memory_mib,
             samples_per_second: spec.limits.samples_per_second,
             ..LoaderOptions::default()
         })?;

@@ -321,7 +321,7 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     /// `macs`, added to the learned ones. Default: none; on a `port` that means any.
     pub macs: Vec<Mac>,
-    /// `vrf` of the router its sessions are in, by its route distinguisher. Default: the global instance.
+    /// `route_distinguisher` of the router its sessions are in, by its route distinguisher. Default: the global instance.
     pub vrf: Option<Vrf>,
 }
 
@@ -352,7 +352,7 @@ fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Sess
 
 /// Whom our announcements to a route server reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Serves {
+pub enum Reach {
     /// Every peer on its interface. The default.
     #[default]
     All,
@@ -375,9 +375,9 @@ pub struct RouteServer {
     pub interface: InterfaceId,
     /// `addresses` of its BGP sessions. Required.
     pub addresses: Vec<IpAddr>,
-    /// `serves`. Default `all`.
-    pub serves: Serves,
-    /// `vrf` of the router its sessions are in. Default: the global instance.
+    /// `our_routes_reach`. Default `all`.
+    pub our_routes_reach: Reach,
+    /// `route_distinguisher` of the router its sessions are in. Default: the global instance.
     pub vrf: Option<Vrf>,
 }
 
@@ -441,8 +441,8 @@ pub struct Breaker {
 pub struct Limits {
     /// `max_peers` the maps are made for. Default 1024.
     pub max_peers: u32,
-    /// `arena_mib`: memory of the compiled tables, in MiB. Default 64.
-    pub arena_mib: u32,
+    /// `table_memory_mib`: memory of the compiled tables, in MiB. Default 64.
+    pub table_memory_mib: u32,
     /// `samples_per_second` and peer. Default 10; 0 for none.
     pub samples_per_second: u32,
     /// `breaker = { percent = 20, packets = 1000, window = "10s" }`. Default: that.
@@ -453,7 +453,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_peers: 1024,
-            arena_mib: 64,
+            table_memory_mib: 64,
             samples_per_second: 10,
             breaker: Breaker {
                 percent: 20,

@@ -130,7 +130,7 @@ impl<'a> Kernel<'a> {
     ) -> Result<Self, Failure> {
         let options = Options {
             max_peers: config.spec.limits.max_peers,
-            table_memory_mib: config.spec.limits.arena_mib,
+            table_memory_mib: config.spec.limits.table_memory_mib,
             samples_per_second: 0,
             engine: filter_loader::Engine::Tables,
             ..Options::default()
