@@ -3,7 +3,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use super::packets::Packet;
+use lab::packets::Packet;
 
 /// Where the demo is told.
 pub(super) struct Screen<'a> {
