@@ -121,7 +121,9 @@ pub enum ControlError {
         source: io::Error,
     },
     /// Another daemon listens there.
-    #[error("another daemon listens on `{0}`: stop it, or give this one another `control` socket")]
+    #[error(
+        "another daemon listens on `{0}`: stop it, or give this one another `socket` in `[daemon]`"
+    )]
     Busy(PathBuf),
     /// Anything else about the socket.
     #[error("control socket `{path}`: {source}")]

@@ -44,11 +44,16 @@ pub fn build(
         }])),
         config::Feed::Bmp {
             listen,
+            allow,
             max_routers,
+            idle,
+            password,
         } => {
             let station = BmpConfig {
+                allow: allow.clone(),
                 max_routers: usize::from(*max_routers),
-                trigger: trigger.clone(),
+                idle: *idle,
+                password: password.clone(),
                 ..BmpConfig::new(*listen)
             };
             Box::new(

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use filter_core::Family;
+
 use self::replies::{
     Channel, Protocol, ReplyError, check_greeting, end_of_reply, parse_protocols, parse_routes,
     text,
@@ -139,6 +141,10 @@ fn state(protocol: &Protocol, life: String) -> State {
     State::Up {
         asn: protocol.asn,
         restart_time: protocol.restart_time,
+        families: Some(Family::ALL.map(|family| {
+            let mut channels = protocol.channels.iter();
+            channels.any(|channel| channel.up && channel.family == family)
+        })),
         life,
     }
 }

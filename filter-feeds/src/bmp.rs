@@ -1,22 +1,24 @@
 //! The BMP station: routers connect to us and tell what their peers advertise (RFC 7854), what of it they accept,
 //! and, where they can, what they advertise (RFC 8671). Sockets and threads only: what a stream means is
-//! [`router`]'s. Never skips bytes: what cannot be read ends the connection, and the router connects again.
+//! [`router`]'s. Only bytes that are no BMP messages end a connection; what stands in a message concerns its session.
 //!
 //! Several routers may share a feed as long as no two report a session with the same neighbour. The feed is up
 //! while at least one of them is connected. When one of several is lost, its sessions' tables are
 //! [`RouteEvent::TableLost`]; when the last is lost, [`RouteEvent::FeedDown`].
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::trigger::Trigger;
 use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
+use crate::shadow::{Password, md5};
+use crate::skipped::Skipped;
+use crate::tcp;
 use crate::wire::{ReceiveBuffer, bmp};
-use counts::Counts;
+use filter_core::Prefix;
 use filter_lifecycle::route::{Origin, RouteEvent, Session};
 use router::{Closed, Memory, Noted, Router};
 
@@ -33,16 +35,29 @@ const MAX_REMEMBERED: usize = 1024;
 const REFUSED_DELAY: Duration = Duration::from_secs(1);
 /// Bytes taken in at once, at least one message.
 const RECEIVE_BUFFER: usize = 4 * bmp::MAX_MESSAGE;
+/// A router must say who it is within this time.
+pub const INITIATION_WAIT: Duration = Duration::from_secs(10);
+/// Connections that have not said who they are; one more ends the oldest. They take no router's place.
+pub const MAX_NAMELESS: usize = 16;
+/// A router that connects although it is connected waits this long while the former connection is probed.
+pub const PROBE_WAIT: Duration = Duration::from_secs(3);
+/// Refusals that are logged once each.
+const MAX_REFUSALS: usize = 1024;
 
 /// One station.
 #[derive(Clone, Debug)]
 pub struct BmpConfig {
     /// Where routers connect.
     pub listen: SocketAddr,
+    /// Who may connect; default [`loopback`].
+    pub allow: Vec<Prefix>,
     /// How many may be connected at once; default [`DEFAULT_MAX_ROUTERS`].
     pub max_routers: usize,
-    /// What asks for a router to tell everything again.
-    pub trigger: Trigger,
+    /// A router that sends nothing for this long is lost. Default: three of its own statistics intervals, and as
+    /// long as it sends none, whatever TCP says.
+    pub idle: Option<Duration>,
+    /// TCP MD5 password (RFC 2385) that routers must connect with.
+    pub password: Option<Password>,
 }
 
 impl BmpConfig {
@@ -51,26 +66,42 @@ impl BmpConfig {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            allow: loopback(),
             max_routers: DEFAULT_MAX_ROUTERS,
-            trigger: Trigger::default(),
+            idle: None,
+            password: None,
         }
     }
+}
+
+/// This host alone.
+#[must_use]
+pub fn loopback() -> Vec<Prefix> {
+    let network = |host: IpAddr, length| Prefix::new(host.into(), length).ok();
+    let v4 = network(std::net::Ipv4Addr::LOCALHOST.into(), 8);
+    let v6 = network(std::net::Ipv6Addr::LOCALHOST.into(), 128);
+    v4.into_iter().chain(v6).collect()
 }
 
 /// The feed. Listens from its creation on.
 #[derive(Debug)]
 pub struct BmpFeed {
     listener: TcpListener,
+    allow: Vec<Prefix>,
     max_routers: usize,
-    trigger: Trigger,
+    idle: Option<Duration>,
+    has_password: bool,
     station: Mutex<Station>,
-    counts: Arc<Mutex<Counts>>,
+    refusals: Mutex<BTreeSet<(IpAddr, &'static str)>>,
+    skipped: Skipped,
 }
 
 /// What the connections of a station share.
 #[derive(Debug, Default)]
 struct Station {
     connections: u64,
+    /// Connections whose router has not told who it is, oldest first.
+    nameless: Vec<Connected>,
     /// Connections whose router has told who it is, by its address and name.
     routers: HashMap<RouterId, Connected>,
     memories: HashMap<RouterId, Memory>,
@@ -106,12 +137,24 @@ impl BmpFeed {
     pub fn new(config: &BmpConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
+        if let Some(password) = &config.password {
+            for &allowed in config
+                .allow
+                .iter()
+                .filter(|&&allowed| may_reach(config.listen, allowed))
+            {
+                md5::require_of(&listener, allowed, password)?;
+            }
+        }
         Ok(Self {
             listener,
+            allow: config.allow.clone(),
             max_routers: config.max_routers,
-            trigger: config.trigger.clone(),
+            idle: config.idle,
+            has_password: config.password.is_some(),
             station: Mutex::default(),
-            counts: Arc::default(),
+            refusals: Mutex::default(),
+            skipped: Skipped::default(),
         })
     }
 
@@ -123,70 +166,139 @@ impl BmpFeed {
         self.listener.local_addr()
     }
 
-    /// What was left out so far, over all connections; stays readable while the feed runs.
-    #[must_use]
-    pub fn counts(&self) -> Arc<Mutex<Counts>> {
-        Arc::clone(&self.counts)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Station> {
         let lock = self.station.lock();
         lock.unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Refuses a connection: counted always, logged once for each address and reason.
+    fn refuse(&self, from: SocketAddr, why: &'static str) {
+        self.skipped.add("refused-connection", 1);
+        let refusals = self.refusals.lock();
+        let mut refusals = refusals.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if refusals.len() < MAX_REFUSALS && refusals.insert((from.ip().to_canonical(), why)) {
+            log::warn!("BMP connection from {from} refused: {why}");
+        }
+    }
+
+    /// Takes in a connection of somebody who may connect. It has no name yet.
+    fn admit(&self, stream: &TcpStream, from: SocketAddr) -> Option<u64> {
+        let address = from.ip().to_canonical().into();
+        if !self.allow.iter().any(|allowed| allowed.contains(address)) {
+            self.refuse(from, "its address is not among `allow` of this feed");
+            return None;
+        }
+        if let Err(error) = tcp::watch(stream) {
+            log::warn!("BMP connection from {from}: a lost connection may go unnoticed: {error}");
+        }
+        let mut station = self.lock();
+        station.connections += 1;
+        let number = station.connections;
+        if station.nameless.len() >= MAX_NAMELESS {
+            // Whoever says nothing must not keep out who would.
+            station.nameless.remove(0).shut();
+        }
+        let stream = stream.try_clone().ok();
+        station.nameless.push(Connected {
+            connection: number,
+            stream,
+        });
+        Some(number)
+    }
+
     /// Reads one router until its connection ends.
-    fn serve(&self, stream: TcpStream, from: SocketAddr, outlet: &Outlet) {
+    fn serve(&self, stream: TcpStream, from: SocketAddr, number: u64, outlet: &Outlet) {
         let mut connection = Connection {
             feed: self,
-            number: {
-                let mut station = self.lock();
-                station.connections += 1;
-                station.connections
-            },
+            number,
             from,
+            accepted: Instant::now(),
             id: None,
             outlet,
             router: Router::new(Instant::now()),
             events: Vec::with_capacity(MAX_BATCH_EVENTS),
         };
-        // Nothing may stop the station: an error of one stream is that stream's end.
-        let end = connection.read(&stream);
+        // Nothing may stop the station: an error of one stream is that stream's end, and so is a fault of ours.
+        let read = catch_unwind(AssertUnwindSafe(|| connection.read(&stream)));
+        let end = read.unwrap_or_else(|_| {
+            connection.events.clear();
+            Err((
+                End::Lost("the program made an error reading it".into()),
+                None,
+            ))
+        });
         drop(stream);
+        self.lock().forget_nameless(number);
         connection.close(end);
     }
+
+    fn run_until_stopped<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        outlet: &'scope Outlet,
+    ) -> Result<(), Stopped> {
+        let mut refused = md5::Refused::now();
+        loop {
+            match self.listener.accept() {
+                Ok((stream, from)) => {
+                    let Some(number) = self.admit(&stream, from) else {
+                        continue;
+                    };
+                    let serve = move || self.serve(stream, from, number, outlet);
+                    let named = thread::Builder::new().name(format!("bmp {}", from.ip()));
+                    if let Err(error) = named.spawn_scoped(scope, serve) {
+                        log::warn!("BMP connection from {from}: no thread for it: {error}");
+                        self.skipped.add("refused-connection", 1);
+                        self.lock().forget_nameless(number);
+                    }
+                }
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        log::warn!("BMP station cannot accept: {error}");
+                    }
+                    outlet.stop().sleep(STOP_CHECK / 4)?;
+                    self.suspect_passwords(&mut refused);
+                }
+            }
+        }
+    }
+
+    /// The kernel refuses connections with a wrong password before anybody sees them, and only counts them.
+    fn suspect_passwords(&self, refused: &mut md5::Refused) {
+        if !self.has_password {
+            return;
+        }
+        let before = std::mem::replace(refused, md5::Refused::now());
+        if let Some(why) = refused.since(before)
+            && let Ok(listen) = self.local_addr()
+        {
+            let unspecified = SocketAddr::new(listen.ip(), 0);
+            self.refuse(unspecified, why);
+        }
+    }
+}
+
+/// Can a connection from there arrive at a socket that listens here?
+const fn may_reach(listen: SocketAddr, from: Prefix) -> bool {
+    matches!(
+        (listen, from.family()),
+        (SocketAddr::V6(_), _) | (SocketAddr::V4(_), filter_core::Family::Ipv4)
+    )
 }
 
 impl Feed for BmpFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
-        let connected = AtomicUsize::new(0);
+        let feed = &*self;
         thread::scope(|scope| {
-            while !outlet.stop().is_stopped() {
-                match self.listener.accept() {
-                    Ok((stream, from)) if connected.load(Ordering::Relaxed) < self.max_routers => {
-                        connected.fetch_add(1, Ordering::Relaxed);
-                        let (feed, connected) = (&*self, &connected);
-                        scope.spawn(move || {
-                            feed.serve(stream, from, outlet);
-                            connected.fetch_sub(1, Ordering::Relaxed);
-                        });
-                    }
-                    Ok((_, from)) => {
-                        log::warn!(
-                            "BMP connection from {from} refused: {} routers are connected; raise max_routers",
-                            self.max_routers
-                        );
-                    }
-                    Err(error) => {
-                        if error.kind() != io::ErrorKind::WouldBlock {
-                            log::warn!("BMP station cannot accept: {error}");
-                        }
-                        if outlet.stop().sleep(STOP_CHECK / 4).is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
+            // The only way out is being told to stop.
+            let Err(Stopped) = feed.run_until_stopped(scope, outlet) else {
+                return;
+            };
         });
+    }
+
+    fn skipped(&self) -> Skipped {
+        self.skipped.clone()
     }
 }
 
@@ -195,6 +307,7 @@ struct Connection<'a> {
     feed: &'a BmpFeed,
     number: u64,
     from: SocketAddr,
+    accepted: Instant,
     /// Once the router has told who it is.
     id: Option<RouterId>,
     outlet: &'a Outlet,
@@ -219,12 +332,24 @@ impl Connection<'_> {
             if self.outlet.stop().is_stopped() {
                 return Err((End::Stopped, None));
             }
-            let now = Instant::now();
-            if self.feed.trigger.take_again(self.router.sessions()) {
-                self.router.tell_again(now);
-            }
-            self.router.tick(now).map_err(closed)?;
+            self.look_at_the_clock(Instant::now())?;
         }
+    }
+
+    /// What time alone does to a connection.
+    fn look_at_the_clock(&mut self, now: Instant) -> Result<(), (End, Option<Closed>)> {
+        if self.id.is_none() && now.duration_since(self.accepted) >= INITIATION_WAIT {
+            let why = format!("no initiation came within {} s", INITIATION_WAIT.as_secs());
+            return Err((End::Lost(why), None));
+        }
+        for session in self.router.end_silent(now, &mut self.events) {
+            self.feed.lock().release(session, self.number);
+        }
+        self.flush().map_err(|stopped| (stopped.into(), None))?;
+        self.router
+            .check_idle(now, self.feed.idle)
+            .map_err(closed)?;
+        self.router.tick(now).map_err(closed)
     }
 
     /// Every whole message that is pending.
@@ -249,7 +374,7 @@ impl Connection<'_> {
             let length = message.len();
             match noted {
                 Noted::Nothing => {}
-                Noted::Identified => self.identified(stream).map_err(stopped)?,
+                Noted::Identified => self.identified(stream)?,
                 Noted::Down(session) => self.feed.lock().release(session, number),
             }
             buffer.consume(length);
@@ -262,10 +387,9 @@ impl Connection<'_> {
     /// Hands over in batches: one UPDATE can hold more routes than a batch may. Under the lock, so that nothing
     /// of a connection that was replaced comes after what replaced it.
     fn flush(&mut self) -> Result<(), Stopped> {
-        let counts = self.feed.counts.lock();
-        let mut counts = counts.unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.router.counts.drain_into(&mut counts);
-        drop(counts);
+        for (name, times) in std::mem::take(&mut self.router.counts).nonzero() {
+            self.feed.skipped.add(name, times);
+        }
         if self.events.is_empty() {
             return Ok(());
         }
@@ -297,13 +421,28 @@ impl Connection<'_> {
         }
     }
 
-    /// The router is known now: it replaces its own former connection, and the feed is up.
-    fn identified(&mut self, stream: &TcpStream) -> Result<(), Stopped> {
+    /// The router is known now, and the feed is up. Its own former connection gives way only if it is dead: a name
+    /// is no proof of who speaks.
+    fn identified(&mut self, stream: &TcpStream) -> Result<(), (End, Option<Closed>)> {
         let id = (self.from.ip().to_canonical(), self.router.name().to_owned());
+        let lost = |why: &str| (End::Lost(why.to_owned()), None);
+        let stopped = |stopped: Stopped| (stopped.into(), None);
+        if !self.former_is_gone(&id).map_err(stopped)? {
+            let why = "a router of that address and name is connected, and it answers";
+            self.feed.refuse(self.from, why);
+            return Err(lost(why));
+        }
+        let turn = self.outlet.turn().map_err(stopped)?;
+        let mut station = self.feed.lock();
+        if station.routers.len() >= self.feed.max_routers && !station.routers.contains_key(&id) {
+            drop((station, turn));
+            let why = "as many routers as `max_routers` allows are connected";
+            self.feed.refuse(self.from, why);
+            return Err(lost(why));
+        }
         self.id = Some(id.clone());
         log::info!("BMP router {:?} connected from {}", id.1, self.from);
-        let turn = self.outlet.turn()?;
-        let mut station = self.feed.lock();
+        station.forget_nameless(self.number);
         let first = station.routers.is_empty();
         let connected = Connected {
             connection: self.number,
@@ -313,19 +452,41 @@ impl Connection<'_> {
             .recall(station.memories.remove(&id).unwrap_or_default());
         if let Some(former) = station.routers.insert(id, connected) {
             log::warn!(
-                "BMP router {} connected again; its former connection is closed",
+                "BMP router {} connected again; its former connection is dead and closed",
                 self.from
             );
-            if let Some(stream) = former.stream {
-                // It may be gone already, which is what we want.
-                drop(stream.shutdown(std::net::Shutdown::Both));
-            }
-            station.unreport(former.connection, "the router connected again", &turn)?;
+            let connection = former.connection;
+            former.shut();
+            station
+                .unreport(connection, "the router connected again", &turn)
+                .map_err(stopped)?;
         }
         if first {
-            turn.send(vec![RouteEvent::FeedUp])?;
+            turn.send(vec![RouteEvent::FeedUp]).map_err(stopped)?;
         }
         Ok(())
+    }
+
+    /// Waits for a former connection of this router to end, or to show that it is dead.
+    fn former_is_gone(&self, id: &RouterId) -> Result<bool, Stopped> {
+        let probed = Instant::now();
+        loop {
+            let station = self.feed.lock();
+            let Some(former) = station.routers.get(id) else {
+                return Ok(true);
+            };
+            let Some(stream) = &former.stream else {
+                return Ok(true);
+            };
+            if probed.elapsed() >= PROBE_WAIT {
+                let heard = tcp::heard_ago(stream);
+                return Ok(heard.is_ok_and(|ago| ago >= PROBE_WAIT));
+            }
+            // It may be gone already, which the next look shows.
+            let _ = tcp::probe(stream);
+            drop(station);
+            self.outlet.stop().sleep(STOP_CHECK / 2)?;
+        }
     }
 
     /// Says what is lost with the connection.
@@ -338,7 +499,11 @@ impl Connection<'_> {
             self.router.name(),
             self.from
         );
-        log::warn!("{why}");
+        if self.id.is_some() {
+            log::warn!("{why}");
+        } else {
+            log::info!("{why}"); // nobody's table is lost with it
+        }
         // What was read whole before the error is true.
         if self.flush().is_err() {
             return;
@@ -346,6 +511,7 @@ impl Connection<'_> {
         let Ok(turn) = self.outlet.turn() else {
             return;
         };
+        let was_named = self.id.is_some();
         let mut station = self.feed.lock();
         if let Some(id) = self
             .id
@@ -364,16 +530,29 @@ impl Connection<'_> {
             }
         }
         drop((station, turn));
-        if closed
-            .is_some_and(|closed| !matches!(closed, Closed::Heal(_) | Closed::Terminated { .. }))
-        {
+        let was_refused = closed
+            .is_some_and(|closed| !matches!(closed, Closed::Heal(_) | Closed::Terminated { .. }));
+        if was_named && was_refused {
             // Told to stop is as good a reason to end as the time being over.
             let _ = self.outlet.stop().sleep(REFUSED_DELAY);
         }
     }
 }
 
+impl Connected {
+    fn shut(self) {
+        if let Some(stream) = self.stream {
+            // It may be gone already, which is what we want.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
 impl Station {
+    fn forget_nameless(&mut self, connection: u64) {
+        self.nameless.retain(|other| other.connection != connection);
+    }
+
     /// Is this connection the one its router speaks over?
     fn is_current(&self, id: Option<&RouterId>, connection: u64) -> bool {
         let connected = id.and_then(|id| self.routers.get(id));

@@ -27,6 +27,12 @@ fn fixture(daemon: &str, name: &str) -> Vec<u8> {
     bytes[end + 1..].to_vec()
 }
 
+/// One of the odd inputs of tests/fixtures/control.
+fn control(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/control");
+    std::fs::read(root.join(name)).unwrap()
+}
+
 fn route(prefix: &str, next_hop: &str) -> Route {
     let next_hop = (!next_hop.is_empty()).then(|| next_hop.parse().unwrap());
     Route {

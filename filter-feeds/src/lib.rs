@@ -13,10 +13,12 @@ pub mod mrt;
 pub mod openbgpd;
 pub mod poll;
 pub mod shadow;
+pub mod skipped;
 pub mod static_;
+pub mod tcp;
 pub mod trigger;
 mod unix;
-mod updates;
+pub mod updates;
 pub mod wire;
 
 #[cfg(test)]
@@ -28,6 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
+use skipped::Skipped;
 
 /// Batches that may wait between feeds and the run loop before feeds are slowed down. With [`MAX_BATCH_EVENTS`] this
 /// is how long a small peer's update waits behind a full table: about a millisecond.
@@ -44,6 +47,11 @@ pub trait Feed: Send {
     /// Runs until told to stop: connects, reads, reconnects with back-off. Sends [`RouteEvent::FeedUp`] at each
     /// start of a connection (or first finished poll) and [`RouteEvent::FeedDown`] at each loss.
     fn run(self: Box<Self>, outlet: &Outlet);
+
+    /// What it leaves out, counted while it runs. Keep it: [`Feed::run`] takes the feed.
+    fn skipped(&self) -> Skipped {
+        Skipped::default()
+    }
 }
 
 /// The daemon is shutting down or the feed was removed: the feed returns.

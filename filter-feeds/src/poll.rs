@@ -217,6 +217,8 @@ pub enum State {
         asn: Option<Asn>,
         /// The restart time it asked for, if graceful restart was negotiated.
         restart_time: Option<Duration>,
+        /// The families it exchanges, by [`Family`], if the router tells.
+        families: Option<[bool; 2]>,
         /// Differs whenever the session was established anew.
         life: String,
     },
@@ -297,7 +299,11 @@ impl Reading {
         match (&former.state, &found.state) {
             (_, State::Down(_)) => {}
             (State::Down(_), State::Up { .. }) => *former = found,
-            (State::Up { .. }, State::Up { .. }) => {
+            (State::Up { .. }, State::Up { families: more, .. }) => {
+                let more = *more;
+                if let State::Up { families, .. } = &mut former.state {
+                    *families = families.zip(more).map(|([a, b], [c, d])| [a || c, b || d]);
+                }
                 for table in found.tables {
                     former.add_table(table);
                 }

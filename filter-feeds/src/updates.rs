@@ -1,4 +1,5 @@
-//! From a checked UPDATE to route events, the same for every feed that reads BGP. Never decides how bytes are read.
+//! From a checked UPDATE to route events, the same for every feed that reads BGP: routes whose attributes are wrong
+//! are withdrawn (RFC 7606). Never decides how bytes are read.
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use filter_lifecycle::route::{Origin, Route, RouteEvent, Table};
@@ -21,6 +22,18 @@ pub fn push_routes(
             prefix: nlri.prefix,
             path: nlri.path,
         });
+    }
+    if update.flaw().is_some() {
+        for announced in update.announced(path_ids) {
+            let nlri = announced?.nlri;
+            events.push(RouteEvent::Withdraw {
+                origin,
+                table,
+                prefix: nlri.prefix,
+                path: nlri.path,
+            });
+        }
+        return Ok(());
     }
     let communities = update.communities();
     for announced in update.announced(path_ids) {

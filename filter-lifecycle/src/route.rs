@@ -27,10 +27,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session of the global routing instance.
+    /// A session of the global routing instance. An IPv4-mapped address is the IPv4 address.
     #[must_use]
     pub const fn global(address: IpAddr) -> Self {
-        Self { address, vrf: None }
+        Self::of(address, None)
+    }
+
+    /// A session of this instance. An IPv4-mapped address is the IPv4 address.
+    #[must_use]
+    pub const fn of(address: IpAddr, vrf: Option<Vrf>) -> Self {
+        let address = address.to_canonical();
+        Self { address, vrf }
     }
 }
 
@@ -157,6 +164,30 @@ pub enum Community {
     Standard(u16, u16),
     /// RFC 8092: global administrator and two local parts.
     Large(u32, u32, u32),
+    /// RFC 4360 and RFC 5668, route targets of an AS only: the AS number and the value. Members with 32-bit numbers
+    /// are named in the value.
+    RouteTarget(u32, u32),
+}
+
+impl Community {
+    /// An extended community from its eight bytes; none if it is no route target of an AS, for route servers are
+    /// told with no others.
+    #[must_use]
+    pub const fn extended(bytes: [u8; 8]) -> Option<Self> {
+        match bytes {
+            // Two octets of AS number, four of value (RFC 4360 section 3.1).
+            [0, 2, a, b, c, d, e, f] => {
+                let asn = u16::from_be_bytes([a, b]) as u32;
+                Some(Self::RouteTarget(asn, u32::from_be_bytes([c, d, e, f])))
+            }
+            // Four octets of AS number, two of value (RFC 5668 section 2).
+            [2, 2, a, b, c, d, e, f] => {
+                let value = u16::from_be_bytes([e, f]) as u32;
+                Some(Self::RouteTarget(u32::from_be_bytes([a, b, c, d]), value))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a session ended (RFC 7854 section 4.9).
@@ -188,6 +219,8 @@ pub enum RouteEvent {
         asn: Option<Asn>,
         /// The restart time the neighbour asked for (RFC 4724), if graceful restart was negotiated.
         restart_time: Option<Duration>,
+        /// The families it exchanges, by [`Family`], if the feed tells.
+        families: Option<[bool; 2]>,
     },
     /// A BGP session is no longer established.
     SessionDown {

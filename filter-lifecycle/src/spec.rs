@@ -347,7 +347,7 @@ impl Attachment {
 fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Session> + '_ {
     addresses
         .iter()
-        .map(move |&address| Session { address, vrf })
+        .map(move |&address| Session::of(address, vrf))
 }
 
 /// Whom our announcements to a route server reach.

@@ -14,6 +14,16 @@ use filter_feeds::bmp::router::{Closed, Memory, Router};
 use filter_feeds::wire::bmp;
 use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session, Table};
 
+/// One of the odd inputs of `fixtures/control`.
+///
+/// # Panics
+/// If there is none of that name.
+#[must_use]
+pub fn control(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/control");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
 /// Where the recorded streams are.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures")
@@ -237,7 +247,7 @@ pub fn fold(stream: &[u8], memory: Memory) -> (Folded, Router) {
             break;
         }
         if router.name() != "" && folded.events.is_empty() {
-            router.recall(memory);
+            router.recall(memory.clone());
         }
         folded.apply(&events);
     }
@@ -246,7 +256,7 @@ pub fn fold(stream: &[u8], memory: Memory) -> (Folded, Router) {
     {
         folded.closed = Some(error.into());
     }
-    folded.counts = router.counts;
+    folded.counts = std::mem::take(&mut router.counts);
     (folded, router)
 }
 

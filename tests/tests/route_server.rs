@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use filter_core::{Family, Mode};
 use filter_daemon::runtime::AtExit;
-use filter_lifecycle::route::Community::{self, Large, Standard};
+use filter_lifecycle::route::Community::{self, Large, RouteTarget, Standard};
 use tests::lab::{
     Bcp38, BirdRouter, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site,
     Traffic, require, wait_for,
@@ -208,6 +208,9 @@ impl Scene {
             Community::Large(rs, what, whom) => {
                 format!("bgp_large_community.add(({rs}, {what}, {whom}));")
             }
+            Community::RouteTarget(high, low) => {
+                format!("bgp_ext_community.add((rt, {high}, {low}));")
+            }
         };
         let action: String = communities.iter().map(add).collect();
         bird.reconfigure_to(&Exchange::bird_conf(&self.neighbours, &action));
@@ -367,6 +370,8 @@ fn our_communities_scope_what_the_route_server_hands_on() {
         (&[Standard(0, 64501)], true),
         (&[Standard(0, 64511)], false),
         (&[Standard(0, 64511), Standard(64511, 64502)], true),
+        (&[RouteTarget(0, 64502)], false),
+        (&[RouteTarget(0, 64501)], true),
         (&[Large(64511, 0, 64502)], false),
         (&[Large(64511, 0, 64501)], true),
         (&[Large(64511, 0, 0)], false),

@@ -197,7 +197,7 @@ fn session_addresses(
             // The same address on several of our interfaces (unnumbered links) is nobody's mistake.
             let scope = is_link_local(address).then_some(id);
             for &vrf in &vrfs {
-                let ours = Session { address, vrf };
+                let ours = Session::of(address, vrf);
                 claimed.0.insert((ours, scope), section.place().to_owned());
             }
             warn_outside_lan(value, address, &item, warnings);
@@ -206,6 +206,7 @@ fn session_addresses(
     let peers = sections.peers.iter().zip(&sections.attachments);
     for (peer, places) in peers {
         let owner = peer.section.place();
+        warn_of_other_family(peer, warnings)?;
         for (attachment, section) in peer.value.attachments.iter().zip(places) {
             let interface = &sections.interfaces[usize::from(attachment.interface.0)].value;
             for (session, item) in attachment.sessions().zip(section.list("addresses")?) {
@@ -254,6 +255,28 @@ fn warn_outside_lan(
     {
         warnings.push(item.warning(Oddity::OutsideLan(interface.name.clone())));
     }
+}
+
+/// A peer of one family whose session addresses are all of the other: routes of its family arrive over sessions of
+/// that family, unless an operator has configured otherwise on both sides.
+fn warn_of_other_family(
+    peer: &Read<'_, Peer>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    let has = |family| peer.value.families.contains(family);
+    let (families, sessions) = match Family::ALL.map(has) {
+        [true, false] => (Family::Ipv4, Family::Ipv6),
+        [false, true] => (Family::Ipv6, Family::Ipv4),
+        _ => return Ok(()),
+    };
+    let attachments = peer.value.attachments.iter();
+    let mut addresses = attachments.flat_map(|each| &each.addresses).peekable();
+    let is_other = |&&address: &&IpAddr| Prefix::host(address.into()).family() == sessions;
+    if addresses.peek().is_some() && addresses.by_ref().all(|address| is_other(&address)) {
+        let item = peer.section.require("families")?;
+        warnings.push(item.warning(Oddity::SessionsOfOtherFamily { families, sessions }));
+    }
+    Ok(())
 }
 
 /// Can every frame be told to be of one peer?

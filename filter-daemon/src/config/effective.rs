@@ -213,8 +213,22 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Feed::Bmp {
             listen,
+            allow,
             max_routers,
-        } => writeln!(f, "listen = \"{listen}\"\nmax_routers = {max_routers}"),
+            idle,
+            password,
+        } => {
+            writeln!(f, "listen = \"{listen}\"")?;
+            writeln!(f, "allow = {}", quoted(allow))?;
+            writeln!(f, "max_routers = {max_routers}")?;
+            if let Some(idle) = idle {
+                writeln!(f, "idle = \"{}\"", duration(*idle))?;
+            }
+            match password {
+                Some(_) => writeln!(f, "# password: set"),
+                None => Ok(()),
+            }
+        }
         Feed::Mrt { path: file, table } => {
             writeln!(f, "path = {}", path(file))?;
             writeln!(f, "table = \"{}\"", table_name(*table))

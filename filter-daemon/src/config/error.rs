@@ -307,6 +307,16 @@ pub enum Oddity {
     /// A peer nothing will ever be attributed to.
     #[error("no `macs` and no `addresses`: no packet can be attributed to it; add one of them")]
     NoStation,
+    /// A peer of one family whose sessions are all of the other.
+    #[error(
+        "only {families}, but every session address is {sessions}: no session of its own family can be found; add its {families} address, or {sessions} to `families`"
+    )]
+    SessionsOfOtherFamily {
+        /// The peer's.
+        families: Family,
+        /// Its addresses'.
+        sessions: Family,
+    },
     /// Twice in one list.
     #[error("it is there twice: remove one")]
     Twice,

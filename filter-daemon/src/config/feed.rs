@@ -25,8 +25,14 @@ pub enum Feed {
     Bmp {
         /// `listen`. Required.
         listen: SocketAddr,
+        /// `allow`: addresses or prefixes that routers may connect from. Default: this host alone.
+        allow: Vec<Prefix>,
         /// `max_routers` connected at once. Default 16.
         max_routers: u16,
+        /// `idle`: a router that sends nothing for this long is lost. Default: three of its own statistics intervals.
+        idle: Option<Duration>,
+        /// `password`: TCP MD5 (RFC 2385), 1 to 80 bytes. Default: none.
+        password: Option<Password>,
     },
     /// `mrt`: a RIB dump (RFC 6396) in a file.
     Mrt {
@@ -97,10 +103,7 @@ impl ShadowSession {
     /// The peer's session whose policy it has.
     #[must_use]
     pub const fn mirrors(&self) -> Session {
-        Session {
-            address: self.session,
-            vrf: self.vrf,
-        }
+        Session::of(self.session, self.vrf)
     }
 
     const fn carried(&self) -> spec::Carried {

@@ -3,6 +3,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use filter_core::Prefix;
+use filter_feeds::bmp::loopback;
 use filter_feeds::shadow::Password;
 use filter_lifecycle::route::{PeerId, Session, Table};
 use filter_lifecycle::spec::Peer;
@@ -19,7 +21,7 @@ const KINDS: &[&str] = &[
 /// The keys of each kind, in the order of [`KINDS`].
 const KEYS: [&[&str]; 8] = [
     &["kind", "peer", "advertised_by_peer", "advertised_to_peer"],
-    &["kind", "listen", "max_routers"],
+    &["kind", "listen", "allow", "max_routers", "idle", "password"],
     &["kind", "path", "table"],
     &["kind", "socket", "interval"],
     &["kind", "socket", "interval"],
@@ -38,6 +40,8 @@ const SESSION: &[&str] = &[
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_ROUTERS: u16 = 16;
+/// No router need speak more often.
+const MIN_IDLE: Duration = Duration::from_secs(10);
 
 /// Longest path of a Unix socket, and more than any sane path here.
 const MAX_PATH: usize = 4095;
@@ -79,6 +83,9 @@ fn feed(
             max_routers: section
                 .optional("max_routers", |item| item.integer(1, 1024))?
                 .unwrap_or(DEFAULT_MAX_ROUTERS),
+            allow: allow(section)?,
+            idle: section.optional("idle", |item| item.duration(MIN_IDLE))?,
+            password: section.optional("password", password)?,
         },
         "mrt" => Feed::Mrt {
             path: path(&section.require("path")?)?,
@@ -113,6 +120,22 @@ fn feed(
             sessions: sessions(section)?,
         },
     })
+}
+
+/// Who may connect: addresses, or prefixes.
+fn allow(section: &Section<'_>) -> Result<Vec<Prefix>, ConfigError> {
+    let Some(list) = section.get("allow") else {
+        return Ok(loopback());
+    };
+    let items = section.list("allow")?;
+    if items.is_empty() {
+        return Err(list.error(Problem::Empty));
+    }
+    let one = |item: Item<'_>| match address(&item) {
+        Ok(host) => Ok(Prefix::host(host.into())),
+        Err(_) => item.parse(),
+    };
+    items.into_iter().map(one).collect()
 }
 
 fn fixed(

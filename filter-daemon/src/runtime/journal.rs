@@ -252,6 +252,17 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
                 format!("{} is {}{text}", name(*id), state.name()),
             )
         }
+        Event::AsnMismatch {
+            feed: id,
+            session: s,
+            told,
+            configured,
+        } => (
+            json!({ "feed": feed(config, *id), "session": session(Some(*s)), "told": told.get(), "configured": configured.get() }),
+            format!(
+                "the router says that {s} is AS{told}, configured is AS{configured}: its routes do not count"
+            ),
+        ),
         Event::UnknownSession(id, s) => (
             json!({ "feed": feed(config, *id), "session": session(Some(*s)), "address": s.address.to_string() }),
             format!("{s} belongs to no configured peer or route server"),

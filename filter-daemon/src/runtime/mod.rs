@@ -10,7 +10,7 @@ use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
 use filter_feeds::trigger::Trigger;
 use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop, ixf};
 use filter_lifecycle::Event;
-use filter_lifecycle::route::{Batch, FeedId, Session};
+use filter_lifecycle::route::{Batch, FeedId};
 
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
@@ -247,17 +247,17 @@ impl Runtime {
 
     fn tell_notices(&mut self) {
         for notice in self.engine.take_notices() {
-            if let Notice::Lifecycle(Event::CountMismatch { feed, session, .. }) = &notice {
-                self.have_told_again(*feed, *session);
+            if let Notice::Lifecycle(Event::CountMismatch { feed, .. }) = &notice {
+                self.ask_again(*feed);
             }
             self.journal.notice(&self.config, &notice);
         }
     }
 
-    /// A stream that lost something does not mend itself: the router shall connect again.
-    fn have_told_again(&self, feed: FeedId, session: Option<Session>) {
-        if let (Some(trigger), Some(session)) = (self.triggers.get(usize::from(feed.0)), session) {
-            trigger.tell_again(session);
+    /// What is polled is asked for once more. A connection that others share is never closed for a count.
+    fn ask_again(&self, feed: FeedId) {
+        if let Some(trigger) = self.triggers.get(usize::from(feed.0)) {
+            trigger.poll_now();
         }
     }
 

@@ -399,16 +399,21 @@ fn counts(value: &str) -> Result<ChannelCounts, ReplyError> {
     })
 }
 
-/// Reads `show route all ...` of one table.
+/// Reads `show route all ...` of one table. BIRD wraps a long list of communities: lines that start with two tabs go
+/// on with the attribute before them.
 pub(crate) fn parse_routes(reply: &str, family: Family) -> Result<Vec<Route>, ReplyError> {
     let mut routes: Vec<Route> = Vec::new();
+    let mut list = None;
     for (code, text) in lines(reply)? {
         match code {
             0 => {}
             1007 | 1008 | 1012 if text.starts_with('\t') => {
                 let route = routes.last_mut();
                 let route = route.ok_or_else(|| format!("{text:?} describes no route"))?;
-                attribute(route, text.trim())?;
+                match text.strip_prefix("\t\t") {
+                    Some(more) => go_on(route, list, more.trim())?,
+                    None => list = attribute(route, text.trim())?,
+                }
             }
             1007 if is_heading(text) => {}
             1007 => routes.push(route(text, routes.last(), family)?),
@@ -453,13 +458,43 @@ fn route(text: &str, last: Option<&Route>, family: Family) -> Result<Route, Repl
     })
 }
 
-/// A line below a route: a next hop, or `name: value`. Anything else may be a route in disguise.
-fn attribute(route: &mut Route, text: &str) -> Result<(), ReplyError> {
+/// A list that may go on in the next line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    Communities(CommunityKind),
+    /// One that is passed over.
+    Other,
+}
+
+/// What the groups of a list of communities are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CommunityKind {
+    Standard,
+    Extended,
+    Large,
+}
+
+/// The next line of a list.
+fn go_on(route: &mut Route, list: Option<List>, text: &str) -> Result<(), ReplyError> {
+    match list {
+        Some(List::Communities(kind)) => add_communities(route, text, kind),
+        Some(List::Other)
+            if text.starts_with('(') || text.starts_with(|c: char| c.is_ascii_alphanumeric()) =>
+        {
+            Ok(())
+        }
+        _ => Err(ReplyError::Malformed(format!("unexpected line {text:?}"))),
+    }
+}
+
+/// A line below a route: a next hop, or `name: value`. Anything else may be a route in disguise. Returns what the next
+/// line may go on with.
+fn attribute(route: &mut Route, text: &str) -> Result<Option<List>, ReplyError> {
     if text.contains("1007-") {
         return Err(ReplyError::Malformed(format!("two lines in one: {text:?}")));
     }
     if text.starts_with("via ") || text.starts_with("dev ") {
-        return Ok(());
+        return Ok(None);
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._[] ".contains(c);
     let (key, value) = match text.split_once(':') {
@@ -470,50 +505,74 @@ fn attribute(route: &mut Route, text: &str) -> Result<(), ReplyError> {
         return Err(ReplyError::Malformed(format!("unexpected line {text:?}")));
     }
     let value = value.trim_start();
-    match key {
+    let kind = match key {
+        "BGP.community" | "bgp_community" => CommunityKind::Standard,
+        "BGP.ext_community" | "bgp_ext_community" => CommunityKind::Extended,
+        "BGP.large_community" | "bgp_large_community" => CommunityKind::Large,
         "BGP.next_hop" | "bgp_next_hop" => {
-            // IPv6 may add the link-local address.
-            let global = value.split_whitespace().next().unwrap_or_default();
-            let address = global.parse().map_err(|_| format!("next hop {value:?}"))?;
-            route.next_hop = Some(address);
+            route.next_hop = Some(next_hop(value)?);
+            return Ok(None);
         }
-        "BGP.community" | "bgp_community" => {
-            add_communities(route, value, |numbers| match numbers {
-                [high, low] => {
-                    let (high, low) = (u16::try_from(*high).ok()?, u16::try_from(*low).ok()?);
-                    Some(Community::Standard(high, low))
-                }
-                _ => None,
-            })?
-        }
-        "BGP.large_community" | "bgp_large_community" => {
-            add_communities(route, value, |numbers| match numbers {
-                [global, first, second] => Some(Community::Large(*global, *first, *second)),
-                _ => None,
-            })?
-        }
-        _ => {}
-    }
-    Ok(())
+        _ => return Ok(Some(List::Other)),
+    };
+    add_communities(route, value, kind)?;
+    Ok(Some(List::Communities(kind)))
 }
 
-/// `(64500,1) (64500,2)`, blanks allowed after the commas.
-fn add_communities(
-    route: &mut Route,
-    value: &str,
-    read: impl Fn(&[u32]) -> Option<Community>,
-) -> Result<(), ReplyError> {
+/// The address; IPv6 may add the link-local one, which is the neighbour's if it has no other.
+fn next_hop(value: &str) -> Result<IpAddr, ReplyError> {
+    let unreadable = || ReplyError::Malformed(format!("next hop {value:?}"));
+    let mut addresses = value.split_whitespace();
+    let global: IpAddr = addresses
+        .next()
+        .and_then(|address| address.parse().ok())
+        .ok_or_else(unreadable)?;
+    let link_local = addresses.next().filter(|_| global.is_unspecified());
+    let link_local: Option<IpAddr> = link_local.and_then(|address| address.parse().ok());
+    Ok(link_local.unwrap_or(global).to_canonical())
+}
+
+/// `(64500,1) (64500,2)`, blanks allowed after the commas; extended ones start with their kind, `(rt, 0, 64500)`.
+fn add_communities(route: &mut Route, value: &str, kind: CommunityKind) -> Result<(), ReplyError> {
     let unreadable = || ReplyError::Malformed(format!("unreadable communities {value:?}"));
     let mut all = route.communities.as_deref().unwrap_or_default().to_vec();
     for group in value.split_terminator(')') {
         let inside = group.trim().strip_prefix('(').ok_or_else(unreadable)?;
-        let numbers: Result<Vec<u32>, _> = inside
-            .split(',')
-            .map(|number| number.trim().parse())
-            .collect();
-        let numbers = numbers.map_err(|_| unreadable())?;
-        all.push(read(&numbers).ok_or_else(unreadable)?);
+        let words: Vec<&str> = inside.split(',').map(str::trim).collect();
+        if kind == CommunityKind::Extended {
+            all.extend(extended(&words).ok_or_else(unreadable)?);
+            continue;
+        }
+        let numbers: Result<Vec<u32>, _> = words.into_iter().map(str::parse).collect();
+        let community = match (kind, numbers.map_err(|_| unreadable())?.as_slice()) {
+            (CommunityKind::Standard, [high, low]) => {
+                let (high, low) = (u16::try_from(*high), u16::try_from(*low));
+                let (high, low) = high.ok().zip(low.ok()).ok_or_else(unreadable)?;
+                Community::Standard(high, low)
+            }
+            (CommunityKind::Large, [global, first, second]) => {
+                Community::Large(*global, *first, *second)
+            }
+            _ => return Err(unreadable()),
+        };
+        all.push(community);
     }
     route.communities = Some(all.into());
     Ok(())
+}
+
+/// `rt, 64500, 1`; the kinds that scope nothing, `ro`, `generic` and `unknown 0x…`, are passed over, and so are those
+/// that name an address in place of an AS. None if it is no extended community.
+fn extended(words: &[&str]) -> Option<Option<Community>> {
+    let [kind, key, value] = *words else {
+        return None;
+    };
+    let is_kind = ["rt", "ro", "generic"].contains(&kind) || kind.starts_with("unknown ");
+    let target = || {
+        Some(Community::RouteTarget(
+            key.parse().ok()?,
+            value.parse().ok()?,
+        ))
+    };
+    is_kind.then(|| target().filter(|_| kind == "rt"))
 }

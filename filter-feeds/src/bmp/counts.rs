@@ -24,13 +24,33 @@ pub enum LeftOut {
     Undetermined,
     /// An UPDATE with attributes and without any prefix.
     NoRoutes,
-    /// A statistic we have no use for, or of a table that is lost.
+    /// A statistic we have no use for or cannot read, or of a table that is lost.
     Statistic,
+    /// A message of a type, or about a type of peer, that we do not know (RFC 7854 section 4).
+    UnknownType,
+    /// A message whose per-peer header cannot be read: nobody knows which session it is about.
+    Nameless,
+    /// Bytes behind a whole UPDATE: TLVs that some routers append.
+    TrailingBytes,
+    /// An optional parameter or a capability that is not as its RFC has it, in an OPEN that the router took.
+    OddCapability,
+    /// A Peer Up that cannot be read: its session counts as down.
+    UnreadableOpen,
+    /// A route whose path attributes are wrong: withdrawn (RFC 7606).
+    TreatedAsWithdrawn,
+    /// A BGP message that cannot be read: its table is lost.
+    UnreadableUpdate,
+    /// A BGP message that is no UPDATE where only UPDATEs may stand.
+    NoUpdate,
+    /// A session that another router of this feed reports.
+    Claimed,
+    /// A session beyond the number that is kept.
+    TooManySessions,
 }
 
 impl LeftOut {
     /// All, in the order of the counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::ForeignFamily,
         Self::RepeatedAttribute,
         Self::LocallyOriginated,
@@ -42,6 +62,16 @@ impl LeftOut {
         Self::Undetermined,
         Self::NoRoutes,
         Self::Statistic,
+        Self::UnknownType,
+        Self::Nameless,
+        Self::TrailingBytes,
+        Self::OddCapability,
+        Self::UnreadableOpen,
+        Self::TreatedAsWithdrawn,
+        Self::UnreadableUpdate,
+        Self::NoUpdate,
+        Self::Claimed,
+        Self::TooManySessions,
     ];
 
     /// The name in status and metrics.
@@ -59,6 +89,16 @@ impl LeftOut {
             Self::Undetermined => "undetermined",
             Self::NoRoutes => "no-routes",
             Self::Statistic => "statistic",
+            Self::UnknownType => "unknown-type",
+            Self::Nameless => "nameless",
+            Self::TrailingBytes => "trailing-bytes",
+            Self::OddCapability => "odd-capability",
+            Self::UnreadableOpen => "unreadable-open",
+            Self::TreatedAsWithdrawn => "treated-as-withdrawn",
+            Self::UnreadableUpdate => "unreadable-update",
+            Self::NoUpdate => "no-update",
+            Self::Claimed => "claimed",
+            Self::TooManySessions => "too-many-sessions",
         }
     }
 }
@@ -77,6 +117,14 @@ impl Counts {
     /// Counts `times` more.
     pub const fn add(&mut self, why: LeftOut, times: u64) {
         self.0[why as usize] += times;
+    }
+
+    /// Those that happened, by name.
+    pub fn nonzero(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let all = LeftOut::ALL
+            .into_iter()
+            .map(|why| (why.name(), self.of(why)));
+        all.filter(|(_, times)| *times != 0)
     }
 
     /// All together.

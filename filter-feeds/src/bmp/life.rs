@@ -1,9 +1,12 @@
 //! A session of a router, from Peer Up on, and what was told of its tables. Keeps no routes. Never decides how
 //! bytes are read: it is given readable UPDATEs.
+use std::time::Instant;
+
+use super::quirks::PathIdModes;
 use crate::updates::push_routes;
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
-use crate::wire::bmp::PeerUp;
+use crate::wire::bmp::{Counted, PeerUp, Statistic};
 use filter_core::Family;
 use filter_lifecycle::route::{Origin, RouteEvent, Session, Table};
 
@@ -16,6 +19,18 @@ pub(super) struct Life {
     pub restarting: bool,
     /// What was told of its tables, by [`Table`].
     pub tables: [TableState; 3],
+    /// How its tables carry path identifiers.
+    pub modes: PathIdModes,
+    /// Odd bytes about it were reported.
+    pub reported: bool,
+    /// Something was told of it last.
+    pub heard: Instant,
+    /// Its statistics came last.
+    pub counted: Option<Instant>,
+    /// Routes of families that are not read were told: a total counts them too.
+    pub has_foreign: bool,
+    /// A count by family was told of a table: its total says nothing more.
+    by_family: [bool; 3],
 }
 
 /// What was told of one table.
@@ -25,15 +40,49 @@ pub(super) struct TableState {
     lost: bool,
     hidden: bool,
     end_of_rib: [bool; 2],
+    /// An UPDATE of it could be read in two ways.
+    pub undetermined: bool,
 }
 
 impl Life {
-    /// Starts with nothing told.
-    pub(super) fn new(up: PeerUp) -> Self {
+    /// Starts with nothing told. What was learned of a former life of the session is kept.
+    pub(super) fn new(up: Option<PeerUp>, now: Instant, former: Option<&Self>) -> Self {
         Self {
-            up: Some(up),
+            up,
             restarting: false,
             tables: Default::default(),
+            modes: former.map(|former| former.modes).unwrap_or_default(),
+            reported: former.is_some_and(|former| former.reported),
+            heard: now,
+            counted: None,
+            has_foreign: up.is_some_and(|up| up.sent.has_foreign_with(&up.received)),
+            by_family: [false; 3],
+        }
+    }
+
+    /// The family that a count of this table is of, both for a total of both; nothing if it does not count what the
+    /// table holds. A count by family comes first; the total counts every family of the session, those that are not
+    /// read too.
+    pub(super) fn counts(&mut self, table: Table, statistic: Statistic) -> Option<Option<Family>> {
+        let by_family = &mut self.by_family[table as usize];
+        match statistic.counted {
+            Counted::Family(family) => {
+                *by_family = true;
+                Some(Some(family))
+            }
+            Counted::OtherFamily => {
+                self.has_foreign = true;
+                None
+            }
+            Counted::Total if *by_family || self.has_foreign => None,
+            Counted::Total => {
+                let up = self.up?;
+                match up.sent.families_with(&up.received)? {
+                    [true, false] => Some(Some(Family::Ipv4)),
+                    [false, true] => Some(Some(Family::Ipv6)),
+                    [_, _] => Some(None),
+                }
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ impl Daemon {
         matches!((self, table), (Self::Frr(_), Table::AdjInPre))
     }
 
-    /// What we expect before a view has shown it: FRR negotiates path identifiers and never sends them on.
+    /// What we expect before a table has shown it: FRR negotiates path identifiers and never sends them on.
     const fn expected(self) -> Option<bool> {
         match self {
             Self::Frr(_) => Some(false),
@@ -74,8 +74,9 @@ impl Daemon {
     }
 }
 
-/// Whether a router's views carry the path identifiers that were negotiated: BIRD yes, FRR no, GoBGP before policy
-/// but not after. Learned from messages that can be read in one way only; outlives the connection.
+/// Whether a session's tables carry the path identifiers that it negotiated, by [`Table`]: BIRD's do, FRR's do not,
+/// GoBGP's do before policy and not after. Learned from messages of this session that can be read in one way only, never
+/// from another's: what one neighbour sends must not decide how another is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathIdModes([Option<bool>; 3]);
 
@@ -95,12 +96,12 @@ pub enum Reading {
 pub enum Unreadable {
     /// In neither way.
     Malformed(WireError),
-    /// Only in the other way than this view was read in so far: the router changed. The pin is gone.
+    /// Only in the other way than this table was read in so far. What was learned is forgotten.
     ModeChanged,
 }
 
 impl PathIdModes {
-    /// What is known of a view: yes, no, or nothing yet.
+    /// What is known of a table: yes, no, or nothing yet.
     #[must_use]
     pub const fn of(&self, table: Table) -> Option<bool> {
         self.0[table as usize]

@@ -1,5 +1,8 @@
 //! One router's BMP connection: its messages in, route events out. Pure: no sockets, time is an argument. Keeps no
 //! routes, so its memory does not depend on what the router sends; bounded by [`MAX_SESSIONS`].
+//!
+//! As long as the length in the common header holds, whatever a message holds costs at most the session it is about:
+//! its route is withdrawn, its table lost, or it counts as down. That is counted, and reported once for each session.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -9,8 +12,10 @@ use super::quirks::{Daemon, PathIdModes, Reading, Unreadable};
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::{
-    self, DownReason, Gauge, Initiation, Message, PeerHeader, PeerKind, PeerUp, Statistics,
+    self, DownReason, Established, Gauge, Initiation, Message, Monitored, PeerHeader, PeerKind,
+    PeerUp, Statistics,
 };
+use filter_core::{Asn, Family};
 use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session, Table};
 
 /// Sessions one router may report.
@@ -21,11 +26,20 @@ pub const QUIET: Duration = Duration::from_secs(5);
 pub const SETTLE: Duration = Duration::from_secs(15);
 /// A router that never is quiet is reconnected all the same after this time.
 pub const MAX_UNQUIET: Duration = Duration::from_secs(60);
-/// A connection that was made to hear everything again is that old before it is made anew for the same reason: some
-/// routers count otherwise for ever.
+/// A connection that was made anew to hear everything again is that old before it is made anew once more for the same
+/// reason.
 pub const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// Silent for that many of the router's own statistics intervals, a session has ended, or the router is gone.
+pub const SILENT_INTERVALS: u32 = 3;
+/// Nothing counts as silent before this time, however short the interval.
+pub const MIN_IDLE: Duration = Duration::from_secs(10);
+/// Statistics that come less often than this are none to go by.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// A router that tells of no session for this long is worth a warning.
 pub const NO_SESSION_WARNING: Duration = Duration::from_secs(30);
+
+/// The stand-in for numbers that do not fit two octets (RFC 6793): the OPEN has the real one.
+const AS_TRANS: Asn = Asn::new(23456);
 
 /// Why a connection is closed. The router will connect again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,29 +62,22 @@ pub enum Closed {
         "BIRD 3 leaves sessions out of its BMP stream; feed from its control socket (kind = \"bird\") instead"
     )]
     Bird3,
-    /// More than [`MAX_SESSIONS`].
-    #[error("more than {MAX_SESSIONS} sessions; monitor only the peers that are filtered")]
-    TooManySessions,
-    /// Two routers of one feed report a session of the same name.
+    /// Nothing came for longer than the idle limit.
     #[error(
-        "session {} is already reported by another router of this feed; give each router a feed of its own", .0
+        "the router sent nothing for {} s, longer than its idle limit; its tables are kept as the last known",
+        .0.as_secs()
     )]
-    Claimed(Session),
-    /// Path identifiers were read as the router no longer sends them, or not read for want of evidence.
-    #[error(
-        "how {0:?} carries path identifiers became clear only now; it is read again from the start"
-    )]
-    Reread(Table),
+    Idle(Duration),
     /// A known bug of the router that a new connection heals.
     #[error("{0}; the connection is closed to be told everything again")]
     Heal(&'static str),
 }
 
 /// What a router that connects again is remembered by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// How its views carry path identifiers.
-    pub modes: PathIdModes,
+    /// How its sessions' tables carry path identifiers.
+    pub modes: HashMap<Session, PathIdModes>,
     /// This connection is the one that heals.
     pub healed: bool,
 }
@@ -84,10 +91,13 @@ pub struct Router {
     sessions: HashMap<Session, Life>,
     heal: Option<Heal>,
     last_route: Instant,
+    heard: Instant,
+    /// How often the router sends its statistics, as far as it has shown.
+    interval: Option<Duration>,
     warned: bool,
     warned_unknown: bool,
-    /// Views read with too little evidence on this connection; fatal once there is some.
-    undetermined: [bool; 3],
+    warned_nameless: bool,
+    warned_limit: bool,
     /// What was left out since they were last drained.
     pub counts: Counts,
 }
@@ -120,11 +130,20 @@ impl Router {
             sessions: HashMap::new(),
             heal: None,
             last_route: now,
+            heard: now,
+            interval: None,
             warned: false,
             warned_unknown: false,
-            undetermined: [false; 3],
+            warned_nameless: false,
+            warned_limit: false,
             counts: Counts::default(),
         }
+    }
+
+    /// Has the router told who it is?
+    #[must_use]
+    pub const fn is_identified(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// The sysName, once told.
@@ -133,16 +152,26 @@ impl Router {
         self.identity.as_ref().map_or("", |(_, name)| name)
     }
 
+    /// How often the router sends its statistics, once it has shown.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
     /// Gives back what a former connection of this router left in [`Router::memory`].
-    pub const fn recall(&mut self, memory: Memory) {
+    pub fn recall(&mut self, memory: Memory) {
         self.memory = memory;
     }
 
     /// What to remember when the connection ends for this reason.
     #[must_use]
-    pub const fn memory(&self, closed: Option<&Closed>) -> Memory {
+    pub fn memory(&self, closed: Option<&Closed>) -> Memory {
+        let learned = self.sessions.iter();
+        let learned = learned.map(|(&session, life)| (session, life.modes));
         Memory {
-            modes: self.memory.modes,
+            modes: learned
+                .filter(|(_, modes)| *modes != PathIdModes::default())
+                .collect(),
             healed: matches!(closed, Some(Closed::Heal(_))),
         }
     }
@@ -165,6 +194,7 @@ impl Router {
         claim: &mut dyn FnMut(Session) -> bool,
     ) -> Result<Noted, Closed> {
         let message = bmp::read(message)?;
+        self.heard = now;
         let Some((daemon, _)) = self.identity else {
             let Message::Initiation(initiation) = message else {
                 return Err(Closed::NoInitiation);
@@ -172,19 +202,73 @@ impl Router {
             return self.identify(&initiation);
         };
         match message {
-            Message::Initiation(_) => {}
-            Message::RouteMonitoring(header, update) => {
-                self.routes(daemon, &header, &update, now, events)?;
+            Message::Initiation(_) => self.counts.add(LeftOut::Duplicate, 1),
+            Message::RouteMonitoring(header, monitored) => {
+                self.monitored(daemon, &header, monitored, now, events);
             }
             Message::Statistics(header, statistics) => {
-                self.statistics(daemon, &header, statistics, events);
+                self.statistics(daemon, &header, statistics, now, events);
             }
-            Message::PeerUp(header, up) => self.peer_up(daemon, &header, up, now, events, claim)?,
+            Message::PeerUp(header, established) => {
+                return self.established(daemon, &header, established, now, events, claim);
+            }
             Message::PeerDown(header, reason) => return Ok(self.peer_down(&header, reason, events)),
             Message::Termination { reason } => return Err(Closed::Terminated { reason }),
             Message::Mirroring => self.counts.add(LeftOut::Mirroring, 1),
+            Message::Unknown => self.counts.add(LeftOut::UnknownType, 1),
+            Message::Nameless(error) => self.nameless(&error),
         }
         Ok(Noted::Nothing)
+    }
+
+    /// Has the router been silent for longer than its limit: the one configured, or three of its own intervals?
+    ///
+    /// # Errors
+    /// [`Closed::Idle`] if so.
+    pub fn check_idle(&self, now: Instant, configured: Option<Duration>) -> Result<(), Closed> {
+        let Some(limit) = configured.or_else(|| self.learned_limit()) else {
+            return Ok(());
+        };
+        if now.duration_since(self.heard) < limit {
+            return Ok(());
+        }
+        Err(Closed::Idle(limit))
+    }
+
+    /// Statistics are only sent about sessions that are up.
+    fn learned_limit(&self) -> Option<Duration> {
+        let counted = |life: &Life| life.up.is_some() && life.counted.is_some();
+        let interval = self
+            .interval
+            .filter(|_| self.sessions.values().any(counted))?;
+        Some((interval * SILENT_INTERVALS).max(MIN_IDLE))
+    }
+
+    /// Sessions of which nothing has come for three statistics intervals, while the router speaks of others: they
+    /// vanished without a Peer Down (GoBGP, of a neighbour that was deleted).
+    pub fn end_silent(&mut self, now: Instant, events: &mut Vec<RouteEvent>) -> Vec<Session> {
+        let Some(limit) = self.learned_limit() else {
+            return Vec::new();
+        };
+        if now.duration_since(self.heard) >= limit / SILENT_INTERVALS {
+            return Vec::new(); // the router as a whole is silent
+        }
+        let is_silent = |life: &Life| {
+            life.up.is_some() && life.counted.is_some() && now.duration_since(life.heard) >= limit
+        };
+        let silent = self.sessions.iter().filter(|(_, life)| is_silent(life));
+        let mut silent: Vec<Session> = silent.map(|(&session, _)| session).collect();
+        silent.sort_unstable();
+        for &session in &silent {
+            log::warn!(
+                "router {:?} sends no statistics about session {session} any more; it counts as removed",
+                self.name()
+            );
+            self.sessions.remove(&session);
+            let cause = DownCause::Deconfigured;
+            events.push(RouteEvent::SessionDown { session, cause });
+        }
+        silent
     }
 
     /// Is it time to close the connection so that the router tells everything again?
@@ -224,6 +308,65 @@ impl Router {
         Ok(Noted::Identified)
     }
 
+    /// A Peer Up. One that cannot be read leaves its session down.
+    fn established(
+        &mut self,
+        daemon: Daemon,
+        header: &PeerHeader,
+        established: Established<'_>,
+        now: Instant,
+        events: &mut Vec<RouteEvent>,
+        claim: &mut dyn FnMut(Session) -> bool,
+    ) -> Result<Noted, Closed> {
+        if self.is_foreign(header) {
+            return Ok(Noted::Nothing);
+        }
+        match established.up() {
+            Ok(up) => self.peer_up(daemon, header, up, now, events, claim)?,
+            Err(error) => return Ok(self.unreadable_up(header.session, &error, now, events)),
+        }
+        Ok(Noted::Nothing)
+    }
+
+    fn unreadable_up(
+        &mut self,
+        session: Session,
+        error: &WireError,
+        now: Instant,
+        events: &mut Vec<RouteEvent>,
+    ) -> Noted {
+        self.counts.add(LeftOut::UnreadableOpen, 1);
+        if !self.has_room(session) {
+            return Noted::Nothing;
+        }
+        let former = self.sessions.get(&session);
+        let life = Life::new(None, now, former);
+        self.sessions.insert(session, life);
+        self.report(
+            session,
+            &format!("its Peer Up cannot be read ({error}): it counts as down"),
+        );
+        let cause = DownCause::Lost;
+        events.push(RouteEvent::SessionDown { session, cause });
+        Noted::Down(session)
+    }
+
+    /// Is there room for this session? Counts and reports it if not.
+    fn has_room(&mut self, session: Session) -> bool {
+        if self.sessions.len() < MAX_SESSIONS || self.sessions.contains_key(&session) {
+            return true;
+        }
+        self.counts.add(LeftOut::TooManySessions, 1);
+        if !std::mem::replace(&mut self.warned_limit, true) {
+            log::warn!(
+                "router {:?} reports more than {MAX_SESSIONS} sessions: {session} and others are left out; monitor \
+                 only the peers that are filtered",
+                self.name()
+            );
+        }
+        false
+    }
+
     fn peer_up(
         &mut self,
         daemon: Daemon,
@@ -233,9 +376,6 @@ impl Router {
         events: &mut Vec<RouteEvent>,
         claim: &mut dyn FnMut(Session) -> bool,
     ) -> Result<(), Closed> {
-        if self.is_foreign(header) {
-            return Ok(());
-        }
         if Daemon::is_bird3(header, &up) {
             return Err(Closed::Bird3);
         }
@@ -245,16 +385,54 @@ impl Router {
             self.counts.add(LeftOut::Duplicate, 1);
             return Ok(());
         }
-        let restarted = known.is_some_and(|life| life.restarting);
-        if known.is_none() && self.sessions.len() >= MAX_SESSIONS {
-            return Err(Closed::TooManySessions);
+        if !self.has_room(session) {
+            return Ok(());
         }
         if !claim(session) {
-            return Err(Closed::Claimed(session));
+            self.counts.add(LeftOut::Claimed, 1);
+            log::warn!(
+                "session {session} of router {:?} is already reported by another router of this feed and left out; \
+                 give each router a feed of its own",
+                self.name()
+            );
+            return Ok(());
         }
+        self.start(daemon, session, up, now);
+        let odd = up.sent.odd.saturating_add(up.received.odd);
+        if odd != 0 {
+            self.counts.add(LeftOut::OddCapability, odd.into());
+            self.report(
+                session,
+                "its OPEN holds odd parameters or capabilities, which are passed over",
+            );
+        }
+        self.last_route = now;
+        let has_trans = header.asn == AS_TRANS;
+        events.push(RouteEvent::SessionUp {
+            session,
+            asn: Some(if has_trans {
+                up.received.asn
+            } else {
+                header.asn
+            }),
+            restart_time: restart_time(&up),
+            families: up.sent.families_with(&up.received),
+        });
+        Ok(())
+    }
+
+    /// The session's life starts, with what the router's bugs make of it.
+    fn start(&mut self, daemon: Daemon, session: Session, up: PeerUp, now: Instant) {
+        let known = self.sessions.get(&session);
+        let restarted = known.is_some_and(|life| life.restarting);
         // The first connection of such a router comes with sessions whose routes it may not have sorted out yet;
         // on the one that heals only those that come up later are told wrong.
         let later = known.is_some() || now.duration_since(self.opened) >= QUIET;
+        let mut life = Life::new(Some(up), now, known);
+        if known.is_none() {
+            life.modes = self.memory.modes.get(&session).copied().unwrap_or_default();
+        }
+        self.sessions.insert(session, life);
         if daemon.needs_reconnect_after_up() && (later || !self.memory.healed) {
             self.heal_after(
                 now,
@@ -263,21 +441,27 @@ impl Router {
         } else if daemon.needs_reconnect_after_restart() && restarted {
             self.heal_after(now, "the router may have lost routes of a graceful restart");
         }
-        self.last_route = now;
-        self.sessions.insert(session, Life::new(up));
-        events.push(RouteEvent::SessionUp {
-            session,
-            asn: Some(header.asn),
-            restart_time: restart_time(&up),
-        });
-        Ok(())
     }
 
-    /// What was told is not what the router counts: it shall tell everything again, once things are quiet.
-    pub fn tell_again(&mut self, now: Instant) {
-        let is_new = now.duration_since(self.opened) < TELL_AGAIN;
-        if self.heal.is_none() && !(self.memory.healed && is_new) {
-            self.heal_after(now, "the router counts other routes than it told");
+    /// Something is odd about this session: said once, counted always.
+    fn report(&mut self, session: Session, what: &str) {
+        let name = self.identity.as_ref().map_or("", |(_, name)| name);
+        let Some(life) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !std::mem::replace(&mut life.reported, true) {
+            log::warn!("router {name:?}, session {session}: {what}");
+        }
+    }
+
+    /// A message about nobody knows whom.
+    fn nameless(&mut self, error: &WireError) {
+        self.counts.add(LeftOut::Nameless, 1);
+        if !std::mem::replace(&mut self.warned_nameless, true) {
+            log::warn!(
+                "router {:?} sends messages whose per-peer header cannot be read ({error}); they are ignored",
+                self.name()
+            );
         }
     }
 
@@ -317,95 +501,128 @@ impl Router {
         daemon: Daemon,
         header: &PeerHeader,
         statistics: Statistics<'_>,
+        now: Instant,
         events: &mut Vec<RouteEvent>,
     ) {
         if self.is_foreign(header) {
             return;
         }
-        let up = self.sessions.get(&header.session);
+        let session = header.session;
+        let up = self.sessions.get_mut(&session);
         let Some(life) = up.filter(|life| life.up.is_some()) else {
             self.counts.add(LeftOut::UnknownSession, 1);
             return;
         };
-        let before = events.len();
+        life.heard = now;
+        if let Some(former) = life.counted.replace(now) {
+            let interval = now.duration_since(former);
+            if !interval.is_zero() && interval <= MAX_INTERVAL {
+                self.interval = Some(interval);
+            }
+        }
+        let mut left_out = 0;
+        let mut totals = Vec::new();
         for statistic in statistics {
-            let table = match statistic.gauge {
-                Gauge::AdjIn => Table::AdjInPre,
-                Gauge::LocRib if daemon.counts_post_policy() => Table::AdjInPost,
-                Gauge::LocRib => {
-                    self.counts.add(LeftOut::Statistic, 1);
-                    continue;
-                }
-                Gauge::AdjOut => Table::AdjOut,
+            let table = statistic.and_then(|statistic| match statistic.gauge {
+                Gauge::AdjIn => Some(Table::AdjInPre),
+                Gauge::LocRib if daemon.counts_post_policy() => Some(Table::AdjInPost),
+                Gauge::LocRib => None,
+                Gauge::AdjOut => Some(Table::AdjOut),
+            });
+            let (Some(statistic), Some(table)) = (statistic, table) else {
+                left_out += 1;
+                continue;
             };
             if life.tables[table as usize].is_lost() {
-                self.counts.add(LeftOut::Statistic, 1);
+                left_out += 1;
                 continue;
             }
-            events.push(RouteEvent::Count {
-                origin: Origin::Session(header.session),
-                table,
-                family: statistic.family,
-                prefixes: statistic.routes,
-            });
+            match statistic.counted {
+                // A total may stand before the counts by family that make it superfluous.
+                bmp::Counted::Total => totals.push((table, statistic)),
+                _ => match life.counts(table, statistic) {
+                    Some(family) => events.push(count(session, table, family, statistic.routes)),
+                    None => left_out += 1,
+                },
+            }
         }
-        if events.len() == before {
-            self.counts.add(LeftOut::Statistic, 1);
+        for (table, statistic) in totals {
+            match life.counts(table, statistic) {
+                Some(family) => events.push(count(session, table, family, statistic.routes)),
+                None => left_out += 1,
+            }
+        }
+        self.counts.add(LeftOut::Statistic, left_out);
+    }
+
+    /// Route monitoring: only what somebody needs is read.
+    fn monitored(
+        &mut self,
+        daemon: Daemon,
+        header: &PeerHeader,
+        monitored: Monitored<'_>,
+        now: Instant,
+        events: &mut Vec<RouteEvent>,
+    ) {
+        if self.is_foreign(header) {
+            return;
+        }
+        let Some(table) = header.table else {
+            self.counts.add(LeftOut::AdjOutPre, 1);
+            return;
+        };
+        let session = header.session;
+        match self.sessions.get_mut(&session) {
+            Some(life) if life.up.is_some() => life.heard = now,
+            Some(_) => return self.counts.add(LeftOut::UnknownSession, 1),
+            None => return self.unknown(session),
+        }
+        match monitored.update() {
+            Ok((Some(update), trailing)) => {
+                self.counts
+                    .add(LeftOut::TrailingBytes, (trailing != 0).into());
+                self.routes(daemon, (session, table), &update, now, events);
+            }
+            Ok((None, _)) => self.counts.add(LeftOut::NoUpdate, 1),
+            Err(error) => self.unreadable((session, table), &error, events),
         }
     }
 
     fn routes(
         &mut self,
         daemon: Daemon,
-        header: &PeerHeader,
+        (session, table): (Session, Table),
         update: &Update<'_>,
         now: Instant,
         events: &mut Vec<RouteEvent>,
-    ) -> Result<(), Closed> {
+    ) {
         self.counts
             .add(LeftOut::ForeignFamily, update.foreign().into());
         self.counts
             .add(LeftOut::RepeatedAttribute, update.repeated().into());
-        if self.is_foreign(header) {
-            update.check(PathIds::NONE)?;
-            return Ok(());
-        }
-        let Some(table) = header.table else {
-            self.counts.add(LeftOut::AdjOutPre, 1);
-            return Ok(());
-        };
-        let session = header.session;
         let Some(life) = self.sessions.get_mut(&session) else {
-            self.unknown(session);
-            return Ok(());
+            return;
         };
-        let Some(up) = &life.up else {
-            self.counts.add(LeftOut::UnknownSession, 1);
-            return Ok(());
+        let Some(up) = life.up else {
+            return;
         };
+        life.has_foreign |= update.foreign() != 0;
         let negotiated = match table {
             Table::AdjInPre | Table::AdjInPost => up.received.path_ids_to(&up.sent),
             Table::AdjOut => up.sent.path_ids_to(&up.received),
         };
-        let reading = self.memory.modes.reading(daemon, table, negotiated, update);
-        if self.undetermined[table as usize] && self.memory.modes.of(table).is_some() {
-            return Err(Closed::Reread(table));
-        }
-        let lost = match reading {
-            Err(Unreadable::Malformed(error)) => return Err(Closed::Malformed(error)),
-            Err(Unreadable::ModeChanged) => return Err(Closed::Reread(table)),
+        let why = match life.modes.reading(daemon, table, negotiated, update) {
             Ok(Reading::As(path_ids)) => {
-                let state = &mut life.tables[table as usize];
-                let hides = daemon.may_hide_routes(table);
-                if state.emit(session, table, (update, path_ids), hides, events)? {
-                    self.last_route = now;
-                } else if update.end_of_rib().is_none() && update.foreign() == 0 {
-                    self.counts.add(LeftOut::NoRoutes, 1);
-                }
-                return Ok(());
+                return self.emit(daemon, (session, table), (update, path_ids), now, events);
+            }
+            Err(Unreadable::Malformed(error)) => {
+                return self.unreadable((session, table), &error, events);
+            }
+            Err(Unreadable::ModeChanged) => {
+                "only some of its UPDATEs carry path identifiers; do not negotiate add-path receive on this session"
             }
             Ok(Reading::Undetermined) => {
-                self.undetermined[table as usize] = true;
+                life.tables[table as usize].undetermined = true;
                 "path identifiers were negotiated and an UPDATE can be read with and without them"
             }
             Ok(Reading::DoubtfulDefault) => {
@@ -413,8 +630,68 @@ impl Router {
             }
         };
         self.counts.add(LeftOut::Undetermined, 1);
-        life.tables[table as usize].lose(session, table, lost, events);
-        Ok(())
+        life.tables[table as usize].lose(session, table, why, events);
+    }
+
+    /// The events of an UPDATE that can be read.
+    fn emit(
+        &mut self,
+        daemon: Daemon,
+        (session, table): (Session, Table),
+        (update, path_ids): (&Update<'_>, PathIds),
+        now: Instant,
+        events: &mut Vec<RouteEvent>,
+    ) {
+        let Some(life) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let is_known = life.modes.of(table).is_some();
+        let state = &mut life.tables[table as usize];
+        let was_lost = is_known && std::mem::take(&mut state.undetermined);
+        let hides = daemon.may_hide_routes(table);
+        match state.emit(session, table, (update, path_ids), hides, events) {
+            Ok(true) => self.last_route = now,
+            Ok(false) if update.end_of_rib().is_none() && update.foreign() == 0 => {
+                self.counts.add(LeftOut::NoRoutes, 1);
+            }
+            Ok(false) => {}
+            Err(error) => return self.unreadable((session, table), &error, events),
+        }
+        if let Some(flaw) = update.flaw() {
+            self.counts.add(LeftOut::TreatedAsWithdrawn, 1);
+            let what =
+                format!("an UPDATE of {table:?} has {flaw}: its routes are withdrawn (RFC 7606)");
+            self.report(session, &what);
+        }
+        if was_lost {
+            self.read_again(now);
+        }
+    }
+
+    /// How a table of this router carries path identifiers became clear only after some of it could not be read. It
+    /// is read again over a new connection, once an hour at most.
+    fn read_again(&mut self, now: Instant) {
+        let is_new = now.duration_since(self.opened) < TELL_AGAIN;
+        if self.heal.is_none() && !(self.memory.healed && is_new) {
+            self.heal_after(
+                now,
+                "how path identifiers are carried became clear only now",
+            );
+        }
+    }
+
+    /// An UPDATE whose prefixes cannot be told: the table is not known any more.
+    fn unreadable(
+        &mut self,
+        (session, table): (Session, Table),
+        error: &WireError,
+        events: &mut Vec<RouteEvent>,
+    ) {
+        self.counts.add(LeftOut::UnreadableUpdate, 1);
+        if let Some(life) = self.sessions.get_mut(&session) {
+            let why = format!("an UPDATE of it cannot be read: {error}");
+            life.tables[table as usize].lose(session, table, &why, events);
+        }
     }
 
     /// Is it about something that is no peer's? Counts it then.
@@ -437,6 +714,20 @@ impl Router {
                 self.name()
             );
         }
+    }
+}
+
+const fn count(
+    session: Session,
+    table: Table,
+    family: Option<Family>,
+    prefixes: u64,
+) -> RouteEvent {
+    RouteEvent::Count {
+        origin: Origin::Session(session),
+        table,
+        family,
+        prefixes,
     }
 }
 

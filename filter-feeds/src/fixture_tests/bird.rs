@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use filter_core::Family;
 
-use super::{MARKS, P1_V4, address, fixture, flips_never_panic, route, torture, with};
+use super::{MARKS, P1_V4, address, control, fixture, flips_never_panic, route, torture, with};
 use crate::bird::replies;
-use filter_lifecycle::route::{DownCause, Route};
+use filter_lifecycle::route::{Community, DownCause, Route};
 
 const BIRD_2: &str = "bird-2.0.12";
 const BIRD_3: &str = "bird-3.1.8";
@@ -243,4 +243,53 @@ fn neighbours_of_several_vrfs_are_not_mixed() {
     ] {
         assert_eq!(counted(protocols), expected, "{protocols:?}");
     }
+}
+
+/// From 35 standard, 17 large or 28 extended communities on BIRD wraps the list into lines of their own.
+#[test]
+fn bird_wraps_long_lists_of_communities() {
+    let reply = control("bird_reply_60_communities.txt");
+    let routes = bird_routes(&reply, Family::Ipv4).unwrap();
+    let [plain, marked] = &routes[..] else {
+        panic!("{routes:?}");
+    };
+    assert_eq!(plain.communities.as_deref(), Some(&[][..]));
+    let all: Vec<_> = (10_000..10_060)
+        .map(|low| Community::Standard(65000, low))
+        .collect();
+    assert_eq!(marked.communities.as_deref(), Some(&all[..]));
+    assert_eq!(marked.prefix, "60.1.0.0/16".parse().unwrap());
+    torture(&reply, Family::Ipv4, |bytes| {
+        bird_routes(bytes, Family::Ipv4)
+    });
+}
+
+/// Large and extended ones likewise; targets that name an AS scope a route server, other kinds are passed over.
+#[test]
+fn bird_wraps_large_and_extended_communities() {
+    let head = "1007-60.1.0.0/16          unicast [p1 14:51:59.345] * (100) [AS64502i]\n \tvia 10.0.0.2 on v0\n";
+    let reply = format!(
+        "{head}1012-\tBGP.ext_community: (rt, 0, 64501) (ro, 1, 2)\n \t\t(rt, 64511, 64502) (generic, 0x43ffdead, 0xbeef0001)\n \t\t(rt, 10.0.0.1, 7)\n \tBGP.large_community: (4200000000, 0, 7)\n \t\t(4200000000, 1, 8)\n \tBGP.as_path: 64502\n \t\t64503 64504\n0000 \n"
+    );
+    let routes = bird_routes(reply.as_bytes(), Family::Ipv4).unwrap();
+    assert_eq!(
+        routes[0].communities.as_deref(),
+        Some(
+            &[
+                Community::RouteTarget(0, 64501),
+                Community::RouteTarget(64511, 64502),
+                Community::Large(4_200_000_000, 0, 7),
+                Community::Large(4_200_000_000, 1, 8),
+            ][..]
+        )
+    );
+    for bad in ["(rt, 0)", "(tr, 0, 1)", "1, 2, 3)"] {
+        let reply = format!("{head}1012-\tBGP.ext_community: {bad}\n0000 \n");
+        assert!(
+            bird_routes(reply.as_bytes(), Family::Ipv4).is_err(),
+            "{bad}"
+        );
+    }
+    let nothing = format!("{head}\t\t(1,2)\n0000 \n");
+    assert!(bird_routes(nothing.as_bytes(), Family::Ipv4).is_err());
 }

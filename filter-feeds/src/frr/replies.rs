@@ -123,6 +123,7 @@ impl Neighbor {
             restart_time: restart
                 .and_then(|capabilities| capabilities.graceful_restart_remote_timer_msecs)
                 .map(Duration::from_millis),
+            families: Some(Family::ALL.map(|family| self.families().any(|(had, _)| had == family))),
             life: format!("{:?}", self.life()),
         }
     }

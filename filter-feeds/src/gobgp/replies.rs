@@ -165,6 +165,7 @@ impl Neighbor {
         State::Up {
             asn: Some(Asn::new(self.state.peer_asn)),
             restart_time: None,
+            families: Some(Family::ALL.map(|family| self.families().contains(&family))),
             life: format!("{:?}", self.life()),
         }
     }

@@ -99,6 +99,7 @@ impl Neighbor {
                 .and_then(|restart| restart.timeout)
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            families: Some(Family::ALL.map(|family| self.families().contains(&family))),
             life: format!("{:?}", self.life()),
         }
     }

@@ -115,6 +115,7 @@ impl Known {
             State::Up {
                 asn,
                 restart_time,
+                families,
                 life,
             } => {
                 if matches!(before, Some(State::Up { life: former, .. }) if former == life) {
@@ -128,6 +129,7 @@ impl Known {
                     session,
                     asn: *asn,
                     restart_time: *restart_time,
+                    families: *families,
                 });
             }
             State::Down(cause) => {

@@ -19,6 +19,7 @@ fn up(life: &str) -> State {
     State::Up {
         asn: None,
         restart_time: None,
+        families: None,
         life: life.to_owned(),
     }
 }
@@ -57,6 +58,7 @@ fn session_up(last: u8) -> RouteEvent {
         session: session(last),
         asn: None,
         restart_time: None,
+        families: None,
     }
 }
 

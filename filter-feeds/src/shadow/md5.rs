@@ -6,6 +6,8 @@ use std::mem;
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
+use filter_core::Prefix;
+
 use super::Password;
 
 /// `struct tcp_md5sig` of linux/tcp.h.
@@ -19,22 +21,37 @@ struct Md5Signature {
     key: [u8; Password::MAX],
 }
 
+/// The option that takes prefixes, and the flag that says so (linux/tcp.h).
+const TCP_MD5SIG_EXT: c_int = 32;
+const FLAG_PREFIX: u8 = 1;
+
 /// From now on, connections from `remote` are accepted only with this password.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn require(listener: &TcpListener, remote: IpAddr, password: &Password) -> io::Result<()> {
+    require_of(listener, Prefix::host(remote.into()), password)
+}
+
+/// From now on, connections from addresses in `remote` are accepted only with this password.
+///
+/// # Errors
+/// What the kernel says.
+pub fn require_of(listener: &TcpListener, remote: Prefix, password: &Password) -> io::Result<()> {
+    let (bits, length) = (remote.family().bits(), remote.len());
+    let remote = IpAddr::from(remote.address());
     let mut key = [0; Password::MAX];
     key[..password.bytes().len()].copy_from_slice(password.bytes());
     // A socket of the one family knows neighbours of the other only as mapped addresses.
-    let remote = match (listener.local_addr()?.is_ipv6(), remote) {
-        (true, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
-        _ => remote,
+    let (remote, length_there) = match (listener.local_addr()?.is_ipv6(), remote) {
+        (true, IpAddr::V4(v4)) => (IpAddr::V6(v4.to_ipv6_mapped()), length + 96),
+        _ => (remote, length),
     };
+    let is_host = length == bits;
     let signature = Md5Signature {
         address: socket_address(remote),
-        flags: 0,
-        prefix_length: 0,
+        flags: if is_host { 0 } else { FLAG_PREFIX },
+        prefix_length: if is_host { 0 } else { length_there },
         key_length: password.bytes().len() as u16,
         interface: 0,
         key,
@@ -45,7 +62,11 @@ pub fn require(listener: &TcpListener, remote: IpAddr, password: &Password) -> i
         libc::setsockopt(
             listener.as_raw_fd(),
             libc::IPPROTO_TCP,
-            libc::TCP_MD5SIG,
+            if is_host {
+                libc::TCP_MD5SIG
+            } else {
+                TCP_MD5SIG_EXT
+            },
             (&raw const signature).cast(),
             mem::size_of::<Md5Signature>() as libc::socklen_t,
         )

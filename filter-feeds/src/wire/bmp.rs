@@ -1,7 +1,8 @@
 //! BMP version 3 messages: RFC 7854, Adj-RIB-Out (RFC 8671) and Loc-RIB (RFC 9069). Reads only.
 //!
-//! Stricter than RFC 7854 section 4 in one point: a message type we do not know is an error, not ignored, because
-//! it may say something about routes.
+//! What stands inside a message is read when somebody asks for it: as long as the length in the common header holds,
+//! a message that cannot be read concerns the session it is about and no other, and one that concerns no session we
+//! need is not read at all. Message types and statistics we do not know are no errors (RFC 7854 section 4).
 use super::bgp::{self, Message as BgpMessage, Open, Update};
 use super::{Malformed, Reader, WireError};
 use filter_core::{Asn, Family};
@@ -20,13 +21,13 @@ pub const MAX_MESSAGE: usize = COMMON_HEADER + PEER_HEADER + bgp::MAX_EXTENDED_M
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     /// Type 0: routes of a peer.
-    RouteMonitoring(PeerHeader, Update<'a>),
+    RouteMonitoring(PeerHeader, Monitored<'a>),
     /// Type 1: the router's own counts.
     Statistics(PeerHeader, Statistics<'a>),
     /// Type 2: a session ended.
     PeerDown(PeerHeader, DownReason),
     /// Type 3: a session is established.
-    PeerUp(PeerHeader, PeerUp),
+    PeerUp(PeerHeader, Established<'a>),
     /// Type 4: who the router is.
     Initiation(Initiation<'a>),
     /// Type 5: the router ends the connection.
@@ -36,6 +37,10 @@ pub enum Message<'a> {
     },
     /// Type 6: copies of BGP messages, which say nothing that route monitoring does not.
     Mirroring,
+    /// A type we do not know, or a peer of a type we do not know.
+    Unknown,
+    /// Its per-peer header cannot be read, so nobody can tell which session it is about.
+    Nameless(WireError),
 }
 
 /// Whose and which table a message is about.
@@ -78,20 +83,21 @@ pub struct PeerUp {
 
 /// Why a session ended (RFC 7854 section 4.9, RFC 9069 section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum DownReason {
-    /// The router sent a NOTIFICATION.
-    LocalNotification = 1,
-    /// The router ended it without one.
-    Local = 2,
-    /// The neighbour sent a NOTIFICATION.
-    RemoteNotification = 3,
-    /// The neighbour ended it without one, or the connection was lost.
-    Remote = 4,
-    /// It is no longer monitored.
-    Deconfigured = 5,
-    /// A Loc-RIB instance ended.
-    LocalSystem = 6,
+    /// 1: the router sent a NOTIFICATION.
+    LocalNotification,
+    /// 2: the router ended it without one.
+    Local,
+    /// 3: the neighbour sent a NOTIFICATION.
+    RemoteNotification,
+    /// 4: the neighbour ended it without one, or the connection was lost.
+    Remote,
+    /// 5: it is no longer monitored.
+    Deconfigured,
+    /// 6: a Loc-RIB instance ended.
+    LocalSystem,
+    /// Anything else: it ended all the same.
+    Unknown,
 }
 
 impl DownReason {
@@ -100,9 +106,65 @@ impl DownReason {
     pub const fn cause(self) -> DownCause {
         match self {
             Self::LocalNotification | Self::RemoteNotification => DownCause::Notification,
-            Self::Local | Self::Remote => DownCause::Lost,
+            Self::Local | Self::Remote | Self::Unknown => DownCause::Lost,
             Self::Deconfigured | Self::LocalSystem => DownCause::Deconfigured,
         }
+    }
+
+    /// From its code, if there is one. What follows it in the message says nothing more about the routes.
+    const fn read(body: &Reader<'_>) -> Self {
+        match *body.bytes() {
+            [1, ..] => Self::LocalNotification,
+            [2, ..] => Self::Local,
+            [3, ..] => Self::RemoteNotification,
+            [4, ..] => Self::Remote,
+            [5, ..] => Self::Deconfigured,
+            [6, ..] => Self::LocalSystem,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The BGP message inside a route monitoring message, not yet read.
+#[derive(Clone, Copy, Debug)]
+pub struct Monitored<'a>(Reader<'a>);
+
+impl<'a> Monitored<'a> {
+    /// Reads it. None if it is another message than an UPDATE, which says nothing about routes. Also returns how many
+    /// bytes follow it: some routers append TLVs, as version 4 of the protocol has them.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing of it is to be believed then.
+    #[inline]
+    pub fn update(self) -> Result<(Option<Update<'a>>, usize), WireError> {
+        let mut body = self.0;
+        let message = bgp::take(&mut body, bgp::MAX_EXTENDED_MESSAGE)?;
+        let update = match message {
+            BgpMessage::Update(update) => Some(update),
+            _ => None,
+        };
+        Ok((update, body.left()))
+    }
+}
+
+/// What a Peer Up says, not yet read.
+#[derive(Clone, Copy, Debug)]
+pub struct Established<'a>(Reader<'a>);
+
+impl Established<'_> {
+    /// Reads it. Information fields behind the OPENs are passed over.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn up(self) -> Result<PeerUp, WireError> {
+        let mut body = self.0;
+        body.array::<16>("the local address")?;
+        Ok(PeerUp {
+            local_port: body.u16("the local port")?,
+            remote_port: body.u16("the remote port")?,
+            sent: open(&mut body)?,
+            received: open(&mut body)?,
+        })
     }
 }
 
@@ -115,19 +177,31 @@ pub struct Initiation<'a> {
     pub name: &'a [u8],
 }
 
-/// The counts of a Statistics Report that concern us; iterates over them.
+/// The counts of a Statistics Report; iterates over them. None stands for one that does not concern us, or that is
+/// not as its RFC has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics<'a>(Reader<'a>);
 
 /// One count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statistic {
-    /// What is counted.
+    /// Which table is counted.
     pub gauge: Gauge,
-    /// Of which family, or of all.
-    pub family: Option<Family>,
+    /// What of it.
+    pub counted: Counted,
     /// How many.
     pub routes: u64,
+}
+
+/// What of a table is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// The routes of this family.
+    Family(Family),
+    /// The routes of a family that is not read.
+    OtherFamily,
+    /// The routes of every family the session exchanges, those that are not read included.
+    Total,
 }
 
 /// Which table is counted.
@@ -159,34 +233,31 @@ pub fn frame(pending: &[u8]) -> Result<Option<usize>, WireError> {
 /// Reads one whole message.
 ///
 /// # Errors
-/// Whatever is wrong with it. Nothing of a message with an error is to be believed.
+/// If its bytes are not one whole message: the stream cannot be followed any further.
 pub fn read(message: &[u8]) -> Result<Message<'_>, WireError> {
     let mut reader = Reader::new(message);
     let (length, kind) = header(&mut reader)?;
-    let place = reader;
     let mut body = reader.take(length - COMMON_HEADER, "the BMP message")?;
     reader.end("the BMP message")?;
-    let read = match kind {
-        0 => Message::RouteMonitoring(PeerHeader::read(&mut body)?, update(&mut body)?),
-        1 => Message::Statistics(PeerHeader::read(&mut body)?, Statistics::read(&mut body)?),
-        2 => Message::PeerDown(PeerHeader::read(&mut body)?, peer_down(&mut body)?),
-        3 => Message::PeerUp(PeerHeader::read(&mut body)?, peer_up(&mut body)?),
-        4 => Message::Initiation(initiation(&mut body)?),
-        5 => termination(&mut body)?,
-        6 => {
-            PeerHeader::read(&mut body)?;
-            body.take(body.left(), "the mirrored messages")?;
-            Message::Mirroring
-        }
-        _ => {
-            return Err(place.error(Malformed::Value {
-                what: "BMP message type",
-                value: kind.into(),
-            }));
-        }
+    if !matches!(kind, 0..=3) {
+        return Ok(match kind {
+            4 => Message::Initiation(initiation(body)),
+            5 => termination(body),
+            6 => Message::Mirroring,
+            _ => Message::Unknown,
+        });
+    }
+    let about = match PeerHeader::read(&mut body) {
+        Ok(Some(about)) => about,
+        Ok(None) => return Ok(Message::Unknown),
+        Err(error) => return Ok(Message::Nameless(error)),
     };
-    body.end("the BMP message")?;
-    Ok(read)
+    Ok(match kind {
+        0 => Message::RouteMonitoring(about, Monitored(body)),
+        1 => Message::Statistics(about, Statistics::read(body)),
+        2 => Message::PeerDown(about, DownReason::read(&body)),
+        _ => Message::PeerUp(about, Established(body)),
+    })
 }
 
 fn wrong_version(place: Reader<'_>, version: u8) -> WireError {
@@ -213,19 +284,14 @@ fn header(reader: &mut Reader<'_>) -> Result<(usize, u8), WireError> {
 }
 
 impl PeerHeader {
+    /// None for a type of peer we do not know.
     #[inline]
-    fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
-        let place = *body;
+    fn read(body: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
         let peer_type = body.u8("the peer type")?;
         let kind = match peer_type {
             0..=2 => PeerKind::Peer,
             3 => PeerKind::LocRib,
-            other => {
-                return Err(place.error(Malformed::Value {
-                    what: "BMP peer type",
-                    value: other.into(),
-                }));
-            }
+            _ => return Ok(None),
         };
         let flags = body.u8("the peer flags")?;
         let distinguisher = body.u64("the peer distinguisher")?;
@@ -248,161 +314,91 @@ impl PeerHeader {
         };
         // RD Instance and Local Instance peers are never the global one's, whatever their distinguisher.
         let vrf = (matches!(peer_type, 1 | 2) || distinguisher != 0).then_some(Vrf(distinguisher));
-        Ok(Self {
+        Ok(Some(Self {
             kind,
-            session: Session { address, vrf },
+            session: Session::of(address, vrf),
             table,
             asn,
             timestamp,
-        })
-    }
-}
-
-/// A BGP message inside this one.
-#[inline]
-fn bgp_message<'a>(body: &mut Reader<'a>) -> Result<(BgpMessage<'a>, Reader<'a>), WireError> {
-    let place = *body;
-    Ok((bgp::take(body, bgp::MAX_EXTENDED_MESSAGE)?, place))
-}
-
-fn wrong_message(place: Reader<'_>, what: &'static str) -> WireError {
-    let value = place.bytes().get(bgp::HEADER - 1).copied();
-    place.error(Malformed::Value {
-        what,
-        value: value.unwrap_or_default().into(),
-    })
-}
-
-#[inline]
-fn update<'a>(body: &mut Reader<'a>) -> Result<Update<'a>, WireError> {
-    match bgp_message(body)? {
-        (BgpMessage::Update(update), _) => Ok(update),
-        (_, place) => Err(wrong_message(
-            place,
-            "route monitoring with BGP message type",
-        )),
+        }))
     }
 }
 
 fn open(body: &mut Reader<'_>) -> Result<Open, WireError> {
-    match bgp_message(body)? {
-        (BgpMessage::Open(open), _) => Ok(open),
-        (_, place) => Err(wrong_message(place, "peer up with BGP message type")),
-    }
-}
-
-fn peer_up(body: &mut Reader<'_>) -> Result<PeerUp, WireError> {
-    body.array::<16>("the local address")?;
-    let up = PeerUp {
-        local_port: body.u16("the local port")?,
-        remote_port: body.u16("the remote port")?,
-        sent: open(body)?,
-        received: open(body)?,
-    };
-    information(body, |_, _| Ok(()))?;
-    Ok(up)
-}
-
-fn peer_down(body: &mut Reader<'_>) -> Result<DownReason, WireError> {
     let place = *body;
-    let reason = match body.u8("the peer down reason")? {
-        1 => DownReason::LocalNotification,
-        2 => DownReason::Local,
-        3 => DownReason::RemoteNotification,
-        4 => DownReason::Remote,
-        5 => DownReason::Deconfigured,
-        6 => DownReason::LocalSystem,
-        other => {
-            return Err(place.error(Malformed::Value {
-                what: "peer down reason",
-                value: other.into(),
-            }));
+    match bgp::take(body, bgp::MAX_EXTENDED_MESSAGE)? {
+        BgpMessage::Open(open) => Ok(open),
+        _ => {
+            let value = place.bytes().get(bgp::HEADER - 1).copied();
+            Err(place.error(Malformed::Value {
+                what: "peer up with BGP message type",
+                value: value.unwrap_or_default().into(),
+            }))
         }
-    };
-    match reason {
-        DownReason::LocalNotification | DownReason::RemoteNotification => {
-            if let (BgpMessage::Notification(_), _) = bgp_message(body)? {
-            } else {
-                return Err(wrong_message(place, "peer down with BGP message type"));
-            }
-        }
-        DownReason::Local => drop(body.u16("the FSM event")?),
-        DownReason::LocalSystem => information(body, |_, _| Ok(()))?,
-        DownReason::Remote | DownReason::Deconfigured => {}
     }
-    Ok(reason)
 }
 
-fn initiation<'a>(body: &mut Reader<'a>) -> Result<Initiation<'a>, WireError> {
+fn initiation(body: Reader<'_>) -> Initiation<'_> {
     let mut initiation = Initiation::default();
-    information(body, |kind, value| {
+    for (kind, value) in information(body) {
         match kind {
             1 => initiation.description = value.bytes(),
             2 => initiation.name = value.bytes(),
             _ => {}
         }
-        Ok(())
-    })?;
-    Ok(initiation)
-}
-
-fn termination<'a>(body: &mut Reader<'a>) -> Result<Message<'a>, WireError> {
-    let mut reason = None;
-    information(body, |kind, mut value| {
-        if kind == 1 {
-            reason = Some(value.u16("the termination reason")?);
-            value.end("the termination reason")?;
-        }
-        Ok(())
-    })?;
-    Ok(Message::Termination { reason })
-}
-
-/// Information TLVs up to the end (RFC 7854 section 4.4).
-fn information<'a>(
-    body: &mut Reader<'a>,
-    mut each: impl FnMut(u16, Reader<'a>) -> Result<(), WireError>,
-) -> Result<(), WireError> {
-    while !body.is_empty() {
-        let kind = body.u16("an information type")?;
-        let length = body.u16("an information length")?;
-        each(kind, body.take(length.into(), "an information field")?)?;
     }
-    Ok(())
+    initiation
+}
+
+fn termination<'a>(body: Reader<'a>) -> Message<'a> {
+    let reason = information(body).find_map(|(kind, value)| match *value.bytes() {
+        [high, low] if kind == 1 => Some(u16::from_be_bytes([high, low])),
+        _ => None,
+    });
+    Message::Termination { reason }
+}
+
+/// Information TLVs (RFC 7854 section 4.4), up to the end or to one that is cut.
+fn information<'a>(mut body: Reader<'a>) -> impl Iterator<Item = (u16, Reader<'a>)> {
+    std::iter::from_fn(move || {
+        let kind = body.u16("an information type").ok()?;
+        let length = body.u16("an information length").ok()?;
+        let value = body.take(length.into(), "an information field").ok()?;
+        Some((kind, value))
+    })
 }
 
 impl<'a> Statistics<'a> {
-    /// Looks at every field once, so that iterating cannot fail.
-    fn read(body: &mut Reader<'a>) -> Result<Self, WireError> {
-        let count = body.u32("the number of statistics")?;
-        let list = *body;
-        for _ in 0..count {
-            statistic(body)?;
-        }
-        body.end("the statistics")?;
-        Ok(Self(list))
+    /// The number of fields is not believed: they go as far as they go.
+    fn read(mut body: Reader<'a>) -> Self {
+        let counted = body.u32("the number of statistics");
+        Self(counted.map_or(Reader::new(&[]), |_| body))
     }
 }
 
 impl Iterator for Statistics<'_> {
-    type Item = Statistic;
+    type Item = Option<Statistic>;
 
-    fn next(&mut self) -> Option<Statistic> {
-        while !self.0.is_empty() {
-            // Read once before without an error.
-            if let Some(statistic) = statistic(&mut self.0).ok()? {
-                return Some(statistic);
-            }
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
         }
-        None
+        let Ok((kind, value)) = field(&mut self.0) else {
+            self.0 = Reader::new(&[]);
+            return Some(None);
+        };
+        Some(statistic(kind, value).unwrap_or_default())
     }
 }
 
-/// One field; none if it counts something else.
-fn statistic(list: &mut Reader<'_>) -> Result<Option<Statistic>, WireError> {
+fn field<'a>(list: &mut Reader<'a>) -> Result<(u16, Reader<'a>), WireError> {
     let kind = list.u16("a statistic's type")?;
     let length = list.u16("a statistic's length")?;
-    let mut value = list.take(length.into(), "a statistic")?;
+    Ok((kind, list.take(length.into(), "a statistic")?))
+}
+
+/// One count; none if it counts something else.
+fn statistic(kind: u16, mut value: Reader<'_>) -> Result<Option<Statistic>, WireError> {
     let (gauge, per_family) = match kind {
         7 => (Gauge::AdjIn, false),
         8 => (Gauge::LocRib, false),
@@ -412,21 +408,21 @@ fn statistic(list: &mut Reader<'_>) -> Result<Option<Statistic>, WireError> {
         17 => (Gauge::AdjOut, true),
         _ => return Ok(None),
     };
-    let family = if per_family {
+    let counted = if per_family {
         let afi = value.u16("a statistic's family")?;
         let safi = value.u8("a statistic's subsequent family")?;
-        Some(bgp::unicast(afi, safi))
+        match bgp::unicast(afi, safi) {
+            Some(family) => Counted::Family(family),
+            None => Counted::OtherFamily,
+        }
     } else {
-        None
+        Counted::Total
     };
     let routes = value.u64("a statistic's value")?;
     value.end("a statistic's value")?;
-    Ok(match family {
-        Some(None) => None,
-        family => Some(Statistic {
-            gauge,
-            family: family.flatten(),
-            routes,
-        }),
-    })
+    Ok(Some(Statistic {
+        gauge,
+        counted,
+        routes,
+    }))
 }

@@ -85,6 +85,13 @@ impl Lifecycle {
         if concerned.is_empty() || kind.tells_sessions() && said.is_some_and(|said| !said.up) {
             return None;
         }
+        // A family that a session does not exchange is no table of it, whatever the feed says.
+        if said
+            .and_then(|said| said.families)
+            .is_some_and(|families| !families[key.family as usize])
+        {
+            return None;
+        }
         if self.sources.len() >= MAX_SOURCES {
             if self.refused_sources == 0 {
                 log::error!("more than {MAX_SOURCES} tables are told: no more are taken in");
@@ -376,7 +383,7 @@ impl Lifecycle {
         let strange = match owner {
             Owner::Peer(id) => {
                 let address = hop;
-                let hop = Session { address, ..session };
+                let hop = Session::of(address, session.vrf);
                 self.directory.owner(hop) != Some(Owner::Peer(id))
             }
             Owner::RouteServer(index) => {

@@ -62,10 +62,7 @@ impl Directory {
     /// The peer a route server's route with this next hop leads to.
     #[must_use]
     pub fn member(&self, server: &RouteServer, next_hop: IpAddr) -> Option<PeerId> {
-        let session = Session {
-            address: next_hop,
-            vrf: server.vrf,
-        };
+        let session = Session::of(next_hop, server.vrf);
         self.members.get(&(server.interface, session)).copied()
     }
 
@@ -111,31 +108,30 @@ fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>)
 }
 
 /// The scheme most route servers share (Euro-IX): `0:member` not to the member, `rs:member` to the member,
-/// `0:rs` to nobody else, `rs:rs` to all; as large communities (RFC 8092) `rs:0:member`, `rs:1:member`, `rs:0:0`,
-/// `rs:1:0`. What names the member wins over what names everybody; without any the announcement reaches all.
+/// `0:rs` to nobody else, `rs:rs` to all; as route targets (`rt:0:member`) the same; as large communities (RFC 8092)
+/// `rs:0:member`, `rs:1:member`, `rs:0:0`, `rs:1:0`. What names the member wins over what names everybody; without any the announcement reaches all.
 fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
-    let names = |number: Asn, half: u16| u32::from(half) == number.get();
+    let (rs, member) = (server.get(), member.get());
     let (mut to_all, mut to_nobody, mut to_member, mut not_to_member) =
         (false, false, false, false);
+    let mut pair = |high: u32, low: u32| {
+        not_to_member |= high == 0 && low == member;
+        to_member |= high == rs && low == member;
+        to_nobody |= high == 0 && low == rs;
+        to_all |= high == rs && low == rs;
+    };
     for &community in communities {
         match community {
-            Community::Standard(0, low) if names(member, low) => not_to_member = true,
-            Community::Standard(high, low) if names(server, high) && names(member, low) => {
-                to_member = true
+            Community::Standard(high, low) => pair(high.into(), low.into()),
+            Community::RouteTarget(high, low) => pair(high, low),
+            // The number of the action stands between: as if the pair were `0:…` or `rs:…`; 0 names everybody.
+            Community::Large(server, 0, target) if server == rs => {
+                pair(0, if target == 0 { rs } else { target });
             }
-            Community::Standard(0, low) if names(server, low) => to_nobody = true,
-            Community::Standard(high, low) if names(server, high) && names(server, low) => {
-                to_all = true
+            Community::Large(server, 1, target) if server == rs => {
+                pair(rs, if target == 0 { rs } else { target });
             }
-            Community::Large(rs, 0, target) if rs == server.get() && target == member.get() => {
-                not_to_member = true
-            }
-            Community::Large(rs, 1, target) if rs == server.get() && target == member.get() => {
-                to_member = true
-            }
-            Community::Large(rs, 0, 0) if rs == server.get() => to_nobody = true,
-            Community::Large(rs, 1, 0) if rs == server.get() => to_all = true,
-            Community::Standard(..) | Community::Large(..) => {}
+            Community::Large(..) => {}
         }
     }
     if not_to_member {
@@ -177,6 +173,16 @@ mod tests {
                     Community::Standard(0, 64501),
                 ],
                 false,
+            ),
+            (&[Community::RouteTarget(0, 64501)], false),
+            (&[Community::RouteTarget(0, 64502)], true),
+            (&[Community::RouteTarget(0, 64511)], false),
+            (
+                &[
+                    Community::RouteTarget(0, 64511),
+                    Community::RouteTarget(64511, 64501),
+                ],
+                true,
             ),
             (&[Community::Large(64511, 0, 64501)], false),
             (&[Community::Large(64511, 0, 0)], false),

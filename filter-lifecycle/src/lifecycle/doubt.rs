@@ -1,5 +1,6 @@
-//! Why a table that is said to be complete is not taken as such: the shrink guard, the router's own count, and the
-//! limit. Knows no routes, only how many there are.
+//! Why a table that is said to be complete is not taken as such: the shrink guard, a count that says that an empty
+//! table is none, and the limit. Another count that differs is told and changes nothing: routers count otherwise than
+//! they tell. Knows no routes, only how many there are.
 use std::time::Duration;
 
 use super::pace::QUIET;
@@ -69,6 +70,8 @@ struct Count {
     prefixes: u64,
     /// Since when the router says so.
     since: Duration,
+    /// A route came or went after it: it says nothing about the table as it is now.
+    lags: bool,
     /// Routes of the telling then, and whether they were that many prefixes.
     told: usize,
     agreed: bool,
@@ -94,8 +97,8 @@ impl Doubts {
     }
 
     /// May quiet complete the table? A shrink is judged again: what was missing may have been told meanwhile.
-    pub(super) fn allows_quiet(&self) -> bool {
-        !self.overflow && self.mismatch.is_none()
+    pub(super) const fn allows_quiet(&self) -> bool {
+        !self.overflow
     }
 
     /// May time alone change anything?
@@ -126,38 +129,35 @@ impl Doubts {
         self.overflow = true;
     }
 
+    /// A route came or went: counts are evidence in the order in which they arrive, whatever the clock says.
+    pub(super) const fn changed(&mut self) {
+        if let Some(count) = &mut self.count {
+            count.lags = true;
+        }
+    }
+
     /// The router counts; `agrees` is whether the `told` routes of the telling are that many prefixes. The same
     /// count again, of a table that did not change, is no newer evidence.
-    pub(super) fn counted(
-        &mut self,
-        now: Duration,
-        prefixes: u64,
-        last_change: Duration,
-        (told, agrees): (usize, bool),
-    ) {
+    pub(super) fn counted(&mut self, now: Duration, prefixes: u64, (told, agrees): (usize, bool)) {
         let same = self
             .count
-            .filter(|count| count.prefixes == prefixes && count.since >= last_change);
+            .filter(|count| count.prefixes == prefixes && !count.lags);
         self.count = Some(Count {
             prefixes,
             since: same.map_or(now, |count| count.since),
+            lags: false,
             told,
             agreed: agrees,
         });
     }
 
-    /// Counts lag behind routes and routes behind counts: a count that differs speaks against a table only if for
-    /// [`QUIET`] nothing has changed. Returns whether there is a new doubt.
-    pub(super) fn judge_count(
-        &mut self,
-        now: Duration,
-        told: usize,
-        last_change: Duration,
-    ) -> bool {
+    /// Counts lag behind routes and routes behind counts: a count that differs says something about a table only if
+    /// for [`QUIET`] nothing has changed. Returns whether there is a new difference.
+    pub(super) fn judge_count(&mut self, now: Duration, told: usize) -> bool {
         let Some(count) = self.count else {
             return false;
         };
-        let lags = count.since < last_change || now < count.since + QUIET;
+        let lags = count.lags || now < count.since + QUIET;
         if self.mismatch.is_some() || lags || count.agrees(told) {
             return false;
         }
@@ -185,11 +185,11 @@ impl Doubts {
     pub(super) fn judge(
         &mut self,
         now: Duration,
-        telling: (u32, Duration),
+        epoch: u32,
         counts: (usize, usize),
         evidence: Evidence,
     ) -> Result<(), Doubt> {
-        self.judge_telling(now, telling, counts, evidence)?;
+        self.judge_telling(now, epoch, counts, evidence)?;
         self.former = None;
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Doubts {
     fn judge_telling(
         &mut self,
         now: Duration,
-        (epoch, last_change): (u32, Duration),
+        epoch: u32,
         (had, has): (usize, usize),
         evidence: Evidence,
     ) -> Result<(), Doubt> {
@@ -208,11 +208,13 @@ impl Doubts {
         if agrees {
             self.mismatch = None;
         }
-        self.judge_count(now, has, last_change);
-        if let Some(mismatch) = self.mismatch {
-            return Err(mismatch);
+        if has == 0 {
+            self.judge_count(now, has);
+            if let Some(mismatch) = self.mismatch {
+                return Err(mismatch);
+            }
         }
-        if agrees && self.count.is_some_and(|count| count.since >= last_change) {
+        if agrees && self.count.is_some_and(|count| !count.lags) {
             self.shrink = None;
             return Ok(());
         }

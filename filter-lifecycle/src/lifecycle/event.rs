@@ -1,7 +1,7 @@
 //! What the daemon tells people: typed, named, numbered elsewhere. Never formatted before somebody looks.
 use std::net::IpAddr;
 
-use filter_core::{Family, Prefix};
+use filter_core::{Asn, Family, Prefix};
 
 use super::{Missing, PeerState, Refusal, State};
 use crate::route::{FeedId, PeerId, Session, Table};
@@ -30,6 +30,17 @@ pub enum Event {
     },
     /// What a peer may do changed.
     PeerState(PeerId, PeerState, Option<Missing>),
+    /// A session came up with another AS than the configured one: nothing of it counts.
+    AsnMismatch {
+        /// Which feed says so.
+        feed: FeedId,
+        /// Which session.
+        session: Session,
+        /// The AS of the router's neighbour.
+        told: Asn,
+        /// The AS it should be.
+        configured: Asn,
+    },
     /// A feed names a session no peer has. Told once for each.
     UnknownSession(FeedId, Session),
     /// A route is not admitted to the peer's sources. Told once for each prefix.
@@ -112,6 +123,7 @@ impl Event {
             Self::SessionDown(..) => "session-down",
             Self::SourceState { .. } => "source-state",
             Self::PeerState(..) => "peer-state",
+            Self::AsnMismatch { .. } => "asn-mismatch",
             Self::UnknownSession(..) => "unknown-session",
             Self::PrefixRefused(..) => "prefix-refused",
             Self::MaxPrefixExceeded { .. } => "max-prefix-exceeded",

@@ -149,6 +149,7 @@ impl Lifecycle {
         };
         let (side, family) = (Side::of(key.table), key.family);
         match source.state() {
+            State::Held if source.is_kept() => return Standing::Usable,
             State::Held | State::Down => return Standing::Held,
             State::Unknown => return Standing::Silent,
             State::Loading | State::Synced | State::Stale => {}
@@ -158,6 +159,9 @@ impl Lifecycle {
             _ => source.doubts.current(),
         };
         match doubt {
+            // A table that is not empty is what its feed tells, whatever the router counts.
+            Some(Doubt::Count { told: 1.., .. }) => {}
+            Some(Doubt::Count { .. }) if source.state() != State::Loading => {}
             Some(Doubt::Count { .. } | Doubt::Overflow) => {
                 return Standing::Blocks(Missing::CountMismatch(side, family));
             }
@@ -167,6 +171,7 @@ impl Lifecycle {
             None => {}
         }
         match source.state() {
+            State::Loading if source.is_empty() => Standing::Silent,
             State::Loading if awaited(source, now) => {
                 Standing::Blocks(Missing::Loading(side, family))
             }
@@ -179,7 +184,7 @@ impl Lifecycle {
                     Standing::Usable
                 }
             }
-            State::Stale => {
+            State::Stale if source.is_heard() => {
                 let fresh = now < source.since() + self.spec.timers.stale_hold;
                 if fresh || self.spec.peers[id.0 as usize].on_stale == OnStale::Keep {
                     Standing::Usable
@@ -187,9 +192,12 @@ impl Lifecycle {
                     Standing::Blocks(Missing::FeedLost(side, family))
                 }
             }
-            State::Unknown | State::Loading | State::Synced | State::Held | State::Down => {
-                Standing::Silent
-            }
+            State::Unknown
+            | State::Loading
+            | State::Synced
+            | State::Stale
+            | State::Held
+            | State::Down => Standing::Silent,
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::set::PrefixSet;
-use filter_core::{Address, Family, Mode, Prefix};
+use filter_core::{Address, Asn, Family, Mode, Prefix};
 
 use crate::policy::Withheld;
 use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
@@ -78,6 +78,8 @@ pub const MAX_EXPIRED: usize = 65_536;
 pub const MAX_SOURCES: usize = 65_536;
 /// Sessions whose state is remembered at once; of others graceful restart is not known.
 pub const MAX_SESSIONS: usize = 65_536;
+/// What was known from a session before it came up with another AS than the configured one stays this long.
+pub const STRANGER_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// Unknown session addresses that are told of once each; more are only counted.
 pub const MAX_UNKNOWN: usize = 1024;
 /// Events waiting to be taken; more push the oldest out, counted.
@@ -98,10 +100,12 @@ impl FeedState {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct SessionState {
     up: bool,
     restart_time: Option<Duration>,
+    /// The families it exchanges, by [`Family`], if the feed tells.
+    families: Option<[bool; 2]>,
 }
 
 /// See the module's head.
@@ -120,6 +124,8 @@ pub struct Lifecycle {
     unsettled: BTreeSet<PeerId>,
     unknown: HashSet<(FeedId, Session)>,
     unknown_count: u64,
+    /// Sessions that are up with another AS than the configured one.
+    strangers: HashMap<(FeedId, Session), Asn>,
     /// By route server: next hops nobody has.
     next_hops: Vec<HashSet<IpAddr>>,
     differences: HashMap<SourceKey, Difference>,
@@ -157,6 +163,7 @@ impl Lifecycle {
             unsettled: everyone,
             unknown: HashSet::new(),
             unknown_count: 0,
+            strangers: HashMap::new(),
             next_hops: vec![HashSet::new(); spec.route_servers.len()],
             differences: HashMap::new(),
             events: VecDeque::new(),
@@ -171,6 +178,9 @@ impl Lifecycle {
         if usize::from(feed.0) >= self.feeds.len() {
             return; // no such feed is configured, so nobody wants what it says
         }
+        if !self.strangers.is_empty() && self.is_strangers(feed, event) {
+            return;
+        }
         let key = |origin: &Origin, table, family| SourceKey {
             origin: *origin,
             table,
@@ -182,10 +192,16 @@ impl Lifecycle {
             RouteEvent::FeedDown { why } => self.feed_down(now, feed, why),
             RouteEvent::SessionUp {
                 session,
+                asn,
                 restart_time,
-                ..
+                families,
             } => {
-                self.session_up(now, feed, *session, *restart_time);
+                let state = SessionState {
+                    up: true,
+                    restart_time: *restart_time,
+                    families: *families,
+                };
+                self.session_came_up(now, (feed, *session), *asn, state);
             }
             RouteEvent::SessionDown { session, cause } => {
                 self.session_down(now, feed, *session, *cause);

@@ -64,6 +64,12 @@ pub(super) struct Source {
     lost: bool,
     /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
     muted: bool,
+    /// It was complete, not only for want of any route, and its routes have counted since.
+    known: bool,
+    /// It was taken as complete without a route, and has had none since, whoever told it: nothing is waited for.
+    empty: bool,
+    /// It is held although its neighbour turned out to be another: what was known of it stays in force.
+    stranger: bool,
     pub routes: Routes,
     last_change: Duration,
     pace: Pace,
@@ -93,6 +99,9 @@ impl Source {
             ended: false,
             lost: false,
             muted: false,
+            known: false,
+            empty: false,
+            stranger: false,
             routes: Routes::new(family),
             last_change: now,
             pace: Pace::default(),
@@ -139,6 +148,11 @@ impl Source {
         self.heard
     }
 
+    /// Is what was known of it kept in force, because its neighbour turned out to be another?
+    pub(super) const fn is_kept(&self) -> bool {
+        self.stranger && self.known && matches!(self.state, State::Held)
+    }
+
     /// Do its routes count?
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
@@ -151,6 +165,7 @@ impl Source {
         self.mid_life = mid_life && self.kind.needs_settling();
         self.reported = true;
         self.hold_until = None;
+        self.stranger = false;
         self.cue(now, Cue::Started);
     }
 
@@ -161,6 +176,9 @@ impl Source {
         self.mid_life = false;
         self.reported = false;
         self.cue(now, Cue::FeedBack);
+        if self.known {
+            self.cue(now, Cue::KnownLost);
+        }
     }
 
     fn restart(&mut self, now: Duration) {
@@ -194,6 +212,12 @@ impl Source {
         self.end_silence(now);
     }
 
+    /// Was it taken as complete without a route, and has it had none since? While it is told again nothing is waited
+    /// for: a family that a session agreed on and never used.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.empty
+    }
+
     /// Was it taken as complete without a word and without a route?
     pub(super) const fn is_silent(&self) -> bool {
         self.silent
@@ -219,10 +243,21 @@ impl Source {
         self.cue(now, Cue::SessionDown);
     }
 
+    /// Its session came up with a neighbour that is not the configured one: nothing of this session counts, and what
+    /// was known before stays until then.
+    pub(super) fn estrange(&mut self, now: Duration, hold_until: Duration) {
+        self.session_down(now, hold_until);
+        if self.state == State::Held && !self.stranger {
+            self.hold_until = Some(hold_until);
+            self.stranger = true;
+        }
+    }
+
     /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
     /// routes did not count and now do.
     pub(super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
         self.hold_until = None;
+        self.stranger = false;
         if matches!(self.state, State::Held | State::Down) {
             self.cue(
                 now,
@@ -242,7 +277,14 @@ impl Source {
     /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
         self.end_silence(now);
-        self.cue(now, Cue::FeedLost);
+        self.cue(
+            now,
+            if self.known {
+                Cue::KnownLost
+            } else {
+                Cue::FeedLost
+            },
+        );
         self.lost = true;
         let (back, more) = self.routes.take_back(now);
         if more {
@@ -268,7 +310,10 @@ impl Source {
     ) -> Announced {
         let announced = self.routes.announce(now, prefix, path, scope);
         match announced {
-            Announced::New | Announced::Replaced(_) => self.touch(now),
+            Announced::New | Announced::Replaced(_) => {
+                self.empty = false;
+                self.touch(now);
+            }
             Announced::Overflow => self.doubts.overflow(),
             Announced::Same => {}
         }
@@ -285,18 +330,15 @@ impl Source {
 
     fn touch(&mut self, now: Duration) {
         self.last_change = now;
+        self.doubts.changed();
         self.pace.change(now);
     }
 
     /// The router's own count of prefixes.
     pub(super) fn counted(&mut self, now: Duration, prefixes: u64) {
         let agrees = self.routes.agrees(prefixes);
-        self.doubts.counted(
-            now,
-            prefixes,
-            self.last_change,
-            (self.routes.fresh(), agrees),
-        );
+        self.doubts
+            .counted(now, prefixes, (self.routes.fresh(), agrees));
     }
 
     /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
@@ -359,10 +401,7 @@ impl Source {
 
     /// A count differs for so long that the routes that are missing cannot be under way any more.
     pub(super) fn doubts_count(&mut self, now: Duration) -> bool {
-        !self.telling
-            && self
-                .doubts
-                .judge_count(now, self.routes.fresh(), self.last_change)
+        !self.telling && self.doubts.judge_count(now, self.routes.fresh())
     }
 
     /// The table is said or seen to be complete: the routes that were not part of this telling are removed and
@@ -373,16 +412,17 @@ impl Source {
         evidence: Evidence,
     ) -> Result<Vec<Gone>, super::Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
-        self.doubts.judge(
-            now,
-            (self.routes.telling(), self.last_change),
-            (had, has),
-            evidence,
-        )?;
+        self.doubts
+            .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
         self.cue(now, Cue::Completed);
+        if self.state == State::Synced {
+            // A stream that ends an empty table may not have begun it (BIRD).
+            self.known |= has != 0 || self.kind != Kind::Station && !self.silent;
+            self.empty = !self.known;
+        }
         let gone = self.routes.remove_former();
         if !gone.is_empty() {
             self.touch(now);
@@ -394,6 +434,7 @@ impl Source {
     pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;
+        self.known = false;
         if self.kind.tells_sessions() {
             return self.clear();
         }
@@ -405,6 +446,7 @@ impl Source {
 
     /// Forgets its routes; returns those that counted.
     pub(super) fn clear(&mut self) -> Vec<Gone> {
+        self.known = false;
         let gone = self.routes.clear();
         if self.muted { Vec::new() } else { gone }
     }

@@ -35,19 +35,22 @@ pub enum Cue {
     Resumed,
     /// Its feed was lost, or can no longer be believed.
     FeedLost,
+    /// The same, while a table that was known before its session came up again was being told anew.
+    KnownLost,
     /// The hold time is over.
     HoldOver,
 }
 
 impl Cue {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Started,
         Self::FeedBack,
         Self::Completed,
         Self::SessionDown,
         Self::Resumed,
         Self::FeedLost,
+        Self::KnownLost,
         Self::HoldOver,
     ];
 }
@@ -84,10 +87,12 @@ impl State {
             (Held | Down, Cue::Resumed) => Synced,
             (Unknown | Loading | Synced | Stale, Cue::Resumed) => self,
             // Feed lost never means peers lost: what was complete stays, as the last known.
-            (Synced | Stale, Cue::FeedLost) => Stale,
-            // Half-told: never complete, so never to be enforced; its routes stay until told anew.
+            (Synced | Stale, Cue::FeedLost | Cue::KnownLost) => Stale,
+            // Half-told, and never complete before: never to be enforced; its routes stay until told anew.
             (Loading, Cue::FeedLost) => Loading,
-            (Unknown | Held | Down, Cue::FeedLost) => self,
+            // Half-told after it was known: what was known stays, with what was told since.
+            (Loading, Cue::KnownLost) => Stale,
+            (Unknown | Held | Down, Cue::FeedLost | Cue::KnownLost) => self,
             (Held, Cue::HoldOver) => Down,
             (Unknown | Loading | Synced | Stale | Down, Cue::HoldOver) => self,
         }

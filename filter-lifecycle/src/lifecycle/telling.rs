@@ -11,10 +11,11 @@ use super::kind::Kind;
 use super::routes::{Announced, Gone, MAX_ROUTES};
 use super::source::Source;
 use super::{
-    Doubt, Event, Lifecycle, MAX_SESSIONS, Owner, SessionState, SourceKey, State, session_of,
+    Doubt, Event, Lifecycle, MAX_SESSIONS, Owner, STRANGER_HOLD, SessionState, SourceKey, State,
+    session_of,
 };
-use crate::route::{DownCause, FeedId, Origin, Route, Session, Table};
-use filter_core::Family;
+use crate::route::{DownCause, FeedId, Origin, Route, RouteEvent, Session, Table};
+use filter_core::{Asn, Family};
 
 impl Lifecycle {
     pub(super) fn feed_up(&mut self, now: Duration, feed: FeedId) {
@@ -24,6 +25,7 @@ impl Lifecycle {
             self.with(key, |source| source.feed_back(now));
         }
         self.sessions.retain(|(of, _), _| *of != feed);
+        self.strangers.retain(|(of, _), _| *of != feed);
         self.tell(Event::FeedUp(feed));
     }
 
@@ -73,21 +75,101 @@ impl Lifecycle {
         self.add_again(now, key, revived);
     }
 
-    pub(super) fn session_up(
+    /// A session came up; with the configured neighbour, or with another.
+    pub(super) fn session_came_up(
         &mut self,
         now: Duration,
-        feed: FeedId,
-        session: Session,
-        restart_time: Option<Duration>,
+        (feed, session): (FeedId, Session),
+        asn: Option<Asn>,
+        state: SessionState,
     ) {
         let Some(owner) = self.directory.owner(session) else {
             return self.unknown_session(feed, session);
         };
-        let before = self.remember(feed, session, true, restart_time);
+        let configured = match owner {
+            Owner::Peer(id) => self.spec.peers[id.0 as usize].asn,
+            Owner::RouteServer(index) => self.spec.route_servers[index].asn,
+        };
+        match asn.filter(|asn| *asn != configured) {
+            Some(told) => self.estrange(now, (feed, session), told, configured),
+            None => {
+                self.strangers.remove(&(feed, session));
+                self.session_up(now, (feed, session), owner, state);
+            }
+        }
+    }
+
+    /// The AS at a configured address is another: nothing it tells counts, and nothing grows by it. What was known
+    /// before stays for [`STRANGER_HOLD`].
+    fn estrange(&mut self, now: Duration, at: (FeedId, Session), told: Asn, configured: Asn) {
+        let (feed, session) = at;
+        if self.strangers.len() >= MAX_SESSIONS && !self.strangers.contains_key(&at) {
+            return;
+        }
+        let known = self.strangers.insert(at, told);
+        self.remember(
+            at,
+            SessionState {
+                up: false,
+                ..SessionState::default()
+            },
+        );
+        let until = now + STRANGER_HOLD;
+        let origin = Origin::Session(session);
+        let up_elsewhere = self.is_up(session);
+        let follows = |key: &SourceKey| !up_elsewhere && !self.kind(key.feed).tells_sessions();
+        for key in self.keys(|key| key.origin == origin && (key.feed == feed || follows(key))) {
+            self.with(key, |source| source.estrange(now, until));
+        }
+        if known != Some(told) {
+            self.tell(Event::AsnMismatch {
+                feed,
+                session,
+                told,
+                configured,
+            });
+        }
+    }
+
+    /// Is it told of a session whose neighbour is not the configured one?
+    pub(super) fn is_strangers(&self, feed: FeedId, event: &RouteEvent) -> bool {
+        let (RouteEvent::Announce { origin, .. }
+        | RouteEvent::Withdraw { origin, .. }
+        | RouteEvent::EndOfRib { origin, .. }
+        | RouteEvent::Snapshot { origin, .. }
+        | RouteEvent::TableLost { origin, .. }
+        | RouteEvent::Count { origin, .. }) = event
+        else {
+            return false;
+        };
+        session_of(*origin).is_some_and(|session| self.strangers.contains_key(&(feed, session)))
+    }
+
+    fn session_up(
+        &mut self,
+        now: Duration,
+        (feed, session): (FeedId, Session),
+        owner: Owner,
+        state: SessionState,
+    ) {
+        let before = self.remember((feed, session), state);
         let mid_life = before.is_some() || self.feed_state(feed).is_mid_life(now);
         let origin = Origin::Session(session);
+        let exchanged = |family: Family| state.families.is_none_or(|all| all[family as usize]);
+        let until = now
+            + self
+                .spec
+                .timers
+                .peer_down_hold
+                .max(self.spec.timers.withdraw_hold);
         for key in self.keys(|key| key.feed == feed && key.origin == origin) {
-            self.with(key, |source| source.start(now, mid_life));
+            self.with(key, |source| {
+                if exchanged(key.family) {
+                    source.start(now, mid_life);
+                } else {
+                    source.session_down(now, until);
+                }
+            });
         }
         self.expect(now, feed, session);
         for key in self.keys(|key| key.origin == origin && !self.kind(key.feed).tells_sessions()) {
@@ -132,6 +214,7 @@ impl Lifecycle {
         let Some(owner) = self.directory.owner(session) else {
             return self.unknown_session(feed, session);
         };
+        self.strangers.remove(&(feed, session));
         let known = self.sessions.get(&(feed, session)).copied();
         let restart = known.and_then(|state| state.restart_time);
         let timers = &self.spec.timers;
@@ -141,7 +224,16 @@ impl Lifecycle {
             _ => timers.peer_down_hold,
         };
         let until = now + hold.max(timers.withdraw_hold);
-        self.remember(feed, session, false, restart);
+        let state = SessionState {
+            up: false,
+            restart_time: restart,
+            families: known.and_then(|state| state.families),
+        };
+        self.remember((feed, session), state);
+        let had_it = known.is_some_and(|state| state.up);
+        if cause == DownCause::Deconfigured && had_it && self.kind(feed) == Kind::Poll {
+            self.end_elsewhere(now, feed, session);
+        }
         let origin = Origin::Session(session);
         // Feeds that know no sessions go by what others say, unless one says that it is up.
         let up_elsewhere = self.is_up(session);
@@ -156,18 +248,28 @@ impl Lifecycle {
         }
     }
 
-    fn remember(
-        &mut self,
-        feed: FeedId,
-        session: Session,
-        up: bool,
-        restart_time: Option<Duration>,
-    ) -> Option<SessionState> {
-        let key = (feed, session);
+    /// A poll found that the router no longer has a session that it had: a stream that still says it is up will not
+    /// say any more of it (GoBGP sends no Peer Down of a neighbour that was deleted).
+    fn end_elsewhere(&mut self, now: Duration, feed: FeedId, session: Session) {
+        let others = (0..self.feeds.len() as u16).map(FeedId);
+        let others: Vec<FeedId> = others
+            .filter(|other| *other != feed && self.kind(*other) == Kind::Station)
+            .filter(|other| {
+                self.sessions
+                    .get(&(*other, session))
+                    .is_some_and(|state| state.up)
+            })
+            .collect();
+        for other in others {
+            self.session_down(now, other, session, DownCause::Deconfigured);
+        }
+    }
+
+    fn remember(&mut self, key: (FeedId, Session), state: SessionState) -> Option<SessionState> {
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return None;
         }
-        self.sessions.insert(key, SessionState { up, restart_time })
+        self.sessions.insert(key, state)
     }
 
     /// Does a feed say that it is up?
@@ -212,8 +314,12 @@ impl Lifecycle {
             return false; // too late: the session decides
         }
         let (owner, muted, doubted) = (source.owner, source.is_muted(), source.doubts.current());
+        let was_empty = source.is_empty();
         let scope = scope(&self.spec, &self.directory, key, owner, route);
         let announced = source.announce(now, (route.prefix, route.path), &scope);
+        if was_empty {
+            self.unsettle(key); // it is waited for now
+        }
         self.check_next_hop(key, owner, route, &scope);
         match announced {
             Announced::Same => return false,

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use filter_feeds::bmp::counts::LeftOut;
 use filter_feeds::bmp::router::{
-    Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, QUIET, Router, SETTLE, TELL_AGAIN,
+    Closed, MAX_SESSIONS, MAX_UNQUIET, Memory, Noted, QUIET, Router, SETTLE,
 };
-use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_feeds::bmp::{BmpConfig, BmpFeed, INITIATION_WAIT, MAX_NAMELESS};
+use filter_feeds::shadow::Password;
+use filter_feeds::skipped::Skipped;
 use filter_feeds::wire::bgp::{PathIds, Update};
-use filter_feeds::wire::bmp::{self, Message};
+use filter_feeds::wire::bmp::{self, Message, Monitored};
 use filter_feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_lifecycle::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
 use tests::captures::{capture, fold, messages, session};
@@ -23,6 +25,7 @@ const WAIT: Duration = Duration::from_secs(10);
 struct Station {
     batches: Receiver<Batch>,
     address: SocketAddr,
+    skipped: Skipped,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,11 +33,15 @@ struct Station {
 impl Station {
     fn start(max_routers: usize) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let feed = BmpFeed::new(&BmpConfig {
+        Self::with(BmpConfig {
             max_routers,
             ..BmpConfig::new(listen)
         })
-        .unwrap();
+    }
+
+    fn with(config: BmpConfig) -> Self {
+        let feed = BmpFeed::new(&config).unwrap();
+        let skipped = feed.skipped();
         let address = feed.local_addr().unwrap();
         let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
         let stop = Stop::default();
@@ -43,6 +50,7 @@ impl Station {
         Self {
             batches,
             address,
+            skipped,
             stop,
             thread: Some(thread),
         }
@@ -98,13 +106,19 @@ fn initiation(name: &str) -> Vec<u8> {
 fn about(address: &str) -> Vec<Vec<u8>> {
     let stream = capture("bird-2.19.2/bmp.c1.0");
     let whole = messages(&stream).0.into_iter().filter(|message| {
-        let header = match bmp::read(message).unwrap() {
-            Message::PeerUp(header, _) | Message::RouteMonitoring(header, _) => header,
-            _ => return false,
+        let (Message::PeerUp(header, _) | Message::RouteMonitoring(header, _)) =
+            bmp::read(message).unwrap()
+        else {
+            return false;
         };
         header.session == session(address)
     });
     whole.map(<[u8]>::to_vec).collect()
+}
+
+/// The UPDATE that it holds.
+fn update(monitored: Monitored<'_>) -> Update<'_> {
+    monitored.update().unwrap().0.unwrap()
 }
 
 /// Is the connection closed by the other side?
@@ -161,27 +175,44 @@ fn the_feed_is_up_while_one_router_is() {
     station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
 }
 
+/// A name is no proof of who speaks: whoever connects under the name of a router that is there is turned away.
 #[test]
-fn a_router_that_reconnects_replaces_itself() {
+fn a_live_router_is_not_evicted_by_its_name() {
     let station = Station::start(4);
     let mut former = station.connect("A");
     for message in about("192.0.2.11") {
         former.write_all(&message).unwrap();
     }
     station.until(|event| matches!(event, RouteEvent::Announce { .. }));
+    let evil = station.connect("A");
+    assert!(is_closed(&evil));
+    former.write_all(&about("192.0.2.12")[0]).unwrap();
+    let events = station.until(|event| matches!(event, RouteEvent::SessionUp { session, .. } if session.address.to_string() == "192.0.2.12"));
+    let is_loss = |event: &RouteEvent| {
+        matches!(
+            event,
+            RouteEvent::TableLost { .. } | RouteEvent::FeedDown { .. }
+        )
+    };
+    assert!(!events.iter().any(is_loss), "{events:?}");
+    assert_eq!(station.skipped.of("refused-connection"), 1);
+}
+
+/// A router that closed its connection comes back at once.
+#[test]
+fn a_router_that_reconnects_is_there_again() {
+    let station = Station::start(4);
+    let former = station.connect("A");
+    station.until(|event| *event == RouteEvent::FeedUp);
+    drop(former);
     let mut now = station.connect("A");
     for message in about("192.0.2.11") {
         now.write_all(&message).unwrap();
     }
-    let events = station.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, RouteEvent::TableLost { table: None, .. }))
-    );
-    assert!(is_closed(&former));
+    station.until(|event| matches!(event, RouteEvent::Announce { .. }));
 }
 
+/// The second router's session is left out, counted, and everything else of it counts.
 #[test]
 fn two_routers_with_one_neighbour_need_two_feeds() {
     let station = Station::start(4);
@@ -189,21 +220,84 @@ fn two_routers_with_one_neighbour_need_two_feeds() {
     first.write_all(&about("192.0.2.11")[0]).unwrap();
     station.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
     let mut second = station.connect("B");
-    second.write_all(&about("192.0.2.11")[0]).unwrap();
-    assert!(is_closed(&second));
-    drop(first);
+    for message in about("192.0.2.11").iter().chain(&about("192.0.2.12")) {
+        second.write_all(message).unwrap();
+    }
+    let of_second = Origin::Session(session("192.0.2.12"));
+    let events = station.until(
+        |event| matches!(event, RouteEvent::Announce { origin, .. } if *origin == of_second),
+    );
+    let of_first = Origin::Session(session("192.0.2.11"));
+    let is_claimed = |event: &RouteEvent| matches!(event, RouteEvent::Announce { origin, .. } if *origin == of_first);
+    assert!(!events.iter().any(is_claimed), "{events:?}");
+    assert_eq!(station.skipped.of("claimed"), 1);
+}
+
+/// Strangers may not even speak, and one log line is all that they get.
+#[test]
+fn only_who_is_allowed_may_connect() {
+    let elsewhere = "192.0.2.0/24".parse().unwrap();
+    let station = Station::with(BmpConfig {
+        allow: vec![elsewhere],
+        ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
+    });
+    for _ in 0..3 {
+        let stranger = TcpStream::connect(station.address).unwrap();
+        stranger.set_read_timeout(Some(WAIT)).unwrap();
+        assert!(is_closed(&stranger));
+    }
+    assert_eq!(station.skipped.of("refused-connection"), 3);
+    assert!(station.batches.try_recv().is_err());
+}
+
+/// Whoever connects and says nothing takes no router's place, and is gone after a while.
+#[test]
+fn silent_connections_hold_nobody_up() {
+    let station = Station::start(1);
+    let silent: Vec<TcpStream> = (0..3 * MAX_NAMELESS)
+        .map(|_| TcpStream::connect(station.address).unwrap())
+        .collect();
+    let router = station.connect("R");
+    station.until(|event| *event == RouteEvent::FeedUp);
+    for connection in &silent {
+        connection
+            .set_read_timeout(Some(INITIATION_WAIT + WAIT))
+            .unwrap();
+        assert!(is_closed(connection));
+    }
+    assert!(
+        !matches!(station.batches.try_recv(), Ok(batch) if batch.events.iter().any(|event| matches!(event, RouteEvent::FeedDown { .. })))
+    );
+    drop(router);
+}
+
+/// A router that stops talking in the middle is lost after its idle limit, configured or learned.
+#[test]
+fn a_silent_router_is_lost() {
+    let station = Station::with(BmpConfig {
+        idle: Some(Duration::from_millis(500)),
+        ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
+    });
+    let router = station.connect("R");
     let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
-    assert!(
-        !events
-            .iter()
-            .any(|event| matches!(event, RouteEvent::SessionUp { .. })),
-        "{events:?}"
-    );
-    let text = Closed::Claimed(session("192.0.2.11")).to_string();
-    assert!(
-        text.contains("192.0.2.11") && text.contains("feed of its own"),
-        "{text}"
-    );
+    let Some(RouteEvent::FeedDown { why }) = events.last() else {
+        panic!("{events:?}");
+    };
+    assert!(why.contains("idle limit"), "{why}");
+    assert!(is_closed(&router));
+}
+
+/// With a password, who has none is never heard: the kernel drops what it sends.
+#[test]
+fn routers_without_the_password_do_not_connect() {
+    let password = Password::new(b"secret");
+    let station = Station::with(BmpConfig {
+        password,
+        ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
+    });
+    let attempt = TcpStream::connect_timeout(&station.address, Duration::from_millis(700));
+    assert!(attempt.is_err(), "{attempt:?}");
+    assert!(station.batches.try_recv().is_err());
 }
 
 #[test]
@@ -240,8 +334,7 @@ fn the_number_of_routers_is_bounded() {
     let station = Station::start(1);
     let _first = station.connect("A");
     station.until(|event| *event == RouteEvent::FeedUp);
-    let second = TcpStream::connect(station.address).unwrap();
-    second.set_read_timeout(Some(WAIT)).unwrap();
+    let second = station.connect("B");
     assert!(is_closed(&second));
 }
 
@@ -256,7 +349,7 @@ fn at_once(name: &str, memory: Memory, now: Instant) -> Router {
             break;
         }
         if index == 0 {
-            router.recall(memory);
+            router.recall(memory.clone());
         }
     }
     router
@@ -272,7 +365,7 @@ fn connections_that_need_it_are_made_anew_once_quiet() {
     for (name, memory, heals) in [
         ("frr-8.4.4/bmp.c1.0", Memory::default(), true),
         // The connection that heals has the same sessions, and needs no other.
-        ("frr-8.4.4/bmp.c1.0", healed, false),
+        ("frr-8.4.4/bmp.c1.0", healed.clone(), false),
         // But a flap on it does.
         ("frr-8.4.4/bmp.c2.0", healed, true),
         ("gr-bird-2.19.2/a.0", Memory::default(), true),
@@ -302,26 +395,6 @@ fn connections_that_need_it_are_made_anew_once_quiet() {
     }
 }
 
-/// FRR 10.3 was seen to leave out a withdrawal: its counts tell, and only telling everything again mends it.
-#[test]
-fn a_router_that_counts_otherwise_tells_everything_again_but_not_for_ever() {
-    let start = Instant::now();
-    let mut router = at_once("frr-10.3/bmp.c2.0", Memory::default(), start);
-    router.tell_again(start + SETTLE);
-    let before = start + 2 * SETTLE - Duration::from_millis(1);
-    assert_eq!(router.tick(before), Ok(()));
-    let closed = router.tick(start + 2 * SETTLE).unwrap_err();
-    assert!(matches!(closed, Closed::Heal(_)), "{closed}");
-    let memory = router.memory(Some(&closed));
-
-    let mut router = at_once("frr-10.3/bmp.c2.0", memory, start);
-    let soon = start + TELL_AGAIN - Duration::from_millis(1);
-    router.tell_again(soon);
-    assert_eq!(router.tick(soon + MAX_UNQUIET), Ok(()));
-    router.tell_again(start + TELL_AGAIN);
-    assert!(router.tick(start + TELL_AGAIN + SETTLE).is_err());
-}
-
 #[test]
 fn a_router_that_is_never_quiet_is_healed_all_the_same() {
     let start = Instant::now();
@@ -329,8 +402,8 @@ fn a_router_that_is_never_quiet_is_healed_all_the_same() {
     let (whole, _) = messages(&stream);
     let mut router = at_once("frr-8.4.4/bmp.c1.0", Memory::default(), start);
     let announce = whole.iter().find(|message| {
-        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
-        if !header.session.address.is_unspecified() && update.end_of_rib().is_none())
+        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, monitored))
+        if !header.session.address.is_unspecified() && update(monitored).end_of_rib().is_none())
     });
     let mut now = start;
     while now < start + MAX_UNQUIET {
@@ -350,8 +423,8 @@ fn before_policy<'a, 'b>(
     wanted: fn(&Update<'_>) -> bool,
 ) -> &'a &'b [u8] {
     let found = whole.iter().find(|message| {
-        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, update))
-            if header.session == session && header.table == Some(Table::AdjInPre) && wanted(&update))
+        matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, monitored))
+            if header.session == session && header.table == Some(Table::AdjInPre) && wanted(&update(monitored)))
     });
     found.unwrap()
 }
@@ -436,13 +509,10 @@ fn the_number_of_sessions_is_bounded() {
         let mut up = up.to_vec();
         up[8..16].copy_from_slice(&(number as u64).to_be_bytes());
         let result = router.message(&up, now, &mut Vec::new(), &mut |_| true);
-        let expected = if number < MAX_SESSIONS {
-            None
-        } else {
-            Some(Closed::TooManySessions)
-        };
-        assert_eq!(result.err(), expected, "{number}");
+        assert_eq!(result, Ok(Noted::Nothing), "{number}");
     }
+    assert_eq!(router.sessions().count(), MAX_SESSIONS);
+    assert_eq!(router.counts.of(LeftOut::TooManySessions), 1);
 }
 
 /// Routes of a session that is not up: left out, counted, and never an event.

@@ -5,6 +5,7 @@ mod bmp_captures;
 mod bmp_live;
 mod bmp_mangled;
 mod bmp_station;
+mod control;
 mod live;
 mod mrt;
 mod passwords;

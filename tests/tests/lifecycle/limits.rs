@@ -185,6 +185,7 @@ fn the_documented_limits_are_these() {
         .map(|(name, rest)| (name, rest.split(" | ").next().unwrap()))
         .collect();
     let time = |time: Duration| match time.subsec_millis() {
+        0 if time >= secs(7200) => format!("{} h", time.as_secs() / 3600),
         0 => format!("{} s", time.as_secs()),
         _ => format!("{} ms", time.as_millis()),
     };
@@ -197,6 +198,7 @@ fn the_documented_limits_are_these() {
         ("LAST_WORDS", filter_lifecycle::LAST_WORDS),
         ("SHRINK_PATIENCE", filter_lifecycle::SHRINK_PATIENCE),
         ("REFUSED_PERIOD", REFUSED_PERIOD),
+        ("STRANGER_HOLD", filter_lifecycle::STRANGER_HOLD),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),

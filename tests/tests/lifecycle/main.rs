@@ -5,6 +5,7 @@
 mod admission;
 mod doubts;
 mod feeds;
+mod identity;
 mod limits;
 mod model;
 mod polls;

@@ -195,10 +195,10 @@ impl Run {
         self.world.feed_up(feed);
         self.model.connected.insert(feed);
         self.each_of(feed, |said| {
-            if said.is_known(now) {
+            if said.is_known(now) || said.was_complete {
                 said.lose(now);
             }
-            said.restart();
+            said.restart(now);
             said.silent_since = said.known.then_some(now);
             said.down_at = said.down_at.filter(|_| said.known);
         });
@@ -218,7 +218,7 @@ impl Run {
         let now = self.world.now;
         self.world.up(feed, SESSIONS[session].0);
         let said = self.said(feed, session);
-        said.restart();
+        said.restart(now);
         (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
     }
 
@@ -231,7 +231,7 @@ impl Run {
         };
         self.world.down(feed, SESSIONS[session].0, cause);
         let said = self.said(feed, session);
-        said.restart();
+        said.restart(now);
         said.up_at = None;
         said.down_at = said.down_at.or(Some(now));
         assert_eq!(self.everyones(), before, "session loss removes at once");

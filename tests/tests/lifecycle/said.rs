@@ -21,6 +21,8 @@ pub struct Said {
     pub down_at: Option<Duration>,
     /// The last time that the feed said that the table is complete.
     pub complete_at: Option<Duration>,
+    /// It was complete before its session came up again, and what was told has counted since.
+    pub was_complete: bool,
     /// The feed or the table was lost, and was not complete since.
     pub lost_at: Option<Duration>,
     /// What comes is known to be wrong, or nothing comes.
@@ -58,6 +60,7 @@ impl Said {
     pub fn pass(&mut self, now: Duration) {
         if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
             self.told.clear();
+            self.was_complete = false;
         }
         // What a late word removed from it has its own hold.
         if self.known && self.is_down_for(now, DOWN_HOLD + WITHDRAW_HOLD + 2 * TICK) {
@@ -85,17 +88,23 @@ impl Said {
     }
 
     /// What was told belongs to a former connection or life. What was complete when it was lost is the last known.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, now: Duration) {
+        if self.is_quiet(now) && !self.told.is_empty() {
+            (self.was_complete, self.lost_at) = (true, None);
+        }
         self.former.append(&mut self.told);
         (self.up_at, self.wrong) = (None, false);
         if self.lost_at.is_none() {
-            self.complete_at = None;
+            self.was_complete |= self.complete_at.take().is_some();
         }
     }
 
     pub fn lose(&mut self, now: Duration) {
         if self.is_quiet(now) {
             self.complete(now);
+        }
+        if self.was_complete {
+            self.complete_at = self.complete_at.or(Some(now));
         }
         self.lost_at = self.lost_at.or(Some(now));
         self.wrong = true;

@@ -219,6 +219,7 @@ impl World {
                 session: session(address),
                 asn: None,
                 restart_time: restart.map(secs),
+                families: None,
             },
         );
     }

@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use filter_core::{Family, Prefix};
+use filter_feeds::updates::push_routes;
 use filter_feeds::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
 use filter_feeds::wire::{Malformed, Reader, WireError};
-use filter_lifecycle::route::Community;
+use filter_lifecycle::route::{Community, Origin, RouteEvent, Session, Table};
 use tests::encoder::{self, attribute, message};
 
 fn read(message: &[u8]) -> Result<Message<'_>, WireError> {
@@ -92,6 +93,24 @@ fn multiprotocol_next_hops_in_every_form() {
         };
         assert_eq!(announced[0].nlri.prefix, prefix(expected));
     }
+    // A neighbour without a global address: the link-local one is its next hop. IPv4-mapped is IPv4.
+    let unspecified = [0; 16];
+    let mapped = "::ffff:192.0.2.1".parse::<std::net::Ipv6Addr>().unwrap();
+    for (next_hop, expected) in [
+        ([unspecified, link_local].concat(), "fe80::1"),
+        (mapped.octets().to_vec(), "192.0.2.1"),
+    ] {
+        let mut value = vec![0, 2, 1, next_hop.len() as u8];
+        value.extend(&next_hop);
+        value.push(0);
+        value.extend(v6);
+        let bytes = encoder::update(&[], &attribute(0x80, 14, &value), &[]);
+        let announced = update(&bytes).announced(PathIds::NONE).next();
+        assert_eq!(
+            announced.unwrap().unwrap().next_hop,
+            Some(expected.parse().unwrap())
+        );
+    }
     for (afi, length) in [(1, 0), (1, 5), (1, 24), (2, 4), (2, 15), (2, 33), (2, 48)] {
         let mut value = vec![0, afi, 1, length];
         value.extend(vec![0; usize::from(length) + 1]);
@@ -171,13 +190,20 @@ fn repeated_attributes_are_treated_as_rfc_7606_has_it() {
 }
 
 #[test]
-fn attributes_that_decide_are_checked() {
+fn attributes_that_are_wrong_have_their_routes_withdrawn() {
     for (attribute, expected) in [
         (
             attribute(0xc0, 3, &[192, 0, 2, 1]),
             Malformed::AttributeFlags {
                 attribute: 3,
                 flags: 0xd0,
+            },
+        ),
+        (
+            attribute(0xc0, 16, &[0, 2, 0, 0, 0, 0, 0]),
+            Malformed::Length {
+                what: "the extended communities attribute",
+                length: 7,
             },
         ),
         (
@@ -217,21 +243,60 @@ fn attributes_that_decide_are_checked() {
             },
         ),
     ] {
-        assert_eq!(refused(&encoder::update(&[], &attribute, &[])), expected);
+        let bytes = encoder::update(&[8, 10], &attribute, &[24, 198, 51, 100]);
+        let update = update(&bytes);
+        assert_eq!(update.flaw().map(|flaw| flaw.kind), Some(expected));
+        assert_eq!(update.end_of_rib(), None);
+        let mut events = Vec::new();
+        let origin = Origin::Session(Session::global("192.0.2.1".parse().unwrap()));
+        push_routes(
+            origin,
+            Table::AdjInPre,
+            (&update, PathIds::NONE),
+            &mut events,
+        )
+        .unwrap();
+        let withdrawn = |text| RouteEvent::Withdraw {
+            origin,
+            table: Table::AdjInPre,
+            prefix: prefix(text),
+            path: 0,
+        };
+        assert_eq!(
+            events,
+            [withdrawn("10.0.0.0/8"), withdrawn("198.51.100.0/24")]
+        );
     }
+    // Behind an attribute that is cut may be more prefixes: without any, nobody can tell what it was about.
+    let cut = [0x40, 1, 9];
+    let bytes = encoder::update(&[], &cut, &[8, 10]);
+    assert!(update(&bytes).flaw().is_some());
+    assert!(matches!(
+        refused(&encoder::update(&[], &cut, &[])),
+        Malformed::Cut { .. }
+    ));
 }
 
 #[test]
 fn communities_are_collected_from_both_attributes() {
     let standard = attribute(0xc0, 8, &[0, 0, 0xe2, 0x6d, 0xfb, 0xff, 0, 7]);
     let large = attribute(0xc0, 32, &[0, 0, 0xfb, 0xff, 0, 0, 0, 1, 0, 3, 0x44, 0xb8]);
-    let bytes = encoder::update(&[], &[standard, large].concat(), &[]);
+    // rt:0:57965, rt:4200000000:7, and an origin, which scopes nothing.
+    let extended = [
+        &[0, 2, 0, 0, 0, 0, 0xe2, 0x6d][..],
+        &[2, 2, 0xfa, 0x56, 0xea, 0, 0, 7],
+        &[0, 3, 0, 1, 0, 0, 0, 1],
+    ];
+    let extended = attribute(0xc0, 16, &extended.concat());
+    let bytes = encoder::update(&[], &[standard, extended, large].concat(), &[]);
     assert_eq!(
         update(&bytes).communities().as_deref(),
         Some(
             &[
                 Community::Standard(0, 57965),
                 Community::Standard(64511, 7),
+                Community::RouteTarget(0, 57965),
+                Community::RouteTarget(4_200_000_000, 7),
                 Community::Large(64511, 1, 214_200)
             ][..]
         )
@@ -320,16 +385,31 @@ fn opens_with_capabilities_in_both_formats() {
         );
     }
     assert_eq!(open(&[0]).asn.get(), 23456);
+    // What routers accept: passed over, and counted.
+    for (parameters, odd) in [
+        (&[2, 1, 0][..], 1),                // authentication, which RFC 4271 took out
+        (&[4, 2, 2, 65, 0], 1),             // an AS number without bytes
+        (&[5, 2, 3, 2, 1, 0], 1),           // route refresh with a value
+        (&[8, 2, 6, 64, 4, 0, 0, 0, 1], 1), // graceful restart cut in a family
+        (&[6, 2, 0, 7, 2, 0, 0], 1),        // an unknown parameter
+        (&[5, 2, 3, 69, 1, 0], 1),          // ADD-PATH cut in a family
+        (&[7, 2, 5, 99, 3, 1, 2, 3], 0),    // a capability nobody knows
+    ] {
+        assert_eq!(open(parameters).odd, odd, "{parameters:?}");
+    }
+    assert!(open(&[5, 2, 3, 2, 1, 0]).capabilities.route_refresh);
+    let (sure, unclear) = (open(&[0]), open(&[4, 2, 2, 1, 0]));
+    assert_eq!(sure.families_with(&sure), Some([true, false]));
+    assert_eq!(sure.families_with(&unclear), None);
+    let odd_add_path = open(&[5, 2, 3, 69, 1, 0]);
+    assert_eq!(
+        odd_add_path.path_ids_to(&sure),
+        ALL_PATHS,
+        "UPDATEs must show it"
+    );
     for (parameters, _what) in [
-        (&[2, 1, 0][..], "authentication, which RFC 4271 took out"),
-        (&[4, 2, 2, 65, 0], "an AS number without bytes"),
-        (&[5, 2, 3, 2, 1, 0], "route refresh with a value"),
-        (&[2, 2, 1], "a parameter cut"),
+        (&[2, 2, 1][..], "a parameter cut"),
         (&[0, 0], "bytes after the end"),
-        (
-            &[8, 2, 6, 64, 4, 0, 0, 0, 1],
-            "graceful restart cut in a family",
-        ),
     ] {
         assert!(read(&open_message(parameters)).is_err(), "{parameters:?}");
     }

@@ -62,7 +62,10 @@ fn nothing_is_allocated_per_message() {
         for message in messages(&stream).0 {
             let before = ALLOCATIONS.get();
             let parsed = bmp::read(message).unwrap();
-            if let bmp::Message::RouteMonitoring(_, update) = parsed {
+            if let bmp::Message::RouteMonitoring(_, monitored) = parsed {
+                let Some(update) = monitored.update().unwrap().0 else {
+                    continue;
+                };
                 // Either way is right for some; both must do without.
                 let _ = (update.check(PathIds::NONE), update.check(ALL_PATHS));
                 let _ = update.withdrawn(PathIds::NONE).count()
@@ -137,7 +140,9 @@ proptest! {
         bytes.extend(update);
         let length = bytes.len() as u32;
         bytes[1..5].copy_from_slice(&length.to_be_bytes());
-        if let Ok(bmp::Message::RouteMonitoring(_, update)) = bmp::read(&bytes) {
+        if let Ok(bmp::Message::RouteMonitoring(_, monitored)) = bmp::read(&bytes)
+            && let Ok((Some(update), _)) = monitored.update()
+        {
             let _ = (update.check(PathIds::NONE), update.check(ALL_PATHS));
         }
     }

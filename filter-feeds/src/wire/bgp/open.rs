@@ -17,6 +17,9 @@ pub struct Open {
     pub router_id: Ipv4Addr,
     /// What the speaker can do.
     pub capabilities: Capabilities,
+    /// Optional parameters and capabilities that are not as their RFC has them. The router took the OPEN
+    /// nevertheless, so they are passed over, and counted here.
+    pub odd: u16,
 }
 
 /// What a speaker can do, as far as it matters here. Indexed by [`Family`] where it is per family.
@@ -24,8 +27,14 @@ pub struct Open {
 pub struct Capabilities {
     /// Unicast families it exchanges (RFC 4760). A speaker that lists none exchanges IPv4.
     pub multiprotocol: [bool; 2],
+    /// It lists other families as well.
+    pub foreign: bool,
+    /// A multiprotocol capability could not be read: nobody but the router knows which families it exchanges.
+    pub families_unclear: bool,
     /// Several paths per prefix (RFC 7911).
     pub add_path: [AddPath; 2],
+    /// An ADD-PATH capability could not be read to its end: only UPDATEs show whether they carry path identifiers.
+    pub add_path_unclear: bool,
     /// Graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
     /// Four-octet AS numbers (RFC 6793).
@@ -59,7 +68,8 @@ pub struct GracefulRestart {
 }
 
 impl Open {
-    /// Reads the body of an OPEN.
+    /// Reads the body of an OPEN, as tolerantly as routers do: what decides neither about routes nor about the
+    /// fields behind it may be odd.
     pub(super) fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
         let place = *body;
         let version = body.u8("the BGP version")?;
@@ -72,22 +82,40 @@ impl Open {
         let short_asn = body.u16("the AS number")?;
         let hold_time = body.u16("the hold time")?;
         let router_id = Ipv4Addr::from_bits(body.u32("the BGP identifier")?);
-        let capabilities = parameters(body)?;
+        let (capabilities, odd) = parameters(body)?;
         let asn = capabilities.four_octet_asn;
         Ok(Self {
             asn: asn.unwrap_or(Asn::new(short_asn.into())),
             hold_time,
             router_id,
             capabilities,
+            odd,
         })
     }
 
-    /// In which families do this speaker's UPDATEs to `receiver` carry path identifiers (RFC 7911 section 4)?
+    /// The unicast families that a session between these two exchanges, by [`Family`]; none if that is unclear.
+    #[must_use]
+    pub fn families_with(&self, other: &Self) -> Option<[bool; 2]> {
+        let [ours, theirs] = [self, other].map(|open| open.capabilities.families());
+        let (ours, theirs) = (ours?, theirs?);
+        Some(Family::ALL.map(|family| ours[family as usize] && theirs[family as usize]))
+    }
+
+    /// May a session between these two exchange other families than IPv4 and IPv6 unicast?
+    #[must_use]
+    pub const fn has_foreign_with(&self, other: &Self) -> bool {
+        self.capabilities.foreign && other.capabilities.foreign
+    }
+
+    /// In which families may this speaker's UPDATEs to `receiver` carry path identifiers (RFC 7911 section 4)?
     #[must_use]
     pub fn path_ids_to(&self, receiver: &Self) -> PathIds {
+        let unclear = self.capabilities.add_path_unclear || receiver.capabilities.add_path_unclear;
         let both = |family: Family| {
             let index = family as usize;
-            self.capabilities.add_path[index].send && receiver.capabilities.add_path[index].receive
+            unclear
+                || self.capabilities.add_path[index].send
+                    && receiver.capabilities.add_path[index].receive
         };
         PathIds {
             ipv4: both(Family::Ipv4),
@@ -96,8 +124,19 @@ impl Open {
     }
 }
 
-/// The optional parameters, in the format of RFC 4271 or of RFC 9072.
-fn parameters(body: &mut Reader<'_>) -> Result<Capabilities, WireError> {
+impl Capabilities {
+    /// The unicast families listed; IPv4 if none is (RFC 4760 section 8), and nothing if that is unclear.
+    const fn families(&self) -> Option<[bool; 2]> {
+        match self.multiprotocol {
+            _ if self.families_unclear => None,
+            [false, false] if !self.foreign => Some([true, false]),
+            listed => Some(listed),
+        }
+    }
+}
+
+/// The optional parameters, in the format of RFC 4271 or of RFC 9072, and how much of them is odd.
+fn parameters(body: &mut Reader<'_>) -> Result<(Capabilities, u16), WireError> {
     let mut length = usize::from(body.u8("the optional parameters length")?);
     let extended = length == 255 && body.bytes().first() == Some(&255);
     if extended {
@@ -106,8 +145,8 @@ fn parameters(body: &mut Reader<'_>) -> Result<Capabilities, WireError> {
     }
     let mut parameters = body.take(length, "the optional parameters")?;
     let mut capabilities = Capabilities::default();
+    let mut odd = 0u16;
     while !parameters.is_empty() {
-        let place = parameters;
         let kind = parameters.u8("an optional parameter")?;
         let length = if extended {
             parameters.u16("an optional parameter's length")?.into()
@@ -116,79 +155,98 @@ fn parameters(body: &mut Reader<'_>) -> Result<Capabilities, WireError> {
         };
         let mut value = parameters.take(length, "an optional parameter")?;
         if kind != 2 {
-            return Err(place.error(Malformed::Value {
-                what: "optional parameter",
-                value: kind.into(),
-            }));
+            odd = odd.saturating_add(1);
+            continue;
         }
         while !value.is_empty() {
-            capability(&mut value, &mut capabilities)?;
+            let is_odd = capability(&mut value, &mut capabilities)?;
+            odd = odd.saturating_add(is_odd.into());
         }
     }
-    Ok(capabilities)
+    Ok((capabilities, odd))
 }
 
 /// One capability. Of one that is repeated the last counts, except where instances add up (RFC 5492 section 4).
-fn capability(list: &mut Reader<'_>, capabilities: &mut Capabilities) -> Result<(), WireError> {
+/// Returns whether it is not as its RFC has it; what it says as far as that goes counts.
+fn capability(list: &mut Reader<'_>, capabilities: &mut Capabilities) -> Result<bool, WireError> {
     let code = list.u8("a capability")?;
     let length = list.u8("a capability's length")?;
-    let mut value = list.take(length.into(), "a capability")?;
-    match code {
-        1 => {
-            let afi = value.u16("the multiprotocol family")?;
-            value.u8("the multiprotocol reserved byte")?;
-            let safi = value.u8("the multiprotocol subsequent family")?;
-            if let Some(family) = unicast(afi, safi) {
-                capabilities.multiprotocol[family as usize] = true;
+    let value = list.take(length.into(), "a capability")?;
+    let is_empty = value.is_empty();
+    Ok(match code {
+        1 => multiprotocol(value, capabilities),
+        2 => {
+            capabilities.route_refresh = true;
+            !is_empty
+        }
+        6 => {
+            capabilities.extended_message = true;
+            !is_empty
+        }
+        64 => graceful_restart(value, capabilities),
+        65 => match *value.bytes() {
+            [a, b, c, d, ref rest @ ..] => {
+                let asn = u32::from_be_bytes([a, b, c, d]);
+                capabilities.four_octet_asn = Some(Asn::new(asn));
+                !rest.is_empty()
             }
+            _ => true,
+        },
+        69 => add_path(value, capabilities),
+        70 => {
+            capabilities.enhanced_route_refresh = true;
+            !is_empty
         }
-        2 => capabilities.route_refresh = true,
-        6 => capabilities.extended_message = true,
-        64 => capabilities.graceful_restart = Some(graceful_restart(&mut value)?),
-        65 => {
-            let asn = value.u32("the four-octet AS number")?;
-            capabilities.four_octet_asn = Some(Asn::new(asn));
-        }
-        69 => add_path(&mut value, &mut capabilities.add_path)?,
-        70 => capabilities.enhanced_route_refresh = true,
-        _ => return Ok(()),
-    }
-    value.end("a capability")
-}
-
-fn graceful_restart(value: &mut Reader<'_>) -> Result<GracefulRestart, WireError> {
-    let head = value.u16("the restart flags and time")?;
-    let mut families = [false; 2];
-    while !value.is_empty() {
-        let afi = value.u16("the restart family")?;
-        let safi = value.u8("the restart subsequent family")?;
-        value.u8("the restart family flags")?;
-        if let Some(family) = unicast(afi, safi) {
-            families[family as usize] = true;
-        }
-    }
-    Ok(GracefulRestart {
-        restart_time: Duration::from_secs((head & 0x0fff).into()),
-        restarted: head & 0x8000 != 0,
-        families,
+        _ => false,
     })
 }
 
-fn add_path(value: &mut Reader<'_>, families: &mut [AddPath; 2]) -> Result<(), WireError> {
-    while !value.is_empty() {
-        let afi = value.u16("the add-path family")?;
-        let safi = value.u8("the add-path subsequent family")?;
-        let direction = value.u8("the add-path direction")?;
-        let Some(family) = unicast(afi, safi) else {
+fn multiprotocol(value: Reader<'_>, capabilities: &mut Capabilities) -> bool {
+    let [high, low, _, safi] = *value.bytes() else {
+        capabilities.families_unclear = true;
+        return true;
+    };
+    match unicast(u16::from_be_bytes([high, low]), safi) {
+        Some(family) => capabilities.multiprotocol[family as usize] = true,
+        None => capabilities.foreign = true,
+    }
+    false
+}
+
+fn graceful_restart(value: Reader<'_>, capabilities: &mut Capabilities) -> bool {
+    let [high, low, ref list @ ..] = *value.bytes() else {
+        return true;
+    };
+    let head = u16::from_be_bytes([high, low]);
+    let mut families = [false; 2];
+    let (entries, rest) = list.as_chunks::<4>();
+    for &[high, low, safi, _flags] in entries {
+        if let Some(family) = unicast(u16::from_be_bytes([high, low]), safi) {
+            families[family as usize] = true;
+        }
+    }
+    capabilities.graceful_restart = Some(GracefulRestart {
+        restart_time: Duration::from_secs((head & 0x0fff).into()),
+        restarted: head & 0x8000 != 0,
+        families,
+    });
+    !rest.is_empty()
+}
+
+fn add_path(value: Reader<'_>, capabilities: &mut Capabilities) -> bool {
+    let (entries, rest) = value.bytes().as_chunks::<4>();
+    for &[high, low, safi, direction] in entries {
+        let Some(family) = unicast(u16::from_be_bytes([high, low]), safi) else {
             continue;
         };
         // Other values are ignored (RFC 7911 section 4).
         if (1..=3).contains(&direction) {
-            families[family as usize] = AddPath {
+            capabilities.add_path[family as usize] = AddPath {
                 receive: direction & 1 != 0,
                 send: direction & 2 != 0,
             };
         }
     }
-    Ok(())
+    capabilities.add_path_unclear |= !rest.is_empty();
+    !rest.is_empty()
 }

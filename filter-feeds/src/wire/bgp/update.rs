@@ -1,7 +1,8 @@
 //! The UPDATE message (RFC 4271 section 4.3): which prefixes come, which go, over which next hop, with which
 //! communities. AS paths and everything else about a route is passed over: membership is what a filter needs.
 //!
-//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it.
+//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it. One whose prefixes can be told and
+//! whose attributes are wrong is read with a [flaw](Update::flaw): its routes are withdrawn (RFC 7606).
 use super::super::{Malformed, Reader, WireError};
 use super::unicast;
 use filter_core::{Address, Family, Prefix};
@@ -19,6 +20,7 @@ const NEXT_HOP: u8 = 3;
 const COMMUNITIES: u8 = 8;
 const MP_REACH_NLRI: u8 = 14;
 const MP_UNREACH_NLRI: u8 = 15;
+const EXTENDED_COMMUNITIES: u8 = 16;
 const LARGE_COMMUNITIES: u8 = 32;
 
 /// In which families prefixes are preceded by a path identifier (RFC 7911 section 3).
@@ -80,8 +82,10 @@ struct Attributes<'a> {
     reach: Option<(Family, IpAddr, Reader<'a>)>,
     unreach: Option<(Family, Reader<'a>)>,
     communities: &'a [u8],
+    extended_communities: &'a [u8],
     large_communities: &'a [u8],
     count: usize,
+    flaw: Option<WireError>,
     foreign: u32,
     repeated: u32,
 }
@@ -95,11 +99,31 @@ impl<'a> Update<'a> {
         let length = body.u16("the path attributes length")?;
         let attributes = body.take(length.into(), "the path attributes")?;
         let nlri = body.take(body.left(), "the announced routes")?;
+        let attributes = Attributes::read(attributes)?;
+        // A list of attributes that is cut may have hidden prefixes behind the cut.
+        if let Some(
+            flaw @ WireError {
+                kind: Malformed::Cut { .. },
+                ..
+            },
+        ) = attributes.flaw
+            && nlri.is_empty()
+            && attributes.reach.is_none()
+        {
+            return Err(flaw);
+        }
         Ok(Self {
             withdrawn,
             nlri,
-            attributes: Attributes::read(attributes)?,
+            attributes,
         })
+    }
+
+    /// What is wrong with an attribute although every prefix can be told: the routes announced are to be withdrawn
+    /// ("treat-as-withdraw", RFC 7606 section 2).
+    #[must_use]
+    pub const fn flaw(&self) -> Option<WireError> {
+        self.attributes.flaw
     }
 
     /// Can every prefix be read this way?
@@ -147,7 +171,7 @@ impl<'a> Update<'a> {
     /// The family whose initial table is complete, if that is what this message says (RFC 4724 section 2).
     #[must_use]
     pub fn end_of_rib(&self) -> Option<Family> {
-        if !self.withdrawn.is_empty() || !self.nlri.is_empty() {
+        if !self.withdrawn.is_empty() || !self.nlri.is_empty() || self.flaw().is_some() {
             return None;
         }
         match (self.attributes.count, self.attributes.unreach) {
@@ -161,19 +185,21 @@ impl<'a> Update<'a> {
     #[must_use]
     pub fn communities(&self) -> Option<Arc<[Community]>> {
         let (standard, _) = self.attributes.communities.as_chunks::<4>();
+        let (extended, _) = self.attributes.extended_communities.as_chunks::<8>();
         let (large, _) = self.attributes.large_communities.as_chunks::<12>();
-        if standard.is_empty() && large.is_empty() {
+        if standard.is_empty() && extended.is_empty() && large.is_empty() {
             return None;
         }
         let standard = standard.iter().map(|&[a, b, c, d]| {
             Community::Standard(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
         });
+        let extended = extended.iter().copied().filter_map(Community::extended);
         let large = large.iter().map(|bytes| {
             let (words, _) = bytes.as_chunks::<4>();
             let word = |index: usize| words.get(index).map_or(0, |word| u32::from_be_bytes(*word));
             Community::Large(word(0), word(1), word(2))
         });
-        Some(standard.chain(large).collect())
+        Some(standard.chain(extended).chain(large).collect())
     }
 
     /// Attributes about families that are not read, skipped by design.
@@ -197,22 +223,23 @@ impl<'a> Attributes<'a> {
             reach: None,
             unreach: None,
             communities: &[],
+            extended_communities: &[],
             large_communities: &[],
             count: 0,
+            flaw: None,
             foreign: 0,
             repeated: 0,
         };
         let mut seen = [0u64; 4];
         while !list.is_empty() {
-            let place = list;
-            let flags = list.u8("the attribute flags")?;
-            let code = list.u8("the attribute type")?;
-            let length = if flags & EXTENDED_LENGTH == 0 {
-                list.u8("the attribute length")?.into()
-            } else {
-                list.u16("the attribute length")?.into()
+            let (place, code, flags, value) = match head(&mut list) {
+                Ok(head) => head,
+                // Where the next attribute starts is not known (RFC 7606 section 4).
+                Err(cut) => {
+                    attributes.flaw.get_or_insert(cut);
+                    break;
+                }
             };
-            let mut value = list.take(length, "a path attribute")?;
             attributes.count += 1;
             let bit = 1 << (code % 64);
             let word = &mut seen[usize::from(code / 64)];
@@ -224,15 +251,24 @@ impl<'a> Attributes<'a> {
                 continue;
             }
             *word |= bit;
-            check_flags(&place, code, flags)?;
-            attributes.attribute(code, &mut value)?;
+            if let Err(flaw) = check_flags(&place, code, flags) {
+                attributes.flaw.get_or_insert(flaw);
+            }
+            match code {
+                MP_REACH_NLRI | MP_UNREACH_NLRI => attributes.multiprotocol(code, value)?,
+                _ => {
+                    if let Err(flaw) = attributes.attribute(code, value) {
+                        attributes.flaw.get_or_insert(flaw);
+                    }
+                }
+            }
         }
         Ok(attributes)
     }
 
-    /// Remembers one attribute.
-    fn attribute(&mut self, code: u8, value: &mut Reader<'a>) -> Result<(), WireError> {
-        let place = *value;
+    /// Remembers an attribute that says something about the routes.
+    fn attribute(&mut self, code: u8, mut value: Reader<'a>) -> Result<(), WireError> {
+        let place = value;
         let whole = |size: usize, what| {
             let length = place.left();
             if length.is_multiple_of(size) {
@@ -242,34 +278,56 @@ impl<'a> Attributes<'a> {
         };
         match code {
             NEXT_HOP => {
-                self.next_hop = Some(Ipv4Addr::from(value.array("the next hop")?));
+                let next_hop = value.array("the next hop")?;
                 value.end("the next hop")?;
+                self.next_hop = Some(Ipv4Addr::from(next_hop));
             }
             COMMUNITIES => self.communities = whole(4, "the communities attribute")?,
+            EXTENDED_COMMUNITIES => {
+                self.extended_communities = whole(8, "the extended communities attribute")?;
+            }
             LARGE_COMMUNITIES => {
                 self.large_communities = whole(12, "the large communities attribute")?;
-            }
-            MP_REACH_NLRI => {
-                self.reach = reach(value)?;
-                self.foreign += u32::from(self.reach.is_none());
-            }
-            MP_UNREACH_NLRI => {
-                let afi = value.u16("the withdrawn family")?;
-                let safi = value.u8("the withdrawn subsequent family")?;
-                self.unreach = unicast(afi, safi).map(|family| (family, *value));
-                self.foreign += u32::from(self.unreach.is_none());
             }
             _ => {}
         }
         Ok(())
     }
+
+    /// Remembers an attribute that holds prefixes. An error leaves them unknown, and with them what the UPDATE says.
+    fn multiprotocol(&mut self, code: u8, mut value: Reader<'a>) -> Result<(), WireError> {
+        if code == MP_REACH_NLRI {
+            self.reach = reach(&mut value)?;
+            self.foreign += u32::from(self.reach.is_none());
+        } else {
+            let afi = value.u16("the withdrawn family")?;
+            let safi = value.u8("the withdrawn subsequent family")?;
+            self.unreach = unicast(afi, safi).map(|family| (family, value));
+            self.foreign += u32::from(self.unreach.is_none());
+        }
+        Ok(())
+    }
+}
+
+/// Where an attribute starts, its type and flags, and its value.
+#[inline]
+fn head<'a>(list: &mut Reader<'a>) -> Result<(Reader<'a>, u8, u8, Reader<'a>), WireError> {
+    let place = *list;
+    let flags = list.u8("the attribute flags")?;
+    let code = list.u8("the attribute type")?;
+    let length = if flags & EXTENDED_LENGTH == 0 {
+        list.u8("the attribute length")?.into()
+    } else {
+        list.u16("the attribute length")?.into()
+    };
+    Ok((place, code, flags, list.take(length, "a path attribute")?))
 }
 
 /// The Optional and Transitive bits of the attributes we read (RFC 7606 section 3 c).
 fn check_flags(place: &Reader<'_>, attribute: u8, flags: u8) -> Result<(), WireError> {
     let wanted = match attribute {
         NEXT_HOP => TRANSITIVE,
-        COMMUNITIES | LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
+        COMMUNITIES | EXTENDED_COMMUNITIES | LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
         MP_REACH_NLRI | MP_UNREACH_NLRI => OPTIONAL,
         _ => return Ok(()),
     };
@@ -283,17 +341,27 @@ fn check_flags(place: &Reader<'_>, attribute: u8, flags: u8) -> Result<(), WireE
 fn reach<'a>(value: &mut Reader<'a>) -> Result<Option<(Family, IpAddr, Reader<'a>)>, WireError> {
     let afi = value.u16("the announced family")?;
     let safi = value.u8("the announced subsequent family")?;
+    let Some(family) = unicast(afi, safi) else {
+        return Ok(None);
+    };
     let place = *value;
     let length = value.u8("the next hop length")?;
     let mut next_hop = value.take(length.into(), "the next hop")?;
     value.u8("the reserved byte after the next hop")?;
-    let Some(family) = unicast(afi, safi) else {
-        return Ok(None);
-    };
     let next_hop = match (family, length) {
         (Family::Ipv4, 4) => Ipv4Addr::from(next_hop.array("the next hop")?).into(),
-        // 32: the global address and the link-local one (RFC 2545 section 3); the global one counts.
-        (_, 16 | 32) => Ipv6Addr::from(next_hop.array("the next hop")?).into(),
+        (_, 16) => Ipv6Addr::from(next_hop.array("the next hop")?).into(),
+        (_, 32) => {
+            // The global address and the link-local one (RFC 2545 section 3). The global one counts, unless the
+            // neighbour has none.
+            let global = Ipv6Addr::from(next_hop.array("the next hop")?);
+            let link_local = Ipv6Addr::from(next_hop.array("the next hop")?);
+            IpAddr::from(if global.is_unspecified() {
+                link_local
+            } else {
+                global
+            })
+        }
         _ => {
             return Err(place.error(Malformed::Length {
                 what: "the next hop",
@@ -301,7 +369,7 @@ fn reach<'a>(value: &mut Reader<'a>) -> Result<Option<(Family, IpAddr, Reader<'a
             }));
         }
     };
-    Ok(Some((family, next_hop, *value)))
+    Ok(Some((family, next_hop.to_canonical(), *value)))
 }
 
 /// Reads a list of prefixes; ends after the first error.

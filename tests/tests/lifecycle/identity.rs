@@ -1,0 +1,221 @@
+//! Who a session's neighbour is, what it exchanges, and what of it stays when its feed is lost.
+use filter_core::Asn;
+use filter_lifecycle::route::{DownCause, FeedId, RouteEvent};
+use filter_lifecycle::{Event, Missing, STRANGER_HOLD, Side};
+
+use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs, session};
+
+const P1: &str = "192.0.2.11";
+const A: &str = "45.146.194.0/23";
+const B: &str = "100.0.0.0/16";
+const MINE_OUT: &str = "198.51.100.0/24";
+
+fn up_as(world: &mut World, feed: u16, asn: u32) {
+    let event = RouteEvent::SessionUp {
+        session: session(P1),
+        asn: Some(Asn::new(asn)),
+        restart_time: None,
+        families: Some([true, false]),
+    };
+    world.tell(feed, event);
+}
+
+fn station() -> World {
+    let mut world = World::new(&[ONE, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    world
+}
+
+/// The AS at the peer's address is another: nothing it tells counts, and it is told once.
+#[test]
+fn another_as_at_the_peers_address_does_not_count() {
+    let mut world = station();
+    for _ in 0..3 {
+        up_as(&mut world, 0, 64999);
+        world.announce(0, P1, PRE, A);
+        world.end(0, P1, PRE, V4);
+    }
+    world.sources(0, &[]);
+    world.at(400);
+    world.sources(0, &[]);
+    let mismatch = Event::AsnMismatch {
+        feed: FeedId(0),
+        session: session(P1),
+        told: Asn::new(64999),
+        configured: Asn::new(64501),
+    };
+    let told = world.news().into_iter().filter(|event| *event == mismatch);
+    assert_eq!(told.count(), 1);
+    // The right one comes: as if nothing had been.
+    up_as(&mut world, 0, 64501);
+    world.announce(0, P1, PRE, B);
+    world.end(0, P1, PRE, V4);
+    world.at(420);
+    world.sources(0, &[B]);
+    world.enforcing(0);
+}
+
+/// What the peer had before stays in force for a day, and does not grow.
+#[test]
+fn what_was_known_outlives_another_as() {
+    let mut world = station();
+    up_as(&mut world, 0, 64501);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.enforcing(0);
+    world.at(100);
+    up_as(&mut world, 0, 64999);
+    world.announce(0, P1, PRE, B);
+    world.withdraw(0, P1, PRE, A);
+    world.go(secs(90) + STRANGER_HOLD);
+    world.sources(0, &[A]);
+    world.enforcing(0);
+    world.wait(20);
+    world.sources(0, &[]);
+}
+
+/// "losing FRR's BMP took an enforced peer out at once": an empty table of the other family, which the session agreed
+/// on and never used, is waited for by nobody, before and after the loss.
+#[test]
+fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
+    let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
+    let both = both.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]");
+    let mut world = World::new(&[&both, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
+    let told = |world: &mut World| {
+        world.feed_up(0);
+        for (address, route, other) in [(P1, A, V6), ("2001:db8:ff::11", "2a13:47c0:146::/48", V4)]
+        {
+            world.up(0, address);
+            world.announce(0, address, PRE, route);
+            for family in [V4, V6] {
+                world.end(0, address, PRE, family);
+            }
+            world.end(0, address, PRE, other);
+        }
+    };
+    told(&mut world);
+    world.at(30);
+    world.enforcing(0);
+    world.feed_down(0);
+    world.enforcing(0);
+    world.at(200);
+    world.enforcing(0);
+    told(&mut world);
+    world.enforcing(0);
+    world.at(600);
+    world.enforcing(0);
+}
+
+/// A table that was known stays for `stale_hold` although its session came up a moment before the loss.
+#[test]
+fn a_table_known_before_its_session_came_up_again_is_stale() {
+    let mut world = World::synced(&[A, B]);
+    world.at(100);
+    world.down(0, P1, DownCause::Lost);
+    world.at(102);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.at(103);
+    world.feed_down(0);
+    world.sources(0, &[A, B]);
+    world.enforcing(0);
+    world.at(400);
+    world.enforcing(0);
+    world.at(404);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+    // … and a table that never was complete is not known, whatever came of it.
+    let mut world = station();
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.feed_down(0);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+}
+
+/// A family that the session does not exchange is none of its tables, whatever its feed says.
+#[test]
+fn a_family_that_was_not_negotiated_never_counts() {
+    let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
+    let mut world = World::new(&[&both, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
+    world.feed_up(0);
+    up_as(&mut world, 0, 64501);
+    world.announce(0, P1, PRE, A);
+    world.announce(0, P1, PRE, "2a13:47c0:146::/48");
+    world.end(0, P1, PRE, V4);
+    world.end(0, P1, PRE, V6);
+    world.sources(0, &[A]);
+    world.lacks(0, Missing::NeverTold(Side::Sources, V6));
+}
+
+/// GoBGP sends no Peer Down of a neighbour that was deleted: the poll that no longer finds it says so.
+#[test]
+fn a_session_that_a_poll_no_longer_finds_is_down() {
+    let mut world = World::new(&[ONE, STATION, POLL, MINE]);
+    world.by_hand(2, &[MINE_OUT]);
+    for feed in [0, 1] {
+        world.feed_up(feed);
+        world.up(feed, P1);
+    }
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.snapshot(1, P1, PRE, V4, &[A]);
+    world.snapshot(1, P1, OUT, V4, &[MINE_OUT]);
+    world.enforcing(0);
+    world.at(60);
+    world.down(1, P1, DownCause::Deconfigured);
+    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.at(181);
+    world.sources(0, &[]);
+}
+
+/// A router that never had the session says nothing about another router's.
+#[test]
+fn a_poll_that_never_found_a_session_does_not_end_it() {
+    let mut world = World::new(&[ONE, STATION, POLL, MINE]);
+    world.by_hand(2, &[MINE_OUT]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    world.feed_up(1);
+    world.down(1, P1, DownCause::Deconfigured);
+    world.at(200);
+    world.sources(0, &[A]);
+}
+
+/// A peer's set is what that peer advertises to us: what another one announces, a more specific or the same, takes
+/// nothing from it and adds nothing to it.
+#[test]
+fn a_hijack_through_another_peer_changes_nothing() {
+    let two = ONE
+        .replace("p1", "p2")
+        .replace(P1, "192.0.2.12")
+        .replace("64501", "64502");
+    let mut world = World::new(&[ONE, &two, STATION, MINE]);
+    world.by_hand(1, &[MINE_OUT]);
+    world.feed_up(0);
+    for address in [P1, "192.0.2.12"] {
+        world.up(0, address);
+    }
+    world.announce(0, P1, PRE, A);
+    world.end(0, P1, PRE, V4);
+    let before = world.life.sources(filter_lifecycle::route::PeerId(0));
+    for hijack in ["45.146.194.0/24", "45.146.195.0/24", A, "45.146.0.0/16"] {
+        world.announce(0, "192.0.2.12", PRE, hijack);
+    }
+    world.end(0, "192.0.2.12", PRE, V4);
+    world.enforcing(0);
+    assert_eq!(
+        world.life.sources(filter_lifecycle::route::PeerId(0)),
+        before
+    );
+    world.withdraw(0, "192.0.2.12", PRE, A);
+    world.at(100);
+    assert_eq!(
+        world.life.sources(filter_lifecycle::route::PeerId(0)),
+        before
+    );
+    world.enforcing(0);
+}
