@@ -17,7 +17,8 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    Counted, PollConfig, PollError, Polling, Reading, SessionReading, Source, State, TableReading,
+    Counted, Listed, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
+    TableReading, of_table,
 };
 use super::unix::Conversation;
 use filter_lifecycle::route::{Route, Session, Table};
@@ -97,7 +98,6 @@ impl Bird {
                 },
             });
         }
-        reading.add_missing(config);
         reading
     }
 }
@@ -111,7 +111,7 @@ impl Source for Bird {
         let mut control = Control(Conversation::connect(&self.socket, config, stop)?);
         control.hear("greeting", check_greeting)?;
         control.ask("restrict", |reply| replies::lines(reply).map(|_| ()))?;
-        let before = control.protocols()?;
+        let (before, _) = control.protocols()?;
         let mut tables = BTreeMap::new();
         for protocol in before.iter().filter(|protocol| protocol.established) {
             if let Some(address) = protocol.address {
@@ -121,8 +121,15 @@ impl Source for Bird {
                 );
             }
         }
-        let after = control.protocols()?;
-        Ok(self.reading(config, &before, after, tables))
+        let (after, unreadable) = control.protocols()?;
+        let mut reading = self.reading(config, &before, after, tables);
+        let listed = Listed::<()> {
+            unreadable,
+            ..Listed::default()
+        };
+        reading.unreadable = listed.unreadable(config);
+        reading.add_missing(config);
+        Ok(reading)
     }
 }
 
@@ -207,7 +214,7 @@ impl Control<'_> {
         self.hear(command, parse)
     }
 
-    fn protocols(&mut self) -> Result<Vec<Protocol>, PollError> {
+    fn protocols(&mut self) -> Result<(Vec<Protocol>, BTreeMap<IpAddr, String>), PollError> {
         self.ask("show protocols all", parse_protocols)
     }
 
@@ -224,7 +231,8 @@ impl Control<'_> {
         for channel in protocol.channels.iter().filter(|channel| channel.up) {
             for table in wanted.iter() {
                 let family = channel.family;
-                let routes = self.table(protocol, channel, table)?;
+                let routes = of_table(self.table(protocol, channel, table))?;
+                let routes = routes.and_then(|routes| routes);
                 readings.push(TableReading {
                     table,
                     family,
@@ -285,11 +293,7 @@ impl Control<'_> {
         channel: &Channel,
     ) -> Result<Result<Vec<Route>, String>, PollError> {
         let command = format!("show route all {which}");
-        match self.ask(&command, |reply| parse_routes(reply, channel.family)) {
-            Ok(routes) => Ok(Ok(routes)),
-            Err(PollError::Refused { answer, .. }) => Ok(Err(format!("`{command}`: {answer}"))),
-            Err(error) => Err(error),
-        }
+        of_table(self.ask(&command, |reply| parse_routes(reply, channel.family)))
     }
 }
 

@@ -22,6 +22,16 @@ pub(super) struct Output {
     pub(super) stderr: String,
 }
 
+impl Output {
+    /// What is wrong with it, with what the client complained of.
+    pub(super) fn with_complaint(&self, why: String) -> String {
+        if self.stderr.is_empty() {
+            return why;
+        }
+        format!("{why}; it complains: {}", self.stderr)
+    }
+}
+
 /// A client and how it is told which daemon to ask.
 #[derive(Clone, Debug)]
 pub(super) struct Client<'a> {

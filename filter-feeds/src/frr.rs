@@ -17,7 +17,9 @@ use self::replies::{
     Expected, Neighbor, Neighbors, parse_advertised, parse_neighbors, parse_received, parse_routes,
 };
 use super::Stop;
-use super::poll::{PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading};
+use super::poll::{
+    PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading, of_table,
+};
 use super::unix::Conversation;
 use filter_lifecycle::route::{Route, Session, Table};
 
@@ -58,7 +60,7 @@ impl Source for Frr {
         vty.ask("enable", |_| Ok(()))?;
         let before = vty.neighbors()?;
         let mut tables = BTreeMap::new();
-        for (address, neighbor) in &before {
+        for (address, neighbor) in &before.read {
             if neighbor.established() {
                 tables.insert(*address, vty.tables(*address, neighbor, config)?);
             }
@@ -76,11 +78,12 @@ fn reading(
     mut tables: BTreeMap<IpAddr, Vec<TableReading>>,
 ) -> Reading {
     let mut reading = Reading::default();
-    for (&address, neighbor) in after {
+    for (&address, neighbor) in &after.read {
         if config.sessions.tables(address).is_none() {
             continue;
         }
         let settled = before
+            .read
             .get(&address)
             .is_some_and(|former| former.life() == neighbor.life());
         reading.unsettled |= !settled;
@@ -95,6 +98,7 @@ fn reading(
             counts: if up { neighbor.counts() } else { Vec::new() },
         });
     }
+    reading.unreadable = after.unreadable(config);
     reading.add_missing(config);
     reading
 }
@@ -157,7 +161,7 @@ impl Vty<'_> {
     ) -> Result<Result<Vec<Route>, String>, PollError> {
         let show =
             |what: &str| format!("show bgp {family} unicast neighbors {address} {what} json");
-        let routes = match table {
+        let read = match table {
             Table::AdjInPre if !expected.keeps_received => {
                 return Ok(Err(format!(
                     "the router keeps no copy of what {address} advertises: configure `neighbor {address} \
@@ -172,7 +176,7 @@ impl Vty<'_> {
                 parse_advertised(text, family, expected)
             }),
         };
-        Ok(Ok(routes?))
+        of_table(read)
     }
 }
 

@@ -16,7 +16,8 @@ use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State, TableReading,
+    Listed, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
+    TableReading, of_table,
 };
 use filter_lifecycle::route::{Route, Session, Table};
 
@@ -87,19 +88,23 @@ impl Source for GoBgp {
         let before = neighbors(&client)?;
         let mut tables = BTreeMap::new();
         let mut global = Global::default();
-        for (address, neighbor) in before.iter().filter(|(_, neighbor)| neighbor.established()) {
+        let up = before.read.iter();
+        for (address, neighbor) in up.filter(|(_, neighbor)| neighbor.established()) {
             let readings = read_tables(&client, *address, neighbor, &mut global)?;
             tables.insert(*address, readings);
         }
         let after = neighbors(&client)?;
-        let mut reading = Reading::default();
-        for (address, neighbor) in after {
+        let mut reading = Reading {
+            unreadable: after.unreadable(config),
+            ..Reading::default()
+        };
+        for (address, neighbor) in after.read {
             let up = neighbor.established();
             let cause = self.notified.cause(address, up, neighbor.notifications());
             if config.sessions.tables(address).is_none() {
                 continue;
             }
-            let former = before.get(&address).map(Neighbor::life);
+            let former = before.read.get(&address).map(Neighbor::life);
             let settled = former == Some(neighbor.life());
             reading.unsettled |= !settled;
             let tables = tables.remove(&address).filter(|_| settled && up);
@@ -119,11 +124,16 @@ impl Source for GoBgp {
     }
 }
 
+/// Asked without the options: the client refuses `-u … --version`.
 fn check_version(client: &Client<'_>) -> Result<(), PollError> {
+    let client = Client {
+        options: Vec::new(),
+        ..client.clone()
+    };
     let output = client.run(&["--version"])?;
     let command = client.command(&["--version"]);
-    let version =
-        parse_version(&output.stdout).map_err(|why| PollError::malformed(&command, why))?;
+    let version = parse_version(&output.stdout)
+        .map_err(|why| PollError::malformed(&command, output.with_complaint(why)))?;
     if version.major == MAJOR {
         return Ok(());
     }
@@ -134,7 +144,7 @@ fn check_version(client: &Client<'_>) -> Result<(), PollError> {
     Err(PollError::Refused { command, answer })
 }
 
-fn neighbors(client: &Client<'_>) -> Result<BTreeMap<IpAddr, Neighbor>, PollError> {
+fn neighbors(client: &Client<'_>) -> Result<Listed<Neighbor>, PollError> {
     let arguments = ["neighbor", "-j"];
     match ask(client, &arguments, parse_neighbors)? {
         Ok(neighbors) => Ok(neighbors),
@@ -158,10 +168,11 @@ fn read_tables(
     for family in neighbor.families() {
         for table in wanted.iter() {
             let routes = match table {
-                Table::AdjInPre => read_table(client, address, "adj-in", family)?,
-                Table::AdjInPost => global.accepted(client, address, neighbor, family)?,
-                Table::AdjOut => read_table(client, address, "adj-out", family)?,
+                Table::AdjInPre => read_table(client, address, "adj-in", family),
+                Table::AdjInPost => global.accepted(client, address, neighbor, family),
+                Table::AdjOut => read_table(client, address, "adj-out", family),
             };
+            let routes = of_table(routes)?.and_then(|routes| routes);
             readings.push(TableReading {
                 table,
                 family,
@@ -235,6 +246,7 @@ fn ask<T>(
     if let Some(answer) = error_in(&output.stdout) {
         return Ok(Err(answer));
     }
-    let parsed = parse(&output.stdout).map_err(|why| PollError::malformed(&command, why))?;
+    let parsed = parse(&output.stdout)
+        .map_err(|why| PollError::malformed(&command, output.with_complaint(why)))?;
     Ok(Ok(parsed))
 }

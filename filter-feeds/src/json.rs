@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use filter_core::{Family, Prefix};
+use filter_core::{Asn, Family, Prefix};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 /// Reads a prefix as a router writes it: with a length, without host bits.
@@ -48,6 +48,33 @@ impl<'de> Deserialize<'de> for Net {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+/// An AS number as routers write it: a number or text, asplain or asdot (FRR `as-notation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AsNumber(pub(super) Asn);
+
+impl<'de> Deserialize<'de> for AsNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = AsNumber;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an AS number")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<AsNumber, E> {
+                let number = u32::try_from(number).map_err(E::custom)?;
+                Ok(AsNumber(Asn::new(number)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<AsNumber, E> {
+                text.parse().map(AsNumber).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 

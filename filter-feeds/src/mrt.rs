@@ -1,6 +1,9 @@
 //! An MRT dump of a routing table (RFC 6396, TABLE_DUMP_V2, with RFC 8050 add-path) as one snapshot per session and
 //! family: for the start and for replay. `bgpkit-parser` reads it; where it is lenient and only warns, we refuse the
-//! whole file, but for two warnings that real dumps always raise. Plain files only: decompress first. Never takes a part of a file for the table.
+//! whole file, but for two warnings that real dumps always raise. Records of other families are passed over, counted.
+//! Plain, or compressed as collectors publish it. Never takes a part of a file for the table.
+mod unpack;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,6 +20,7 @@ use bgpkit_parser::models::{
 use bgpkit_parser::parse_mrt_record;
 use filter_core::{Family, Prefix};
 
+use super::skipped::Skipped;
 use super::{Feed, Outlet, Stopped};
 use filter_lifecycle::route::{Community, Origin, Route, RouteEvent, Session, Table};
 
@@ -60,8 +64,16 @@ pub enum MrtError {
     #[error("more than {0} bytes; raise max_bytes")]
     TooLarge(u64),
     /// It is empty, or holds no peer index table.
-    #[error("no peer index table; it is no TABLE_DUMP_V2 file, or it is compressed")]
+    #[error("no peer index table; it is no TABLE_DUMP_V2 file")]
     NoPeers,
+    /// It does not decompress.
+    #[error("cannot decompress it: {0}")]
+    Compressed(io::Error),
+    /// The old format, which names no peers.
+    #[error(
+        "record {0} is a TABLE_DUMP record (version 1); dump TABLE_DUMP_V2, which names the peers of each route"
+    )]
+    Version1(usize),
     /// A record cannot be read.
     #[error("record {number}: {why}")]
     Malformed {
@@ -87,13 +99,15 @@ pub enum MrtError {
 #[derive(Debug)]
 pub struct MrtFeed {
     config: MrtConfig,
+    skipped: Skipped,
 }
 
 impl MrtFeed {
     /// Does not look at the file yet.
     #[must_use]
-    pub const fn new(config: MrtConfig) -> Self {
-        Self { config }
+    pub fn new(config: MrtConfig) -> Self {
+        let skipped = Skipped::default();
+        Self { config, skipped }
     }
 
     /// What a file looks like from outside; changes when it is written.
@@ -116,7 +130,10 @@ impl MrtFeed {
         if bytes.len() as u64 > max {
             return Err(MrtError::TooLarge(max));
         }
-        snapshots(&bytes, self.config.table)
+        let bytes = unpack::unpack(bytes, max)?;
+        let (snapshots, foreign) = tables(&bytes, self.config.table)?;
+        self.skipped.add("foreign-family", foreign);
+        Ok(snapshots)
     }
 
     fn watch(&self, outlet: &Outlet) -> Result<(), Stopped> {
@@ -170,19 +187,64 @@ impl Feed for MrtFeed {
         // It ends only when told to.
         let _ = self.watch(outlet);
     }
+
+    fn skipped(&self) -> Skipped {
+        self.skipped.clone()
+    }
+}
+
+/// Type, subtype and length of a record (RFC 6396 section 2).
+const HEADER: usize = 12;
+const TABLE_DUMP: u16 = 12;
+const TABLE_DUMP_V2: u16 = 13;
+/// Peer index, and IPv4 and IPv6 unicast without and with path identifiers (RFC 6396 section 4.3, RFC 8050).
+const SUBTYPES: [u16; 5] = [1, 2, 4, 8, 10];
+
+/// Takes a record of another family, or of none, off the front; its number tells where an error is.
+fn take_foreign(bytes: &mut &[u8], number: usize) -> Result<bool, MrtError> {
+    let Some((&[_, _, _, _, kind, kind2, sub, sub2, a, b, c, d], rest)) =
+        bytes.split_first_chunk::<HEADER>()
+    else {
+        return Ok(false); // the parser says what is wrong
+    };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    match (
+        u16::from_be_bytes([kind, kind2]),
+        u16::from_be_bytes([sub, sub2]),
+    ) {
+        (TABLE_DUMP, _) => Err(MrtError::Version1(number)),
+        (TABLE_DUMP_V2, subtype) if !SUBTYPES.contains(&subtype) => match rest.get(length..) {
+            Some(rest) => {
+                *bytes = rest;
+                Ok(true)
+            }
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
 /// The tables in a file: one snapshot for each peer of its index and each family it holds.
 ///
 /// # Errors
 /// [`MrtError`]; a file is believed as a whole or not at all.
-pub fn snapshots(mut bytes: &[u8], table: Table) -> Result<Vec<RouteEvent>, MrtError> {
+pub fn snapshots(bytes: &[u8], table: Table) -> Result<Vec<RouteEvent>, MrtError> {
+    tables(bytes, table).map(|(snapshots, _)| snapshots)
+}
+
+/// … and how many records were of other families.
+fn tables(mut bytes: &[u8], table: Table) -> Result<(Vec<RouteEvent>, u64), MrtError> {
+    let mut foreign = 0;
     let mut peers = None;
     let mut held: BTreeMap<(IpAddr, Family), Vec<Route>> = BTreeMap::new();
     let mut families = [false; 2];
     let mut number = 0;
     while !bytes.is_empty() {
         number += 1;
+        if take_foreign(&mut bytes, number)? {
+            foreign += 1;
+            continue;
+        }
         let record = parse_mrt_record(&mut bytes).map_err(|error| MrtError::Malformed {
             number,
             why: error.to_string(),
@@ -208,7 +270,7 @@ pub fn snapshots(mut bytes: &[u8], table: Table) -> Result<Vec<RouteEvent>, MrtE
     let addresses: std::collections::BTreeSet<_> = peers
         .id_peer_map
         .values()
-        .map(|peer| peer.peer_ip)
+        .map(|peer| peer.peer_ip.to_canonical())
         .collect();
     let mut snapshots = Vec::new();
     // The unspecified address stands for the router's own routes.
@@ -228,7 +290,7 @@ pub fn snapshots(mut bytes: &[u8], table: Table) -> Result<Vec<RouteEvent>, MrtE
             }
         }
     }
-    Ok(snapshots)
+    Ok((snapshots, foreign))
 }
 
 const fn unicast(kind: TableDumpV2Type) -> Option<Family> {
@@ -260,26 +322,27 @@ fn add(
         let peer = entry.peer_index;
         let known = peers.get_peer_by_id(&peer);
         let known = known.ok_or(MrtError::UnknownPeer { number, peer })?;
-        let own = known.peer_ip.is_unspecified();
         let mut warnings = entry.attributes.validation_warnings().iter();
-        if let Some(warning) = warnings.find(|warning| !is_harmless(warning, own)) {
+        if let Some(warning) = warnings.find(|warning| !is_harmless(warning)) {
             let why = format!("{prefix} has malformed path attributes: {warning:?}");
             return Err(MrtError::Malformed { number, why });
         }
-        let routes = held.entry((known.peer_ip, family)).or_default();
+        let routes = held
+            .entry((known.peer_ip.to_canonical(), family))
+            .or_default();
         routes.push(route(prefix, &entry));
     }
     Ok(())
 }
 
-/// What BIRD does in its dumps: attribute flags of 0 where it has no others, and no attributes on the router's own
-/// routes. Neither changes how anything is read.
-const fn is_harmless(warning: &BgpValidationWarning, own: bool) -> bool {
-    match warning {
-        BgpValidationWarning::AttributeFlagsError { .. } => true,
-        BgpValidationWarning::MissingWellKnownAttribute { .. } => own,
-        _ => false,
-    }
+/// What BIRD does in its dumps: attribute flags of 0 where it has no others, no attributes on the router's own routes,
+/// and no next hop for IPv6 (BIRD 1.6). None of that changes how anything is read; the next hop is unknown then.
+const fn is_harmless(warning: &BgpValidationWarning) -> bool {
+    matches!(
+        warning,
+        BgpValidationWarning::AttributeFlagsError { .. }
+            | BgpValidationWarning::MissingWellKnownAttribute { .. }
+    )
 }
 
 fn route(prefix: Prefix, entry: &RibEntry) -> Route {
@@ -298,7 +361,7 @@ fn route(prefix: Prefix, entry: &RibEntry) -> Route {
     Route {
         prefix,
         path: entry.path_id.unwrap_or_default(),
-        next_hop: entry.attributes.next_hop(),
+        next_hop: entry.attributes.next_hop().map(|hop| hop.to_canonical()),
         communities: Some(communities).filter(|communities| !communities.is_empty()),
     }
 }

@@ -15,7 +15,8 @@ use self::replies::{Neighbor, parse_neighbors, parse_rib};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State, TableReading,
+    Listed, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
+    TableReading, of_table,
 };
 use filter_lifecycle::route::{Route, Session, Table};
 
@@ -80,18 +81,22 @@ impl Source for OpenBgpd {
         };
         let before = neighbors(&client)?;
         let mut tables = BTreeMap::new();
-        for (address, neighbor) in before.iter().filter(|(_, neighbor)| neighbor.established()) {
+        let up = before.read.iter();
+        for (address, neighbor) in up.filter(|(_, neighbor)| neighbor.established()) {
             tables.insert(*address, read_tables(&client, *address, neighbor)?);
         }
         let after = neighbors(&client)?;
-        let mut reading = Reading::default();
-        for (address, neighbor) in after {
+        let mut reading = Reading {
+            unreadable: after.unreadable(config),
+            ..Reading::default()
+        };
+        for (address, neighbor) in after.read {
             let up = neighbor.established();
             let cause = self.notified.cause(address, up, neighbor.notifications());
             if config.sessions.tables(address).is_none() {
                 continue;
             }
-            let former = before.get(&address).map(Neighbor::life);
+            let former = before.read.get(&address).map(Neighbor::life);
             let settled = former == Some(neighbor.life());
             reading.unsettled |= !settled;
             let tables = tables.remove(&address).filter(|_| settled && up);
@@ -111,7 +116,7 @@ impl Source for OpenBgpd {
     }
 }
 
-fn neighbors(client: &Client<'_>) -> Result<BTreeMap<IpAddr, Neighbor>, PollError> {
+fn neighbors(client: &Client<'_>) -> Result<Listed<Neighbor>, PollError> {
     ask(client, &["show", "neighbor"], parse_neighbors)
 }
 
@@ -126,11 +131,11 @@ fn read_tables(
     };
     for table in wanted.iter() {
         for family in neighbor.families() {
-            let routes = read_table(client, address, table, family, neighbor)?;
+            let routes = of_table(read_table(client, address, table, family, neighbor))?;
             readings.push(TableReading {
                 table,
                 family,
-                routes: Ok(routes),
+                routes,
             });
         }
     }
@@ -175,5 +180,5 @@ fn ask<T>(
             answer: output.stderr,
         });
     }
-    parse(&output.stdout).map_err(|why| PollError::malformed(&command, why))
+    parse(&output.stdout).map_err(|why| PollError::malformed(&command, output.with_complaint(why)))
 }

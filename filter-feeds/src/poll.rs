@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family};
 
+use super::skipped::Skipped;
 use super::trigger::Trigger;
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
 use filter_lifecycle::route::{DownCause, Route, RouteEvent, Session, Table};
@@ -186,15 +187,11 @@ pub enum PollError {
         /// Where it breaks.
         why: String,
     },
-    /// A table that was read before cannot be read any more: believing the old one would be wrong.
-    #[error("{table:?} of {session} can no longer be read: {why}")]
-    Vanished {
-        /// Whose.
-        session: IpAddr,
-        /// Which.
-        table: Table,
-        /// What the router says.
-        why: String,
+    /// Bytes that nobody asked for: what follows cannot be told apart.
+    #[error("bytes follow the end of the reply to `{command}`; the tables stay as they were")]
+    Excess {
+        /// What was asked.
+        command: String,
     },
 }
 
@@ -285,6 +282,8 @@ pub struct Reading {
     pub sessions: Vec<SessionReading>,
     /// A session changed while its tables were read, which were thrown away: poll again soon.
     pub unsettled: bool,
+    /// Sessions of which the router's reply cannot be read, and why. Nobody knows how they stand; the others do.
+    pub unreadable: BTreeMap<Session, String>,
 }
 
 impl Reading {
@@ -319,11 +318,8 @@ impl Reading {
         };
         for spec in specs {
             let session = Session::global(spec.address);
-            if self
-                .sessions
-                .iter()
-                .any(|reading| reading.session == session)
-            {
+            let mut read = self.sessions.iter();
+            if self.unreadable.contains_key(&session) || read.any(|each| each.session == session) {
                 continue;
             }
             self.sessions.push(SessionReading {
@@ -333,6 +329,58 @@ impl Reading {
                 counts: Vec::new(),
             });
         }
+    }
+}
+
+/// What is wrong with the reply about one table concerns that table; what is wrong with the conversation all of them.
+pub(super) fn of_table<T>(read: Result<T, PollError>) -> Result<Result<T, String>, PollError> {
+    match read {
+        Ok(table) => Ok(Ok(table)),
+        Err(error @ (PollError::Malformed { .. } | PollError::Refused { .. })) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Neighbours as a router lists them: those that can be read, and those that cannot, with why.
+#[derive(Clone, Debug)]
+pub(super) struct Listed<T> {
+    pub(super) read: BTreeMap<IpAddr, T>,
+    pub(super) unreadable: BTreeMap<IpAddr, String>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self {
+            read: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Listed<T> {
+    /// One more. Of one that is listed twice nobody knows which counts.
+    pub(super) fn add(&mut self, address: IpAddr, neighbour: Result<T, String>) {
+        let address = address.to_canonical();
+        let twice = self.read.remove(&address).is_some() || self.unreadable.contains_key(&address);
+        match neighbour {
+            Ok(neighbour) if !twice => drop(self.read.insert(address, neighbour)),
+            Ok(_) => drop(
+                self.unreadable
+                    .insert(address, "it is listed twice".to_owned()),
+            ),
+            Err(why) => drop(self.unreadable.insert(address, why)),
+        }
+    }
+
+    /// Those wanted of which nobody knows how they stand.
+    pub(super) fn unreadable(&self, config: &PollConfig) -> BTreeMap<Session, String> {
+        let wanted = self.unreadable.iter();
+        let wanted = wanted.filter(|(address, _)| config.sessions.tables(**address).is_some());
+        wanted
+            .map(|(address, why)| (Session::global(*address), why.clone()))
+            .collect()
     }
 }
 
@@ -370,17 +418,23 @@ pub trait Source: Send {
 pub struct Polling<S> {
     source: S,
     config: PollConfig,
+    skipped: Skipped,
 }
 
 impl<S: Source> Polling<S> {
     /// Asks `source` as `config` says.
     #[must_use]
-    pub const fn new(source: S, config: PollConfig) -> Self {
-        Self { source, config }
+    pub fn new(source: S, config: PollConfig) -> Self {
+        let skipped = Skipped::default();
+        Self {
+            source,
+            config,
+            skipped,
+        }
     }
 
     fn run_until_stopped(mut self, outlet: &Outlet) -> Result<(), Stopped> {
-        let mut known = Known::default();
+        let mut known = Known::new(self.skipped.clone());
         let mut backoff = MIN_BACKOFF;
         let mut last_error = None;
         let mut settled_at = Instant::now();
@@ -390,7 +444,7 @@ impl<S: Source> Polling<S> {
             let took = started.elapsed();
             let read = polled.and_then(|reading| {
                 let unsettled = reading.unsettled;
-                Ok((known.fold(reading, &self.source.name())?, unsettled))
+                Ok((known.fold(reading, &self.source.name()), unsettled))
             });
             let wait = match read {
                 Ok((events, unsettled)) => {
@@ -436,6 +490,10 @@ impl<S: Source> Feed for Polling<S> {
         let Err(Stopped) = self.run_until_stopped(outlet) else {
             return;
         };
+    }
+
+    fn skipped(&self) -> Skipped {
+        self.skipped.clone()
     }
 }
 

@@ -87,7 +87,10 @@ impl<'a> Conversation<'a> {
             reply.extend_from_slice(chunk.get(..read).unwrap_or_default());
             match ended(&reply, seen) {
                 Some(end) if end == reply.len() => return Ok(reply),
-                Some(_) => return Err(PollError::malformed(command, "bytes follow its end")),
+                Some(_) => {
+                    let command = command.to_owned();
+                    return Err(PollError::Excess { command });
+                }
                 None => {}
             }
         }
@@ -153,7 +156,7 @@ mod tests {
         let reply = ask(&daemon("good", b"told.", true), &config, &stop).unwrap();
         assert_eq!(reply, b"told.");
         let error = ask(&daemon("more", b"told.me", true), &config, &stop).unwrap_err();
-        assert!(matches!(error, PollError::Malformed { .. }), "{error}");
+        assert!(matches!(error, PollError::Excess { .. }), "{error}");
         let error = ask(&daemon("cut", b"tol", false), &config, &stop).unwrap_err();
         assert!(matches!(error, PollError::Lost { .. }), "{error}");
         let error = ask(&daemon("slow", b"tol", true), &config, &stop).unwrap_err();

@@ -159,28 +159,57 @@ impl Protocol {
     }
 }
 
-/// Reads `show protocols all`; protocols other than BGP are skipped.
-pub(crate) fn parse_protocols(reply: &str) -> Result<Vec<Protocol>, ReplyError> {
-    let mut protocols = Vec::new();
+/// Reads `show protocols all`; protocols other than BGP are skipped. Also returns the neighbours of protocols that
+/// cannot be read, and why.
+pub(crate) fn parse_protocols(
+    reply: &str,
+) -> Result<(Vec<Protocol>, BTreeMap<IpAddr, String>), ReplyError> {
+    let mut protocols = Protocols::default();
     let mut current: Option<ProtocolBuilder> = None;
     for (code, text) in lines(reply)? {
         match code {
             2002 | 0 => {}
             1002 => {
-                finish(&mut current, &mut protocols)?;
+                protocols.finish(current.take());
                 current = ProtocolBuilder::start(text)?;
             }
             1006 => {
-                if let Some(builder) = &mut current {
-                    builder.line(text)?;
+                if let Some(builder) = &mut current
+                    && let Err(ReplyError::Malformed(why) | ReplyError::Refused(why)) =
+                        builder.line(text)
+                {
+                    builder.unreadable.get_or_insert(why);
                 }
             }
             _ => return Err(ReplyError::Malformed(format!("unexpected code {code:04}"))),
         }
     }
-    finish(&mut current, &mut protocols)?;
-    forget_other_instances(&mut protocols);
-    Ok(protocols)
+    protocols.finish(current);
+    forget_other_instances(&mut protocols.read);
+    Ok((protocols.read, protocols.unreadable))
+}
+
+#[derive(Default)]
+struct Protocols {
+    read: Vec<Protocol>,
+    unreadable: BTreeMap<IpAddr, String>,
+}
+
+impl Protocols {
+    fn finish(&mut self, builder: Option<ProtocolBuilder>) {
+        let Some(builder) = builder else { return };
+        let protocol = builder.protocol;
+        let no_state = || format!("protocol {} has no BGP state", protocol.name);
+        let why = builder
+            .unreadable
+            .or_else(|| (!builder.has_state).then(no_state));
+        match (why, protocol.address) {
+            (None, _) => self.read.push(protocol),
+            (Some(why), Some(address)) => drop(self.unreadable.insert(address, why)),
+            // Nobody could find a peer by it.
+            (Some(_), None) => {}
+        }
+    }
 }
 
 /// BIRD's VRFs have no distinguisher, and most often an operator's only instance is one of them. Where several
@@ -201,20 +230,6 @@ fn forget_other_instances(protocols: &mut Vec<Protocol>) {
     });
 }
 
-fn finish(
-    current: &mut Option<ProtocolBuilder>,
-    protocols: &mut Vec<Protocol>,
-) -> Result<(), ReplyError> {
-    let Some(builder) = current.take() else {
-        return Ok(());
-    };
-    if !builder.has_state {
-        return Err(format!("protocol {} has no BGP state", builder.protocol.name).into());
-    }
-    protocols.push(builder.protocol);
-    Ok(())
-}
-
 /// Which list of capabilities a line stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
@@ -226,6 +241,8 @@ enum Section {
 struct ProtocolBuilder {
     protocol: Protocol,
     has_state: bool,
+    /// What of it cannot be read.
+    unreadable: Option<String>,
     section: Section,
     /// Inside a channel that is neither `ipv4` nor `ipv6`.
     in_other_channel: bool,
@@ -262,6 +279,7 @@ impl ProtocolBuilder {
                 channels: Vec::new(),
             },
             has_state: false,
+            unreadable: None,
             section: Section::Other,
             in_other_channel: false,
         }))

@@ -85,7 +85,7 @@ fn bird_protocols_are_complete() {
         protocols_are_complete(daemon);
     }
     let down = fixture(BIRD_3, "socket_show_protocols_all.down.txt");
-    let down = replies::parse_protocols(&replies::text(&down)).unwrap();
+    let down = replies::parse_protocols(&replies::text(&down)).unwrap().0;
     let up: Vec<_> = down.iter().map(|all| all.established).collect();
     assert_eq!(up, [false, true, true, true]);
     assert_eq!(down[0].down_cause(), DownCause::Lost, "connection refused");
@@ -97,7 +97,7 @@ fn bird_3_that_still_feeds_is_noticed() {
     let reply = fixture(BIRD_3, "socket_show_protocols_all.txt");
     let reply = replies::text(&reply);
     let feeding = |reply: &str| {
-        let protocols = replies::parse_protocols(reply).unwrap();
+        let protocols = replies::parse_protocols(reply).unwrap().0;
         let channels = protocols.iter().flat_map(|all| &all.channels);
         channels.filter(|channel| channel.feeding).count()
     };
@@ -112,7 +112,7 @@ fn bird_3_that_still_feeds_is_noticed() {
 
 fn protocols_are_complete(daemon: &str) {
     let reply = fixture(daemon, "socket_show_protocols_all.txt");
-    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
+    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap().0;
     let found: Vec<_> = protocols
         .iter()
         .map(|all| {
@@ -197,7 +197,7 @@ fn bird_cut_or_flipped() {
 #[test]
 fn bird_offers_add_path() {
     let reply = bird("socket_show_protocols_all.addpath.txt");
-    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap();
+    let protocols = replies::parse_protocols(&replies::text(&reply)).unwrap().0;
     let offers: Vec<_> = protocols
         .iter()
         .map(|all| (all.name.as_str(), all.add_path))
@@ -224,7 +224,7 @@ fn neighbours_of_several_vrfs_are_not_mixed() {
             );
         }
         reply += "0000 \n";
-        let read = replies::parse_protocols(&reply).unwrap();
+        let read = replies::parse_protocols(&reply).unwrap().0;
         let names: Vec<String> = read.into_iter().map(|protocol| protocol.name).collect();
         names.join(" ")
     };

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use filter_core::{Asn, Family};
 
-use super::{P1_V4, address, fixture, flips_never_panic, route, torture};
+use super::{P1_V4, address, control, fixture, flips_never_panic, route, torture};
 use crate::frr::replies;
 use crate::poll::State;
 use filter_lifecycle::route::Table;
@@ -91,7 +91,7 @@ fn frr_neighbors_are_complete() {
             &format!("frr-{version}"),
             "show_bgp_neighbors_192.0.2.11_json.txt",
         );
-        let neighbors = replies::parse_neighbors(&bytes).unwrap();
+        let neighbors = replies::parse_neighbors(&bytes).unwrap().read;
         let [(found, neighbor)] = &neighbors.iter().collect::<Vec<_>>()[..] else {
             panic!("{neighbors:?}");
         };
@@ -197,10 +197,54 @@ fn frr_counts_paths() {
         "frr-8.4.4",
         "show_bgp_neighbors_192.0.2.11_json.addpath.txt",
     );
-    let neighbors = replies::parse_neighbors(&neighbors).unwrap();
+    let neighbors = replies::parse_neighbors(&neighbors).unwrap().read;
     let counts = neighbors[&address("192.0.2.11")].counts();
     assert!(
         counts.iter().all(|count| count.table != Table::AdjOut),
         "{counts:?}"
     );
+}
+
+/// `bgp as-notation dot` and `dot+` (FRR 10): AS numbers as text.
+#[test]
+fn frr_writes_as_numbers_in_every_notation() {
+    let text = String::from_utf8(control("frr_neighbors_asdot.json")).unwrap();
+    let listed = replies::parse_neighbors(text.as_bytes()).unwrap();
+    assert!(listed.unreadable.is_empty() && listed.read.contains_key(&address("10.0.0.77")));
+    for (written, asn) in [
+        ("64502", 64502),
+        ("\"64502\"", 64502),
+        ("\"0.64502\"", 64502),
+        ("\"64086.59906\"", 4_200_000_002),
+        ("4200000002", 4_200_000_002),
+    ] {
+        let reply = text.replacen("\"remoteAs\":64502", &format!("\"remoteAs\":{written}"), 1);
+        let listed = replies::parse_neighbors(reply.as_bytes()).unwrap();
+        assert!(
+            listed.unreadable.is_empty(),
+            "{written}: {:?}",
+            listed.unreadable
+        );
+        let State::Up { asn: read, .. } = listed.read[&address("10.0.0.2")].state() else {
+            panic!("{written}");
+        };
+        assert_eq!(read, Some(Asn::new(asn)), "{written}");
+    }
+}
+
+/// What is odd about one neighbour concerns that neighbour; a state that is not known yet is not established.
+#[test]
+fn frr_neighbours_that_cannot_be_read_are_named_alone() {
+    let reply = br#"{ "vrfId": 0, "vrfName": "default", "swp1": {"bgpState": "Established"},
+        "192.0.2.11": {"remoteAs": 64501, "bgpState": "Established", "connectionsEstablished": 1, "connectionsDropped": 0},
+        "192.0.2.12": {"remoteAs": [], "bgpState": "Established", "connectionsEstablished": 1, "connectionsDropped": 0},
+        "192.0.2.13": {"remoteAs": 64503, "bgpState": "Dreaming", "connectionsEstablished": 1, "connectionsDropped": 0},
+        "192.0.2.14": {"remoteAs": 64504, "bgpState": "Idle", "connectionsEstablished": 0, "connectionsDropped": 0},
+        "192.0.2.14": {"remoteAs": 64504, "bgpState": "Idle", "connectionsEstablished": 0, "connectionsDropped": 0} }"#;
+    let listed = replies::parse_neighbors(reply).unwrap();
+    let read: Vec<_> = listed.read.keys().map(ToString::to_string).collect();
+    assert_eq!(read, ["192.0.2.11", "192.0.2.13"]);
+    assert!(!listed.read[&address("192.0.2.13")].established());
+    let unreadable: Vec<_> = listed.unreadable.keys().map(ToString::to_string).collect();
+    assert_eq!(unreadable, ["192.0.2.12", "192.0.2.14"]);
 }

@@ -75,7 +75,7 @@ fn gobgp_tables_of_their_own_are_told_from_the_global_one() {
     let text = fixture("gobgp-3.36", "neighbor_-j.txt");
     let text = String::from_utf8(text).unwrap();
     let in_global = |text: &str| -> Vec<bool> {
-        let all = replies::parse_neighbors(text.as_bytes()).unwrap();
+        let all = replies::parse_neighbors(text.as_bytes()).unwrap().read;
         all.values()
             .map(replies::Neighbor::in_global_table)
             .collect()
@@ -97,7 +97,9 @@ fn gobgp_tables_of_their_own_are_told_from_the_global_one() {
 #[test]
 fn gobgp_neighbors_are_complete() {
     for (daemon, minor) in VERSIONS {
-        let neighbors = replies::parse_neighbors(&fixture(daemon, "neighbor_-j.txt")).unwrap();
+        let neighbors = replies::parse_neighbors(&fixture(daemon, "neighbor_-j.txt"))
+            .unwrap()
+            .read;
         let families: Vec<_> = neighbors
             .values()
             .map(replies::Neighbor::families)
@@ -107,7 +109,9 @@ fn gobgp_neighbors_are_complete() {
         let version = replies::parse_version(&fixture(daemon, "--version.txt")).unwrap();
         assert_eq!((version.major, version.minor), (3, minor));
     }
-    let neighbors = replies::parse_neighbors(&gobgp("neighbor_-j.txt")).unwrap();
+    let neighbors = replies::parse_neighbors(&gobgp("neighbor_-j.txt"))
+        .unwrap()
+        .read;
     let found: Vec<_> = neighbors
         .iter()
         .map(|(address, all)| (address.to_string(), all.established(), all.families()))
@@ -122,7 +126,9 @@ fn gobgp_neighbors_are_complete() {
         ]
     );
     assert_eq!(neighbors[&address("192.0.2.11")].counts()[0].prefixes, 3);
-    let down = replies::parse_neighbors(&gobgp("neighbor_-j.down.txt")).unwrap();
+    let down = replies::parse_neighbors(&gobgp("neighbor_-j.down.txt"))
+        .unwrap()
+        .read;
     let (before, after) = (
         &neighbors[&address("192.0.2.11")],
         &down[&address("192.0.2.11")],

@@ -53,7 +53,7 @@ fn openbgpd_tables_are_complete() {
             &format!("openbgpd-{version}"),
             "-j_show_neighbor_192.0.2.11.txt",
         );
-        let neighbors = replies::parse_neighbors(&bytes).unwrap();
+        let neighbors = replies::parse_neighbors(&bytes).unwrap().read;
         let neighbor = &neighbors[&address("192.0.2.11")];
         assert!(neighbor.established() && neighbors.len() == 1);
         assert_eq!(neighbor.families(), [Family::Ipv4]);

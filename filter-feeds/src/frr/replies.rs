@@ -1,31 +1,28 @@
 //! What bgpd writes, FRR 8.4 and 10, read into types. Strict: a reply without its table is an error unless the
 //! router's own counters say that nothing is in it. Never does I/O.
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use filter_core::{Asn, Family};
+use filter_core::Family;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
-use crate::json::{Members, Net, of_family};
-use crate::poll::{Counted, State};
+use crate::json::{AsNumber, Members, Net, of_family};
+use crate::poll::{Counted, Listed, State};
 use filter_lifecycle::route::{DownCause, Route, Table};
 
 /// The neighbours by address.
-pub(crate) type Neighbors = BTreeMap<IpAddr, Neighbor>;
+pub(crate) type Neighbors = Listed<Neighbor>;
 
 /// What `show bgp neighbors json` says of one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Neighbor {
-    remote_as: u32,
+    remote_as: AsNumber,
     bgp_state: BgpState,
     connections_established: u64,
     connections_dropped: u64,
     last_reset_due_to: Option<String>,
-    bgp_neighbor_addr: Option<String>,
     neighbor_capabilities: Option<Capabilities>,
     address_family_info: Option<AddressFamilyInfo>,
 }
@@ -40,6 +37,9 @@ enum BgpState {
     Established,
     Clearing,
     Deleted,
+    /// One that this version does not know yet: not established in any case.
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,7 +119,7 @@ impl Neighbor {
             capabilities.graceful_restart.as_deref() == Some("advertisedAndReceived")
         });
         State::Up {
-            asn: Some(Asn::new(self.remote_as)),
+            asn: Some(self.remote_as.0),
             restart_time: restart
                 .and_then(|capabilities| capabilities.graceful_restart_remote_timer_msecs)
                 .map(Duration::from_millis),
@@ -216,45 +216,16 @@ impl Expected {
 }
 
 pub(crate) fn parse_neighbors(text: &[u8]) -> Result<Neighbors, String> {
-    struct Listed(Neighbors);
-    impl<'de> Deserialize<'de> for Listed {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct ByName;
-            impl<'de> Visitor<'de> for ByName {
-                type Value = Listed;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("an object with a member for each neighbour")
-                }
-
-                fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Listed, A::Error> {
-                    members_by_address(map).map(Listed)
-                }
-            }
-            deserializer.deserialize_map(ByName)
-        }
-    }
-    let listed: Listed = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    Ok(listed.0)
-}
-
-fn members_by_address<'de, A: MapAccess<'de>>(mut map: A) -> Result<Neighbors, A::Error> {
-    use serde::de::Error;
-    let mut neighbors = Neighbors::new();
-    while let Some(name) = map.next_key::<String>()? {
-        if name == "vrfId" || name == "vrfName" {
-            map.next_value::<IgnoredAny>()?;
+    let Members(members): Members<String, Value> =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let mut neighbors = Neighbors::default();
+    for (name, value) in members {
+        // Unnumbered sessions are named by their interface, and other members are none: no peer is found by either.
+        let Ok(address) = name.parse() else {
             continue;
-        }
-        let neighbor: Neighbor = map.next_value()?;
-        if let Ok(address) = name.parse() {
-            if neighbors.insert(address, neighbor).is_some() {
-                return Err(A::Error::custom(format!("{address} is listed twice")));
-            }
-        } else if neighbor.bgp_neighbor_addr.is_none() {
-            // Unnumbered sessions are named by their interface; no peer could be found by that.
-            return Err(A::Error::custom(format!("{name:?} is no neighbour")));
-        }
+        };
+        let neighbor = serde_json::from_value(value).map_err(|error| error.to_string());
+        neighbors.add(address, neighbor);
     }
     Ok(neighbors)
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::json::{Members, Net, of_family};
-use crate::poll::{Counted, State};
+use crate::poll::{Counted, Listed, State};
 use filter_lifecycle::route::{Community, Route, Table};
 
 /// A version of the client.
@@ -70,7 +70,6 @@ struct RouteServer {
 
 #[derive(Debug, Deserialize)]
 struct PeerState {
-    neighbor_address: IpAddr,
     peer_asn: u32,
     session_state: u8,
     #[serde(default)]
@@ -225,20 +224,28 @@ const fn capability_value(family: Family) -> &'static str {
     }
 }
 
-pub(crate) fn parse_neighbors(text: &[u8]) -> Result<BTreeMap<IpAddr, Neighbor>, String> {
-    let listed: Vec<Neighbor> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let mut neighbors = BTreeMap::new();
-    for neighbor in listed {
-        let address = neighbor.state.neighbor_address;
-        let state = neighbor.state.session_state;
-        if !(1..=ESTABLISHED).contains(&state) {
-            return Err(format!("{address} is in the unknown state {state}"));
-        }
-        if neighbors.insert(address, neighbor).is_some() {
-            return Err(format!("{address} is listed twice"));
-        }
+pub(crate) fn parse_neighbors(text: &[u8]) -> Result<Listed<Neighbor>, String> {
+    let listed: Vec<serde_json::Value> =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let mut neighbors = Listed::default();
+    for value in listed {
+        let address = value.pointer("/state/neighbor_address");
+        let address = address.and_then(serde_json::Value::as_str);
+        let Some(Ok(address)) = address.map(str::parse) else {
+            continue; // no peer could be found by it
+        };
+        let read = serde_json::from_value(value).map_err(|error| error.to_string());
+        neighbors.add(address, read.and_then(known_state));
     }
     Ok(neighbors)
+}
+
+fn known_state(neighbor: Neighbor) -> Result<Neighbor, String> {
+    let state = neighbor.state.session_state;
+    if (1..=ESTABLISHED).contains(&state) {
+        return Ok(neighbor);
+    }
+    Err(format!("it is in the unknown state {state}"))
 }
 
 #[derive(Deserialize)]

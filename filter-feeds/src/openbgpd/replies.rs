@@ -1,19 +1,18 @@
 //! What `bgpctl -j` writes, read into types. Never does I/O.
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use filter_core::{Asn, Family};
+use filter_core::Family;
 use serde::Deserialize;
 
-use crate::json::{Net, of_family};
-use crate::poll::{Counted, State};
+use crate::json::{AsNumber, Net, of_family};
+use crate::poll::{Counted, Listed, State};
 use filter_lifecycle::route::{Community, Route, Table};
 
 #[derive(Deserialize)]
 struct Neighbors {
     /// Missing if none is configured.
-    neighbors: Option<Vec<Neighbor>>,
+    neighbors: Option<Vec<serde_json::Value>>,
     /// Only there on errors.
     error: Option<String>,
 }
@@ -21,8 +20,7 @@ struct Neighbors {
 /// One neighbour.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Neighbor {
-    remote_as: String,
-    remote_addr: String,
+    remote_as: AsNumber,
     state: BgpState,
     stats: Stats,
     session: Option<Established>,
@@ -37,6 +35,9 @@ enum BgpState {
     OpenSent,
     OpenConfirm,
     Established,
+    /// One that this version does not know yet: not established in any case.
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,7 +95,7 @@ impl Neighbor {
             .capabilities()
             .and_then(|all| all.graceful_restart.as_ref());
         State::Up {
-            asn: self.remote_as.parse::<Asn>().ok(),
+            asn: Some(self.remote_as.0),
             restart_time: restart
                 .and_then(|restart| restart.timeout)
                 .filter(|seconds| *seconds > 0)
@@ -153,28 +154,20 @@ impl Neighbor {
     }
 }
 
-pub(crate) fn parse_neighbors(text: &[u8]) -> Result<BTreeMap<IpAddr, Neighbor>, String> {
+pub(crate) fn parse_neighbors(text: &[u8]) -> Result<Listed<Neighbor>, String> {
     let reply: Neighbors = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let mut neighbors = BTreeMap::new();
+    let mut neighbors = Listed::default();
     if let Some(error) = reply.error {
         return Err(error);
     }
-    for neighbor in reply.neighbors.ok_or("no neighbors in it")? {
+    for value in reply.neighbors.ok_or("no neighbors in it")? {
         // Templates are networks, and a link-local neighbour carries its interface: neither names a peer.
-        if neighbor.remote_addr.contains(['/', '%']) {
+        let address = value.get("remote_addr").and_then(serde_json::Value::as_str);
+        let Some(Ok(address)) = address.map(str::parse) else {
             continue;
-        }
-        let address = neighbor.remote_addr.parse();
-        let address = address.map_err(|_| format!("no address: {:?}", neighbor.remote_addr))?;
-        if neighbor.remote_as.parse::<Asn>().is_err() {
-            return Err(format!(
-                "{address} has no AS number: {:?}",
-                neighbor.remote_as
-            ));
-        }
-        if neighbors.insert(address, neighbor).is_some() {
-            return Err(format!("{address} is listed twice"));
-        }
+        };
+        let read = serde_json::from_value(value).map_err(|error| error.to_string());
+        neighbors.add(address, read);
     }
     Ok(neighbors)
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filter_core::Family;
 
-use super::{Counted, PollError, Reading, SessionReading, State, TableReading};
+use super::{Counted, Reading, SessionReading, State, TableReading};
+use crate::skipped::Skipped;
 use filter_lifecycle::route::{DownCause, Origin, Route, RouteEvent, Session, Table};
 
 /// What was told since the feed came up, to tell changes.
@@ -14,9 +15,19 @@ pub(super) struct Known {
     states: BTreeMap<Session, State>,
     told: BTreeSet<(Session, Table, Family)>,
     warned: BTreeSet<(Session, Table, Family)>,
+    unreadable: BTreeSet<Session>,
+    skipped: Skipped,
 }
 
 impl Known {
+    /// Nothing told. What is left out is counted there.
+    pub(super) fn new(skipped: Skipped) -> Self {
+        Self {
+            skipped,
+            ..Self::default()
+        }
+    }
+
     /// The feed is lost: the next reading starts anew.
     pub(super) fn lost(&mut self) {
         self.up = false;
@@ -24,12 +35,8 @@ impl Known {
         self.told.clear();
     }
 
-    /// Turns a finished poll into events and remembers it.
-    pub(super) fn fold(
-        &mut self,
-        reading: Reading,
-        source: &str,
-    ) -> Result<Vec<RouteEvent>, PollError> {
+    /// Turns a finished poll into events and remembers it. What cannot be read of one session is that session's loss.
+    pub(super) fn fold(&mut self, reading: Reading, source: &str) -> Vec<RouteEvent> {
         let mut events = Vec::new();
         if !std::mem::replace(&mut self.up, true) {
             events.push(RouteEvent::FeedUp);
@@ -37,14 +44,28 @@ impl Known {
         let mut gone: BTreeSet<Session> = self.states.keys().copied().collect();
         for session in reading.sessions {
             gone.remove(&session.session);
-            self.fold_session(session, source, &mut events)?;
+            self.unreadable.remove(&session.session);
+            self.fold_session(session, source, &mut events);
+        }
+        for (session, why) in reading.unreadable {
+            gone.remove(&session);
+            self.skipped.add("unreadable-neighbour", 1);
+            if self.unreadable.insert(session) {
+                log::warn!("{source}: what it says of {session} cannot be read: {why}");
+                self.told.retain(|(told, ..)| *told != session);
+                events.push(RouteEvent::TableLost {
+                    origin: Origin::Session(session),
+                    table: None,
+                    why,
+                });
+            }
         }
         for session in gone {
             let down = State::Down(DownCause::Deconfigured);
             self.fold_state(session, down, &mut events);
             self.states.remove(&session);
         }
-        Ok(events)
+        events
     }
 
     fn fold_session(
@@ -52,7 +73,7 @@ impl Known {
         reading: SessionReading,
         source: &str,
         events: &mut Vec<RouteEvent>,
-    ) -> Result<(), PollError> {
+    ) {
         let session = reading.session;
         self.fold_state(session, reading.state, events);
         let origin = Origin::Session(session);
@@ -76,17 +97,15 @@ impl Known {
                         routes,
                     });
                 }
-                Err(why) if self.told.contains(&key) => {
-                    let session = session.address;
-                    return Err(PollError::Vanished {
-                        session,
-                        table,
-                        why,
-                    });
-                }
                 Err(why) => {
+                    self.skipped.add("unreadable-table", 1);
                     if self.warned.insert(key) {
                         log::warn!("{source}: {table:?} {family} of {}: {why}", session.address);
+                    }
+                    // It was read before: believing the old one for ever would be wrong.
+                    if self.told.remove(&key) {
+                        let table = Some(table);
+                        events.push(RouteEvent::TableLost { origin, table, why });
                     }
                 }
             }
@@ -104,7 +123,6 @@ impl Known {
                 prefixes,
             });
         }
-        Ok(())
     }
 
     /// Tells a change of state; an established session that was re-established since is told as down and up.

@@ -50,6 +50,7 @@ fn reading(sessions: Vec<SessionReading>) -> Reading {
     Reading {
         sessions,
         unsettled: false,
+        unreadable: BTreeMap::new(),
     }
 }
 
@@ -81,7 +82,7 @@ fn snapshot(last: u8, texts: &[&str]) -> RouteEvent {
 #[test]
 fn every_change_of_state_is_told_once() {
     let mut known = Known::default();
-    let mut fold = |sessions| known.fold(reading(sessions), "script").unwrap();
+    let mut fold = |sessions| known.fold(reading(sessions), "script");
     let table = [Ok(routes(&[
         "198.51.100.0/24",
         "100.64.0.0/24",
@@ -123,35 +124,70 @@ fn every_change_of_state_is_told_once() {
     assert_eq!(fold(vec![found(1, lost(), &[])]), []);
 }
 
+/// What cannot be read any more of one session is that session's loss: told, counted, and nobody else's.
 #[test]
-fn a_table_that_was_told_must_not_vanish() {
-    let mut known = Known::default();
-    let no = || [Err("no import table".to_owned())];
-    let never_told = reading(vec![found(1, up("a"), &no())]);
-    assert_eq!(known.fold(never_told, "script").unwrap().len(), 2);
-    known
-        .fold(
-            reading(vec![found(1, up("a"), &[Ok(Vec::new())])]),
-            "script",
-        )
-        .unwrap();
-    let error = known
-        .fold(reading(vec![found(1, up("a"), &no())]), "script")
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            PollError::Vanished {
-                table: Table::AdjOut,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    // In another life it may be configured otherwise.
-    known
-        .fold(reading(vec![found(1, up("b"), &no())]), "script")
-        .unwrap();
+fn a_table_that_can_no_longer_be_read_is_lost_alone() {
+    let skipped = Skipped::default();
+    let mut known = Known::new(skipped.clone());
+    let mut fold = |sessions| known.fold(reading(sessions), "script");
+    let table = || [Ok(routes(&["100.64.0.0/24"]))];
+    let no = || [Err("it lists 1 route and counts 2".to_owned())];
+    assert_eq!(fold(vec![found(1, up("a"), &no())]).len(), 2, "never told");
+    fold(vec![
+        found(1, up("a"), &table()),
+        found(2, up("a"), &table()),
+    ]);
+    let lost = RouteEvent::TableLost {
+        origin: Origin::Session(session(1)),
+        table: Some(Table::AdjOut),
+        why: "it lists 1 route and counts 2".to_owned(),
+    };
+    let told = snapshot(2, &["100.64.0.0/24"]);
+    let half = || vec![found(1, up("a"), &no()), found(2, up("a"), &table())];
+    assert_eq!(fold(half()), [lost, told.clone()]);
+    assert_eq!(fold(half()), std::slice::from_ref(&told), "told once");
+    assert_eq!(skipped.of("unreadable-table"), 3);
+    // It can be read again.
+    let both = fold(vec![
+        found(1, up("a"), &table()),
+        found(2, up("a"), &table()),
+    ]);
+    assert_eq!(both, [snapshot(1, &["100.64.0.0/24"]), told]);
+}
+
+/// A neighbour of which the reply cannot be read is neither up nor down: its tables are the last known.
+#[test]
+fn a_neighbour_that_cannot_be_read_is_lost_alone() {
+    let skipped = Skipped::default();
+    let mut known = Known::new(skipped.clone());
+    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let both = vec![found(1, up("a"), &table), found(2, up("a"), &table)];
+    known.fold(reading(both.clone()), "script");
+    let odd = || {
+        let mut odd = reading(vec![found(2, up("a"), &table)]);
+        let why = "it is in the unknown state 9".to_owned();
+        odd.unreadable.insert(session(1), why);
+        let only = |last| SessionSpec {
+            address: session(last).address,
+            tables: Tables::ALL,
+        };
+        odd.add_missing(&PollConfig {
+            sessions: Sessions::Only(vec![only(1), only(2)]),
+            ..PollConfig::default()
+        });
+        odd
+    };
+    let lost = RouteEvent::TableLost {
+        origin: Origin::Session(session(1)),
+        table: None,
+        why: "it is in the unknown state 9".to_owned(),
+    };
+    let told = snapshot(2, &["100.64.0.0/24"]);
+    assert_eq!(known.fold(odd(), "script"), [told.clone(), lost]);
+    assert_eq!(known.fold(odd(), "script"), std::slice::from_ref(&told));
+    assert_eq!(skipped.of("unreadable-neighbour"), 2);
+    let back = known.fold(reading(both), "script");
+    assert_eq!(back, [snapshot(1, &["100.64.0.0/24"]), told]);
 }
 
 #[test]
@@ -163,9 +199,7 @@ fn paths_with_one_number_are_numbered_apart() {
         ..Route::bare("198.51.100.0/24".parse().unwrap())
     };
     let table = [Ok(vec![path(0, 12), path(0, 11), path(1, 13), path(0, 11)])];
-    let events = known
-        .fold(reading(vec![found(1, up("a"), &table)]), "script")
-        .unwrap();
+    let events = known.fold(reading(vec![found(1, up("a"), &table)]), "script");
     let Some(RouteEvent::Snapshot { routes, .. }) = events.last() else {
         panic!("{events:?}");
     };
@@ -297,6 +331,7 @@ fn an_unsettled_session_is_polled_again_soon() {
     let unsettled = Reading {
         sessions: vec![found(1, up("a"), &[])],
         unsettled: true,
+        unreadable: BTreeMap::new(),
     };
     let config = PollConfig {
         interval: Duration::from_secs(3600),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed, snapshots};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_lifecycle::route::{FeedId, RouteEvent, Table};
-use tests::captures::{Folded, fixtures, prefixes};
+use tests::captures::{Folded, control, fixtures, prefixes};
 
 fn dump(name: &str) -> Vec<u8> {
     fs::read(fixtures().join(name)).unwrap()
@@ -180,4 +180,47 @@ fn the_file_is_bounded_and_read_again_when_it_changes() {
     stop.stop();
     thread.join().unwrap();
     fs::remove_file(&path).unwrap();
+}
+
+/// BIRD 1.6 writes IPv6 entries without next hop, and dumps are published compressed.
+#[test]
+fn odd_dumps_are_read() {
+    let folded = |name: &str| {
+        let file = std::env::temp_dir().join(format!("bcp38-{}-{name}", std::process::id()));
+        fs::write(&file, control(name)).unwrap();
+        let mut folded = Folded::default();
+        let read = MrtFeed::new(MrtConfig::new(file.clone())).load();
+        fs::remove_file(&file).unwrap();
+        folded.apply(&read.unwrap_or_else(|error| panic!("{name}: {error}")));
+        folded
+    };
+    for name in ["bird6_without_next_hop.mrt", "compressed.mrt.gz"] {
+        let folded = folded(name);
+        let routes: usize = folded.tables.values().map(|table| table.len()).sum();
+        println!("{name}: {:?}", folded.tables);
+        assert!(routes > 0, "{name}");
+    }
+}
+
+/// Records of other families are passed over, counted; the old format is named.
+#[test]
+fn other_records_are_passed_over_and_the_old_format_is_named() {
+    let dump = dump("frr-10.3/mrt/mrt-rib.mrt");
+    let record = |kind: u8, subtype: u8| [0, 0, 0, 0, 0, kind, 0, subtype, 0, 0, 0, 3, 1, 2, 3];
+    let file = std::env::temp_dir().join(format!("bcp38-{}-foreign.mrt", std::process::id()));
+    // RIB_GENERIC, multicast, GEO_PEER_TABLE.
+    let foreign = [record(13, 6), record(13, 3), record(13, 7)].concat();
+    fs::write(&file, [&dump[..], &foreign].concat()).unwrap();
+    let feed = MrtFeed::new(MrtConfig::new(file.clone()));
+    let read = feed.load();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(read.unwrap(), snapshots(&dump, Table::AdjInPost).unwrap());
+    assert_eq!(feed.skipped().of("foreign-family"), 3);
+    let old = [&dump[..], &record(12, 1)].concat();
+    let error = snapshots(&old, Table::AdjInPost).unwrap_err();
+    assert!(matches!(error, MrtError::Version1(_)), "{error}");
+    assert!(error.to_string().contains("TABLE_DUMP_V2"), "{error}");
+    // A record that is cut is none of another family.
+    let cut = [&dump[..], &record(13, 6)[..13]].concat();
+    assert!(snapshots(&cut, Table::AdjInPost).is_err());
 }
