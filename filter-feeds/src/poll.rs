@@ -442,9 +442,9 @@ impl<S: Source> Polling<S> {
             let started = Instant::now();
             let polled = self.source.poll(&self.config, outlet.stop());
             let took = started.elapsed();
-            let read = polled.and_then(|reading| {
+            let read = polled.map(|reading| {
                 let unsettled = reading.unsettled;
-                Ok((known.fold(reading, &self.source.name()), unsettled))
+                (known.fold(reading, &self.source.name()), unsettled)
             });
             let wait = match read {
                 Ok((events, unsettled)) => {

@@ -1,6 +1,5 @@
 //! Odd streams of `fixtures/control`: whatever one session's bytes are, they cost that session at most. The healthy
 //! peer's tables are whole, and the connection stays.
-#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::collections::BTreeSet;
 
