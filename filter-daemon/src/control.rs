@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,6 +142,8 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    /// Which file it made there.
+    file: Option<(u64, u64)>,
 }
 
 impl Server {
@@ -160,6 +162,7 @@ impl Server {
         };
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(fail)?;
+        let file = identity(path);
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(fail)?;
         let deliver = Arc::new(deliver);
         let open = Arc::new(AtomicUsize::new(0));
@@ -169,14 +172,24 @@ impl Server {
             .map_err(fail)?;
         Ok(Self {
             path: path.to_owned(),
+            file,
         })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        _ = fs::remove_file(&self.path); // a missing file is what we want
+        // Another daemon's socket may have taken its place.
+        if self.file.is_some() && identity(&self.path) == self.file {
+            _ = fs::remove_file(&self.path); // a missing file is what we want
+        }
     }
+}
+
+/// Which file is there: its device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// A socket file nobody listens on is left over from a daemon that was killed.

@@ -100,6 +100,7 @@ pub fn build(
             sessions,
         } => {
             let shadow = |session: &config::ShadowSession| ShadowSession {
+                router_as: Some(config.spec.router.asn),
                 table: session.table,
                 password: session.password.clone(),
                 ..ShadowSession::new(*listen, session.address, *asn, session.mirrors())

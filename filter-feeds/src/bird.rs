@@ -17,7 +17,7 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    Counted, Listed, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
+    Counted, Listed, Lives, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
     TableReading, of_table,
 };
 use super::unix::Conversation;
@@ -105,6 +105,21 @@ impl Bird {
 impl Source for Bird {
     fn name(&self) -> String {
         format!("bird {}", self.socket.display())
+    }
+
+    fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError> {
+        let mut control = Control(Conversation::connect(&self.socket, config, stop)?);
+        control.hear("greeting", check_greeting)?;
+        control.ask("restrict", |reply| replies::lines(reply).map(|_| ()))?;
+        let (protocols, _) = control.protocols()?;
+        let mut lives = Lives::new();
+        for protocol in protocols.iter().filter(|protocol| protocol.established) {
+            let life = self.life(protocol);
+            if let Some(address) = protocol.address {
+                *lives.entry(address).or_default() += &life;
+            }
+        }
+        Ok(lives)
     }
 
     fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {

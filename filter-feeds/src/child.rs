@@ -64,7 +64,7 @@ impl Client<'_> {
         let output = self.read(&mut child, arguments);
         // It closed its output, or we are through with it: whatever it still does is not waited for.
         let _may_have_ended = child.kill();
-        child.wait().map_err(unreachable)?;
+        reap(child);
         output
     }
 
@@ -119,6 +119,16 @@ impl Client<'_> {
     }
 }
 
+/// Takes note of its end without waiting for it: one that the kernel cannot kill yet (a disk that hangs) would keep
+/// the feed waiting.
+fn reap(mut child: Child) {
+    if matches!(child.try_wait(), Ok(None)) {
+        let name = thread::Builder::new().name("reap".to_owned());
+        // Without a thread it is reaped when the daemon ends.
+        let _unreaped = name.spawn(move || child.wait());
+    }
+}
+
 /// Reads a pipe on its own thread, so that neither fills up. After `limit` bytes it is closed, which ends the child.
 fn drain(
     pipe: Option<impl Read + Send + 'static>,
@@ -126,12 +136,16 @@ fn drain(
 ) -> Receiver<std::io::Result<Vec<u8>>> {
     let (sender, receiver) = channel();
     if let Some(pipe) = pipe {
-        thread::spawn(move || {
+        let reader = move || {
             let mut bytes = Vec::new();
             let read = pipe.take(limit as u64).read_to_end(&mut bytes);
             // Nobody listens any more if the child took too long.
             let _unheard = sender.send(read.map(|_| bytes));
-        });
+        };
+        // Without a thread nothing is ever read, and the receiver hears that the sender is gone.
+        let _unread = thread::Builder::new()
+            .name("client".to_owned())
+            .spawn(reader);
     }
     receiver
 }

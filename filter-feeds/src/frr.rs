@@ -18,7 +18,7 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading, of_table,
+    Lives, PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading, of_table,
 };
 use super::unix::Conversation;
 use filter_lifecycle::route::{Route, Session, Table};
@@ -53,6 +53,16 @@ impl Frr {
 impl Source for Frr {
     fn name(&self) -> String {
         format!("frr {}", self.socket.display())
+    }
+
+    fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError> {
+        let mut vty = Vty(Conversation::connect(&self.socket, config, stop)?);
+        vty.ask("enable", |_| Ok(()))?;
+        let up = vty.neighbors()?.read.into_iter();
+        let up = up.filter(|(_, neighbor)| neighbor.established());
+        Ok(up
+            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
+            .collect())
     }
 
     fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {

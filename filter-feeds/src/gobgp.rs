@@ -7,6 +7,7 @@ pub(super) mod replies;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -16,8 +17,8 @@ use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
-    TableReading, of_table,
+    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source,
+    State, TableReading, of_table,
 };
 use filter_lifecycle::route::{Route, Session, Table};
 
@@ -64,6 +65,17 @@ impl GoBgp {
     }
 }
 
+impl GoBgp {
+    /// Where the client finds the daemon.
+    fn options(&self) -> Vec<OsString> {
+        let Some(server) = self.server else {
+            return Vec::new();
+        };
+        let (host, port) = (server.ip().to_string(), server.port().to_string());
+        vec!["-u".into(), host.into(), "-p".into(), port.into()]
+    }
+}
+
 impl Source for GoBgp {
     fn name(&self) -> String {
         match self.server {
@@ -72,15 +84,24 @@ impl Source for GoBgp {
         }
     }
 
-    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
-        let mut options = Vec::new();
-        if let Some(server) = self.server {
-            let (host, port) = (server.ip().to_string(), server.port().to_string());
-            options.extend(["-u".into(), host.into(), "-p".into(), port.into()]);
-        }
+    fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError> {
         let client = Client {
             program: &self.gobgp,
-            options,
+            options: self.options(),
+            config,
+            stop,
+        };
+        let up = neighbors(&client)?.read.into_iter();
+        let up = up.filter(|(_, neighbor)| neighbor.established());
+        Ok(up
+            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
+            .collect())
+    }
+
+    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
+        let client = Client {
+            program: &self.gobgp,
+            options: self.options(),
             config,
             stop,
         };
@@ -249,4 +270,42 @@ fn ask<T>(
     let parsed = parse(&output.stdout)
         .map_err(|why| PollError::malformed(&command, output.with_complaint(why)))?;
     Ok(Ok(parsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A client that refuses its version with options, as GoBGP's does, and has no neighbours otherwise.
+    #[test]
+    fn the_version_is_asked_without_the_options() {
+        let path = std::env::temp_dir().join(format!("bcp38-gobgp-{}", std::process::id()));
+        let refused = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fixtures/control/gobgp_version_with_server.txt"
+        );
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n--version) echo gobgp version 3.36.0;;\n*--version) cat {refused} >&2;;\n'-u 127.0.0.1 -p 50051 neighbor -j') echo '[]';;\n*) echo unasked: $* >&2;;\nesac\n"
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut source = GoBgp {
+            gobgp: path.clone(),
+            server: Some("127.0.0.1:50051".parse().unwrap()),
+            notified: Notified::default(),
+        };
+        let (config, stop) = (PollConfig::default(), Stop::default());
+        let reading = source.poll(&config, &stop);
+        let lives = source.glance(&config, &stop);
+        // An old client, or another program: what it complains of is in the error.
+        fs::write(&path, "#!/bin/sh\necho unknown flag >&2\n").unwrap();
+        let error = source.poll(&config, &stop).unwrap_err();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(reading.unwrap(), Reading::default());
+        assert_eq!(lives.unwrap(), Lives::new());
+        assert!(error.to_string().contains("unknown flag"), "{error}");
+    }
 }

@@ -23,6 +23,9 @@ pub enum IxfError {
     /// It cannot be read.
     #[error("cannot read it: {0}; give the path of a readable file")]
     Read(#[from] std::io::Error),
+    /// A pipe, a directory or a device.
+    #[error("it is no regular file; give the path of one")]
+    NoFile,
     /// Too big to be one.
     #[error("longer than {MAX_BYTES} bytes; cut it down to the LANs you are on")]
     TooLong,
@@ -68,6 +71,10 @@ pub fn read(path: &Path) -> Result<Vec<MemberSeed>, FileError> {
 
 fn read_and_parse(path: &Path) -> Result<Vec<MemberSeed>, IxfError> {
     let mut text = Vec::new();
+    // A pipe, or a device, would keep whoever reads it waiting.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(IxfError::NoFile);
+    }
     std::fs::File::open(path)?
         .take(MAX_BYTES + 1)
         .read_to_end(&mut text)?;
@@ -280,6 +287,17 @@ mod tests {
             matches!(results[..], [IxfError::Syntax(_), IxfError::TooLong]),
             "{results:?}"
         );
+    }
+
+    /// A pipe that nobody writes would keep the reader waiting for ever.
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("bcp38-ixf-{}.pipe", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let error = read(&path).unwrap_err().error;
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(error, IxfError::NoFile), "{error}");
     }
 
     #[test]

@@ -123,6 +123,10 @@ impl MrtFeed {
     pub fn load(&self) -> Result<Vec<RouteEvent>, MrtError> {
         let max = self.config.max_bytes;
         let mut bytes = Vec::new();
+        // A pipe, or a device, would keep the feed waiting.
+        if !fs::metadata(&self.config.path)?.is_file() {
+            return Err(MrtError::Io(io::Error::other("it is no regular file")));
+        }
         // One more than allowed tells a file that grew meanwhile.
         File::open(&self.config.path)?
             .take(max.saturating_add(1))

@@ -6,6 +6,7 @@
 pub(super) mod replies;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -15,8 +16,8 @@ use self::replies::{Neighbor, parse_neighbors, parse_rib};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
-    TableReading, of_table,
+    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source,
+    State, TableReading, of_table,
 };
 use filter_lifecycle::route::{Route, Session, Table};
 
@@ -60,6 +61,17 @@ impl OpenBgpd {
     }
 }
 
+impl OpenBgpd {
+    /// JSON, and where the client finds the daemon.
+    fn options(&self) -> Vec<OsString> {
+        let mut options: Vec<OsString> = vec!["-j".into()];
+        if let Some(socket) = &self.socket {
+            options.extend(["-s".into(), socket.into()]);
+        }
+        options
+    }
+}
+
 impl Source for OpenBgpd {
     fn name(&self) -> String {
         match &self.socket {
@@ -68,14 +80,24 @@ impl Source for OpenBgpd {
         }
     }
 
-    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
-        let mut options = vec!["-j".into()];
-        if let Some(socket) = &self.socket {
-            options.extend(["-s".into(), socket.into()]);
-        }
+    fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError> {
         let client = Client {
             program: &self.bgpctl,
-            options,
+            options: self.options(),
+            config,
+            stop,
+        };
+        let up = neighbors(&client)?.read.into_iter();
+        let up = up.filter(|(_, neighbor)| neighbor.established());
+        Ok(up
+            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
+            .collect())
+    }
+
+    fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
+        let client = Client {
+            program: &self.bgpctl,
+            options: self.options(),
             config,
             stop,
         };

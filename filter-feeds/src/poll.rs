@@ -31,6 +31,8 @@ pub const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
 pub const SETTLING: Duration = Duration::from_secs(30);
 /// The interval while a session settles.
 pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a router is asked between two polls which sessions are up: one that came up, or anew, is polled at once.
+pub const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// A router is asked again, whoever wants it, only after this many times as long as it took to answer.
 const REST: u32 = 4;
 /// And not sooner than this.
@@ -401,10 +403,19 @@ impl Notified {
     }
 }
 
+/// What tells one life of a session from the next, of those that are up.
+pub type Lives = BTreeMap<IpAddr, String>;
+
 /// A router that can be asked.
 pub trait Source: Send {
     /// Names it in messages.
     fn name(&self) -> String;
+
+    /// Which sessions are up, and in which life each: a question that costs the router little, asked between polls.
+    ///
+    /// # Errors
+    /// Whatever keeps the answer from being read; the next poll says so.
+    fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError>;
 
     /// Reads the sessions wanted, with their tables.
     ///
@@ -479,8 +490,33 @@ impl<S: Source> Polling<S> {
             };
             let rest = (REST * took).max(MIN_REST).min(wait);
             outlet.stop().sleep(rest)?;
-            self.config.trigger.wait(wait - rest, outlet.stop())?;
+            self.wait(wait - rest, outlet.stop())?;
         }
+    }
+
+    /// Until the next poll: its time has come, somebody asks for it, or a session came up meanwhile.
+    fn wait(&mut self, time: Duration, stop: &Stop) -> Result<(), Stopped> {
+        let end = Instant::now() + time;
+        let left = || end.saturating_duration_since(Instant::now());
+        let mut before = None;
+        while left() > GLANCE_INTERVAL {
+            let asked = Instant::now();
+            let Ok(now) = self.source.glance(&self.config, stop) else {
+                break; // what is wrong is the next poll's to say
+            };
+            if before
+                .replace(now.clone())
+                .is_some_and(|before| before != now)
+            {
+                return Ok(());
+            }
+            // A router that answers slowly is not kept busy by the question.
+            let rest = GLANCE_INTERVAL.max(REST * asked.elapsed()).min(left());
+            if self.config.trigger.wait(rest, stop)? {
+                return Ok(());
+            }
+        }
+        self.config.trigger.wait(left(), stop).map(|_| ())
     }
 }
 

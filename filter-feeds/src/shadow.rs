@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
 
+use crate::tcp;
 use crate::wire::ReceiveBuffer;
 use crate::wire::bgp::{self, Notification, write};
 use filter_core::Asn;
@@ -40,6 +41,8 @@ pub struct ShadowSession {
     pub listen: SocketAddr,
     /// Where it connects from. Sessions that share `listen` are told apart by it.
     pub remote: IpAddr,
+    /// The router's AS number: a router that says another is not the one that is mirrored. Default: any.
+    pub router_as: Option<Asn>,
     /// Our AS number; another than the router's, for internal sessions have other export rules.
     pub local_as: Asn,
     /// Our BGP identifier; `None` takes the AS number's bits, which RFC 6286 allows.
@@ -63,6 +66,7 @@ impl ShadowSession {
         Self {
             listen,
             remote,
+            router_as: None,
             local_as,
             router_id: None,
             mirrors,
@@ -77,6 +81,7 @@ impl ShadowSession {
         let router_id = Ipv4Addr::from_bits(self.local_as.get());
         Role {
             local_as: self.local_as,
+            router_as: self.router_as,
             router_id: self.router_id.unwrap_or(router_id),
             mirrors: self.mirrors,
             table: self.table,
@@ -431,6 +436,7 @@ impl<'a> Connection<'a> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(STOP_CHECK))?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        tcp::watch(stream)?;
         let mut buffer = ReceiveBuffer::new(2 * bgp::MAX_EXTENDED_MESSAGE);
         loop {
             stream.write_all(&self.out.answers)?;

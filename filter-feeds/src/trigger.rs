@@ -15,8 +15,8 @@ impl Trigger {
         self.0.1.notify_all();
     }
 
-    /// Waits for the time given, or for [`Trigger::poll_now`], whichever comes first.
-    pub(super) fn wait(&self, time: Duration, stop: &Stop) -> Result<(), Stopped> {
+    /// Waits for the time given, or for [`Trigger::poll_now`], whichever comes first. Was it asked?
+    pub(super) fn wait(&self, time: Duration, stop: &Stop) -> Result<bool, Stopped> {
         let end = Instant::now() + time;
         let mut asked = self.lock();
         loop {
@@ -25,8 +25,7 @@ impl Trigger {
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || *asked {
-                *asked = false;
-                return Ok(());
+                return Ok(std::mem::take(&mut *asked));
             }
             let waited = self.0.1.wait_timeout(asked, left.min(STOP_CHECK));
             asked = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -1,5 +1,6 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -7,10 +8,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
+use filter_feeds::skipped::Skipped;
 use filter_feeds::trigger::Trigger;
 use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop, ixf};
 use filter_lifecycle::Event;
-use filter_lifecycle::route::{Batch, FeedId};
+use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
+use serde_json::{Value, json};
 
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
@@ -111,6 +114,17 @@ impl Handle {
     }
 }
 
+/// How often the feeds' threads are looked at, and how soon one that ended is started again.
+const TEND: Duration = Duration::from_secs(5);
+
+/// One feed.
+#[derive(Debug)]
+struct Running {
+    /// None if it could not be started.
+    thread: Option<JoinHandle<()>>,
+    skipped: Skipped,
+}
+
 /// The daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -124,7 +138,9 @@ pub struct Runtime {
     /// Kept so that feeds can be started again on a reload.
     outlet: Outlet,
     requests: Receiver<Pending>,
-    feeds: Vec<JoinHandle<()>>,
+    feeds: Vec<Running>,
+    /// When the feeds' threads were last looked at.
+    tended: Duration,
     stop_feeds: Stop,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
@@ -156,6 +172,7 @@ impl Runtime {
             outlet: Outlet::new(FeedId(0), outlet, Stop::default()),
             requests,
             feeds: Vec::new(),
+            tended: Duration::ZERO,
             stop_feeds: Stop::default(),
             triggers: Vec::new(),
             _server: server,
@@ -183,8 +200,8 @@ impl Runtime {
         }
         self.stop_feeds.stop();
         drop(self.batches); // a feed that waits to hand over sees that nobody takes it
-        for feed in self.feeds {
-            _ = feed.join(); // a feed that panicked has said so
+        for thread in self.feeds.into_iter().filter_map(|feed| feed.thread) {
+            _ = thread.join(); // a feed that panicked has said so
         }
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
@@ -203,6 +220,7 @@ impl Runtime {
         if self.handle.take_reload() {
             self.reload();
         }
+        self.tend_feeds();
         self.engine.work(self.now());
         self.tell_notices();
     }
@@ -264,25 +282,72 @@ impl Runtime {
     fn start_feeds(&mut self) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
         self.triggers.clear();
-        for (index, config) in self.config.feeds.iter().enumerate() {
-            let fail = |why: String| RunError::Feed {
-                kind: config.kind(),
-                why,
-            };
+        for index in 0..self.config.feeds.len() {
             let trigger = Trigger::default();
-            let feed = feeds::build(&self.config, config, &trigger).map_err(fail)?;
+            let config = &self.config.feeds[index];
+            let feed =
+                feeds::build(&self.config, config, &trigger).map_err(|why| RunError::Feed {
+                    kind: config.kind(),
+                    why,
+                })?;
             self.triggers.push(trigger);
-            let outlet = self
-                .outlet
-                .of(FeedId(index as u16), self.stop_feeds.clone());
-            let thread = thread::Builder::new().name(format!("feed {}", config.kind()));
-            let spawned = thread.spawn(move || feed.run(&outlet));
-            self.feeds.push(spawned.map_err(|source| RunError::Thread {
+            let running = self.spawn(index, feed).map_err(|source| RunError::Thread {
                 what: "feed",
                 source,
-            })?);
+            })?;
+            self.feeds.push(running);
         }
         Ok(())
+    }
+
+    fn spawn(&self, index: usize, feed: Box<dyn filter_feeds::Feed>) -> io::Result<Running> {
+        let outlet = self
+            .outlet
+            .of(FeedId(index as u16), self.stop_feeds.clone());
+        let skipped = feed.skipped();
+        let name = format!("feed {}", self.config.feeds[index].kind());
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || feed.run(&outlet))?;
+        let thread = Some(thread);
+        Ok(Running { thread, skipped })
+    }
+
+    /// A feed's thread ends only when it is told to: one that ended otherwise is lost, and started again.
+    fn tend_feeds(&mut self) {
+        let now = self.now();
+        if now < self.tended + TEND {
+            return;
+        }
+        self.tended = now;
+        for index in 0..self.feeds.len() {
+            let ended = |thread: &JoinHandle<()>| thread.is_finished();
+            if !self.feeds[index].thread.as_ref().is_none_or(ended) {
+                continue;
+            }
+            let why = "the feed's thread ended by an error of the program; it is started again";
+            if self.feeds[index].thread.take().is_some() {
+                let event = RouteEvent::FeedDown { why: why.into() };
+                self.engine.event(now, FeedId(index as u16), &event);
+                self.engine.settle(now);
+            }
+            let config = &self.config.feeds[index];
+            let built = feeds::build(&self.config, config, &self.triggers[index]);
+            let started = built.and_then(|feed| {
+                let spawned = self.spawn(index, feed);
+                spawned.map_err(|error| format!("cannot start thread feed: {error}"))
+            });
+            match started {
+                Ok(running) => self.feeds[index] = running,
+                Err(why) => log::error!("feed {index} ({}): {why}; trying again", config.kind()),
+            }
+        }
+    }
+
+    /// What a feed left out so far.
+    fn left_out(&self, index: usize) -> Value {
+        let all = self.feeds.get(index).map(|feed| feed.skipped.all());
+        json!(all.unwrap_or_default())
     }
 
     /// Reads the exchanges' member exports; one that is no good is told of, and what it had seeded stays.

@@ -37,8 +37,8 @@ impl Runtime {
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         self.stop_feeds.stop();
-        for feed in self.feeds.drain(..) {
-            _ = feed.join(); // a feed that panicked has said so
+        for thread in self.feeds.drain(..).filter_map(|feed| feed.thread) {
+            _ = thread.join(); // a feed that panicked has said so
         }
         while self.batches.try_recv().is_ok() {} // of feeds that are no more
         self.tell_notices(); // they are of the former configuration

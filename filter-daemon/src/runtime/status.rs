@@ -35,9 +35,25 @@ impl Runtime {
             "unknown_sessions": unknown_sessions,
             "events_lost": events_lost,
             "interfaces": interfaces.iter().map(interface_value).collect::<Vec<_>>(),
-            "feeds": feeds.map(|(number, (feed, status))| feed_value(number, feed, status)).collect::<Vec<_>>(),
+            "feeds": feeds.map(|(number, (feed, status))| self.feed_value(number, feed, status)).collect::<Vec<_>>(),
             "peers": peers.map(|(id, status)| self.peer_value(id, &status)).collect::<Vec<_>>(),
         })
+    }
+
+    fn feed_value(&self, number: usize, feed: &Feed, status: FeedStatus) -> Value {
+        let FeedStatus { up, age } = status;
+        let mut value = json!({
+            "number": number,
+            "kind": feed.kind(),
+            "up": up,
+            "seconds": age.map(|age| age.as_secs()),
+            "left_out": self.left_out(number),
+        });
+        if let Feed::Shadow { sessions, .. } = feed {
+            let with_password = sessions.iter().filter(|each| each.password.is_some());
+            value["passwords_set"] = with_password.count().into();
+        }
+        value
     }
 
     fn peer_value(&self, id: PeerId, peer: &PeerStatus) -> Value {
@@ -101,16 +117,6 @@ pub(super) const fn xdp_name(kind: XdpKind) -> &'static str {
         XdpKind::Generic => "generic",
         XdpKind::Adopted => "adopted",
     }
-}
-
-fn feed_value(number: usize, feed: &Feed, status: FeedStatus) -> Value {
-    let FeedStatus { up, age } = status;
-    let mut value = json!({ "number": number, "kind": feed.kind(), "up": up, "seconds": age.map(|age| age.as_secs()) });
-    if let Feed::Shadow { sessions, .. } = feed {
-        let with_password = sessions.iter().filter(|each| each.password.is_some());
-        value["passwords_set"] = with_password.count().into();
-    }
-    value
 }
 
 fn station_value(station: &Station) -> Value {

@@ -236,6 +236,18 @@ impl Source for Script {
         };
         next.map_err(|why| PollError::malformed("script", why))
     }
+
+    fn glance(&mut self, _: &PollConfig, _: &Stop) -> Result<Lives, PollError> {
+        let ups = match self.0.front() {
+            Some(Ok(reading)) => reading.sessions.iter(),
+            _ => return Err(PollError::malformed("script", "no reading")),
+        };
+        let ups = ups.filter_map(|each| match &each.state {
+            State::Up { life, .. } => Some((each.session.address, life.clone())),
+            State::Down(_) => None,
+        });
+        Ok(ups.collect())
+    }
 }
 
 struct Running {
@@ -296,6 +308,41 @@ fn polls_when_asked() {
     trigger.poll_now();
     assert_eq!(running.next(), [snapshot(1, &["100.64.0.0/24"])]);
     running.stop();
+}
+
+/// Between two polls the router is asked which sessions are up: one that came up is polled within seconds.
+#[test]
+fn a_session_that_came_up_is_polled_at_once() {
+    /// Has one session from its third answer on.
+    struct Router(usize);
+    impl Source for Router {
+        fn name(&self) -> String {
+            "router".to_owned()
+        }
+        fn glance(&mut self, _: &PollConfig, _: &Stop) -> Result<Lives, PollError> {
+            self.0 += 1;
+            let up = (self.0 > 2).then(|| (session(1).address, "a".to_owned()));
+            Ok(up.into_iter().collect())
+        }
+        fn poll(&mut self, _: &PollConfig, _: &Stop) -> Result<Reading, PollError> {
+            let found = (self.0 > 2).then(|| found(1, up("a"), &[]));
+            Ok(reading(found.into_iter().collect()))
+        }
+    }
+    let (sender, batches) = sync_channel(64);
+    let stop = Stop::default();
+    let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+    let config = PollConfig {
+        interval: Duration::from_secs(3600),
+        ..PollConfig::default()
+    };
+    let feed = Polling::new(Router(0), config);
+    let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
+    let next = || batches.recv_timeout(4 * GLANCE_INTERVAL).unwrap().events;
+    assert_eq!(next(), [RouteEvent::FeedUp]);
+    assert_eq!(next(), [session_up(1)]);
+    stop.stop();
+    thread.join().unwrap();
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub const END_OF_RIB_WAIT: Duration = Duration::from_secs(30);
 pub struct Role {
     /// Our AS number.
     pub local_as: Asn,
+    /// The router's, if it must be a certain one.
+    pub router_as: Option<Asn>,
     /// Our BGP identifier.
     pub router_id: Ipv4Addr,
     /// The session whose table this one repeats.
@@ -59,6 +61,16 @@ pub enum Ended {
     /// The session would be an internal one, to which other export rules apply.
     #[error("the router has our own AS number {0}; give the shadow session another local_as")]
     SameAs(Asn),
+    /// Another router, or another session of it, than the one that is mirrored.
+    #[error(
+        "asn-mismatch: the router's OPEN says AS{told}, configured is AS{configured}; correct `[router] asn`, or what connects here"
+    )]
+    OtherAs {
+        /// What it says.
+        told: Asn,
+        /// What it should say.
+        configured: Asn,
+    },
     /// RFC 4271 section 6.2.
     #[error("the router's OPEN has hold time {0}, which must be 0 or at least 3")]
     BadHoldTime(u16),
@@ -86,7 +98,7 @@ impl Ended {
             Self::MalformedOpen(_) => (2, 0),
             Self::HoldTimer(_) => (4, 0),
             Self::NoOpen | Self::OutOfPlace => (5, 0),
-            Self::SameAs(_) => (2, 2),
+            Self::SameAs(_) | Self::OtherAs { .. } => (2, 2),
             Self::BadHoldTime(_) => (2, 6),
             Self::BadRouterId => (2, 3),
             Self::TooManyRoutes(_) => (6, 1),
@@ -270,6 +282,10 @@ impl Speaker {
     fn open(&mut self, open: &Open, now: Instant, out: &mut Out) -> Result<(), Ended> {
         if open.asn == self.role.local_as {
             return Err(Ended::SameAs(open.asn));
+        }
+        if let Some(configured) = self.role.router_as.filter(|asn| *asn != open.asn) {
+            let told = open.asn;
+            return Err(Ended::OtherAs { told, configured });
         }
         if matches!(open.hold_time, 1 | 2) {
             return Err(Ended::BadHoldTime(open.hold_time));

@@ -413,12 +413,39 @@ fn configuration_errors_name_the_session() {
 
 fn role() -> Role {
     Role {
+        router_as: None,
         local_as: Asn::new(64999),
         router_id: "192.0.2.99".parse().unwrap(),
         mirrors: session("192.0.2.12"),
         table: Table::AdjOut,
         next_hop_kept: true,
         max_routes: 3,
+    }
+}
+
+/// The AS that the router says must be the configured one.
+#[test]
+fn another_as_than_the_routers_is_refused() {
+    let start = Instant::now();
+    let open = message(1, &open_body(64500, 9, IPV4));
+    for (configured, accepted) in [(64500, true), (64501, false)] {
+        let role = Role {
+            router_as: Some(Asn::new(configured)),
+            ..role()
+        };
+        let mut out = Out::default();
+        let mut speaker = Speaker::new(role, start, &mut out);
+        let result = speaker.message(&open, start, &mut out);
+        assert_eq!(result.is_ok(), accepted, "{configured}");
+        if let Err(ended) = result {
+            assert!(
+                ended
+                    .to_string()
+                    .starts_with("asn-mismatch: the router's OPEN says AS64500")
+            );
+            let notification = ended.notification().unwrap();
+            assert_eq!((notification.code, notification.subcode), (2, 2));
+        }
     }
 }
 

@@ -1,0 +1,194 @@
+//! One session's fault is nobody else's: every odd stream of `fixtures/control` sent to a real BMP station, beside a
+//! healthy peer that stays in force for longer than `stale_hold`, over a connection that stays open.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use filter_core::Mode;
+use filter_daemon::config::Config;
+use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
+use filter_lifecycle::route::{Batch, FeedId, PeerId, RouteEvent};
+use filter_lifecycle::{Event, Lifecycle, TICK};
+use tests::captures::control;
+
+const HEALTHY: PeerId = PeerId(0);
+const ODD: PeerId = PeerId(1);
+
+const CONFIG: &str = r#"
+[router]
+asn = 64500
+bogon_exceptions = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32"]
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
+[[peer]]
+name = "healthy"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+mode = "enforce"
+[[peer]]
+name = "odd"
+asn = 64502
+interface = "ixp0"
+addresses = ["192.0.2.12"]
+families = ["ipv4"]
+mode = "enforce"
+[[feed]]
+kind = "bmp"
+listen = "127.0.0.1:0"
+"#;
+
+struct Station {
+    batches: Receiver<Batch>,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+    router: TcpStream,
+}
+
+impl Station {
+    /// A station, and a router that has sent this to it.
+    fn told(stream: &[u8]) -> Self {
+        let feed = BmpFeed::new(&BmpConfig::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = feed.local_addr().unwrap();
+        let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let stop = Stop::default();
+        let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+        let thread = Some(std::thread::spawn(move || Box::new(feed).run(&outlet)));
+        let mut router = TcpStream::connect(address).unwrap();
+        router.write_all(stream).unwrap();
+        Self {
+            batches,
+            stop,
+            thread,
+            router,
+        }
+    }
+
+    /// Everything that comes of it, until nothing has come for a second.
+    fn events(&self) -> Vec<RouteEvent> {
+        let mut events = Vec::new();
+        while let Ok(batch) = self.batches.recv_timeout(Duration::from_secs(1)) {
+            events.extend(batch.events);
+        }
+        events
+    }
+
+    /// Does the connection stay for so long?
+    fn stays(&mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        self.router.set_read_timeout(Some(time)).unwrap();
+        let read = self.router.read(&mut [0; 8]);
+        read.is_err() && Instant::now() + Duration::from_millis(50) >= end
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn lifecycle() -> Lifecycle {
+    let (config, _) = Config::parse(CONFIG, "test.toml").unwrap();
+    Lifecycle::new(Arc::clone(&config.spec))
+}
+
+/// For longer than any hold there is. Returns what was told of it.
+fn pass(
+    life: &mut Lifecycle,
+    mut now: Duration,
+    mut check: impl FnMut(&Lifecycle, Duration),
+) -> Vec<Event> {
+    let end = now + Duration::from_secs(600);
+    while now < end {
+        now += TICK;
+        life.tick(now);
+        check(life, now);
+    }
+    life.take_events()
+}
+
+#[test]
+fn an_odd_session_costs_nobody_else() {
+    for name in [
+        "cap2_len1.bmp",
+        "optparam_unknown.bmp",
+        "comm_len3.bmp",
+        "down0.bmp",
+        "type7_unknown.bmp",
+        "stat7_4bytes.bmp",
+        "rm_trailing_tlv.bmp",
+        "locrib_trailing_tlv.bmp",
+    ] {
+        let mut station = Station::told(&control(name));
+        let events = station.events();
+        assert!(station.stays(Duration::from_millis(300)), "{name}");
+        let mut life = lifecycle();
+        for event in &events {
+            life.event(Duration::ZERO, FeedId(0), event);
+        }
+        life.settle(Duration::ZERO);
+        let enforced = |life: &Lifecycle, now| {
+            let missing = life.status(now, HEALTHY).missing;
+            assert_eq!(
+                life.mode(now, HEALTHY),
+                Mode::Enforce,
+                "{name} at {now:?}: {missing:?}"
+            );
+        };
+        enforced(&life, Duration::ZERO);
+        let told = pass(&mut life, Duration::ZERO, enforced);
+        let odd =
+            |event: &Event| matches!(event, Event::FeedDown(..) | Event::CountMismatch { .. });
+        assert_eq!(told.into_iter().find(odd), None, "{name}");
+        assert!(
+            life.status(Duration::from_secs(600), ODD).sources <= 2,
+            "{name}"
+        );
+    }
+}
+
+/// Streams about the healthy peer alone: counts, addresses, another AS.
+#[test]
+fn what_is_odd_about_counts_and_addresses_is_no_reason_to_doubt() {
+    for (name, sources) in [
+        ("stat0_then_routes.bmp", 2),
+        ("foreign_count.bmp", 2),
+        ("v4mapped_peer.bmp", 1),
+        ("asn_other.bmp", 0),
+    ] {
+        let mut station = Station::told(&control(name));
+        let events = station.events();
+        assert!(station.stays(Duration::from_millis(300)), "{name}");
+        let mut life = lifecycle();
+        for event in &events {
+            life.event(Duration::ZERO, FeedId(0), event);
+        }
+        let told = pass(&mut life, Duration::ZERO, |_, _| ());
+        let status = life.status(Duration::from_secs(600), HEALTHY);
+        assert_eq!(status.sources, sources, "{name}");
+        let names: Vec<&str> = told.iter().map(Event::name).collect();
+        for never in [
+            "count-mismatch",
+            "unknown-session",
+            "feed-down",
+            "next-hop-rewritten",
+        ] {
+            assert!(!names.contains(&never), "{name}: {names:?}");
+        }
+        assert_eq!(
+            names.contains(&"asn-mismatch"),
+            sources == 0,
+            "{name}: {names:?}"
+        );
+    }
+}
