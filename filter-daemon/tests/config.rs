@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::Vlans;
-use filter_core::{Asn, Family, Mode, NonIp};
+use filter_core::{Asn, Family, LanRules, Mode};
 use filter_daemon::config::{Config, Feed};
 use filter_feeds::shadow::Password;
 use filter_lifecycle::route::{PeerId, Table, Vrf};
@@ -159,7 +159,10 @@ fn defaults_are_those_documented() {
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
     assert_eq!((pni.mac, &pni.addresses), (None, &None));
     assert!(config.exports.is_empty());
-    assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
+    assert_eq!(
+        (pni.unknown_peer, pni.lan_rules),
+        (Mode::Observe, LanRules::Pass)
+    );
     assert_eq!(config.spec.route_servers[0].our_routes_reach, Reach::All);
     let seconds = Duration::from_secs;
     assert_eq!(config.spec.timers.withdraw_hold, seconds(30));
@@ -199,7 +202,7 @@ mac = "02-00-00-00-00-01"
 addresses = ["203.0.113.1", "fe80::1"]
 ixf = "/var/lib/bcp38/ixp0 \\ \"1\".json"
 unknown_peer = "enforce"
-non_ip = "violation"
+lan_rules = "enforce"
 xdp = "native"
 
 [[interface]]

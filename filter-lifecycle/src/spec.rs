@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Family, Mode, NonIp, Prefix};
+use filter_core::{Asn, Family, LanRules, Mode, Prefix};
 
 use crate::route::{PeerId, Session, Table, Vrf};
 
@@ -147,6 +147,17 @@ pub enum InterfaceKind {
     Lan,
 }
 
+impl InterfaceKind {
+    /// `lan_rules` unless configured.
+    #[must_use]
+    pub const fn lan_rules(self) -> LanRules {
+        match self {
+            Self::Port => LanRules::Pass,
+            Self::Lan => LanRules::Observe,
+        }
+    }
+}
+
 /// How the program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Xdp {
@@ -174,8 +185,8 @@ pub struct Interface {
     pub addresses: Option<Vec<IpAddr>>,
     /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
     pub unknown_peer: Mode,
-    /// `non_ip`: what frames that are neither ARP nor IP are. Default `pass`.
-    pub non_ip: NonIp,
+    /// `lan_rules`: what has no business on a peering LAN meets. Default `observe` on a `lan`, `pass` on a `port`.
+    pub lan_rules: LanRules,
     /// `xdp`. Default `auto`.
     pub xdp: Xdp,
 }
@@ -191,7 +202,7 @@ impl Interface {
             mac: None,
             addresses: None,
             unknown_peer: Mode::default(),
-            non_ip: NonIp::default(),
+            lan_rules: kind.lan_rules(),
             xdp: Xdp::default(),
         }
     }

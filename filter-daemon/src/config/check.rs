@@ -100,7 +100,7 @@ fn fits_in(
         if used[family as usize] > limit {
             return Err(item.error(Problem::TooMany(TooMany {
                 what,
-                family,
+                family: Some(family),
                 limit,
             })));
         }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::{Path, PathBuf};
 
-use filter_core::{Family, NonIp};
+use filter_core::Family;
 
 use super::duration::print as duration;
 use super::{Config, Feed, ShadowSession};
@@ -98,11 +98,7 @@ fn interface(
         writeln!(f, "ixf = {}", path(file))?;
     }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
-    let non_ip = match interface.non_ip {
-        NonIp::Pass => "pass",
-        NonIp::Violation => "violation",
-    };
-    writeln!(f, "non_ip = \"{non_ip}\"")?;
+    writeln!(f, "lan_rules = \"{}\"", interface.lan_rules)?;
     let xdp = match interface.xdp {
         Xdp::Auto => "auto",
         Xdp::Native => "native",

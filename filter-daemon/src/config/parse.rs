@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::NonIp;
+use filter_core::LanRules;
 use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
 use filter_lifecycle::spec::{
@@ -40,7 +40,7 @@ const INTERFACE: &[&str] = &[
     "addresses",
     "ixf",
     "unknown_peer",
-    "non_ip",
+    "lan_rules",
     "xdp",
 ];
 const PEER: &[&str] = &[
@@ -257,11 +257,12 @@ fn interface(
         mac: section.optional("mac", mac)?,
         addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
         unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
-        non_ip: section
-            .optional("non_ip", |item| {
-                item.choice(&["pass", "violation"], &[NonIp::Pass, NonIp::Violation])
+        lan_rules: section
+            .optional("lan_rules", |item| {
+                let values = [LanRules::Pass, LanRules::Observe, LanRules::Enforce];
+                item.choice(&["pass", "observe", "enforce"], &values)
             })?
-            .unwrap_or_default(),
+            .unwrap_or(kind.lan_rules()),
         xdp: section
             .optional("xdp", |item| {
                 let values = [Xdp::Auto, Xdp::Native, Xdp::Generic];
