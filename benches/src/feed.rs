@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{Random, exchange};
 use filter_core::{Address, Family, Prefix};
-use filter_daemon::demo::router::{Direction, Router};
+use lab::bmp::{Direction, Router};
 use tests::fleet::{Fleet, Slots, neighbour, table};
 
 use crate::measure::{Effort, Result, median};

@@ -1,12 +1,15 @@
 //! Bars 1, 2, 6 and 7: the whole program in the kernel, beside itself over the kernel's tries and beside nothing.
 //! Never attaches anything.
-use filter_core::layout::Families;
+use std::time::Duration;
+
 use filter_core::layout::replay::Entry;
+use filter_core::layout::{Families, Known, Rules};
 use filter_core::packet::Vlans;
 use filter_core::set::PrefixSet;
-use filter_core::{Mode, NonIp, Reason};
+use filter_core::{Classes, Reason};
 use filter_loader::{
-    Engine, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX,
+    Engine, Filter, InterfaceSpec, LeaseEnd, NetworkSpec, Options, PeerSlot, PeerTables, Station,
+    TEST_IFINDEX, Target, Wanted,
 };
 
 use crate::measure::{Effort, Result, in_turns};
@@ -25,6 +28,9 @@ pub struct Goals {
     /// Against the empty program, one packet.
     pub hot_floor: Goal,
 }
+
+/// Longer than any run: renewed, as a daemon does, so that the program asks its clock.
+const LEASE: Duration = Duration::from_secs(24 * 3600);
 
 /// A filter with one engine and a world's peers.
 pub struct Loaded {
@@ -47,8 +53,11 @@ impl Loaded {
             ..Options::default()
         })?;
         filter.load_programs()?;
-        filter.set_interface(TEST_IFINDEX, &interface()?)?;
-        filter.lease().keep();
+        let interface = interface()?;
+        filter.set_interface(TEST_IFINDEX, &interface)?;
+        let all = Wanted::new(Classes::ALL, LeaseEnd::Observe);
+        filter.set_wanted(Target::Interface(&interface.name), all)?;
+        filter.lease().renew(LEASE)?;
         let mut slots = Vec::new();
         for (i, peer) in world.peers.iter().enumerate() {
             let slot = filter.add_peer(&format!("peer{i}"))?;
@@ -70,6 +79,7 @@ impl Loaded {
                 slot,
                 &table(1, &set(&peer.sources), &set(&peer.destinations)),
             )?;
+            filter.set_wanted(slot, all)?;
             slots.push(slot);
         }
         Ok(Self { filter, slots })
@@ -102,8 +112,10 @@ pub fn table<'a>(
     destinations: &'a PrefixSet,
 ) -> PeerTables<'a> {
     PeerTables {
-        families: Families::new(|_| true),
-        mode: Mode::Enforce,
+        rules: Rules {
+            families: Families::new(|_| true),
+            known: Known::ALL,
+        },
         generation,
         sources,
         destinations,
@@ -115,15 +127,13 @@ pub fn table<'a>(
 /// # Errors
 /// Never.
 pub fn interface() -> Result<InterfaceSpec> {
-    Ok(InterfaceSpec {
-        name: "bench0".to_owned(),
-        mac: OWN,
+    let mut interface = InterfaceSpec::new("bench0", OWN);
+    *interface.network_mut(Vlans::NONE) = NetworkSpec {
         addresses: vec!["192.0.2.1".parse()?, "2001:db8::1".parse()?],
         lan: vec!["192.0.2.0/24".parse()?, "2001:db8::/64".parse()?],
-        non_ip: NonIp::Pass,
-        unknown_peer: Mode::Enforce,
-        any_mac: false,
-    })
+        subnets: Vec::new(),
+    };
+    Ok(interface)
 }
 
 /// One world: random and hot, ours, the tries', the floor.

@@ -6,35 +6,41 @@
 //! and differ only in where bytes and sets lie.
 //!
 //! ```
-//! use filter_core::layout::{Families, Interface, Station};
+//! use filter_core::layout::{Families, Interface, Known, Network, Rules, Station, Traits};
+//! use filter_core::packet::Vlans;
 //! use filter_core::set::{ExplainedSet, PrefixSet};
-//! use filter_core::userspace::{Peer, Peering};
-//! use filter_core::{Action, Address, Mode, NonIp, Reason, frame};
+//! use filter_core::userspace::{self, Peer, Peering};
+//! use filter_core::{Action, Address, Classes, Reason, frame};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A peer that announces one prefix to us and is announced one by us.
 //! let peer = Peer {
-//!     families: Families::new(|_| true),
-//!     mode: Mode::Enforce,
+//!     rules: Rules { families: Families::new(|_| true), known: Known::ALL },
+//!     in_force: Classes::PEER,
 //!     source: ExplainedSet::sources(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]),
 //!     destination: ExplainedSet::destinations(&["198.51.100.0/24".parse()?], &[], &[]),
 //! };
 //! // Its router on interface 4.
 //! let (ours, theirs) = ("02:00:00:00:00:01".parse()?, "02:00:00:00:00:10".parse()?);
 //! let mut peering = Peering { peers: vec![peer], ..Peering::default() };
-//! peering.interfaces.insert(4, Interface::new(ours, NonIp::Pass, Mode::Observe, false));
-//! peering.stations.insert(Station { ifindex: 4, vlans: Default::default(), mac: theirs }, 0);
+//! peering.interfaces.insert(4, userspace::Interface {
+//!     record: Interface::new(&[ours], Traits { has_untagged: true, ..Traits::default() })?,
+//!     networks: [(Vlans::NONE, Network::default())].into(),
+//!     in_force: Classes::NONE,
+//! });
+//! peering.stations.insert(Station { ifindex: 4, vlans: Vlans::NONE, mac: theirs }, 0);
 //!
 //! let spoofed = frame::packet("9.9.9.9".parse()?, "198.51.100.1".parse()?, 17, 64, &[0; 8]);
 //! let spoofed = frame::ethernet(ours, theirs, 0x0800, &spoofed);
-//! let judgement = peering.judge(4, spoofed.as_slice()).expect("interface 4 is configured");
+//! let judgement = peering.judge(4, spoofed.as_slice());
 //! assert_eq!(judgement.verdict.reason, Reason::SourceUnannounced);
 //! assert_eq!(judgement.action, Action::Drop);
 //! # Ok(()) }
 //! ```
 //!
 //! On the way: [`packet`] reads the headers, [`verdict`] goes through the rows of the policy until one matches and
-//! gives a [`Reason`], and [`Reason::action`] is the one match that turns it into pass or drop. Where a set has to be
+//! gives a [`Reason`] and the [`Classes`] it breaks, and [`Action::of`] is the one match that turns those and what is in
+//! force into pass or drop. Where a set has to be
 //! fast it is a compiled [`table`], read over [`table::Words`]; [`layout`] is what the XDP program and the loader
 //! agree on.
 //!
@@ -48,6 +54,7 @@
 
 pub mod address;
 pub mod asn;
+pub mod classes;
 pub mod layout;
 pub mod packet;
 pub mod prefix;
@@ -68,5 +75,6 @@ pub mod userspace;
 
 pub use address::{Address, Family};
 pub use asn::Asn;
+pub use classes::{Class, Classes};
 pub use prefix::Prefix;
-pub use reason::{Action, Mode, NonIp, Reason};
+pub use reason::{Action, LanRules, Mode, Reason};

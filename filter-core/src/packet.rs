@@ -12,6 +12,9 @@ pub trait Bytes {
     /// The `N` bytes at `offset`, or `None` if any of them lies beyond the readable part of the frame.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// Bytes of the whole frame, also where they cannot be read.
+    fn length(&self) -> usize;
+
     /// One byte.
     #[inline(always)]
     fn u8(&self, offset: usize) -> Option<u8> {
@@ -45,6 +48,10 @@ impl Bytes for [u8] {
     #[inline]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()
+    }
+
+    fn length(&self) -> usize {
+        self.len()
     }
 }
 
@@ -142,6 +149,10 @@ pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Ethertype of IPv6 (RFC 2464).
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Ethertype of slow protocols: LACP, OAM (IEEE 802.3 annex 57A).
+pub const ETHERTYPE_SLOW: u16 = 0x8809;
+/// Ethertype of port authentication (IEEE 802.1X).
+pub const ETHERTYPE_EAPOL: u16 = 0x888e;
 /// Tag protocol identifier of a customer VLAN tag (IEEE 802.1Q).
 pub const TPID_CUSTOMER: u16 = 0x8100;
 /// Tag protocol identifier of a service VLAN tag (IEEE 802.1ad).
@@ -151,6 +162,8 @@ pub const TPID_SERVICE: u16 = 0x88a8;
 pub const ETHERNET_LEN: usize = 14;
 const TAG_LEN: usize = 4;
 const VLAN_ID_MASK: u16 = 0x0fff;
+/// Tags a frame may have, priority tags included.
+pub const MAX_TAGS: usize = 4;
 
 /// The MACs in a frame's Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +183,18 @@ pub struct Vlans {
     pub inner: u16,
 }
 
+impl Vlans {
+    /// No tag at all.
+    pub const NONE: Self = Self { outer: 0, inner: 0 };
+
+    /// Has the frame no tag with an id?
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.outer == 0
+    }
+}
+
 /// What follows the Ethernet header and its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -177,7 +202,7 @@ pub struct Payload {
     pub vlans: Vlans,
     /// What the payload says it is.
     pub ethertype: u16,
-    /// Where it starts: 14, 18 or 22.
+    /// Where it starts: 14, and 4 more for each tag.
     pub offset: usize,
 }
 
@@ -196,48 +221,42 @@ pub fn mac_pair<B: Bytes + ?Sized>(frame: &B) -> Result<MacPair, Malformed> {
     })
 }
 
-/// Walks up to two VLAN tags. A third one, or a cut one, is malformed.
+/// Walks up to [`MAX_TAGS`] VLAN tags, up to two of them with an id. One more, or a cut one, is malformed.
 #[inline(always)]
 pub fn payload<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
     let ethertype = frame.u16(12).ok_or(Malformed)?;
     if !is_tag(ethertype) {
         return Ok(Payload {
-            vlans: Vlans::default(),
+            vlans: Vlans::NONE,
             ethertype,
             offset: ETHERNET_LEN,
         });
     }
-    let (first, ethertype) = tag(frame, ETHERNET_LEN)?;
-    if !is_tag(ethertype) {
-        let vlans = Vlans {
-            outer: first,
-            inner: 0,
-        };
-        return Ok(Payload {
-            vlans,
-            ethertype,
-            offset: ETHERNET_LEN + TAG_LEN,
-        });
+    let mut vlans = Vlans::NONE;
+    for tags in 0..MAX_TAGS {
+        let offset = ETHERNET_LEN + tags * TAG_LEN;
+        let (id, ethertype) = tag(frame, offset)?;
+        if id != 0 {
+            if vlans.inner != 0 {
+                return Err(Malformed);
+            }
+            vlans = match vlans.outer {
+                0 => Vlans {
+                    outer: id,
+                    inner: 0,
+                },
+                outer => Vlans { outer, inner: id },
+            };
+        }
+        if !is_tag(ethertype) {
+            return Ok(Payload {
+                vlans,
+                ethertype,
+                offset: offset + TAG_LEN,
+            });
+        }
     }
-    let (second, ethertype) = tag(frame, ETHERNET_LEN + TAG_LEN)?;
-    if is_tag(ethertype) {
-        return Err(Malformed);
-    }
-    let vlans = match first {
-        0 => Vlans {
-            outer: second,
-            inner: 0,
-        },
-        outer => Vlans {
-            outer,
-            inner: second,
-        },
-    };
-    Ok(Payload {
-        vlans,
-        ethertype,
-        offset: ETHERNET_LEN + 2 * TAG_LEN,
-    })
+    Err(Malformed)
 }
 
 #[inline(always)]
@@ -248,15 +267,23 @@ fn is_tag(ethertype: u16) -> bool {
 /// VLAN id and following ethertype of the tag whose control information is at `offset`.
 #[inline(always)]
 fn tag<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<(u16, u16), Malformed> {
-    let control = frame.u16(offset).ok_or(Malformed)?;
-    let ethertype = frame.u16(offset + 2).ok_or(Malformed)?;
-    Ok((control & VLAN_ID_MASK, ethertype))
+    let [a, b, c, d] = frame.read(offset).ok_or(Malformed)?;
+    let control = u16::from_be_bytes([a, b]);
+    Ok((control & VLAN_ID_MASK, u16::from_be_bytes([c, d])))
 }
 
 /// IPv4 protocol number of ICMP (RFC 792).
 pub const PROTOCOL_ICMP: u8 = 1;
+/// IPv4 protocol number of IGMP (RFC 3376).
+pub const PROTOCOL_IGMP: u8 = 2;
 /// IPv6 next-header value of ICMPv6 (RFC 4443).
 pub const NEXT_HEADER_ICMPV6: u8 = 58;
+/// IPv6 next-header value of hop-by-hop options (RFC 8200 section 4.3).
+pub const NEXT_HEADER_HOP_BY_HOP: u8 = 0;
+/// IPv6 next-header value of a routing header (RFC 8200 section 4.4).
+pub const NEXT_HEADER_ROUTING: u8 = 43;
+/// IPv6 next-header value of destination options (RFC 8200 section 4.6).
+pub const NEXT_HEADER_DESTINATION: u8 = 60;
 
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
@@ -275,8 +302,12 @@ pub struct Ip {
     /// Where an ICMP message starts, if this packet holds the start of one: IPv4 protocol 1 at fragment
     /// offset 0, or IPv6 next header 58 right after the fixed header.
     pub icmp: Option<usize>,
+    /// IPv4 protocol, or the next header after IPv6's fixed one.
+    pub protocol: u8,
     /// TTL or hop limit.
     pub hop_limit: u8,
+    /// Where the header itself starts.
+    pub start: usize,
 }
 
 /// Reads the IPv4 or IPv6 header at `offset`.
@@ -294,7 +325,11 @@ pub fn ipv4<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<Ip, Malformed
     let [head, second] = frame.words(offset).ok_or(Malformed)?;
     let header_len = (head >> 56 & 0x0f) as usize * 4;
     let total_len = (head >> 32 & 0xffff) as usize;
-    if head >> 60 != 4 || header_len < IPV4_LEN || total_len < header_len {
+    if head >> 60 != 4 || header_len < IPV4_LEN {
+        return Err(Malformed);
+    }
+    // A super-frame of more than 64 KiB says 0 (BIG TCP).
+    if total_len < header_len && total_len != 0 {
         return Err(Malformed);
     }
     if header_len > IPV4_LEN {
@@ -310,7 +345,9 @@ pub fn ipv4<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<Ip, Malformed
         } else {
             None
         },
+        protocol,
         hop_limit,
+        start: offset,
     })
 }
 
@@ -331,7 +368,9 @@ pub fn ipv6<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<Ip, Malformed
         } else {
             None
         },
+        protocol: next_header,
         hop_limit,
+        start: offset,
     })
 }
 
@@ -352,15 +391,44 @@ const fn ipv6_addresses(&[_, a, b, c, d]: &[u64; IPV6_LEN / 8]) -> [Address; 2] 
     [Address::from_v6(a, b), Address::from_v6(c, d)]
 }
 
-/// Is it one of the five neighbour discovery messages (RFC 4861 section 4), sent on this link (hop limit 255)?
+/// Is it a neighbour solicitation or advertisement (RFC 4861 section 4), sent on this link (hop limit 255)?
 #[inline(always)]
 pub fn is_neighbour_discovery<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> bool {
     match ip.icmp {
         Some(at) if ip.source.family == Family::Ipv6 && ip.hop_limit == 255 => {
-            matches!(frame.u8(at), Some(133..=137))
+            matches!(frame.u8(at), Some(135 | 136))
         }
         _ => false,
     }
+}
+
+/// What an ICMP message asks of the hosts and routers on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// A router solicitation or advertisement (RFC 4861 sections 4.1 and 4.2).
+    Advertisement,
+    /// A redirect (RFC 4861 section 4.5, RFC 792).
+    Redirect,
+}
+
+/// The message, if it is one of those.
+#[inline(always)]
+pub fn routing<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> Option<Routing> {
+    match (ip.source.family, frame.u8(ip.icmp?)?) {
+        (Family::Ipv6, 133 | 134) => Some(Routing::Advertisement),
+        (Family::Ipv6, 137) | (Family::Ipv4, 5) => Some(Routing::Redirect),
+        _ => None,
+    }
+}
+
+/// Is it multicast listener discovery (RFC 2710, 3810): hop-by-hop options of 8 bytes, then ICMPv6 130–132 or 143?
+#[inline(always)]
+pub fn is_listener_discovery<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> bool {
+    let options = ip.start + IPV6_LEN;
+    ip.source.family == Family::Ipv6
+        && ip.protocol == NEXT_HEADER_HOP_BY_HOP
+        && frame.read(options) == Some([NEXT_HEADER_ICMPV6, 0])
+        && matches!(frame.u8(options + 8), Some(130..=132 | 143))
 }
 
 /// The addresses of the packet an ICMP error quotes (RFC 792, RFC 4443 section 3).
@@ -370,15 +438,23 @@ pub struct Quoted {
     pub source: Address,
     /// Where it was going.
     pub destination: Address,
+    /// Does the error say that it was too big: what path MTU discovery (RFC 1191, RFC 8201) waits for?
+    pub too_big: bool,
 }
 
-/// What an ICMP error quotes: IPv4 types 3, 11, 12; IPv6 types 1–4. `None` for anything else, and for a
-/// quotation without a whole fixed header of the same family.
+/// The longest ICMP error that may pass, in bytes of IP: no router need send more (RFC 4443 section 2.4).
+pub const MAX_ICMP_ERROR: usize = 1_280;
+
+/// What an ICMP error quotes: IPv4 types 3, 11, 12; IPv6 types 1–4. `None` for anything else, for a
+/// quotation without a whole fixed header of the same family, and for more than [`MAX_ICMP_ERROR`] bytes.
 #[inline(always)]
 pub fn quoted<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> Option<Quoted> {
     let at = ip.icmp?;
-    let kind = frame.u8(at)?;
+    let [kind, code] = frame.read(at)?;
     let inner = at + ICMP_LEN;
+    if frame.length() > ip.start + MAX_ICMP_ERROR {
+        return None;
+    }
     let [source, destination] = match ip.source.family {
         Family::Ipv4 => {
             if !matches!(kind, 3 | 11 | 12) || frame.u8(inner)? >> 4 != 4 {
@@ -394,9 +470,14 @@ pub fn quoted<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> Option<Quoted> {
             ipv6_addresses(&header)
         }
     };
+    let too_big = match ip.source.family {
+        Family::Ipv4 => kind == 3 && code == 4,
+        Family::Ipv6 => kind == 2,
+    };
     Some(Quoted {
         source,
         destination,
+        too_big,
     })
 }
 
@@ -429,54 +510,57 @@ mod tests {
         frame
     }
 
+    fn tags(list: &[(u16, u16)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (place, (tpid, control)) in list.iter().enumerate() {
+            if place > 0 {
+                bytes.extend(tpid.to_be_bytes());
+            }
+            bytes.extend(control.to_be_bytes());
+        }
+        [&list[0].0.to_be_bytes()[..], &bytes].concat()
+    }
+
     #[test]
     fn priority_tags_are_no_vlan() {
-        let cases: [(&[u8], Vlans, usize); 6] = [
-            (&[], Vlans { outer: 0, inner: 0 }, 14),
-            (&[0x81, 0, 0xe0, 0], Vlans { outer: 0, inner: 0 }, 18),
-            (
-                &[0x81, 0, 0xe0, 100],
-                Vlans {
-                    outer: 100,
-                    inner: 0,
-                },
-                18,
-            ),
-            (
-                &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 9],
-                Vlans { outer: 7, inner: 9 },
-                22,
-            ),
-            (
-                &[0x81, 0, 0, 0, 0x81, 0, 0, 9],
-                Vlans { outer: 9, inner: 0 },
-                22,
-            ),
-            (
-                &[0x81, 0, 0, 7, 0x81, 0, 0, 0],
-                Vlans { outer: 7, inner: 0 },
-                22,
-            ),
+        const C: u16 = TPID_CUSTOMER;
+        const S: u16 = TPID_SERVICE;
+        let vlans = |outer, inner| Vlans { outer, inner };
+        let cases: [(&[(u16, u16)], Vlans); 8] = [
+            (&[(C, 0xe000)], vlans(0, 0)),
+            (&[(C, 0xe064)], vlans(100, 0)),
+            (&[(S, 7), (C, 9)], vlans(7, 9)),
+            (&[(C, 0), (C, 9)], vlans(9, 0)),
+            (&[(C, 7), (C, 0)], vlans(7, 0)),
+            (&[(C, 0), (C, 0), (C, 0)], vlans(0, 0)),
+            (&[(C, 0), (S, 7), (C, 0), (C, 9)], vlans(7, 9)),
+            (&[(C, 0), (C, 0), (C, 0), (C, 9)], vlans(9, 0)),
         ];
-        for (tags, vlans, offset) in cases {
-            let got = payload(frame(tags, ETHERTYPE_ARP).as_slice());
-            assert_eq!(
-                got,
-                Ok(Payload {
-                    vlans,
-                    ethertype: ETHERTYPE_ARP,
-                    offset
-                }),
-                "{tags:?}"
-            );
+        let untagged = payload(frame(&[], ETHERTYPE_ARP).as_slice());
+        let expected = |vlans, count| {
+            Ok(Payload {
+                vlans,
+                ethertype: ETHERTYPE_ARP,
+                offset: 14 + 4 * count,
+            })
+        };
+        assert_eq!(untagged, expected(Vlans::NONE, 0));
+        for (list, vlans) in cases {
+            let got = payload(frame(&tags(list), ETHERTYPE_ARP).as_slice());
+            assert_eq!(got, expected(vlans, list.len()), "{list:?}");
         }
     }
 
     #[test]
-    fn third_or_cut_tags_are_malformed() {
-        let three = frame(&[0x81, 0, 0, 1, 0x88, 0xa8, 0, 2], TPID_CUSTOMER);
+    fn a_third_id_a_fifth_tag_and_a_cut_one_are_malformed() {
+        const C: u16 = TPID_CUSTOMER;
+        let three = frame(&tags(&[(C, 1), (TPID_SERVICE, 2), (C, 3)]), ETHERTYPE_ARP);
         assert_eq!(payload(three.as_slice()), Err(Malformed));
-        let two = frame(&[0x81, 0, 0, 1, 0x81, 0, 0, 2], ETHERTYPE_IPV4);
+        let late = frame(&tags(&[(C, 1), (C, 2), (C, 0), (C, 3)]), ETHERTYPE_ARP);
+        assert_eq!(payload(late.as_slice()), Err(Malformed));
+        let five = frame(&tags(&[(C, 0); 5]), ETHERTYPE_ARP);
+        assert_eq!(payload(five.as_slice()), Err(Malformed));
+        let two = frame(&tags(&[(C, 1), (C, 2)]), ETHERTYPE_IPV4);
         for len in 14..two.len() {
             assert_eq!(payload(&two[..len]), Err(Malformed), "{len}");
         }

@@ -1,6 +1,9 @@
-//! Why a packet got the fate it got, and the one match that turns a reason into an action.
+//! Why a packet got the fate it got, what it broke, and the one match that turns that into an action.
 //! Never decides which reason applies: that is [`crate::verdict`].
 use core::fmt;
+
+use crate::address::Family;
+use crate::classes::Classes;
 
 /// Every way out of the verdict; `docs/spec.md` has them by row. The discriminant is the counter index and part of the
 /// data-plane layout: append, never renumber, and raise [`crate::layout::SCHEMA`].
@@ -15,11 +18,11 @@ pub enum Reason {
     Arp = 2,
     /// Neither ARP, IPv4 nor IPv6.
     NonIp = 3,
-    /// ICMPv6 133–137 with hop limit 255 (RFC 4861).
+    /// ICMPv6 135 and 136 with hop limit 255 (RFC 4861).
     NeighbourDiscovery = 4,
-    /// LAN or link-local source to a link-local destination.
+    /// On the link, to a destination of link scope.
     LinkLocal = 5,
-    /// LAN or link-local source to our own address: BGP, BFD, ping.
+    /// On the link, to our own address or another one of the LAN: BGP, BFD, ping.
     PeeringLan = 6,
     /// No peer for this interface, VLAN and source MAC.
     UnknownPeer = 7,
@@ -39,6 +42,20 @@ pub enum Reason {
     SourceUnannounced = 14,
     /// We do not advertise the destination to this peer.
     DestinationUnannounced = 15,
+    /// The interface has no record: nothing is known, nothing is judged.
+    NoRecord = 16,
+    /// Ethertypes 0x8809 (slow protocols, LACP) and 0x888e (802.1X): the link itself depends on them.
+    LinkControl = 17,
+    /// On the link, ICMPv6 133 or 134 (RFC 4861).
+    RouterAdvertisement = 18,
+    /// On the link, ICMPv6 137 or ICMP type 5.
+    Redirect = 19,
+    /// On the link, protocols that routers speak among themselves: OSPF, mDNS, VRRP, DHCP, …
+    LanMulticast = 20,
+    /// Tags under which nobody is configured: an inside VLAN on the same trunk.
+    OtherVlan = 21,
+    /// A side that would have to be known is not.
+    Unjudged = 22,
 }
 
 /// What a peer's or an interface's violations meet.
@@ -52,15 +69,35 @@ pub enum Mode {
     Enforce = 1,
 }
 
-/// What an interface makes of frames that are neither ARP nor IP.
+/// What an interface makes of what has no business on a peering LAN: the class `lan`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum NonIp {
-    /// They pass (LACP, STP, LLDP, MPLS). The default.
-    #[default]
+pub enum LanRules {
+    /// It passes and is no violation. The default of a `port`.
     Pass = 0,
-    /// They are violations.
-    Violation = 1,
+    /// It is counted and sampled as a violation. The default of a `lan`.
+    #[default]
+    Observe = 1,
+    /// It is dropped.
+    Enforce = 2,
+}
+
+impl LanRules {
+    /// The name in configuration and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl fmt::Display for LanRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What happens to the packet.
@@ -76,6 +113,17 @@ pub enum Action {
 }
 
 impl Action {
+    /// A packet is dropped if and only if any class it breaks is in force: the whole fail-open, fail-closed policy.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(broken: Classes, in_force: Classes) -> Self {
+        match (broken.is_empty(), broken.meets(in_force)) {
+            (true, _) => Self::Pass,
+            (false, false) => Self::PassViolation,
+            (false, true) => Self::Drop,
+        }
+    }
+
     /// Was the packet a violation, whatever became of it?
     #[must_use]
     #[inline(always)]
@@ -96,7 +144,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in index order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::NotForUs,
         Self::Arp,
@@ -113,54 +161,52 @@ impl Reason {
         Self::BothUnannounced,
         Self::SourceUnannounced,
         Self::DestinationUnannounced,
+        Self::NoRecord,
+        Self::LinkControl,
+        Self::RouterAdvertisement,
+        Self::Redirect,
+        Self::LanMulticast,
+        Self::OtherVlan,
+        Self::Unjudged,
     ];
 
-    /// The fate of a packet with this reason: the whole fail-open, fail-closed policy on one screen.
-    ///
-    /// `mode` is the peer's if the peer is known, else the interface's `unknown_peer` mode.
+    /// What a packet with this reason breaks. `sides` are those of `sources` and `destinations` of its family that
+    /// rows 17 to 22 found broken; a side that is not known is none of them.
     #[must_use]
     #[inline(always)]
-    pub const fn action(self, mode: Mode, non_ip: NonIp) -> Action {
-        match (self, mode, non_ip) {
-            (
-                Self::NotForUs
-                | Self::Arp
-                | Self::NeighbourDiscovery
-                | Self::LinkLocal
-                | Self::PeeringLan
-                | Self::Permitted
-                | Self::IcmpError,
-                Mode::Observe | Mode::Enforce,
-                NonIp::Pass | NonIp::Violation,
-            )
-            | (Self::NonIp, Mode::Observe | Mode::Enforce, NonIp::Pass) => Action::Pass,
-            (Self::NonIp, Mode::Observe, NonIp::Violation) => Action::PassViolation,
-            (Self::NonIp, Mode::Enforce, NonIp::Violation) => Action::Drop,
-            (
-                Self::Malformed
-                | Self::UnknownPeer
-                | Self::FamilyNotPeered
-                | Self::SourceBogon
-                | Self::SourceOurs
-                | Self::BothUnannounced
-                | Self::SourceUnannounced
-                | Self::DestinationUnannounced,
-                Mode::Observe,
-                NonIp::Pass | NonIp::Violation,
-            ) => Action::PassViolation,
-            (
-                Self::Malformed
-                | Self::UnknownPeer
-                | Self::FamilyNotPeered
-                | Self::SourceBogon
-                | Self::SourceOurs
-                | Self::BothUnannounced
-                | Self::SourceUnannounced
-                | Self::DestinationUnannounced,
-                Mode::Enforce,
-                NonIp::Pass | NonIp::Violation,
-            ) => Action::Drop,
+    pub const fn breaks(self, family: Family, sides: Classes) -> Classes {
+        match self {
+            Self::NotForUs
+            | Self::Arp
+            | Self::NeighbourDiscovery
+            | Self::LinkLocal
+            | Self::PeeringLan
+            | Self::Permitted
+            | Self::IcmpError
+            | Self::NoRecord
+            | Self::LinkControl
+            | Self::OtherVlan
+            | Self::Unjudged => Classes::NONE,
+            Self::NonIp | Self::RouterAdvertisement | Self::Redirect | Self::LanMulticast => {
+                Classes::LAN
+            }
+            Self::UnknownPeer => Classes::UNKNOWN,
+            Self::Malformed => Classes::MALFORMED
+                .with(Classes::SOURCES)
+                .with(Classes::DESTINATIONS),
+            Self::FamilyNotPeered => Classes::FAMILIES
+                .with(Classes::SOURCES)
+                .with(Classes::DESTINATIONS),
+            Self::SourceBogon | Self::SourceOurs => Classes::bogons(family).with(sides),
+            Self::BothUnannounced | Self::SourceUnannounced | Self::DestinationUnannounced => sides,
         }
+    }
+
+    /// Does a packet with this reason break any class? Those of the class `lan` do unless the interface lets them pass.
+    #[must_use]
+    pub const fn is_violation(self) -> bool {
+        let sides = Classes::SOURCES.with(Classes::DESTINATIONS);
+        !self.breaks(Family::Ipv4, sides).is_empty()
     }
 
     /// The name in counters, JSON and documents.
@@ -183,6 +229,13 @@ impl Reason {
             Self::BothUnannounced => "both-unannounced",
             Self::SourceUnannounced => "source-unannounced",
             Self::DestinationUnannounced => "destination-unannounced",
+            Self::NoRecord => "no-record",
+            Self::LinkControl => "link-control",
+            Self::RouterAdvertisement => "router-advertisement",
+            Self::Redirect => "redirect",
+            Self::LanMulticast => "lan-multicast",
+            Self::OtherVlan => "other-vlan",
+            Self::Unjudged => "unjudged",
         }
     }
 
@@ -238,14 +291,28 @@ mod tests {
     }
 
     #[test]
-    fn observing_never_drops_and_enforcing_drops_just_the_violations() {
-        for reason in Reason::ALL {
-            for non_ip in [NonIp::Pass, NonIp::Violation] {
-                let observed = reason.action(Mode::Observe, non_ip);
-                let enforced = reason.action(Mode::Enforce, non_ip);
-                assert!(!observed.is_drop(), "{reason}");
-                assert_eq!(observed.is_violation(), enforced.is_drop(), "{reason}");
+    fn a_packet_is_dropped_if_and_only_if_a_class_it_breaks_is_in_force() {
+        for family in Family::ALL {
+            let sides = Classes::sources(family).with(Classes::destinations(family));
+            for reason in Reason::ALL {
+                let broken = reason.breaks(family, sides);
+                assert!(!Action::of(broken, Classes::NONE).is_drop(), "{reason}");
+                let all = Action::of(broken, Classes::ALL);
+                assert_eq!(all.is_drop(), !broken.is_empty(), "{reason}");
+                assert_eq!(all.is_violation(), all.is_drop(), "{reason}");
+                let rest = Classes::ALL.without(broken);
+                assert!(!Action::of(broken, rest).is_drop(), "{reason}");
             }
         }
+    }
+
+    #[test]
+    fn only_the_packets_own_family_is_held_against_its_addresses() {
+        let (v4, v6) = (Family::Ipv4, Family::Ipv6);
+        let bogon = Reason::SourceBogon.breaks(v4, Classes::sources(v4));
+        assert!(!bogon.meets(Classes::bogons(v6) | Classes::sources(v6)));
+        assert!(!bogon.meets(Classes::DESTINATIONS));
+        let malformed = Reason::Malformed.breaks(v4, Classes::NONE);
+        assert!(malformed.contains(Classes::SOURCES | Classes::DESTINATIONS));
     }
 }

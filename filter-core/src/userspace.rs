@@ -2,23 +2,35 @@
 //! [`judge`](crate::verdict::judge) the kernel runs. Never the packet path of a router.
 use std::collections::BTreeMap;
 
-use crate::layout::{ANY_MAC, Families, Interface, Station};
+use crate::Address;
+use crate::classes::Classes;
+use crate::layout::{ANY_MAC, Interface as Record, Network, Rules, Station};
 use crate::packet::{Bytes, Mac, Vlans};
 use crate::set::{ExplainedSet, PrefixSet};
-use crate::verdict::{self, Judgement, Membership, Policy};
-use crate::{Address, Family, Mode, NonIp};
+use crate::verdict::{self, Judgement, Listed, Membership, Policy};
 
 /// One peer's part of the policy.
 #[derive(Debug, Default)]
 pub struct Peer {
-    /// Which families it is configured for.
-    pub families: Families,
-    /// What its violations meet.
-    pub mode: Mode,
+    /// Its families and known sides.
+    pub rules: Rules,
+    /// The classes in force for it.
+    pub in_force: Classes,
     /// S'(p).
     pub source: ExplainedSet,
     /// D'(p).
     pub destination: ExplainedSet,
+}
+
+/// One interface's part of the policy.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// The same record the program reads.
+    pub record: Record,
+    /// The network behind each pair of tags; other tags are other people's VLANs.
+    pub networks: BTreeMap<Vlans, Network>,
+    /// The classes in force on it.
+    pub in_force: Classes,
 }
 
 /// The whole policy: peers by number, interfaces by index.
@@ -30,25 +42,25 @@ pub struct Peering {
     pub ours: PrefixSet,
     /// The peers; a station names one by its place here.
     pub peers: Vec<Peer>,
-    /// The interfaces by index, the same record the program reads.
+    /// The interfaces by index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The peer of each station, as its place in `peers`.
     pub stations: BTreeMap<Station, usize>,
 }
 
 impl Peering {
-    /// Judges one frame as if it had come in on this interface; `None` if the interface is not configured.
-    /// The peer comes back as its place in `peers`. The lease is taken to stand.
-    pub fn judge<B: Bytes + ?Sized>(&self, ifindex: u32, frame: &B) -> Option<Judgement<usize>> {
-        let interface = self.interfaces.get(&ifindex)?;
-        Some(verdict::judge(
-            frame,
-            &OnInterface {
-                peering: self,
-                ifindex,
-                interface,
-            },
-        ))
+    /// Judges one frame as if it had come in on this interface. The peer comes back as its place in `peers`. There is
+    /// no time here: as many ICMP errors pass as come.
+    pub fn judge<B: Bytes + ?Sized>(&self, ifindex: u32, frame: &B) -> Judgement<usize> {
+        let Some(interface) = self.interfaces.get(&ifindex) else {
+            return Judgement::no_record();
+        };
+        let policy = OnInterface {
+            peering: self,
+            ifindex,
+            interface,
+        };
+        verdict::judge(frame, &policy)
     }
 }
 
@@ -61,20 +73,12 @@ struct OnInterface<'a> {
 impl Policy for OnInterface<'_> {
     type Peer = usize;
 
-    fn is_own_mac(&self, mac: Mac) -> bool {
-        self.interface.is_own_mac(mac)
+    fn interface(&self) -> &Record {
+        &self.interface.record
     }
 
-    fn is_own_address(&self, address: Address) -> bool {
-        self.interface.is_own_address(address)
-    }
-
-    fn is_lan(&self, address: Address) -> bool {
-        self.interface.is_lan(address)
-    }
-
-    fn non_ip(&self) -> NonIp {
-        self.interface.non_ip()
+    fn network(&self, vlans: Vlans) -> Option<&Network> {
+        self.interface.networks.get(&vlans)
     }
 
     fn peer(&self, vlans: Vlans, source: Mac) -> Option<usize> {
@@ -86,12 +90,15 @@ impl Policy for OnInterface<'_> {
             };
             self.peering.stations.get(&station).copied()
         };
-        let any = || self.interface.any_mac().then(|| of(ANY_MAC)).flatten();
+        let any = || {
+            let is_port = self.interface.record.is_port();
+            is_port.then(|| of(ANY_MAC)).flatten()
+        };
         of(source).or_else(any)
     }
 
-    fn is_peered(&self, peer: usize, family: Family) -> bool {
-        self.peering.peers[peer].families.contains(family)
+    fn rules(&self, peer: usize) -> Rules {
+        self.peering.peers[peer].rules
     }
 
     fn membership(&self, peer: usize, source: Address, destination: Address) -> Membership {
@@ -102,22 +109,22 @@ impl Policy for OnInterface<'_> {
         }
     }
 
-    fn is_bogon(&self, address: Address) -> bool {
-        self.peering.bogons.contains(address)
+    fn listed(&self, address: Address) -> Listed {
+        Listed {
+            bogon: self.peering.bogons.contains(address),
+            ours: self.peering.ours.contains(address),
+        }
     }
 
-    fn is_ours(&self, address: Address) -> bool {
-        self.peering.ours.contains(address)
-    }
-
-    fn mode(&self, peer: Option<usize>) -> Mode {
-        peer.map_or_else(
-            || self.interface.unknown_peer(),
-            |peer| self.peering.peers[peer].mode,
-        )
-    }
-
-    fn is_leased(&self) -> bool {
+    fn admits_icmp_error(&self, _peer: usize, _too_big: bool) -> bool {
         true
+    }
+
+    fn peer_in_force(&self, peer: usize) -> Classes {
+        self.peering.peers[peer].in_force
+    }
+
+    fn interface_in_force(&self) -> Classes {
+        self.interface.in_force
     }
 }

@@ -43,11 +43,17 @@ pub enum Request {
         /// Its destination address.
         destination: IpAddr,
     },
-    /// Change a peer's mode.
+    /// Change a peer's mode, or that of an interface's own classes.
     SetMode {
-        /// The peer's name.
+        /// The peer's name, or the interface's.
         peer: String,
         /// The new one.
+        #[serde(with = "mode")]
+        mode: Mode,
+    },
+    /// Let everything be in force that is wanted, or nothing at all.
+    SetModeOfAll {
+        /// Which.
         #[serde(with = "mode")]
         mode: Mode,
     },

@@ -118,7 +118,7 @@ fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
         return sessions;
     };
     let servers = config.spec.route_servers.iter();
-    let scoped = servers.filter(|server| server.serves == spec::Serves::Communities);
+    let scoped = servers.filter(|server| server.our_routes_reach == spec::Reach::Communities);
     for session in scoped.flat_map(spec::RouteServer::sessions) {
         if session.vrf.is_none() && config.spec.has_shadow(session, Table::AdjOut) {
             let spec = specs
@@ -183,7 +183,7 @@ name = "rs1"
 asn = 64511
 interface = "ixp0"
 addresses = ["192.0.2.250", "192.0.2.251"]
-serves = "communities"
+our_routes_reach = "communities"
 [[feed]]
 kind = "shadow"
 listen = "127.0.0.1:1790"

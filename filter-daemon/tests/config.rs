@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::Vlans;
-use filter_core::{Asn, Family, Mode, NonIp};
+use filter_core::{Asn, Family, LanRules, Mode};
 use filter_daemon::config::{Config, Feed};
 use filter_feeds::shadow::Password;
 use filter_lifecycle::route::{PeerId, Table, Vrf};
 use filter_lifecycle::spec::{
-    Bounds, DEFAULT_BOUNDS, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily, Serves,
+    Bounds, DEFAULT_BOUNDS, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily, Reach,
     View, Xdp,
 };
 
@@ -159,8 +159,11 @@ fn defaults_are_those_documented() {
     assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
     assert_eq!((pni.mac, &pni.addresses), (None, &None));
     assert!(config.exports.is_empty());
-    assert_eq!((pni.unknown_peer, pni.non_ip), (Mode::Observe, NonIp::Pass));
-    assert_eq!(config.spec.route_servers[0].serves, Serves::All);
+    assert_eq!(
+        (pni.unknown_peer, pni.lan_rules),
+        (Mode::Observe, LanRules::Pass)
+    );
+    assert_eq!(config.spec.route_servers[0].our_routes_reach, Reach::All);
     let seconds = Duration::from_secs;
     assert_eq!(config.spec.timers.withdraw_hold, seconds(30));
     assert_eq!(config.spec.timers.peer_down_hold, seconds(120));
@@ -168,7 +171,10 @@ fn defaults_are_those_documented() {
     assert_eq!(config.spec.timers.lease, seconds(60));
     assert_eq!(config.spec.timers.on_lease_end, OnLeaseEnd::Observe);
     assert_eq!(
-        (config.spec.limits.max_peers, config.spec.limits.arena_mib),
+        (
+            config.spec.limits.max_peers,
+            config.spec.limits.table_memory_mib
+        ),
         (1024, 64)
     );
     assert_eq!(config.spec.limits.samples_per_second, 10);
@@ -196,7 +202,7 @@ mac = "02-00-00-00-00-01"
 addresses = ["203.0.113.1", "fe80::1"]
 ixf = "/var/lib/bcp38/ixp0 \\ \"1\".json"
 unknown_peer = "enforce"
-non_ip = "violation"
+lan_rules = "enforce"
 xdp = "native"
 
 [[interface]]
@@ -224,7 +230,7 @@ extra_destinations = ["::/0"]
 [[peer.attachment]]
 interface = "pni0"
 addresses = ["192.0.2.2", "fe80::2"]
-vrf = "4200000000:7"
+route_distinguisher = "4200000000:7"
 
 [[peer]]
 name = "only attachments"
@@ -241,20 +247,20 @@ name = "rs1"
 asn = 64511
 interface = "ixp0"
 addresses = ["203.0.113.250"]
-serves = [57965, "0.3333"]
+our_routes_reach = [57965, "0.3333"]
 [[route_server]]
 name = "rs2"
 asn = 64511
 interface = "ixp0"
 addresses = ["203.0.113.251"]
-serves = "none"
+our_routes_reach = "none"
 [[route_server]]
 name = "rs3"
 asn = 64511
 interface = "ixp0"
 addresses = ["203.0.113.252"]
-serves = "communities"
-vrf = 5
+our_routes_reach = "communities"
+route_distinguisher = 5
 
 [[feed]]
 kind = "static"
@@ -293,7 +299,7 @@ asn = 4200000000
 sessions = [
   { address = "127.0.3.1", session = "203.0.113.10" },
   { address = "127.0.3.2", session = "203.0.113.250", table = "adj-in-post" },
-  { address = "127.0.3.3", session = "192.0.2.2", vrf = "4200000000:7", table = "adj-in-pre" },
+  { address = "127.0.3.3", session = "192.0.2.2", route_distinguisher = "4200000000:7", table = "adj-in-pre" },
 ]
 
 [timers]
@@ -305,7 +311,7 @@ on_lease_end = "keep"
 
 [limits]
 max_peers = 2
-arena_mib = 1024
+table_memory_mib = 1024
 samples_per_second = 0
 breaker = { percent = 100, window = "1m" }
 
@@ -392,8 +398,8 @@ fn everything_is_read_as_written() {
     assert_eq!(peer.attachments[1].interface, InterfaceId(1));
     assert_eq!(config.spec.peers[1].attachments.len(), 2);
     assert_eq!(
-        config.spec.route_servers[0].serves,
-        Serves::Listed(vec![Asn::new(57965), Asn::new(3333)])
+        config.spec.route_servers[0].our_routes_reach,
+        Reach::Listed(vec![Asn::new(57965), Asn::new(3333)])
     );
     let Some(Feed::Shadow { sessions, .. }) = config.feeds.last() else {
         panic!("{:?}", config.feeds.last());
@@ -451,8 +457,8 @@ fn what_is_odd_is_told() {
         ),
         (
             "addresses = [\"203.0.113.250\"]\n",
-            "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nserves = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
-            "28: route server \"rs1\": `serves` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
+            "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nour_routes_reach = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
+            "28: route server \"rs1\": `our_routes_reach` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
         ),
         (
             "prefixes = [\"198.51.100.0/24\"]",
@@ -479,7 +485,7 @@ fn what_is_odd_is_told() {
 fn one_address_may_be_several_peers_in_several_vrfs() {
     let own = "interface = \"ixp0\"\nvlan = 7\naddresses = [\"203.0.113.10\"]";
     let with = |vrf: &str| changed("interface = \"pni0\"", &format!("{own}\n{vrf}"));
-    let config = parse(&with("vrf = \"64500:1\""));
+    let config = parse(&with("route_distinguisher = \"64500:1\""));
     let sessions = config.spec.peers.iter().flat_map(|peer| &peer.attachments);
     let sessions: Vec<String> = sessions
         .flat_map(filter_lifecycle::spec::Attachment::sessions)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::Vlans;
-use filter_core::{Address, Mode, Prefix};
+use filter_core::{Address, Classes, Prefix};
 use filter_daemon::config::Config;
 use filter_daemon::snapshot::{self, Snapshot};
 use filter_engine::peering::compile;
@@ -174,7 +174,7 @@ fn what_is_withheld_is_cut_out_and_extras_win() {
     }
     let two = &peering.peers[1];
     assert!(two.source.addresses().is_empty());
-    assert_eq!(two.mode, Mode::Enforce);
+    assert_eq!(two.in_force, Classes::PEER);
     assert_eq!(
         two.destination.covering(address("203.0.113.1")),
         None,
@@ -210,5 +210,5 @@ fn stations_are_those_configured_and_wildcards_on_ports() {
     assert_eq!(policy::stations(&config.spec, &only_one).len(), 2);
     let peering = compile(&config.spec, &BTreeMap::new(), &only_one).unwrap();
     assert_eq!(peering.interfaces.keys().collect::<Vec<_>>(), [&4]);
-    assert!(!peering.interfaces[&4].any_mac());
+    assert!(!peering.interfaces[&4].record.is_port());
 }

@@ -89,7 +89,7 @@ fn cases() -> Vec<Case> {
         (icrc(vec![0x08, 0x06]), "icrc arp false null null"), // 4
         (
             icrc(vec![0x88, 0xcc, 1, 2, 3]),
-            "icrc non-ip false null null",
+            "icrc non-ip true null null",
         ), // 5
         (
             icrc(udp(P4, US4)[..21].to_vec()),
@@ -106,19 +106,19 @@ fn cases() -> Vec<Case> {
         (
             from(0x77, &neighbour),
             "null neighbour-discovery false null null",
-        ), // 7
+        ), // 9
         (
             icrc(udp("203.0.113.10", "224.0.0.5")),
-            "icrc link-local false null null",
-        ), // 8
+            "icrc lan-multicast true null null",
+        ), // 11
         (
-            icrc(udp("::", "ff02::16")),
+            icrc(udp("::", "fe80::1")),
             "icrc link-local false null null",
         ),
         (
             icrc(udp("203.0.113.10", "203.0.113.1")),
             "icrc peering-lan false null null",
-        ), // 9
+        ), // 12
         (
             icrc(udp("fe80::10", "2001:db8:ffff::1")),
             "icrc peering-lan false null null",
@@ -126,19 +126,19 @@ fn cases() -> Vec<Case> {
         (
             from(0x77, &udp(P4, US4)),
             "null unknown-peer true null null",
-        ), // 10
+        ), // 13
         (
             icrc(tag(0x8100, 100, &udp(P4, US4))),
-            "null unknown-peer true null null",
+            "null other-vlan false null null",
         ),
         (
             from(0x20, &udp(P4, US4)),
             "v6only family-not-peered true null null",
-        ), // 11
+        ), // 14
         (
             icrc(udp(P4, US4)),
             "icrc permitted false 45.146.194.0/23 198.51.100.0/24",
-        ), // 12
+        ), // 15
         (
             icrc(udp(P6, US6)),
             "icrc permitted false 2a13:47c0:146::/48 2001:db8:100::/40",
@@ -154,7 +154,7 @@ fn cases() -> Vec<Case> {
         (
             icrc(icmp_error("9.9.9.9", US4, 11, &ours4)),
             "icrc icmp-error false null 198.51.100.0/24",
-        ), // 13
+        ), // 16
         (
             icrc(icmp_error("2a00::9", US6, 2, &udp(US6, P6))),
             "icrc icmp-error false null 2001:db8:100::/40",
@@ -170,7 +170,7 @@ fn cases() -> Vec<Case> {
         (
             icrc(udp("10.1.2.3", US4)),
             "icrc source-bogon true null 198.51.100.0/24",
-        ), // 14
+        ), // 17
         (
             icrc(udp("fc00::1", "2a00::1")),
             "icrc source-bogon true null null",
@@ -178,19 +178,19 @@ fn cases() -> Vec<Case> {
         (
             icrc(udp("198.51.100.9", US4)),
             "icrc source-ours true null 198.51.100.0/24",
-        ), // 15
+        ), // 18
         (
             icrc(udp("8.8.8.8", "1.1.1.1")),
             "icrc both-unannounced true null null",
-        ), // 16
+        ), // 20
         (
             icrc(udp("45.146.196.0", US4)),
             "icrc source-unannounced true null 198.51.100.0/24",
-        ), // 17
+        ), // 21
         (
             icrc(udp(P4, "198.51.101.0")),
             "icrc destination-unannounced true 45.146.194.0/23 null",
-        ), // 18
+        ), // 22
         (
             from(0x20, &udp("2a0e::1", "2001:db8:ffff::1")),
             "v6only permitted false 2a0e::/32 2001:db8:ffff::1/128",
@@ -228,7 +228,7 @@ fn every_row_of_the_policy_in_every_kind_of_file() {
     let config = scratch.file("b.toml", (EXAMPLE.to_owned() + V6_ONLY).as_bytes());
     let cases = cases();
     let frames = frames(&cases);
-    let summary = r#"{"summary":{"packets":33,"reasons":{"malformed":6,"not-for-us":2,"arp":1,"non-ip":1,"neighbour-discovery":1,"link-local":2,"peering-lan":2,"unknown-peer":2,"family-not-peered":1,"permitted":5,"icmp-error":2,"source-bogon":2,"source-ours":1,"both-unannounced":1,"source-unannounced":3,"destination-unannounced":1}}}"#;
+    let summary = r#"{"summary":{"packets":33,"reasons":{"malformed":6,"not-for-us":2,"arp":1,"non-ip":1,"neighbour-discovery":1,"link-local":1,"peering-lan":2,"unknown-peer":1,"family-not-peered":1,"permitted":5,"icmp-error":2,"source-bogon":2,"source-ours":1,"both-unannounced":1,"source-unannounced":3,"destination-unannounced":1,"lan-multicast":1,"other-vlan":1}}}"#;
     let expected = expected(&cases) + summary + "\n";
     for (name, file) in [
         ("micro, little", pcap(Order::Little, MICRO, 1, &frames)),
@@ -275,10 +275,10 @@ fn the_kernel_agrees() {
 }
 
 #[test]
-fn non_ip_and_mode_are_the_interfaces_and_the_peers() {
+fn lan_rules_are_the_interfaces_and_the_mode_is_the_peers() {
     let scratch = Scratch::new("modes");
     let text = EXAMPLE
-        .replace("# non_ip = \"pass\" ", "non_ip = \"violation\" ")
+        .replace("# lan_rules = \"observe\" ", "lan_rules = \"enforce\" ")
         .replace("# mode = \"observe\" ", "mode = \"enforce\" ");
     let config = scratch.file("b.toml", text.as_bytes());
     let frames = vec![
@@ -296,10 +296,10 @@ fn non_ip_and_mode_are_the_interfaces_and_the_peers() {
     let table = "\
 packet  peer  fate      reason                   source > destination (covered by)
      1  icrc  drop      non-ip                 
-     2  -     observed  non-ip                 
+     2  -     drop      non-ip                 
      3  icrc  pass      permitted                45.146.194.7 (45.146.194.0/23) > 198.51.100.7 (198.51.100.0/24)
 
-3 packets, 1 dropped
+3 packets, 2 dropped
      2  non-ip
      1  permitted
 ";
@@ -321,7 +321,7 @@ fn the_specs_own_example_is_tagged() {
     let (_, out, _) = replay(&config, &capture, &["--json"]);
     assert!(
         out.ends_with(
-            r#"{"summary":{"packets":4,"reasons":{"unknown-peer":2,"permitted":2}}}
+            r#"{"summary":{"packets":4,"reasons":{"unknown-peer":1,"permitted":2,"other-vlan":1}}}
 "#
         ),
         "{out}"

@@ -15,13 +15,20 @@ mod maps;
 mod programs {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-    use crate::entry::{self, Buffers};
+    use crate::context::Buffers;
+    use crate::entry;
     use crate::lpm::Tries;
 
     /// The whole verdict over the kernel's tries.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
         entry::run::<Tries>(&ctx, Buffers::Several)
+    }
+
+    /// Says what the clock of the lease shows.
+    #[xdp]
+    pub fn bcp38_clock(ctx: XdpContext) -> u32 {
+        entry::tell_ticks(&ctx)
     }
 }
 

@@ -21,8 +21,8 @@ mod programs {
     use filter_core::packet;
     use filter_core::{Family, packet::ETHERTYPE_IPV4};
 
-    use crate::context::Frame;
-    use crate::entry::{self, Buffers};
+    use crate::context::{Buffers, Frame};
+    use crate::entry;
     use crate::frames;
     use crate::lpm::Tries;
     use crate::tables::Compiled;
@@ -36,7 +36,7 @@ mod programs {
     /// The headers are read and nothing is looked up. Drops what is malformed, so the reads stay.
     #[xdp(frags)]
     pub fn parse(ctx: XdpContext) -> u32 {
-        let frame = Frame::new(&ctx);
+        let frame = Frame::new(&ctx, Buffers::One);
         let Ok(payload) = packet::payload(&frame) else {
             return xdp_action::XDP_DROP;
         };
@@ -84,6 +84,12 @@ mod programs {
         let action = entry::run::<Tries>(&ctx, Buffers::Several);
         frames::next(&ctx);
         action
+    }
+
+    /// Says what the clock of the lease shows.
+    #[xdp]
+    pub fn bcp38_clock(ctx: XdpContext) -> u32 {
+        entry::tell_ticks(&ctx)
     }
 }
 

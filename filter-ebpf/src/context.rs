@@ -1,27 +1,45 @@
 //! The frame as the program sees it: the one place that reads packet memory.
 //! Never reads a byte it has not compared with the frame's end.
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
 use filter_core::packet::Bytes;
 
-/// No header the verdict reads starts further in: two VLAN tags, IPv4 with options, ICMP, the quoted header.
+/// No header the verdict reads starts further in: four VLAN tags, IPv4 with options, ICMP, the quoted header.
 /// The verifier needs a bound on offsets that come from the packet.
 const MAX_OFFSET: usize = 255;
+
+/// In how many buffers the frames this program is given may lie.
+#[derive(Clone, Copy)]
+pub enum Buffers {
+    /// Just one: kernels before 5.18.
+    One,
+    /// Jumbo frames lie in several; they are judged from the first.
+    Several,
+}
+
+/// No driver splits a frame before this many bytes; a shorter linear part is the whole frame.
+const MIN_SPLIT: usize = 256;
 
 /// The linear part of a frame.
 #[derive(Clone, Copy)]
 pub struct Frame {
     start: usize,
     end: usize,
+    length: usize,
 }
 
 impl Frame {
     /// Of the packet at hand.
     #[inline(always)]
-    pub fn new(ctx: &XdpContext) -> Self {
-        Self {
-            start: ctx.data(),
-            end: ctx.data_end(),
-        }
+    pub fn new(ctx: &XdpContext, buffers: Buffers) -> Self {
+        let (start, end) = (ctx.data(), ctx.data_end());
+        // The helper is asked only about frames long enough to be split.
+        let length = if matches!(buffers, Buffers::Several) && end - start >= MIN_SPLIT {
+            // SAFETY: the context is the one the kernel gave us.
+            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
+        } else {
+            end - start
+        };
+        Self { start, end, length }
     }
 
     /// Readable bytes.
@@ -50,6 +68,11 @@ impl Bytes for Frame {
         // SAFETY: `at..at + N` lies within the frame, compared with its end just above; bytes have no
         // alignment and every value is valid.
         Some(unsafe { core::ptr::read_unaligned(at as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.length
     }
 
     #[inline(always)]

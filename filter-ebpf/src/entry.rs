@@ -1,18 +1,17 @@
 //! One packet: find the interface, judge, count, sample, act. The verdict itself is `filter_core`'s.
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::generated::bpf_xdp_get_buff_len,
     programs::XdpContext,
 };
 use filter_core::layout::{
-    ANY_MAC, Interface, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, station,
+    ANY_MAC, Interface, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, station,
 };
 use filter_core::packet::{Bytes, Mac, Vlans};
-use filter_core::verdict::{self, Judgement, Membership, Policy};
-use filter_core::{Address, Family, Mode, NonIp};
+use filter_core::verdict::{self, Judgement, Listed, Membership, Policy};
+use filter_core::{Address, Classes, Reason};
 
-use crate::context::Frame;
-use crate::maps;
+use crate::context::{Buffers, Frame};
+use crate::maps::{self, OurInterface};
 
 /// How an engine keeps peers' sets. One value of `Peer` is one generation of one peer.
 pub trait Engine {
@@ -24,54 +23,38 @@ pub trait Engine {
     fn open(slot: u32) -> Option<Self::Peer>;
     /// The slot it was opened with.
     fn slot(peer: Self::Peer) -> u32;
-    /// See [`Policy::is_peered`].
-    fn is_peered(peer: Self::Peer, family: Family) -> bool;
-    /// See [`Policy::mode`].
-    fn mode(peer: Self::Peer) -> Mode;
+    /// See [`Policy::rules`].
+    fn rules(peer: Self::Peer) -> Rules;
     /// See [`Policy::membership`].
     fn membership(peer: Self::Peer, source: Address, destination: Address) -> Membership;
-    /// See [`Policy::is_bogon`].
-    fn is_bogon(address: Address) -> bool;
-    /// See [`Policy::is_ours`].
-    fn is_ours(address: Address) -> bool;
+    /// See [`Policy::listed`].
+    fn listed(address: Address) -> Listed;
 }
-
-/// In how many buffers the frames this program is given may lie.
-#[derive(Clone, Copy)]
-pub enum Buffers {
-    /// Just one: kernels before 5.18.
-    #[allow(dead_code, reason = "the baseline object has no such program")]
-    One,
-    /// Jumbo frames lie in several; they are judged from the first.
-    Several,
-}
-
-/// No driver splits a frame before this many bytes; a shorter linear part is the whole frame.
-const MIN_SPLIT: usize = 256;
 
 /// The whole program.
 #[inline(always)]
 pub fn run<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let Some((interface_slot, interface)) = maps::interface(ifindex) else {
-        return xdp_action::XDP_PASS; // attached, but not configured yet
+    let frame = Frame::new(ctx, buffers);
+    let Some(interface) = maps::interface(ifindex) else {
+        maps::count(
+            counter_index(0, Reason::NoRecord, false),
+            frame.length() as u64,
+        );
+        return xdp_action::XDP_PASS;
     };
-    let frame = Frame::new(ctx);
-    let judgement = verdict::judge(
-        &frame,
-        &OnInterface::<E> {
-            ifindex,
-            interface,
-            engine: core::marker::PhantomData,
-        },
-    );
-    let slot = judgement.verdict.peer.map_or(interface_slot, E::slot);
-    let length = length(ctx, &frame, buffers);
+    let policy = OnInterface::<E> {
+        interface,
+        engine: core::marker::PhantomData,
+    };
+    let judgement = verdict::judge(&frame, &policy);
+    let slot = judgement.verdict.peer.map_or(interface.slot, E::slot);
+    let length = frame.length() as u64;
     maps::count(
         counter_index(slot, judgement.verdict.reason, judgement.action.is_drop()),
         length,
     );
-    if judgement.action.is_violation() {
+    if judgement.action.is_violation() && maps::take_sample_token(slot) {
         sample(ctx, &frame, &judgement, ifindex, slot, length);
     }
     if judgement.action.is_drop() {
@@ -81,17 +64,7 @@ pub fn run<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
     }
 }
 
-/// Frame length on the wire. The helper is asked only about frames long enough to be split.
-#[inline(always)]
-fn length(ctx: &XdpContext, frame: &Frame, buffers: Buffers) -> u64 {
-    if matches!(buffers, Buffers::Several) && frame.len() >= MIN_SPLIT {
-        // SAFETY: the context is the one the kernel gave us.
-        return unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
-    }
-    frame.len() as u64
-}
-
-/// Sends the violation to user space, if its slot's token bucket allows.
+/// Sends the violation to user space.
 #[inline(always)]
 fn sample<P: Copy>(
     ctx: &XdpContext,
@@ -109,7 +82,7 @@ fn sample<P: Copy>(
         captured: frame.len().min(SAMPLE_BYTES) as u32,
         vlans: judgement.verdict.vlans,
         reason: judgement.verdict.reason,
-        mode: judgement.mode,
+        broken: judgement.verdict.broken,
         dropped: judgement.action.is_drop(),
         data: [0; SAMPLE_BYTES],
     };
@@ -122,12 +95,8 @@ fn sample<P: Copy>(
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn bcp38_sample(ctx: *mut xdp_md, place: u64, lengths: u64, what: u64) -> u64 {
-    let time_ns = maps::now();
-    if !maps::take_sample_token(place as u32, time_ns) {
-        return 0;
-    }
-    let frame = Frame::new(&XdpContext::new(ctx));
-    let header = [time_ns, place, lengths, what];
+    let frame = Frame::new(&XdpContext::new(ctx), Buffers::One);
+    let header = [maps::now(), place, lengths, what];
     maps::sample(|record| {
         let (head, data) = record.split_at_mut(header.len());
         head.copy_from_slice(&header);
@@ -159,8 +128,7 @@ fn tail(frame: &Frame, offset: usize) -> u64 {
 
 /// The policy for packets of one interface.
 struct OnInterface<E> {
-    ifindex: u32,
-    interface: &'static Interface,
+    interface: OurInterface,
     engine: core::marker::PhantomData<E>,
 }
 
@@ -168,39 +136,29 @@ impl<E: Engine> Policy for OnInterface<E> {
     type Peer = E::Peer;
 
     #[inline(always)]
-    fn is_own_mac(&self, mac: Mac) -> bool {
-        self.interface.is_own_mac(mac)
+    fn interface(&self) -> &Interface {
+        self.interface.record
     }
 
     #[inline(always)]
-    fn is_own_address(&self, address: Address) -> bool {
-        self.interface.is_own_address(address)
-    }
-
-    #[inline(always)]
-    fn is_lan(&self, address: Address) -> bool {
-        self.interface.is_lan(address)
-    }
-
-    #[inline(always)]
-    fn non_ip(&self) -> NonIp {
-        self.interface.non_ip()
+    fn network(&self, vlans: Vlans) -> Option<&Network> {
+        maps::network(self.interface, vlans)
     }
 
     #[inline(always)]
     fn peer(&self, vlans: Vlans, source: Mac) -> Option<Self::Peer> {
-        let of = |mac| maps::peer_slot(station::Key::new(self.ifindex, vlans, mac));
+        let of = |mac| maps::peer_slot(station::Key::new(self.interface.slot, vlans, mac));
         let slot = match of(source) {
             Some(slot) => slot,
-            None if self.interface.any_mac() => of(ANY_MAC)?,
+            None if self.interface.record.is_port() => of(ANY_MAC)?,
             None => return None,
         };
         E::open(slot)
     }
 
     #[inline(always)]
-    fn is_peered(&self, peer: Self::Peer, family: Family) -> bool {
-        E::is_peered(peer, family)
+    fn rules(&self, peer: Self::Peer) -> Rules {
+        E::rules(peer)
     }
 
     #[inline(always)]
@@ -209,27 +167,36 @@ impl<E: Engine> Policy for OnInterface<E> {
     }
 
     #[inline(always)]
-    fn is_bogon(&self, address: Address) -> bool {
-        E::is_bogon(address)
+    fn listed(&self, address: Address) -> Listed {
+        E::listed(address)
     }
 
     #[inline(always)]
-    fn is_ours(&self, address: Address) -> bool {
-        E::is_ours(address)
+    fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool {
+        maps::take_icmp_token(E::slot(peer), too_big)
     }
 
     #[inline(always)]
-    fn mode(&self, peer: Option<Self::Peer>) -> Mode {
-        match peer {
-            Some(peer) => E::mode(peer),
-            None => self.interface.unknown_peer(),
-        }
+    fn peer_in_force(&self, peer: Self::Peer) -> Classes {
+        maps::in_force(E::slot(peer))
     }
 
     #[inline(always)]
-    fn is_leased(&self) -> bool {
-        maps::is_leased()
+    fn interface_in_force(&self) -> Classes {
+        maps::in_force(self.interface.slot)
     }
+}
+
+/// What the program's clock says now, for user space, whose own clock may be shifted: written over the frame's first
+/// bytes.
+#[inline(always)]
+pub fn tell_ticks(ctx: &XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + 8 <= ctx.data_end() {
+        // SAFETY: the frame is as long as checked just above.
+        unsafe { (start as *mut u64).write_unaligned(maps::ticks()) };
+    }
+    xdp_action::XDP_PASS
 }
 
 /// A reachable panic makes this loop reachable, and the verifier refuses the program: no panic goes unseen.

@@ -7,9 +7,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LpmTrie, lpm_trie::Key},
 };
-use filter_core::layout::{Families, MAX_INTERFACES, lpm};
-use filter_core::verdict::Membership;
-use filter_core::{Address, Family, Mode};
+use filter_core::layout::{MAX_INTERFACES, Rules, lpm};
+use filter_core::verdict::{Listed, Membership};
+use filter_core::{Address, Family};
 
 use crate::entry::Engine;
 
@@ -57,13 +57,8 @@ impl Engine for Tries {
     }
 
     #[inline(always)]
-    fn is_peered(peer: Peer, family: Family) -> bool {
-        Families::from_bits(peer.word() as u8).contains(family)
-    }
-
-    #[inline(always)]
-    fn mode(peer: Peer) -> Mode {
-        lpm::mode(peer.word())
+    fn rules(peer: Peer) -> Rules {
+        Rules::from_bits(peer.word() as u8)
     }
 
     #[inline(always)]
@@ -75,13 +70,11 @@ impl Engine for Tries {
     }
 
     #[inline(always)]
-    fn is_bogon(address: Address) -> bool {
-        contains(lpm::BOGONS, address)
-    }
-
-    #[inline(always)]
-    fn is_ours(address: Address) -> bool {
-        contains(lpm::OURS, address)
+    fn listed(address: Address) -> Listed {
+        Listed {
+            bogon: contains(lpm::BOGONS, address),
+            ours: contains(lpm::OURS, address),
+        }
     }
 }
 

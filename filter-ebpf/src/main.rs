@@ -15,7 +15,8 @@ mod tables;
 mod programs {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-    use crate::entry::{self, Buffers};
+    use crate::context::Buffers;
+    use crate::entry;
     use crate::tables::Compiled;
 
     /// For kernels and drivers with multi-buffer frames: jumbo frames are judged from their first buffer.
@@ -28,6 +29,12 @@ mod programs {
     #[xdp]
     pub fn bcp38_linear(ctx: XdpContext) -> u32 {
         entry::run::<Compiled>(&ctx, Buffers::One)
+    }
+
+    /// Says what the clock of the lease shows.
+    #[xdp]
+    pub fn bcp38_clock(ctx: XdpContext) -> u32 {
+        entry::tell_ticks(&ctx)
     }
 }
 

@@ -2,20 +2,34 @@
 //! Sizes marked "set by the loader" are placeholders. Never holds policy.
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_ktime_get_ns, generated::bpf_jiffies64},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
+use filter_core::Classes;
 use filter_core::layout::station::{self, Found};
 use filter_core::layout::{
-    Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, SAMPLE_WORDS, counter_entries,
+    Interface, MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX, NETWORK_PLACES,
+    Network, PeerKey, Rate, SAMPLE_WORDS, WHOLE_FILTER, Wanted, counter_entries,
+    from_interface_entry, tags_key,
 };
+use filter_core::packet::Vlans;
 
 #[map(name = "if_slots")]
-static INTERFACE_SLOTS: Array<u32> = Array::with_max_entries(MAX_IFINDEX + 1, 0);
+static INTERFACE_SLOTS: Array<u32> = Array::with_max_entries(NEAR_IFINDEX + 1, 0);
+
+#[map(name = "if_far")]
+static FAR_INTERFACES: HashMap<u32, u32> =
+    HashMap::with_max_entries(MAX_FAR_INDICES, BPF_F_NO_PREALLOC);
 
 #[map(name = "interfaces")]
 static INTERFACES: Array<Interface> = Array::with_max_entries(2 * MAX_INTERFACES, 0);
+
+#[map(name = "networks")]
+static NETWORKS: Array<Network> = Array::with_max_entries(NETWORK_PLACES, 0);
+
+#[map(name = "tags")]
+static TAGS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_TAGGED_NETWORKS, BPF_F_NO_PREALLOC);
 
 /// Set by the loader.
 #[map(name = "peers")]
@@ -33,6 +47,10 @@ static COUNTERS: PerCpuArray<[u64; 2]> =
 #[map(name = "sample_due")]
 static SAMPLE_DUE: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, 0);
 
+/// Set by the loader.
+#[map(name = "icmp_due")]
+static ICMP_DUE: Array<[u64; 2]> = Array::with_max_entries(MAX_INTERFACES + 1024, 0);
+
 #[map(name = "samples")]
 static SAMPLES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
@@ -42,27 +60,76 @@ static SAMPLES_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "lease")]
 static LEASE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// Set by the loader.
+#[map(name = "wanted")]
+static WANTED: Array<u32> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
+
+/// Set by the loader.
+#[map(name = "allowed")]
+static ALLOWED: Array<u32> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
+
 /// Only the loader reads and writes it. Set by the loader.
 #[map(name = "meta")]
 static META: Array<[u64; 2]> = Array::with_max_entries(MAX_INTERFACES + 1024, 0);
 
-/// Nanoseconds between two samples of one slot; 0 means none at all. Set by the loader.
+/// How a slot's samples are rationed: [`Rate`]. Set by the loader.
 #[unsafe(no_mangle)]
-static SAMPLE_INTERVAL_NS: u64 = 100_000_000;
+static SAMPLE_INTERVAL: u64 = 1;
+#[unsafe(no_mangle)]
+static SAMPLE_AHEAD: u64 = 1;
 
-/// How many samples a quiet slot may send at once.
-const SAMPLE_BURST: u64 = 10;
+/// How a peer's ICMP errors are rationed: [`Rate`]. Set by the loader.
+#[unsafe(no_mangle)]
+static ICMP_INTERVAL: u64 = 1;
+#[unsafe(no_mangle)]
+static ICMP_AHEAD: u64 = 1;
 
-/// The interface's slot and record, if it is one of ours.
+/// An interface as a packet finds it.
+#[derive(Clone, Copy)]
+pub struct OurInterface {
+    /// Its counter slot.
+    pub slot: u32,
+    /// The place of its records.
+    pub place: u32,
+    /// Its record.
+    pub record: &'static Interface,
+}
+
+/// The interface of this index, if it is one of ours.
 #[inline(always)]
-pub fn interface(ifindex: u32) -> Option<(u32, &'static Interface)> {
-    let entry = INTERFACE_SLOTS.get_ptr(ifindex)?;
-    // SAFETY: the verifier proved the pointer valid. Read once: both halves are of one moment.
-    let entry = unsafe { core::ptr::read_volatile(entry) };
+pub fn interface(ifindex: u32) -> Option<OurInterface> {
+    let entry = if ifindex <= NEAR_IFINDEX {
+        let entry = INTERFACE_SLOTS.get_ptr(ifindex)?;
+        // SAFETY: the verifier proved the pointer valid. Read once: both halves are of one moment.
+        unsafe { core::ptr::read_volatile(entry) }
+    } else {
+        // SAFETY: values are plain integers; the loader replaces an element, it never writes into it.
+        *unsafe { FAR_INTERFACES.get(ifindex) }?
+    };
     if entry == 0 {
         return None;
     }
-    Some((entry & 0xffff, INTERFACES.get(entry >> 16)?))
+    let (place, slot) = from_interface_entry(entry);
+    Some(OurInterface {
+        slot,
+        place,
+        record: INTERFACES.get(place)?,
+    })
+}
+
+/// The network of frames with these tags.
+#[inline(always)]
+pub fn network(interface: OurInterface, vlans: Vlans) -> Option<&'static Network> {
+    let place = if vlans.is_none() {
+        if !interface.record.has_untagged() {
+            return None;
+        }
+        interface.place
+    } else {
+        // SAFETY: as for the indices above.
+        *unsafe { TAGS.get(tags_key(interface.slot, vlans)) }?
+    };
+    NETWORKS.get(place)
 }
 
 /// The slot of the peer whose station this is.
@@ -105,14 +172,37 @@ pub fn count(index: u32, bytes: u64) {
     }
 }
 
+/// The classes in force for a slot now.
+#[inline(always)]
+pub fn in_force(slot: u32) -> Classes {
+    let wanted = Wanted::from_word(word(&WANTED, slot));
+    let [allowed, all] = [slot, WHOLE_FILTER].map(|slot| Classes::from_bits(word(&ALLOWED, slot)));
+    wanted.in_force(allowed, all, is_leased)
+}
+
+#[inline(always)]
+fn word(map: &Array<u32>, slot: u32) -> u32 {
+    match map.get_ptr(slot) {
+        // SAFETY: the verifier proved the pointer valid; user space writes whole aligned words.
+        Some(word) => unsafe { core::ptr::read_volatile(word) },
+        None => 0,
+    }
+}
+
 /// Does the enforcement lease still run?
 #[inline(always)]
-pub fn is_leased() -> bool {
+fn is_leased() -> bool {
     LEASE.get_ptr(0).is_some_and(|until| {
         // SAFETY: the verifier proved the pointer valid; user space writes whole aligned words.
-        let until = unsafe { core::ptr::read_volatile(until) };
-        until == u64::MAX || now() < until
+        ticks() < unsafe { core::ptr::read_volatile(until) }
     })
+}
+
+/// Ticks of the kernel's timer (jiffies): a load, and no call.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_jiffies64() }
 }
 
 /// CLOCK_MONOTONIC, nanoseconds.
@@ -122,26 +212,48 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// May this slot send a sample at this time? A token bucket as one due time (GCRA); two CPUs that race may
-/// let one sample too many through, never block.
+/// Takes a token from the bucket with this due time, if there is one. Two CPUs that race may let one too many
+/// through, never block.
 #[inline(always)]
-pub fn take_sample_token(slot: u32, now: u64) -> bool {
-    // SAFETY: a volatile read of our own constant, which the loader overrides before loading.
-    let interval = unsafe { core::ptr::read_volatile(&raw const SAMPLE_INTERVAL_NS) };
-    let Some(due) = SAMPLE_DUE.get_ptr_mut(slot) else {
-        return false;
-    };
-    if interval == 0 {
-        return false;
-    }
+fn take_token(rate: Rate, due: *mut u64) -> bool {
     // SAFETY: the verifier proved the pointer valid; aligned words are read and written whole.
-    let at = unsafe { core::ptr::read_volatile(due) }.max(now);
-    if at > now + interval * (SAMPLE_BURST - 1) {
-        return false;
+    match rate.take(unsafe { core::ptr::read_volatile(due) }, ticks()) {
+        Some(next) => {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(due, next) };
+            true
+        }
+        None => false,
     }
-    // SAFETY: as above.
-    unsafe { core::ptr::write_volatile(due, at + interval) };
-    true
+}
+
+/// A rate that the loader set before loading.
+#[inline(always)]
+fn rate(interval: &'static u64, ahead: &'static u64) -> Rate {
+    // SAFETY: volatile reads of our own constants, which the loader overrides.
+    unsafe {
+        Rate {
+            interval: core::ptr::read_volatile(interval),
+            ahead: core::ptr::read_volatile(ahead),
+        }
+    }
+}
+
+/// May this slot send a sample now?
+#[inline(always)]
+pub fn take_sample_token(slot: u32) -> bool {
+    let due = SAMPLE_DUE.get_ptr_mut(slot);
+    due.is_some_and(|due| take_token(rate(&SAMPLE_INTERVAL, &SAMPLE_AHEAD), due))
+}
+
+/// May another ICMP error to this slot's account pass now?
+#[inline(always)]
+pub fn take_icmp_token(slot: u32, too_big: bool) -> bool {
+    let due = ICMP_DUE.get_ptr_mut(slot);
+    due.is_some_and(|due| {
+        let rate = rate(&ICMP_INTERVAL, &ICMP_AHEAD);
+        take_token(rate, due.cast::<u64>().wrapping_add(too_big as usize))
+    })
 }
 
 /// A record in the sample ring for `fill` to write; a full ring is counted.

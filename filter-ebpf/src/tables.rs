@@ -1,11 +1,11 @@
 //! The product's engine: compiled tables in an arena that user space writes and this program only reads. The walk
 //! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
-use filter_core::layout::MAX_INTERFACES;
 use filter_core::layout::record::{self, Published};
+use filter_core::layout::{MAX_INTERFACES, Rules};
 use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, Lookup, SetDescriptor, Words};
-use filter_core::verdict::Membership;
-use filter_core::{Address, Family, Mode};
+use filter_core::verdict::{Listed, Membership};
+use filter_core::{Address, Family};
 
 use crate::context::opaque;
 use crate::entry::Engine;
@@ -92,13 +92,8 @@ impl Engine for Compiled {
     }
 
     #[inline(always)]
-    fn is_peered(peer: Published, family: Family) -> bool {
-        peer.families().contains(family)
-    }
-
-    #[inline(always)]
-    fn mode(peer: Published) -> Mode {
-        peer.mode()
+    fn rules(peer: Published) -> Rules {
+        peer.rules()
     }
 
     #[inline(always)]
@@ -112,13 +107,18 @@ impl Engine for Compiled {
     }
 
     #[inline(always)]
-    fn is_bogon(address: Address) -> bool {
-        listed(address).source
-    }
-
-    #[inline(always)]
-    fn is_ours(address: Address) -> bool {
-        listed(address).destination
+    fn listed(address: Address) -> Listed {
+        let found = match Self::open(LISTS) {
+            Some(lists) => Self::membership(lists, address, address),
+            None => Membership {
+                source: false,
+                destination: false,
+            },
+        };
+        Listed {
+            bogon: found.source,
+            ours: found.destination,
+        }
     }
 }
 
@@ -181,16 +181,4 @@ extern "C" fn bcp38_membership(
     let source = u64::from(found.source) * SOURCE_FOUND;
     let destination = u64::from(found.destination) * DESTINATION_FOUND;
     source | destination
-}
-
-/// Is the address in the shared lists: a bogon ("source"), one of ours ("destination")?
-#[inline(always)]
-fn listed(address: Address) -> Membership {
-    match Compiled::open(LISTS) {
-        Some(lists) => Compiled::membership(lists, address, address),
-        None => Membership {
-            source: false,
-            destination: false,
-        },
-    }
 }

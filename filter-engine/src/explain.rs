@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::frame;
-use filter_core::layout::Station;
-use filter_core::packet::{Mac, Vlans};
+use filter_core::layout::{Rules, Station};
+use filter_core::packet::Mac;
 use filter_core::set::ExplainedSet;
 use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
@@ -13,7 +13,7 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::{Missing, Side, Told};
 
 use crate::notice::Flow;
-use crate::peering::interface_spec;
+use crate::peering::interface_in_force;
 use crate::{Engine, EngineError};
 
 /// Source MAC of the packet that is explained: locally administered, never on a wire.
@@ -90,15 +90,16 @@ impl Engine {
         let (peering, ifindex, own_mac) = self.peering_of(now, id, source, destination)?;
         let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"explain"));
         let packet = frame::ethernet(own_mac, STAND_IN, frame::ethertype(source), &packet);
-        let judgement = peering
-            .judge(ifindex, packet.as_slice())
-            .ok_or(ExplainError::NoInterface)?;
+        let judgement = peering.judge(ifindex, packet.as_slice());
         let compiled = &peering.peers[0];
         let (from, to) = (Address::from(source), Address::from(destination));
         let permitted = matches!(judgement.verdict.reason, Reason::Permitted);
         Ok(Explanation {
             judgement,
-            mode: compiled.mode,
+            mode: match compiled.in_force.is_empty() {
+                true => Mode::Observe,
+                false => Mode::Enforce,
+            },
             generation: self.publisher.generation(self.slots.of(id)),
             source_prefix: compiled.source.covering(from),
             destination_prefix: compiled.destination.covering(to),
@@ -127,8 +128,14 @@ impl Engine {
             prefix.into_iter().collect::<Vec<_>>()
         };
         let compiled = userspace::Peer {
-            families: peer.families,
-            mode: self.lifecycle.mode(now, id),
+            rules: Rules {
+                families: peer.families,
+                known: self.lifecycle.known(now, id),
+            },
+            in_force: self
+                .filter
+                .in_force(self.slots.of(id))
+                .map_err(EngineError::from)?,
             source: ExplainedSet::sources(
                 &covering(Side::Sources, source),
                 &withheld.all,
@@ -142,23 +149,22 @@ impl Engine {
         };
         let attachment = peer.attachments.first().ok_or(ExplainError::NotAttached)?;
         let links = self.fitted.links();
-        let (link, interface) = links
+        let link = links
             .get(&attachment.interface)
-            .zip(spec.interface(attachment.interface))
             .ok_or(ExplainError::NoInterface)?;
+        let interface = interface_in_force(spec, attachment.interface, link)
+            .ok_or(ExplainError::NoInterface)?
+            .map_err(EngineError::from)?;
         let station = Station {
             ifindex: link.ifindex,
-            vlans: Vlans::default(),
+            vlans: attachment.vlans,
             mac: STAND_IN,
         };
-        let record = interface_spec(link, interface)
-            .record()
-            .map_err(EngineError::from)?;
         let peering = Peering {
             bogons: withheld.bogons.clone(),
             ours: withheld.ours.clone(),
             peers: vec![compiled],
-            interfaces: [(link.ifindex, record)].into(),
+            interfaces: [(link.ifindex, interface)].into(),
             stations: [(station, 0)].into(),
         };
         Ok((peering, link.ifindex, link.mac))

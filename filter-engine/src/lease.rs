@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::spec::{OnLeaseEnd, Timers};
+use filter_lifecycle::spec::Timers;
 use filter_lifecycle::{Lifecycle, Missing};
 use filter_loader::{Error, Filter};
 
@@ -58,7 +58,7 @@ pub(crate) struct LeaseKeeper {
 impl LeaseKeeper {
     /// Looks at the lease that was found, before the first renewal. True if it had ended over adopted tables.
     pub(crate) fn find(&mut self, filter: &Filter, adopted: &Adopted) -> Result<bool, Error> {
-        self.dormant = filter.lease().left()? == Some(Duration::ZERO) && adopted.any();
+        self.dormant = filter.lease().remaining()? == Some(Duration::ZERO) && adopted.any();
         Ok(self.dormant)
     }
 
@@ -72,13 +72,8 @@ impl LeaseKeeper {
         if self.dormant {
             return Ok(());
         }
-        match timers.on_lease_end {
-            OnLeaseEnd::Observe => filter.lease().renew(timers.lease),
-            OnLeaseEnd::Keep => {
-                filter.lease().keep();
-                Ok(())
-            }
-        }
+        // With `on_lease_end = "keep"` the peers' words say that they need none.
+        filter.lease().renew(timers.lease)
     }
 
     /// Renews it if it is time to.

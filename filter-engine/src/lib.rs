@@ -16,12 +16,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use filter_core::Mode;
+use filter_core::{Classes, Mode};
 use filter_lifecycle::policy::MissingFact;
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Xdp;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{AttachMode, Filter, Options as LoaderOptions, PeerSlot, PeerTables};
+use filter_loader::{
+    AttachMode, Filter, LeaseEnd, Options as LoaderOptions, PeerSlot, PeerTables, Target, Wanted,
+};
 use nix::errno::Errno;
 
 mod explain;
@@ -96,7 +98,7 @@ impl Engine {
             pins,
             fingerprint: u64::from(spec.router.asn.get()),
             max_peers: spec.limits.max_peers,
-            table_memory_mib: spec.limits.arena_mib,
+            table_memory_mib: spec.limits.table_memory_mib,
             samples_per_second: spec.limits.samples_per_second,
             ..LoaderOptions::default()
         })?;
@@ -215,8 +217,32 @@ impl Engine {
         mode: Mode,
     ) -> filter_lifecycle::PeerStatus {
         self.lifecycle.set_mode(id, mode);
+        self.permit(self.slots.of(id).into(), mode);
         self.lifecycle.settle(now);
         self.lifecycle.status(now, id)
+    }
+
+    /// An operator allows what is wanted of an interface's own classes, or forbids it.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub fn permit_interface(&mut self, interface: &str, mode: Mode) -> Result<(), EngineError> {
+        // Known to the filter, or an error.
+        self.filter.allowed(Target::Interface(interface))?;
+        self.permit(Target::Interface(interface), mode);
+        Ok(())
+    }
+
+    /// An operator allows what is wanted anywhere, or forbids all of it.
+    pub fn permit_all(&mut self, mode: Mode) {
+        self.permit(Target::WholeFilter, mode);
+    }
+
+    fn permit(&mut self, target: Target<'_>, mode: Mode) {
+        let classes = Classes::ALL.when(mode == Mode::Enforce);
+        if let Err(error) = self.filter.permit(target, classes) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
     }
 
     /// Lets go of one interface.
@@ -330,8 +356,14 @@ impl Engine {
             let Some(link) = self.fitted.links().get(&id) else {
                 continue;
             };
-            let spec = peering::interface_spec(link, interface);
+            let Some(spec) = peering::interface_spec(self.fitted.spec(), id, link) else {
+                continue;
+            };
             let attached = self.filter.attach(&spec, mode)?;
+            let classes = peering::interface_classes(interface);
+            let wanted = Wanted::new(classes, LeaseEnd::Observe);
+            let target = Target::Interface(&interface.name);
+            self.filter.set_wanted(target, wanted)?;
             self.notices.push(Notice::Attached {
                 interface: interface.name.clone(),
                 kind: attached.kind,
@@ -353,7 +385,8 @@ impl Engine {
             self.notices.push(Notice::NeighboursLost(error));
         }
         self.placer.learn(&self.fitted, learned);
-        let enforced = || enforced(&self.lifecycle, &self.publisher, &self.slots);
+        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
+        let enforced = || enforced.clone();
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
@@ -370,7 +403,8 @@ impl Engine {
     }
 
     fn place_stations(&mut self) -> Result<(), EngineError> {
-        let enforced = || enforced(&self.lifecycle, &self.publisher, &self.slots);
+        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
+        let enforced = || enforced.clone();
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
@@ -387,7 +421,7 @@ impl Engine {
     /// Shows the breaker the counters of whoever is enforced.
     fn watch_traffic(&mut self, now: Duration) {
         for (id, slot) in self.slots.iter() {
-            if self.publisher.mode(slot) != Some(Mode::Enforce) {
+            if !is_wanted(&self.filter, slot) {
                 continue;
             }
             match self.filter.counters(slot) {
@@ -404,11 +438,17 @@ impl Engine {
 }
 
 /// Peers that are enforced, or will be as soon as they may.
-fn enforced(lifecycle: &Lifecycle, publisher: &Publisher, slots: &Slots) -> BTreeSet<PeerId> {
+fn enforced(lifecycle: &Lifecycle, filter: &Filter, slots: &Slots) -> BTreeSet<PeerId> {
     let is_enforced = |&(id, slot): &(PeerId, PeerSlot)| {
-        publisher.mode(slot) == Some(Mode::Enforce) || lifecycle.wanted_mode(id) == Mode::Enforce
+        is_wanted(filter, slot) || lifecycle.wanted_mode(id) == Mode::Enforce
     };
     slots.iter().filter(is_enforced).map(|(id, _)| id).collect()
+}
+
+/// Does the data plane's switch have anything wanted for the peer?
+fn is_wanted(filter: &Filter, slot: PeerSlot) -> bool {
+    let wanted = filter.wanted(slot);
+    wanted.is_ok_and(|wanted| !wanted.classes().is_empty())
 }
 
 /// Readable when the kernel's neighbour table has news.

@@ -1,25 +1,62 @@
 //! From the specification to the loader's words and to the whole policy in memory, by which captures are judged and
 //! single packets explained. Pure: no device is looked at.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use filter_core::layout::Interface as Record;
+use filter_core::layout::{Known, Rules};
+use filter_core::packet::Vlans;
 use filter_core::userspace::{self, Peering};
+use filter_core::{Classes, LanRules, Mode};
 use filter_lifecycle::policy::{Link, Routes, Withheld, destination_side, source_side, stations};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
-use filter_loader::InterfaceSpec;
+use filter_loader::{InterfaceSpec, NetworkSpec};
 
-/// What the loader is told of an interface.
+/// What the loader is told of an interface: one network behind all tags under which a peer or route server is
+/// configured.
 #[must_use]
-pub fn interface_spec(link: &Link, interface: &Interface) -> InterfaceSpec {
-    InterfaceSpec {
-        name: interface.name.clone(),
-        mac: link.mac,
+pub fn interface_spec(spec: &Spec, id: InterfaceId, link: &Link) -> Option<InterfaceSpec> {
+    let interface = spec.interface(id)?;
+    let network = NetworkSpec {
         addresses: link.addresses.clone(),
         lan: interface.lan.clone(),
-        non_ip: interface.non_ip,
-        unknown_peer: interface.unknown_peer,
-        any_mac: interface.kind == InterfaceKind::Port,
+        subnets: Vec::new(),
+    };
+    let tags = tags(spec, id).into_iter();
+    Some(InterfaceSpec {
+        is_port: interface.kind == InterfaceKind::Port,
+        passes_lan: interface.lan_rules == LanRules::Pass,
+        networks: tags.map(|vlans| (vlans, network.clone())).collect(),
+        ..InterfaceSpec::new(&interface.name, link.mac)
+    })
+}
+
+/// The tags under which anybody is configured; none at all where nobody is.
+fn tags(spec: &Spec, id: InterfaceId) -> BTreeSet<Vlans> {
+    let attachments = spec.peers.iter().flat_map(|peer| &peer.attachments);
+    let here = attachments.filter(|attachment| attachment.interface == id);
+    let mut tags: BTreeSet<Vlans> = here.map(|attachment| attachment.vlans).collect();
+    let mut servers = spec.route_servers.iter();
+    if tags.is_empty() || servers.any(|server| server.interface == id) {
+        tags.insert(Vlans::NONE);
+    }
+    tags
+}
+
+/// The classes that an interface's configuration enforces.
+#[must_use]
+pub fn interface_classes(interface: &Interface) -> Classes {
+    let unknown = Classes::UNKNOWN
+        .with(Classes::MALFORMED)
+        .when(interface.unknown_peer == Mode::Enforce);
+    unknown.with(Classes::LAN.when(interface.lan_rules == LanRules::Enforce))
+}
+
+/// The classes that a peer's mode enforces.
+#[must_use]
+pub const fn peer_classes(mode: Mode) -> Classes {
+    match mode {
+        Mode::Observe => Classes::NONE,
+        Mode::Enforce => Classes::PEER,
     }
 }
 
@@ -38,19 +75,25 @@ pub fn compile(
     let peer = |(id, peer): (PeerId, &Peer)| {
         let routes = routes.get(&id).unwrap_or(&nothing);
         userspace::Peer {
-            families: peer.families,
-            mode: peer.mode,
+            rules: Rules {
+                families: peer.families,
+                known: Known::ALL,
+            },
+            in_force: peer_classes(peer.mode),
             source: source_side(peer, routes, &withheld),
             destination: destination_side(peer, routes, links),
         }
     };
-    let record = |(id, link): (&InterfaceId, &Link)| -> Option<Result<(u32, Record), _>> {
-        let told = interface_spec(link, spec.interface(*id)?);
-        Some(told.record().map(|record| (link.ifindex, record)))
+    let interface = |(&id, link): (&InterfaceId, &Link)| {
+        let interface = interface_in_force(spec, id, link)?;
+        Some(interface.map(|interface| (link.ifindex, interface)))
     };
     Ok(Peering {
         peers: spec.peer_ids().map(peer).collect(),
-        interfaces: links.iter().filter_map(record).collect::<Result<_, _>>()?,
+        interfaces: links
+            .iter()
+            .filter_map(interface)
+            .collect::<Result<_, _>>()?,
         stations: stations(spec, links)
             .into_iter()
             .map(|(station, id)| (station, id.0 as usize))
@@ -58,4 +101,23 @@ pub fn compile(
         bogons: withheld.bogons,
         ours: withheld.ours,
     })
+}
+
+/// One interface as packets in user space find it.
+pub(crate) fn interface_in_force(
+    spec: &Spec,
+    id: InterfaceId,
+    link: &Link,
+) -> Option<Result<userspace::Interface, filter_loader::Error>> {
+    let told = interface_spec(spec, id, link)?;
+    let in_force = interface_classes(spec.interface(id)?);
+    let records = told.record().and_then(|record| {
+        let networks = told.network_records()?;
+        Ok(userspace::Interface {
+            record,
+            networks,
+            in_force,
+        })
+    });
+    Some(records)
 }

@@ -2,23 +2,25 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use filter_core::Mode;
+use filter_core::layout::Rules;
 use filter_core::set::PrefixSet;
+use filter_core::{Classes, Mode};
 use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::OnLeaseEnd;
 use filter_loader::sync::{Published, Step, Sync, Wanted};
-use filter_loader::{Error, Filter, PeerSlot};
+use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Wanted as Switched};
 
 use crate::fitted::Fitted;
 use crate::lease::Adopted;
+use crate::peering::peer_classes;
 use crate::slots::Slots;
 
 /// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
 /// long is over: so little of the time do others wait for it.
 const SLOW_BUILD: Duration = Duration::from_millis(5);
 const PAUSE: u32 = 20;
-/// But never longer than this, and not at all for another mode: a peer that is to be observed from now on must not
-/// wait.
+/// But never longer than this.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// After publishing for t, process only routes for 2t, at most [`MAX_BREATH`]: a burst of changes of many peers does
 /// not keep the feeds waiting.
@@ -87,7 +89,12 @@ impl Publisher {
         self.pending
             .extend(due.filter_map(|slot| hands.slots.peer(slot)));
         for id in std::mem::take(&mut self.pending) {
-            if self.pauses(now, id, hands) || hands.adopted.keeps(now, id, hands.lifecycle) {
+            let keeps = hands.adopted.keeps(now, id, hands.lifecycle);
+            if !keeps && hands.lifecycle.mode(now, id) == Mode::Observe {
+                // Off depends on no table.
+                switch(id, Mode::Observe, hands, &mut outcome);
+            }
+            if keeps || self.pauses(now, id) {
                 self.pending.insert(id);
             } else {
                 self.peer(now, id, hands, &mut outcome);
@@ -98,32 +105,28 @@ impl Publisher {
         outcome
     }
 
-    /// Was its table slow to build just now, with the mode it is to have?
-    fn pauses(&self, now: Duration, id: PeerId, hands: &Hands<'_>) -> bool {
-        let has_mode = |have: &Wanted| have.mode == hands.lifecycle.mode(now, id);
+    /// Was its table slow to build just now?
+    fn pauses(&self, now: Duration, id: PeerId) -> bool {
         now < self.not_before[id.0 as usize]
-            && self.sync.have(hands.slots.of(id)).is_none_or(has_mode)
     }
 
     fn peer(&mut self, now: Duration, id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
         let begin = Instant::now();
         let want = want(now, id, hands);
         let sources = want.sources.clone();
-        let mode = want.mode;
         let slot = hands.slots.of(id);
-        let was = self.sync.have(slot).map(|have| have.mode);
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
             self.not_before[id.0 as usize] = now + (PAUSE * took).min(MAX_PAUSE);
         }
         match applied {
-            Ok(Published {
-                step: Step::Keep, ..
-            }) => {}
-            Ok(_) => {
-                hands.lifecycle.published(id, Ok(&sources));
-                outcome.mode_changed |= was != Some(mode);
+            Ok(Published { step, .. }) => {
+                if step != Step::Keep {
+                    hands.lifecycle.published(id, Ok(&sources));
+                }
+                // On only now that the table it relies on is live.
+                switch(id, hands.lifecycle.mode(now, id), hands, outcome);
             }
             Err(error) => {
                 hands.lifecycle.published(id, Err(error.to_string()));
@@ -146,11 +149,6 @@ impl Publisher {
         !self.pending.is_empty()
     }
 
-    /// The mode published last.
-    pub(crate) fn mode(&self, slot: PeerSlot) -> Option<Mode> {
-        self.sync.have(slot).map(|have| have.mode)
-    }
-
     /// The sources and destinations published last.
     pub(crate) fn sets(&self, slot: PeerSlot) -> Option<(&PrefixSet, &PrefixSet)> {
         let have = self.sync.have(slot)?;
@@ -167,12 +165,34 @@ impl Publisher {
     }
 }
 
+/// What this mode means, for the data plane's switch.
+fn switch(id: PeerId, mode: Mode, hands: &Hands<'_>, outcome: &mut Outcome) {
+    let slot = hands.slots.of(id);
+    let end = match hands.fitted.spec().timers.on_lease_end {
+        OnLeaseEnd::Observe => LeaseEnd::Observe,
+        OnLeaseEnd::Keep => LeaseEnd::Keep,
+    };
+    let wanted = match peer_classes(mode) {
+        Classes::NONE => Switched::NONE,
+        classes => Switched::new(classes, end),
+    };
+    if hands.filter.wanted(slot).ok() == Some(wanted) {
+        return;
+    }
+    outcome.mode_changed = true;
+    if let Err(error) = hands.filter.set_wanted(slot, wanted) {
+        outcome.failed.push((id, error));
+    }
+}
+
 /// S'(p), D'(p) and the rules, as they should be now.
 fn want(now: Duration, id: PeerId, hands: &mut Hands<'_>) -> Wanted {
     let own_addresses = hands.fitted.own_addresses(id);
     Wanted {
-        families: hands.fitted.spec().peers[id.0 as usize].families,
-        mode: hands.lifecycle.mode(now, id),
+        rules: Rules {
+            families: hands.fitted.spec().peers[id.0 as usize].families,
+            known: hands.lifecycle.known(now, id),
+        },
         sources: hands.lifecycle.sources(id),
         destinations: hands.lifecycle.destinations(id, &own_addresses),
     }

@@ -55,7 +55,7 @@ pub struct FeedStatus {
 pub struct PeerStatus {
     /// What the lifecycle knows of it.
     pub lifecycle: filter_lifecycle::PeerStatus,
-    /// The mode the data plane has for it; none before its first table.
+    /// Whether any class is in force for it in the data plane, read back; none if it cannot be read.
     pub mode_in_force: Option<Mode>,
     /// Do tables of an earlier process, or specification, stay until the feeds have told as much?
     pub adopted: bool,
@@ -92,7 +92,7 @@ impl Engine {
                 counters: self.filter.interface_counters(name).ok(),
             });
         Status {
-            lease_left: self.filter.lease().left().ok().flatten(),
+            lease_left: self.filter.lease().remaining().ok().flatten(),
             memory: self.filter.memory(),
             samples_lost: self.filter.samples_lost().ok(),
             unknown_sessions: self.lifecycle.unknown_sessions(),
@@ -105,13 +105,15 @@ impl Engine {
 
     fn peer_status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let slot = self.slots.of(id);
-        let has_lease = self.filter.lease().left().ok() != Some(Some(Duration::ZERO));
-        let live = self.publisher.mode(slot);
+        let in_force = self.filter.in_force(slot).ok();
         let stations = self.filter.stations();
         let mine = stations.filter(|(_, owner)| *owner == slot);
         PeerStatus {
             lifecycle: self.lifecycle.status(now, id),
-            mode_in_force: live.map(|mode| if has_lease { mode } else { Mode::Observe }),
+            mode_in_force: in_force.map(|classes| match classes.is_empty() {
+                true => Mode::Observe,
+                false => Mode::Enforce,
+            }),
             adopted: self.adopted.is(id),
             stations: mine.map(|(held, _)| held).collect(),
             generation: self.publisher.generation(slot),

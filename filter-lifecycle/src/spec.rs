@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Family, Mode, NonIp, Prefix};
+use filter_core::{Asn, Family, LanRules, Mode, Prefix};
 
 use crate::route::{PeerId, Session, Table, Vrf};
 
@@ -147,6 +147,17 @@ pub enum InterfaceKind {
     Lan,
 }
 
+impl InterfaceKind {
+    /// `lan_rules` unless configured.
+    #[must_use]
+    pub const fn lan_rules(self) -> LanRules {
+        match self {
+            Self::Port => LanRules::Pass,
+            Self::Lan => LanRules::Observe,
+        }
+    }
+}
+
 /// How the program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Xdp {
@@ -174,8 +185,8 @@ pub struct Interface {
     pub addresses: Option<Vec<IpAddr>>,
     /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
     pub unknown_peer: Mode,
-    /// `non_ip`: what frames that are neither ARP nor IP are. Default `pass`.
-    pub non_ip: NonIp,
+    /// `lan_rules`: what has no business on a peering LAN meets. Default `observe` on a `lan`, `pass` on a `port`.
+    pub lan_rules: LanRules,
     /// `xdp`. Default `auto`.
     pub xdp: Xdp,
 }
@@ -191,7 +202,7 @@ impl Interface {
             mac: None,
             addresses: None,
             unknown_peer: Mode::default(),
-            non_ip: NonIp::default(),
+            lan_rules: kind.lan_rules(),
             xdp: Xdp::default(),
         }
     }
@@ -321,7 +332,7 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     /// `macs`, added to the learned ones. Default: none; on a `port` that means any.
     pub macs: Vec<Mac>,
-    /// `vrf` of the router its sessions are in, by its route distinguisher. Default: the global instance.
+    /// `route_distinguisher` of the router its sessions are in, by its route distinguisher. Default: the global instance.
     pub vrf: Option<Vrf>,
 }
 
@@ -352,7 +363,7 @@ fn sessions(addresses: &[IpAddr], vrf: Option<Vrf>) -> impl Iterator<Item = Sess
 
 /// Whom our announcements to a route server reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Serves {
+pub enum Reach {
     /// Every peer on its interface. The default.
     #[default]
     All,
@@ -375,9 +386,9 @@ pub struct RouteServer {
     pub interface: InterfaceId,
     /// `addresses` of its BGP sessions. Required.
     pub addresses: Vec<IpAddr>,
-    /// `serves`. Default `all`.
-    pub serves: Serves,
-    /// `vrf` of the router its sessions are in. Default: the global instance.
+    /// `our_routes_reach`. Default `all`.
+    pub our_routes_reach: Reach,
+    /// `route_distinguisher` of the router its sessions are in. Default: the global instance.
     pub vrf: Option<Vrf>,
 }
 
@@ -441,8 +452,8 @@ pub struct Breaker {
 pub struct Limits {
     /// `max_peers` the maps are made for. Default 1024.
     pub max_peers: u32,
-    /// `arena_mib`: memory of the compiled tables, in MiB. Default 64.
-    pub arena_mib: u32,
+    /// `table_memory_mib`: memory of the compiled tables, in MiB. Default 64.
+    pub table_memory_mib: u32,
     /// `samples_per_second` and peer. Default 10; 0 for none.
     pub samples_per_second: u32,
     /// `breaker = { percent = 20, packets = 1000, window = "10s" }`. Default: that.
@@ -453,7 +464,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_peers: 1024,
-            arena_mib: 64,
+            table_memory_mib: 64,
             samples_per_second: 10,
             breaker: Breaker {
                 percent: 20,

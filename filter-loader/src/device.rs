@@ -1,9 +1,10 @@
 //! What a network device is: its index, its hardware type, its addresses. Reads only.
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_core::layout::{Interface, MAX_IFINDEX};
-use filter_core::packet::Mac;
-use filter_core::{Address, Mode, NonIp, Prefix};
+use filter_core::layout::{Interface, Network, TooMany, Traits};
+use filter_core::packet::{Mac, Vlans};
+use filter_core::{Address, Prefix};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
@@ -78,18 +79,12 @@ impl Device {
     /// May the program be attached here?
     ///
     /// # Errors
-    /// [`Error::NotEthernet`] or [`Error::IfindexTooLarge`].
+    /// [`Error::NotEthernet`].
     pub fn check(&self) -> Result<(), Error> {
         if self.kind != ARPHRD_ETHER {
             return Err(Error::NotEthernet {
                 name: self.name.clone(),
                 kind: self.kind,
-            });
-        }
-        if self.ifindex > MAX_IFINDEX {
-            return Err(Error::IfindexTooLarge {
-                name: self.name.clone(),
-                index: self.ifindex,
             });
         }
         Ok(())
@@ -102,69 +97,105 @@ impl Device {
 pub struct InterfaceSpec {
     /// The device's name.
     pub name: String,
-    /// Our MAC on it.
-    pub mac: Mac,
+    /// Our MACs on it.
+    pub macs: Vec<Mac>,
+    /// Kind `port`: one peer is behind it, whose MAC may be any, and nobody else's addresses are on the link.
+    pub is_port: bool,
+    /// The class `lan` is none here: `lan_rules = "pass"`.
+    pub passes_lan: bool,
+    /// The network of frames with these tags. Other tags are other people's VLANs.
+    pub networks: BTreeMap<Vlans, NetworkSpec>,
+}
+
+/// What the data plane shall know of the network behind some tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkSpec {
     /// Our addresses on it.
     pub addresses: Vec<IpAddr>,
     /// The peering LAN.
     pub lan: Vec<Prefix>,
-    /// What becomes of frames that are neither ARP nor IP.
-    pub non_ip: NonIp,
-    /// The mode for packets of stations without a peer.
-    pub unknown_peer: Mode,
-    /// May a peer be registered for any source MAC (kind `port`)?
-    pub any_mac: bool,
+    /// Subnets of our addresses outside the LAN: on the link only for what goes to us.
+    pub subnets: Vec<Prefix>,
+}
+
+impl NetworkSpec {
+    /// The record the program reads.
+    ///
+    /// # Errors
+    /// [`TooMany`] of something.
+    pub fn record(&self) -> Result<Network, TooMany> {
+        let mut record = Network::default();
+        for &lan in &self.lan {
+            record.add_lan(lan)?;
+        }
+        for &subnet in &self.subnets {
+            record.add_subnet(subnet)?;
+        }
+        for &address in &self.addresses {
+            record.add_own_address(Address::from(address))?;
+        }
+        Ok(record)
+    }
 }
 
 impl InterfaceSpec {
-    /// The device's own MAC and addresses, no LAN, every mode at its default.
+    /// An interface with one MAC, and a network without addresses for frames without tags.
+    #[must_use]
+    pub fn new(name: &str, mac: Mac) -> Self {
+        Self {
+            name: name.to_owned(),
+            macs: vec![mac],
+            is_port: false,
+            passes_lan: false,
+            networks: [(Vlans::NONE, NetworkSpec::default())].into(),
+        }
+    }
+
+    /// The device's own MAC and addresses, no LAN, everything else at its default.
     ///
     /// # Errors
     /// As [`Device::find`].
     pub fn of_device(name: &str) -> Result<Self, Error> {
         let device = Device::find(name)?;
-        Ok(Self {
-            name: device.name,
-            mac: device.mac,
-            addresses: device.addresses,
-            lan: Vec::new(),
-            non_ip: NonIp::default(),
-            unknown_peer: Mode::default(),
-            any_mac: false,
-        })
+        let mut spec = Self::new(&device.name, device.mac);
+        spec.network_mut(Vlans::NONE).addresses = device.addresses;
+        Ok(spec)
     }
 
-    /// An interface of which nothing is known.
-    pub(crate) fn bare() -> Self {
-        Self {
-            name: String::new(),
-            mac: Mac::from_bits(0x0200_0000_0001),
-            addresses: Vec::new(),
-            lan: Vec::new(),
-            non_ip: NonIp::default(),
-            unknown_peer: Mode::default(),
-            any_mac: false,
-        }
+    /// The network of frames with these tags, made if it is not there.
+    pub fn network_mut(&mut self, vlans: Vlans) -> &mut NetworkSpec {
+        self.networks.entry(vlans).or_default()
     }
 
-    /// The record the program reads.
+    /// The record the program reads, whatever the tags.
     ///
     /// # Errors
-    /// [`Error::InterfaceRecord`] if there are more LANs or addresses than fit.
+    /// [`Error::InterfaceRecord`] if there are more MACs than fit.
     pub fn record(&self) -> Result<Interface, Error> {
-        let mut record = Interface::new(self.mac, self.non_ip, self.unknown_peer, self.any_mac);
-        let overflow = |what| Error::InterfaceRecord {
+        let traits = Traits {
+            is_port: self.is_port,
+            passes_lan: self.passes_lan,
+            has_untagged: self.networks.contains_key(&Vlans::NONE),
+        };
+        Interface::new(&self.macs, traits).map_err(|what| self.overflow(what))
+    }
+
+    /// The records of its networks.
+    ///
+    /// # Errors
+    /// [`Error::InterfaceRecord`] if one has more of something than fits.
+    pub fn network_records(&self) -> Result<BTreeMap<Vlans, Network>, Error> {
+        let record = |(&vlans, network): (&Vlans, &NetworkSpec)| {
+            let record = network.record().map_err(|what| self.overflow(what))?;
+            Ok((vlans, record))
+        };
+        self.networks.iter().map(record).collect()
+    }
+
+    fn overflow(&self, what: TooMany) -> Error {
+        Error::InterfaceRecord {
             name: self.name.clone(),
             what,
-        };
-        for &lan in &self.lan {
-            record.add_lan(lan).map_err(overflow)?;
         }
-        for &address in &self.addresses {
-            record
-                .add_own_address(Address::from(address))
-                .map_err(overflow)?;
-        }
-        Ok(record)
     }
 }

@@ -3,7 +3,9 @@ use std::io;
 use std::path::PathBuf;
 
 use filter_core::Reason;
-use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, TooMany};
+use filter_core::layout::{
+    MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX, TooMany,
+};
 use filter_core::packet::Mac;
 
 use crate::slot::PeerSlot;
@@ -57,15 +59,39 @@ pub enum Error {
     /// More interfaces than the layout has slots for.
     #[error("no slot left for interface `{0}`: at most {max} interfaces can be attached", max = MAX_INTERFACES - 2)]
     TooManyInterfaces(String),
-    /// The flat table from index to slot ends before this index.
+    /// The table of large indices is full.
     #[error(
-        "interface `{name}` has index {index}: only indices up to {MAX_IFINDEX} can be attached; use a fresh network namespace or reboot"
+        "interface `{name}` has index {index}: at most {MAX_FAR_INDICES} interfaces with indices above {NEAR_IFINDEX} can be attached; detach others first"
     )]
-    IfindexTooLarge {
+    TooManyFarIndices {
         /// The device.
         name: String,
         /// Its index.
         index: u32,
+    },
+    /// More tags than there are places.
+    #[error(
+        "no place left for the tags of interface `{0}`: at most {MAX_TAGGED_NETWORKS} of all interfaces together"
+    )]
+    TooManyTags(String),
+    /// A station on an interface that nobody told of.
+    #[error("interface index {0} has no record: set the interface before the stations on it")]
+    NoRecord(u32),
+    /// No peer and no interface of this name is pinned.
+    #[error("`{path}` has no peer and no interface `{name}`: see `bcp38 status` for the names")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The directory of the pins.
+        path: PathBuf,
+    },
+    /// There is no filter to switch.
+    #[error(
+        "no filter is pinned in `{path}`: name its directory with `--pin-dir`, or the configuration that does with `--config`"
+    )]
+    NothingPinned {
+        /// The directory.
+        path: PathBuf,
     },
     /// More peers than the maps were made for.
     #[error(

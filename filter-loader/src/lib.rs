@@ -2,9 +2,12 @@
 //! kernel's BPF; usable without the daemon, and without any async runtime.
 //!
 //! ```no_run
-//! use filter_core::{Mode, NonIp, layout::Families, packet::Vlans};
+//! use filter_core::layout::{Families, Known, Rules};
+//! use filter_core::{Classes, packet::Vlans};
 //! use filter_core::set::{ExplainedSet, PrefixSet};
-//! use filter_loader::{AttachMode, Filter, InterfaceSpec, Options, PeerTables, Station};
+//! use filter_loader::{
+//!     AttachMode, Filter, InterfaceSpec, LeaseEnd, Options, PeerTables, Station, Wanted,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut filter = Filter::load(&Options::default())?;
@@ -12,18 +15,20 @@
 //! let sources = ExplainedSet::sources(&["45.146.194.0/23".parse()?], &PrefixSet::default(), &[]);
 //! let destinations = ExplainedSet::destinations(&["198.51.100.0/24".parse()?], &[], &[]);
 //! filter.publish(peer, &PeerTables {
-//!     families: Families::new(|_| true),
-//!     mode: Mode::Observe,
+//!     rules: Rules { families: Families::new(|_| true), known: Known::ALL },
 //!     generation: 1,
 //!     sources: sources.addresses(),
 //!     destinations: destinations.addresses(),
 //! })?;
 //! // Tables first, then the interface: nothing is ever judged by an empty table.
 //! let mut interface = InterfaceSpec::of_device("ixp0")?;
-//! interface.lan = vec!["203.0.113.0/24".parse()?];
+//! interface.network_mut(Vlans::NONE).lan = vec!["203.0.113.0/24".parse()?];
 //! let attached = filter.attach(&interface, AttachMode::Auto)?;
 //! let mac = "02:00:00:00:00:10".parse()?;
 //! filter.set_stations(peer, &[Station { ifindex: attached.ifindex, vlans: Vlans::default(), mac }])?;
+//! // What breaks a class that is in force is dropped from here on, as long as the lease is renewed.
+//! filter.set_wanted(peer, Wanted::new(Classes::BOGONS, LeaseEnd::Observe))?;
+//! filter.lease().renew(std::time::Duration::from_secs(60))?;
 //! for (reason, counter) in filter.counters(peer)?.nonzero() {
 //!     println!("{reason}: {counter:?}");
 //! }
@@ -39,6 +44,7 @@ mod attach;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod clock;
 mod device;
 mod error;
 mod filter;
@@ -55,19 +61,22 @@ mod selftest;
 mod slot;
 mod stations;
 mod stats;
+mod switch;
 pub mod sync;
 mod tables;
+mod testrun;
 mod tries;
 
 pub use attach::{AttachMode, Attached, XdpKind};
-pub use device::{Device, InterfaceSpec};
+pub use device::{Device, InterfaceSpec, NetworkSpec};
 pub use error::Error;
 pub use filter::{Filter, Options, Ran, TEST_IFINDEX};
-pub use filter_core::layout::Station;
+pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use lease::Lease;
 pub use object::Engine;
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces};
 pub use samples::Samples;
 pub use slot::PeerSlot;
 pub use stats::{Counter, Counters, Fates};
+pub use switch::{Named, Switch, Target};
 pub use tables::{Memory, PeerTables};

@@ -6,8 +6,9 @@ use aya::maps::MapInfo;
 use aya::programs::{ProgramError, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use filter_core::layout::{MAX_INTERFACES, counter_entries, map};
+use filter_core::layout::{MAX_INTERFACES, Rate, counter_entries, map};
 
+use crate::clock;
 use crate::error::{Error, chain, os_error};
 
 static TABLES: &[u8] = include_bytes_aligned!("../bpf/bcp38.o");
@@ -72,25 +73,40 @@ impl Engine {
 /// MiB of one chunk of the tables' memory; see `filter_core::table`.
 pub(crate) const CHUNK_MIB: u32 = 4;
 
+/// The program that says what the clock of the lease shows.
+pub(crate) const CLOCK: &str = "bcp38_clock";
+
+/// How many samples a quiet slot may send at once.
+const SAMPLE_BURST: u32 = 10;
+/// This part of a second's ICMP errors may come at once.
+const ICMP_BURST_PART: u32 = 10;
+
 /// How large the maps are made, and where they are kept.
 pub(crate) struct Sizes<'a> {
     pub max_peers: u32,
     pub table_chunks: u32,
     pub samples_per_second: u32,
+    pub icmp_errors_per_second: u32,
     pub pins: Option<&'a Path>,
 }
 
 /// Maps that outlive the daemon. The tables' own are added by their engine.
 const PINNED: &[&str] = &[
     map::INTERFACE_SLOTS,
+    map::FAR_INTERFACES,
     map::INTERFACES,
+    map::NETWORKS,
+    map::TAGS,
     map::PEERS,
     map::STATIONS,
     map::COUNTERS,
     map::SAMPLE_DUE,
+    map::ICMP_DUE,
     map::SAMPLES,
     map::SAMPLES_LOST,
     map::LEASE,
+    map::WANTED,
+    map::ALLOWED,
     map::META,
     map::TABLES,
     map::SLOTS,
@@ -102,19 +118,25 @@ const FRAGS_SINCE: KernelVersion = KernelVersion::new(5, 18, 0);
 /// Loads the object and its program; the program's name comes back with it.
 pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static str), Error> {
     let slots = MAX_INTERFACES + sizes.max_peers;
-    let interval: u64 = match sizes.samples_per_second {
-        0 => 0,
-        rate => 1_000_000_000 / u64::from(rate),
-    };
+    let tick = u64::try_from(clock::tick()?.as_nanos()).unwrap_or(u64::MAX);
+    let samples = Rate::new(sizes.samples_per_second, SAMPLE_BURST, tick);
+    let icmp = sizes.icmp_errors_per_second;
+    let icmp = Rate::new(icmp, icmp / ICMP_BURST_PART, tick);
     let mut loader = EbpfLoader::new();
     loader
-        .override_global("SAMPLE_INTERVAL_NS", &interval, true)
+        .override_global("SAMPLE_INTERVAL", &samples.interval, true)
+        .override_global("SAMPLE_AHEAD", &samples.ahead, true)
+        .override_global("ICMP_INTERVAL", &icmp.interval, true)
+        .override_global("ICMP_AHEAD", &icmp.ahead, true)
         .map_max_entries(
             map::PEERS,
             sizes.max_peers.saturating_mul(STATIONS_PER_PEER),
         )
         .map_max_entries(map::COUNTERS, counter_entries(slots))
         .map_max_entries(map::SAMPLE_DUE, slots)
+        .map_max_entries(map::ICMP_DUE, slots)
+        .map_max_entries(map::WANTED, slots)
+        .map_max_entries(map::ALLOWED, slots)
         .map_max_entries(map::META, slots);
     if engine.is_compiled() {
         loader
@@ -133,9 +155,11 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
         .load(engine.object())
         .map_err(|error| refused(&error))?;
     let name = engine.program(KernelVersion::current().ok());
-    program(&mut ebpf, name)?
-        .load()
-        .map_err(|error| refused(&error))?;
+    for name in [name, CLOCK] {
+        program(&mut ebpf, name)?
+            .load()
+            .map_err(|error| refused(&error))?;
+    }
     Ok((ebpf, name))
 }
 

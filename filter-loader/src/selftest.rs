@@ -7,17 +7,20 @@
 use std::net::IpAddr;
 
 use filter_core::frame;
-use filter_core::layout::Interface;
+use filter_core::layout::{Interface, Network, Rules};
 use filter_core::packet::{ETHERTYPE_ARP, Mac, NEXT_HEADER_ICMPV6, Vlans};
 use filter_core::set::{PrefixSet, Ranges};
-use filter_core::verdict::{self, Membership, Policy};
-use filter_core::{Address, Family, Mode, NonIp, Reason};
+use filter_core::verdict::{self, Listed, Membership, Policy};
+use filter_core::{Address, Classes, Family, Reason};
 
 use crate::device::InterfaceSpec;
 use crate::tables::PeerTables;
 
 /// Source MAC of the packets: locally administered, and only looked up on the loopback device.
 pub(crate) const SOURCE: Mac = Mac::from_bits(0x02bc_3800_0001);
+
+/// Our own MAC, where nothing is known of the interface.
+const OWN: Mac = Mac::from_bits(0x0200_0000_0001);
 
 /// Ranges of a set that are looked at: the first, the last, and some between.
 const RANGES: usize = 4;
@@ -39,6 +42,7 @@ pub(crate) struct Probe {
 pub(crate) struct Known<'a> {
     pub interface: &'a InterfaceSpec,
     pub record: &'a Interface,
+    pub network: &'a Network,
     pub lists: &'a Lists,
 }
 
@@ -63,7 +67,7 @@ pub(crate) fn probes(known: &Known<'_>, table: &PeerTables<'_>) -> Vec<Probe> {
             expected,
         });
     };
-    let own = known.interface.mac;
+    let own = known.interface.macs.first().copied().unwrap_or(OWN);
     add(
         "arp".to_owned(),
         frame::ethernet(BROADCAST, SOURCE, ETHERTYPE_ARP, &[0; 28]),
@@ -91,6 +95,11 @@ pub(crate) fn probes(known: &Known<'_>, table: &PeerTables<'_>) -> Vec<Probe> {
         }
     }
     probes
+}
+
+/// An interface of which nothing is known.
+pub(crate) fn bare() -> InterfaceSpec {
+    InterfaceSpec::new("", OWN)
 }
 
 /// Members and non-members of a set, at its edges.
@@ -152,26 +161,18 @@ fn pairs(from: &Edges, to: &Edges) -> Vec<(Address, Address)> {
 
 /// From a neighbour on the LAN to each of our addresses.
 fn sessions(interface: &InterfaceSpec) -> Vec<(IpAddr, IpAddr)> {
-    let neighbour = |own: IpAddr| {
-        let lan = interface
-            .lan
-            .iter()
-            .find(|lan| lan.family() == Address::from(own).family)?;
-        let (first, _) = lan.range();
-        Some((
-            Address::from_bits(
-                lan.family(),
-                first + (0x7f << (128 - u32::from(lan.family().bits()))),
-            )
-            .into(),
-            own,
-        ))
+    let Some(network) = interface.networks.get(&Vlans::NONE) else {
+        return Vec::new();
     };
-    interface
-        .addresses
-        .iter()
-        .filter_map(|&own| neighbour(own))
-        .collect()
+    let neighbour = |own: IpAddr| {
+        let mut lans = network.lan.iter();
+        let lan = lans.find(|lan| lan.family() == Address::from(own).family)?;
+        let (first, _) = lan.range();
+        let host = first + (0x7f << (128 - u32::from(lan.family().bits())));
+        Some((Address::from_bits(lan.family(), host).into(), own))
+    };
+    let own = network.addresses.iter();
+    own.filter_map(|&own| neighbour(own)).collect()
 }
 
 fn udp(own: Mac, source: IpAddr, destination: IpAddr) -> Vec<u8> {
@@ -198,28 +199,20 @@ struct Reference<'a> {
 impl Policy for Reference<'_> {
     type Peer = ();
 
-    fn is_own_mac(&self, mac: Mac) -> bool {
-        self.known.record.is_own_mac(mac)
+    fn interface(&self) -> &Interface {
+        self.known.record
     }
 
-    fn is_own_address(&self, address: Address) -> bool {
-        self.known.record.is_own_address(address)
-    }
-
-    fn is_lan(&self, address: Address) -> bool {
-        self.known.record.is_lan(address)
-    }
-
-    fn non_ip(&self) -> NonIp {
-        self.known.record.non_ip()
+    fn network(&self, _vlans: Vlans) -> Option<&Network> {
+        Some(self.known.network)
     }
 
     fn peer(&self, _vlans: Vlans, _source: Mac) -> Option<()> {
         Some(())
     }
 
-    fn is_peered(&self, _peer: (), family: Family) -> bool {
-        self.table.families.contains(family)
+    fn rules(&self, _peer: ()) -> Rules {
+        self.table.rules
     }
 
     fn membership(&self, _peer: (), source: Address, destination: Address) -> Membership {
@@ -229,27 +222,30 @@ impl Policy for Reference<'_> {
         }
     }
 
-    fn is_bogon(&self, address: Address) -> bool {
-        self.known.lists.bogons.contains(address)
+    fn listed(&self, address: Address) -> Listed {
+        Listed {
+            bogon: self.known.lists.bogons.contains(address),
+            ours: self.known.lists.ours.contains(address),
+        }
     }
 
-    fn is_ours(&self, address: Address) -> bool {
-        self.known.lists.ours.contains(address)
-    }
-
-    fn mode(&self, _peer: Option<()>) -> Mode {
-        self.table.mode
-    }
-
-    fn is_leased(&self) -> bool {
+    fn admits_icmp_error(&self, _peer: (), _too_big: bool) -> bool {
         true
+    }
+
+    fn peer_in_force(&self, _peer: ()) -> Classes {
+        Classes::ALL
+    }
+
+    fn interface_in_force(&self) -> Classes {
+        Classes::ALL
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filter_core::layout::Families;
+    use filter_core::layout::{Families, Known as KnownSides};
 
     #[test]
     fn both_sides_of_every_chosen_edge_are_probed() {
@@ -260,25 +256,27 @@ mod tests {
         };
         let (sources, destinations) = (set("45.146.194.0/23"), set("198.51.100.0/24"));
         let table = PeerTables {
-            families: Families::new(|_| true),
+            rules: Rules {
+                families: Families::new(|_| true),
+                known: KnownSides::ALL,
+            },
             sources: &sources,
             destinations: &destinations,
             ..PeerTables::default()
         };
-        let interface = InterfaceSpec {
-            name: "x".to_owned(),
-            mac: Mac::from_bits(1),
+        let mut interface = InterfaceSpec::new("x", Mac::from_bits(1));
+        *interface.network_mut(Vlans::NONE) = crate::NetworkSpec {
             addresses: vec!["203.0.113.1".parse().unwrap()],
             lan: vec!["203.0.113.0/24".parse().unwrap()],
-            non_ip: NonIp::Pass,
-            unknown_peer: Mode::Observe,
-            any_mac: false,
+            ..crate::NetworkSpec::default()
         };
         let record = interface.record().unwrap();
+        let network = interface.networks[&Vlans::NONE].record().unwrap();
         let lists = Lists::default();
         let known = Known {
             interface: &interface,
             record: &record,
+            network: &network,
             lists: &lists,
         };
         let probes = probes(&known, &table);

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use filter_core::Mode;
-use filter_core::layout::Families;
+use filter_core::layout::Rules;
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
@@ -21,10 +20,8 @@ pub const LAST_RETRY: Duration = Duration::from_secs(60);
 /// What a peer's data plane shall be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which families it is configured for.
-    pub families: Families,
-    /// What its violations meet.
-    pub mode: Mode,
+    /// Which families it is configured for, and which of its sides are known.
+    pub rules: Rules,
     /// S'(p).
     pub sources: PrefixSet,
     /// D'(p).
@@ -36,7 +33,7 @@ pub struct Wanted {
 pub enum Step {
     /// Nothing: identical input writes nothing.
     Keep,
-    /// The sets stay, only mode or families change.
+    /// The sets stay, only the rules change.
     Rules,
     /// The sets are replaced.
     Sets,
@@ -110,8 +107,7 @@ impl Sync {
         }
         let generation = peer.generation.wrapping_add(1).max(1);
         let table = PeerTables {
-            families: want.families,
-            mode: want.mode,
+            rules: want.rules,
             generation,
             sources: &want.sources,
             destinations: &want.destinations,
@@ -203,14 +199,18 @@ fn retry_delay(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use filter_core::layout::Known;
 
-    fn wanted(mode: Mode, sources: &[&str]) -> Wanted {
+    fn wanted(known: Known, sources: &[&str]) -> Wanted {
         let sources = sources
             .iter()
             .map(|text| text.parse::<filter_core::Prefix>().unwrap())
             .collect();
         Wanted {
-            mode,
+            rules: Rules {
+                known,
+                ..Rules::default()
+            },
             sources,
             ..Wanted::default()
         }
@@ -218,22 +218,13 @@ mod tests {
 
     #[test]
     fn identical_input_writes_nothing_however_it_was_spelt() {
-        let have = wanted(Mode::Enforce, &["10.0.0.0/24"]);
-        assert_eq!(
-            plan(
-                &wanted(Mode::Enforce, &["10.0.0.0/25", "10.0.0.128/25"]),
-                Some(&have)
-            ),
-            Step::Keep
-        );
-        assert_eq!(
-            plan(&wanted(Mode::Observe, &["10.0.0.0/24"]), Some(&have)),
-            Step::Rules
-        );
-        assert_eq!(
-            plan(&wanted(Mode::Enforce, &["10.0.0.0/25"]), Some(&have)),
-            Step::Sets
-        );
+        let have = wanted(Known::ALL, &["10.0.0.0/24"]);
+        let same = wanted(Known::ALL, &["10.0.0.0/25", "10.0.0.128/25"]);
+        assert_eq!(plan(&same, Some(&have)), Step::Keep);
+        let rules = wanted(Known::NONE, &["10.0.0.0/24"]);
+        assert_eq!(plan(&rules, Some(&have)), Step::Rules);
+        let sets = wanted(Known::ALL, &["10.0.0.0/25"]);
+        assert_eq!(plan(&sets, Some(&have)), Step::Sets);
         assert_eq!(plan(&Wanted::default(), None), Step::Sets);
     }
 

@@ -1,7 +1,6 @@
 //! What a peer's tables are, and the trait behind which they get into the kernel: as compiled tables (the product) or
 //! as the kernel's tries (the baseline). Never knows how.
-use filter_core::Mode;
-use filter_core::layout::Families;
+use filter_core::layout::Rules;
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
@@ -10,10 +9,8 @@ use crate::error::Error;
 #[doc(alias = "prefix list")]
 #[derive(Clone, Copy, Debug)]
 pub struct PeerTables<'a> {
-    /// Which families the peer is configured for.
-    pub families: Families,
-    /// Whether its violations are dropped.
-    pub mode: Mode,
+    /// Which families the peer is configured for, and which of its sides are known.
+    pub rules: Rules,
     /// Its number, shown in status and explain.
     pub generation: u32,
     /// S'(p).
@@ -25,8 +22,7 @@ pub struct PeerTables<'a> {
 impl Default for PeerTables<'_> {
     fn default() -> Self {
         Self {
-            families: Families::from_bits(0),
-            mode: Mode::Observe,
+            rules: Rules::default(),
             generation: 0,
             sources: PrefixSet::empty(),
             destinations: PrefixSet::empty(),
@@ -52,7 +48,7 @@ pub(crate) trait TableStore: Send {
     /// Replaces the sets of a slot. On an error the old ones stay. `like` is a slot whose sets may be much the same,
     /// so that only what differs is to be made.
     fn publish(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error>;
-    /// Replaces mode and families of a slot; its sets are those of `table` already.
+    /// Replaces the rules of a slot; its sets are those of `table` already.
     fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error>;
     /// The slot has no table any more: packets of its stations have no peer.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;

@@ -101,7 +101,7 @@ impl TableStore for Tries {
 
     fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         self.peers
-            .set(slot, lpm::peer(table.families, table.mode), 0)
+            .set(slot, lpm::peer(table.rules), 0)
             .map_err(Error::map(map::LPM_PEERS))
     }
 

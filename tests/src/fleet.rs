@@ -13,10 +13,10 @@ use aya::maps::{Array, Map, MapData};
 use filter_core::layout::{MAX_INTERFACES, map};
 use filter_core::{Asn, Prefix};
 use filter_daemon::config::Config;
-use filter_daemon::demo::router::{Direction, Neighbour, Router};
 use filter_daemon::runtime::AtExit;
 use filter_lifecycle::admission::{Provenance, admit};
 use filter_lifecycle::policy::Withheld;
+use lab::bmp::{Direction, Neighbour, Router};
 
 use serde_json::Value;
 

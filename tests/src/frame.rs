@@ -8,7 +8,7 @@
 //! | `arp` | an ARP request |
 //! | `ipv4 A > B` | then optionally `udp`, `tcp`, `esp`, … with 8 bytes of payload; `proto=`, `ihl=`, `len=`, `version=`, `ttl=`, `frag=` (units of 8 bytes), `mf` |
 //! | `ipv6 A > B` | likewise; `next=`, `len=`, `version=`, `hops=` |
-//! | `ext fragment` | an IPv6 extension header of 8 bytes: also `hop-by-hop`, `routing`, `destination`, or a number; `offset=`, `mf` for fragments |
+//! | `ext fragment` | an IPv6 extension header of 8 bytes: also `hop-by-hop`, `routing`, `destination`, or a number; `offset=`, `mf` for fragments; `len=` overrides its length field |
 //! | `icmp 3 1`, `icmp6 2` | type and code, then what follows as its body |
 //! | `udp`, `tcp`, `esp` | a header of zeros |
 //! | `bytes 45 00` | any bytes, also as a whole frame |
@@ -31,6 +31,11 @@ const STATIONS: &[(&str, &str)] = &[
     ("qinq", "02:00:00:00:00:40"),
     ("leaky", "02:00:00:00:00:50"),
     ("empty", "02:00:00:00:00:60"),
+    ("young", "02:00:00:00:00:70"),
+    ("half", "02:00:00:00:00:80"),
+    ("bilateral", "02:00:00:00:00:a0"),
+    ("us2", "02:00:00:00:00:03"),
+    ("vrrp", "00:00:5e:00:01:0a"),
     ("nobody", "02:00:00:00:00:99"),
     ("other", "02:00:00:00:00:02"),
     ("zero", "00:00:00:00:00:00"),
@@ -224,7 +229,10 @@ fn ipv6(words: &mut Words, inner: Inner) -> Result<Inner> {
 fn extension(words: &mut Words, inner: &Inner) -> Result<Inner> {
     let number = protocol(words.next("an extension header")?)?;
     let fragment = words.option::<u16>("offset")?.unwrap_or(0) << 3 | u16::from(words.flag("mf"));
-    let mut bytes = vec![inner.protocol.unwrap_or(59), 0];
+    let mut bytes = vec![
+        inner.protocol.unwrap_or(59),
+        words.option("len")?.unwrap_or(0),
+    ];
     bytes.extend(fragment.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(&inner.bytes);

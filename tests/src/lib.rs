@@ -16,7 +16,7 @@ pub mod lab;
 pub mod mutate;
 pub mod netns;
 pub mod rig;
-pub mod wire;
 pub mod world;
 
+pub use ::lab::wire;
 pub use kernel::require_kernel;

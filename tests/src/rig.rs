@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use filter_core::layout::Families;
+use filter_core::layout::{Families, Known, Rules};
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
-use filter_core::{Mode, NonIp, Prefix, Reason};
+use filter_core::{Classes, Mode, Prefix, Reason};
 use filter_loader::{
-    AttachMode, Counters, Engine, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station,
-    TEST_IFINDEX,
+    AttachMode, Counters, Engine, Filter, InterfaceSpec, LeaseEnd, Options, PeerSlot, PeerTables,
+    Station, TEST_IFINDEX, Target, Wanted,
 };
 
 use crate::frame;
@@ -154,14 +154,32 @@ pub fn publish(filter: &mut Filter, mode: Mode) -> PeerSlot {
     let (sources, destinations): (PrefixSet, PrefixSet) =
         (set("45.146.194.0/23"), set("198.51.100.0/24"));
     let table = PeerTables {
-        families: Families::new(|_| true),
-        mode,
+        rules: rules(),
         generation: 1,
         sources: &sources,
         destinations: &destinations,
     };
     filter.publish(peer, &table).expect("publishing");
+    filter.set_wanted(peer, wanted(mode)).expect("a switch");
     peer
+}
+
+/// Both families, every side known.
+#[must_use]
+pub fn rules() -> Rules {
+    Rules {
+        families: Families::new(|_| true),
+        known: Known::ALL,
+    }
+}
+
+/// All classes or none, as long as the lease runs.
+#[must_use]
+pub const fn wanted(mode: Mode) -> Wanted {
+    match mode {
+        Mode::Observe => Wanted::NONE,
+        Mode::Enforce => Wanted::new(Classes::ALL, LeaseEnd::Observe),
+    }
 }
 
 /// The peer sends from the MAC of this name, untagged.
@@ -200,16 +218,9 @@ pub fn guard(
 /// # Panics
 /// Never: the MAC below is one.
 #[must_use]
-pub fn test_interface(unknown_peer: Mode) -> InterfaceSpec {
-    InterfaceSpec {
-        name: TEST_NAME.to_owned(),
-        mac: Mac::from_bytes(frame::station("us").expect("a station")),
-        addresses: Vec::new(),
-        lan: Vec::new(),
-        non_ip: NonIp::Pass,
-        unknown_peer,
-        any_mac: false,
-    }
+pub fn test_interface() -> InterfaceSpec {
+    let mac = Mac::from_bytes(frame::station("us").expect("a station"));
+    InterfaceSpec::new(TEST_NAME, mac)
 }
 
 /// Publishes the peer, seen only by test runs, untagged and from its own MAC.
@@ -218,10 +229,12 @@ pub fn test_interface(unknown_peer: Mode) -> InterfaceSpec {
 /// If the kernel refuses.
 pub fn guard_test_runs(filter: &mut Filter, mode: Mode) -> PeerSlot {
     let peer = publish(filter, mode);
-    let spec = test_interface(Mode::Enforce);
     filter
-        .set_interface(TEST_IFINDEX, &spec)
+        .set_interface(TEST_IFINDEX, &test_interface())
         .expect("setting the interface");
+    filter
+        .set_wanted(Target::Interface(TEST_NAME), wanted(Mode::Enforce))
+        .expect("a switch");
     filter
         .set_stations(peer, &[station(TEST_IFINDEX, "icrc")])
         .expect("stations");

@@ -1,29 +1,40 @@
 //! The worlds the cases happen in: an interface, its peers, their routes, all as text, so that every engine
 //! reads them with its own parser. Never holds anything compiled or derived.
 
-use filter_core::Mode;
-
 /// One interface and everybody behind it.
 #[derive(Debug)]
 pub struct World {
     /// The section of the case file.
     pub name: &'static str,
-    /// Our MAC.
-    pub mac: &'static str,
-    /// Our addresses on the interface.
-    pub addresses: &'static [&'static str],
-    /// The peering LAN.
-    pub lan: &'static [&'static str],
+    /// Has the interface a record at all?
+    pub recorded: bool,
+    /// Our MACs.
+    pub macs: &'static [&'static str],
+    /// The network behind each pair of tags.
+    pub networks: &'static [Network],
     /// `[router] prefixes`.
     pub ours: &'static [&'static str],
     /// `[router] bogon_exceptions`.
     pub bogon_exceptions: &'static [&'static str],
-    /// `non_ip = "violation"`?
-    pub non_ip_violates: bool,
-    /// Kind `port`: a peer may have any MAC.
-    pub any_mac: bool,
+    /// `lan_rules = "pass"`?
+    pub passes_lan: bool,
+    /// Kind `port`: a peer may have any MAC, and there is no LAN but us and it.
+    pub is_port: bool,
     /// Who is there.
     pub peers: &'static [Peer],
+}
+
+/// What is behind some tags.
+#[derive(Debug)]
+pub struct Network {
+    /// Outer and inner VLAN.
+    pub vlans: (u16, u16),
+    /// Our addresses.
+    pub addresses: &'static [&'static str],
+    /// The peering LAN.
+    pub lan: &'static [&'static str],
+    /// Subnets of our addresses outside the LAN.
+    pub subnets: &'static [&'static str],
 }
 
 /// One peer.
@@ -35,6 +46,10 @@ pub struct Peer {
     pub families: &'static [u8],
     /// Outer VLAN, inner VLAN, source MAC (`*` for any).
     pub stations: &'static [(u16, u16, &'static str)],
+    /// Families whose source side, and whose destination side, is known.
+    pub known: (&'static [u8], &'static [u8]),
+    /// The addresses of its sessions with us.
+    pub sessions: &'static [&'static str],
     /// What it advertises to us.
     pub advertises: &'static [&'static str],
     /// `extra_sources`.
@@ -45,38 +60,16 @@ pub struct Peer {
     pub extra_destinations: &'static [&'static str],
 }
 
-/// What violations meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Modes {
-    /// Those of every peer.
-    pub peers: Mode,
-    /// Those of nobody known.
-    pub unknown: Mode,
-}
-
-impl Modes {
-    /// Everybody is observed.
-    pub const OBSERVE: Self = Self::new(Mode::Observe, Mode::Observe);
-    /// Everybody is held to the policy.
-    pub const ENFORCE: Self = Self::new(Mode::Enforce, Mode::Enforce);
-    /// Both modes, alike and mixed.
-    pub const ALL: [Self; 4] = [
-        Self::OBSERVE,
-        Self::ENFORCE,
-        Self::new(Mode::Observe, Mode::Enforce),
-        Self::new(Mode::Enforce, Mode::Observe),
-    ];
-
-    const fn new(peers: Mode, unknown: Mode) -> Self {
-        Self { peers, unknown }
-    }
-}
+/// Everything is known.
+const KNOWN: (&[u8], &[u8]) = (&[4, 6], &[4, 6]);
 
 const PEERS: &[Peer] = &[
     Peer {
         name: "icrc",
         families: &[4, 6],
         stations: &[(0, 0, "02:00:00:00:00:10"), (0, 0, "02:00:00:00:00:11")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &["45.146.194.0/23", "2a13:47c0:146::/48"],
         extra_sources: &[],
         advertised: &["198.51.100.0/24", "2001:db8:100::/40"],
@@ -87,6 +80,8 @@ const PEERS: &[Peer] = &[
         name: "speed",
         families: &[6],
         stations: &[(0, 0, "02:00:00:00:00:20")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &["193.0.24.0/21", "2a0f:85c1:2143::/48"],
         extra_sources: &[],
         advertised: &["198.51.100.0/24", "2001:db8:100::/40"],
@@ -96,6 +91,8 @@ const PEERS: &[Peer] = &[
         name: "tagged",
         families: &[4, 6],
         stations: &[(100, 0, "02:00:00:00:00:30")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &["193.0.0.0/21", "2001:67c:2e8::/48"],
         extra_sources: &[],
         advertised: &["198.51.100.0/25", "2001:db8:100::/48"],
@@ -105,6 +102,8 @@ const PEERS: &[Peer] = &[
         name: "qinq",
         families: &[4],
         stations: &[(7, 9, "02:00:00:00:00:40")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &["193.0.10.0/23"],
         extra_sources: &[],
         advertised: &["198.51.100.0/24"],
@@ -115,6 +114,8 @@ const PEERS: &[Peer] = &[
         name: "twin",
         families: &[4],
         stations: &[(200, 0, "02:00:00:00:00:10")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &["193.0.12.0/23"],
         extra_sources: &[],
         advertised: &["198.51.100.0/24"],
@@ -125,6 +126,8 @@ const PEERS: &[Peer] = &[
         name: "leaky",
         families: &[4, 6],
         stations: &[(0, 0, "02:00:00:00:00:50")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &[
             "10.0.0.0/8",
             "198.51.100.0/25",
@@ -147,9 +150,46 @@ const PEERS: &[Peer] = &[
         name: "empty",
         families: &[4, 6],
         stations: &[(0, 0, "02:00:00:00:00:60")],
+        known: KNOWN,
+        sessions: &[],
         advertises: &[],
         extra_sources: &[],
         advertised: &[],
+        extra_destinations: &[],
+    },
+    // Just configured: its routes come in, and nothing is known yet.
+    Peer {
+        name: "young",
+        families: &[4, 6],
+        stations: &[(0, 0, "02:00:00:00:00:70")],
+        known: (&[], &[]),
+        sessions: &[],
+        advertises: &["45.147.0.0/16"],
+        extra_sources: &[],
+        advertised: &["198.51.100.0/25"],
+        extra_destinations: &[],
+    },
+    // A feed that tells what it announces, and not what we announce to it; of IPv6 the other way round.
+    Peer {
+        name: "half",
+        families: &[4, 6],
+        stations: &[(0, 0, "02:00:00:00:00:80")],
+        known: (&[4], &[6]),
+        sessions: &[],
+        advertises: &["45.148.0.0/16", "2a0f:1480::/32"],
+        extra_sources: &[],
+        advertised: &["198.51.100.0/25", "2001:db8:100::/48"],
+        extra_destinations: &[],
+    },
+    Peer {
+        name: "bilateral",
+        families: &[4, 6],
+        stations: &[(0, 0, "02:00:00:00:00:a0")],
+        known: KNOWN,
+        sessions: &["203.0.113.160", "2001:db8:ffff::a0"],
+        advertises: &["45.149.0.0/16"],
+        extra_sources: &[],
+        advertised: &["198.51.100.0/24"],
         extra_destinations: &[],
     },
 ];
@@ -157,39 +197,99 @@ const PEERS: &[Peer] = &[
 /// An exchange's LAN with many peers.
 pub const LAN: World = World {
     name: "lan",
-    mac: "02:00:00:00:00:01",
-    addresses: &["203.0.113.1", "2001:db8:ffff::1", "fe80::1"],
-    lan: &["203.0.113.0/24", "2001:db8:ffff::/64"],
+    recorded: true,
+    // Its own, a macvlan device's on it, and a VRRP router's (RFC 9568).
+    macs: &[
+        "02:00:00:00:00:01",
+        "02:00:00:00:00:03",
+        "00:00:5e:00:01:0a",
+    ],
+    networks: &[
+        Network {
+            vlans: (0, 0),
+            addresses: &[
+                "203.0.113.1",
+                "100.64.7.1",
+                "2001:db8:ffff::1",
+                "fe80::1",
+                "fd07::1",
+            ],
+            lan: &["203.0.113.0/24", "2001:db8:ffff::/64"],
+            subnets: &["100.64.7.0/24", "fd07::/64"],
+        },
+        Network {
+            vlans: (100, 0),
+            addresses: &["185.1.0.1", "2001:7f8::1"],
+            lan: &["185.1.0.0/24", "2001:7f8::/64"],
+            subnets: &[],
+        },
+        Network {
+            vlans: (200, 0),
+            addresses: &[],
+            lan: &[],
+            subnets: &[],
+        },
+        Network {
+            vlans: (7, 9),
+            addresses: &[],
+            lan: &[],
+            subnets: &[],
+        },
+    ],
     ours: &["198.51.100.0/24", "2001:db8:100::/40"],
     bogon_exceptions: &["198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"],
-    non_ip_violates: false,
-    any_mac: false,
+    passes_lan: false,
+    is_port: false,
     peers: PEERS,
 };
 
-/// The same, but only ARP and IP are welcome and no special-purpose block is excepted.
+/// The same, but no special-purpose block is excepted, and what has no business on the LAN is nobody's business.
 pub const STRICT: World = World {
     name: "strict",
     bogon_exceptions: &[],
-    non_ip_violates: true,
+    passes_lan: true,
+    ..LAN
+};
+
+/// An interface without a record: a bond's member, a device that came back.
+pub const BARE: World = World {
+    name: "bare",
+    recorded: false,
+    networks: &[],
+    peers: &[],
     ..LAN
 };
 
 /// A private interconnect: whoever sends is the one peer, except where a MAC is named.
 pub const PORT: World = World {
     name: "port",
-    mac: "02:00:00:00:00:01",
-    addresses: &["203.0.113.2", "2001:db8:ffff::2"],
-    lan: &["203.0.113.2/31", "2001:db8:ffff::2/127"],
+    recorded: true,
+    macs: &["02:00:00:00:00:01"],
+    networks: &[
+        Network {
+            vlans: (0, 0),
+            addresses: &["203.0.113.2", "2001:db8:ffff::2"],
+            lan: &["203.0.113.2/31", "2001:db8:ffff::2/127"],
+            subnets: &[],
+        },
+        Network {
+            vlans: (100, 0),
+            addresses: &[],
+            lan: &[],
+            subnets: &[],
+        },
+    ],
     ours: &["198.51.100.0/24", "2001:db8:100::/40"],
     bogon_exceptions: &[],
-    non_ip_violates: false,
-    any_mac: true,
+    passes_lan: false,
+    is_port: true,
     peers: &[
         Peer {
             name: "anybody",
             families: &[4, 6],
             stations: &[(0, 0, "*")],
+            known: KNOWN,
+            sessions: &[],
             advertises: &["45.146.194.0/23", "2a13:47c0:146::/48"],
             extra_sources: &[],
             advertised: &["198.51.100.0/24", "2001:db8:100::/40"],
@@ -199,6 +299,8 @@ pub const PORT: World = World {
             name: "named",
             families: &[4],
             stations: &[(0, 0, "02:00:00:00:00:20")],
+            known: KNOWN,
+            sessions: &[],
             advertises: &["193.0.0.0/21"],
             extra_sources: &[],
             advertised: &["198.51.100.0/24"],
@@ -208,6 +310,8 @@ pub const PORT: World = World {
             name: "tagged",
             families: &[4],
             stations: &[(100, 0, "*")],
+            known: KNOWN,
+            sessions: &[],
             advertises: &["193.0.10.0/23"],
             extra_sources: &[],
             advertised: &["198.51.100.0/24"],
@@ -217,7 +321,7 @@ pub const PORT: World = World {
 };
 
 /// All worlds.
-pub const ALL: [&World; 3] = [&LAN, &STRICT, &PORT];
+pub const ALL: [&World; 4] = [&LAN, &STRICT, &PORT, &BARE];
 
 /// The world of this section.
 #[must_use]

@@ -15,7 +15,7 @@ fn the_demo_shows_what_it_promises_and_leaves_nothing() {
     // Fourteen packets observed; then one good, one spoofed, and the good one once more, withdrawn.
     let fates = ["arrives", "DROPPED"].map(|fate| screen.matches(fate).count());
     assert_eq!(fates, [15, 2], "{screen}");
-    let mine = format!("bcp38-{}-", std::process::id());
+    let mine = format!("b38-{}-", std::process::id());
     let namespaces = std::fs::read_dir("/run/netns").unwrap().flatten();
     let left: Vec<_> = namespaces
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&mine))

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::Random;
 use filter_core::{Mode, Prefix, Reason};
@@ -76,8 +75,7 @@ impl Sets {
 
     fn table(&self, generation: u32) -> PeerTables<'_> {
         PeerTables {
-            families: Families::new(|_| true),
-            mode: Mode::Enforce,
+            rules: rig::rules(),
             generation,
             sources: &self.sources,
             destinations: &self.destinations,

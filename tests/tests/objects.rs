@@ -3,7 +3,9 @@
 
 use aya_obj::{Object, ProgramSection};
 use filter_core::Reason;
-use filter_core::layout::{Interface, MAX_IFINDEX, MAX_INTERFACES, map, station};
+use filter_core::layout::{
+    Interface, MAX_INTERFACES, NEAR_IFINDEX, NETWORK_PLACES, Network, map, station,
+};
 
 fn object(name: &str) -> Object {
     let path = format!(
@@ -32,9 +34,16 @@ fn programs(object: &Object) -> Vec<(&str, bool)> {
 fn the_objects_hold_the_expected_programs() {
     assert_eq!(
         programs(&object("bcp38")),
-        [("bcp38", true), ("bcp38_linear", false)]
+        [
+            ("bcp38", true),
+            ("bcp38_clock", false),
+            ("bcp38_linear", false)
+        ]
     );
-    assert_eq!(programs(&object("baseline")), [("bcp38", true)]);
+    assert_eq!(
+        programs(&object("baseline")),
+        [("bcp38", true), ("bcp38_clock", false)]
+    );
     let bench = object("bench");
     for name in [
         "empty",
@@ -70,20 +79,27 @@ fn the_maps_have_the_layout_of_this_source() {
         for (map, key, value) in [
             (map::INTERFACE_SLOTS, 4, 4),
             (map::INTERFACES, 4, Interface::WORDS as u32 * 8),
+            (map::FAR_INTERFACES, 4, 4),
+            (map::NETWORKS, 4, Network::WORDS as u32 * 8),
+            (map::TAGS, 8, 4),
             (map::PEERS, 12, 4),
             (map::STATIONS, 4, size_of::<station::Table>() as u32),
             (map::COUNTERS, 4, 16),
             (map::SAMPLE_DUE, 4, 8),
             (map::SAMPLES_LOST, 4, 8),
+            (map::ICMP_DUE, 4, 16),
             (map::LEASE, 4, 8),
+            (map::WANTED, 4, 4),
+            (map::ALLOWED, 4, 4),
             (map::META, 4, 16),
         ] {
             assert_eq!(sizes(map), (key, value), "{name}.o: {map}");
         }
         // What the loader does not size must be right as it is; the rest it sets before loading.
         let entries = |map: &str| object.maps[map].max_entries();
-        assert_eq!(entries(map::INTERFACE_SLOTS), MAX_IFINDEX + 1);
+        assert_eq!(entries(map::INTERFACE_SLOTS), NEAR_IFINDEX + 1);
         assert_eq!(entries(map::INTERFACES), 2 * MAX_INTERFACES);
+        assert_eq!(entries(map::NETWORKS), NETWORK_PLACES);
         assert_eq!(entries(map::COUNTERS) as usize % (2 * Reason::COUNT), 0);
         assert!(
             entries(map::SAMPLES).is_power_of_two(),

@@ -1,12 +1,13 @@
 //! Frames nobody wrote down: arbitrary bytes, every case cut at every byte, and accidents. All engines must
 //! agree on fate and every counter, and none may panic. Expectations come from the oracle, never from here.
 
+use filter_core::Classes;
 use proptest::prelude::*;
 use tests::case;
 use tests::engines::{Engine, Kernel, Oracle, Userspace};
 use tests::kernel::{engines, require_kernel};
 use tests::mutate::{Random, mutated};
-use tests::world::{self, Modes, World};
+use tests::world::{self, World};
 
 /// Accidents through user space, per world.
 const MUTATIONS: usize = 20_000;
@@ -23,8 +24,8 @@ fn agree(
 ) {
     let mut oracle = Oracle::new(world);
     let mut recent = Vec::new();
-    oracle.set_modes(Modes::ENFORCE);
-    engine.set_modes(Modes::ENFORCE);
+    oracle.set_in_force(Classes::ALL);
+    engine.set_in_force(Classes::ALL);
     let compare = |oracle: &Oracle, engine: &dyn Engine, recent: &[Vec<u8>]| {
         assert_eq!(
             engine.tally(),
@@ -132,7 +133,7 @@ fn accidents_reach_every_reason() {
         .into_iter()
         .flat_map(|world| {
             let oracle = Oracle::new(world);
-            accidents(world, MUTATIONS).map(move |frame| oracle.verdict(&frame).1)
+            accidents(world, MUTATIONS).map(move |frame| oracle.verdict(&frame).reason)
         })
         .collect();
     seen.sort_unstable();

@@ -234,7 +234,7 @@ fn config(router: &Router, serves: &str) -> String {
     let (v4, v6) = Exchange::addresses(RS.1);
     config.push_str(&format!(
         "\n[[route_server]]\nname = \"rs1\"\nasn = {}\ninterface = \"eth0\"\n\
-         addresses = [\"{v4}\", \"{v6}\"]\nserves = {serves}\n",
+         addresses = [\"{v4}\", \"{v6}\"]\nour_routes_reach = {serves}\n",
         RS.0
     ));
     config

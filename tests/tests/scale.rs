@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use filter_core::table::shapes::full_table;
 use filter_core::{Address, Family, Prefix};
-use filter_daemon::demo::router::{Direction, Router};
+use lab::bmp::{Direction, Router};
 use tests::fleet::{Fleet, Slots, neighbour, table};
 use tests::require_kernel;
 

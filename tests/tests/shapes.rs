@@ -6,11 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{self, Random};
-use filter_core::{Address, Family, Mode, Prefix, Reason, frame};
+use filter_core::{Address, Family, Prefix, Reason, frame};
 use filter_loader::{Engine, Filter, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX};
 use tests::require_kernel;
 use tests::rig::{self, test_interface};
@@ -42,8 +41,7 @@ fn table<'a>(
     destinations: &'a PrefixSet,
 ) -> PeerTables<'a> {
     PeerTables {
-        families: Families::new(|_| true),
-        mode: Mode::Observe,
+        rules: rig::rules(),
         generation,
         sources,
         destinations,
@@ -59,7 +57,7 @@ fn load(name: &str, lists: Vec<Vec<Prefix>>) -> Exchange {
     };
     let mut filter = rig::load(&options);
     filter
-        .set_interface(TEST_IFINDEX, &test_interface(Mode::Observe))
+        .set_interface(TEST_IFINDEX, &test_interface())
         .unwrap();
     let destinations = set(&us());
     let begin = Instant::now();

@@ -1,15 +1,15 @@
-//! The case file on every engine, in every mode: action, reason, peer and every counter. Also what no file
+//! The case file on every engine, under nothing, every class alone and everything in force: action, reason, peer and every counter. Also what no file
 //! should list: all IP protocols and classes of EtherTypes. Never holds a case of its own.
 
 use std::collections::BTreeSet;
 
-use filter_core::Reason;
+use filter_core::{Classes, Reason};
 use filter_loader::Engine as Lookup;
 use tests::case::{self, Case};
-use tests::engines::{Engine, Kernel, Oracle, Tally, Userspace, is_dropped};
+use tests::engines::{Engine, Kernel, Oracle, Tally, Userspace, breaks, is_dropped, switches};
 use tests::frame;
 use tests::kernel::{self, Feature, require_kernel};
-use tests::world::{self, Modes, World};
+use tests::world::{self, World};
 
 #[test]
 fn the_file_covers_every_row_and_names_its_sources() {
@@ -47,21 +47,23 @@ fn the_oracle_agrees_with_the_file() {
     for world in world::ALL {
         let oracle = Oracle::new(world);
         for case in case::of(world) {
+            let opinion = oracle.verdict(&case.frame);
             assert_eq!(
-                oracle.verdict(&case.frame),
+                (opinion.peer, opinion.reason),
                 (case.peer, case.reason),
-                "{}",
+                "{}: {}",
+                world.name,
                 case.name
             );
         }
-        every_case_in_every_mode(world, &mut Oracle::new(world));
+        every_case_under_every_switch(world, &mut Oracle::new(world));
     }
 }
 
 #[test]
 fn userspace_agrees_with_the_file() {
     for world in world::ALL {
-        every_case_in_every_mode(world, &mut Userspace::new(world));
+        every_case_under_every_switch(world, &mut Userspace::new(world));
     }
 }
 
@@ -69,7 +71,7 @@ fn userspace_agrees_with_the_file() {
 fn the_compiled_tables_in_the_kernel_agree_with_the_file() {
     if require_kernel("the_compiled_tables_in_the_kernel_agree_with_the_file") {
         for world in world::ALL {
-            every_case_in_every_mode(world, &mut Kernel::new(world, Lookup::Tables));
+            every_case_under_every_switch(world, &mut Kernel::new(world, Lookup::Tables));
         }
     }
 }
@@ -79,25 +81,35 @@ fn the_kernels_tries_agree_with_the_file() {
     let test = "the_kernels_tries_agree_with_the_file";
     if require_kernel(test) && kernel::engines(test).contains(&Lookup::Lpm) {
         for world in world::ALL {
-            every_case_in_every_mode(world, &mut Kernel::new(world, Lookup::Lpm));
+            every_case_under_every_switch(world, &mut Kernel::new(world, Lookup::Lpm));
         }
     }
 }
 
 /// After each case everything counted so far must be what the file says, nothing more and nothing elsewhere.
-fn every_case_in_every_mode(world: &World, engine: &mut dyn Engine) {
+fn every_case_under_every_switch(world: &'static World, engine: &mut dyn Engine) {
     let mut expected = Tally::of(world);
-    for modes in Modes::ALL {
-        engine.set_modes(modes);
-        for case in case::of(world) {
+    let oracle = Oracle::new(world);
+    let cases = case::of(world);
+    for in_force in switches() {
+        engine.set_in_force(in_force);
+        for case in &cases {
             if case.frame.len() >= engine.shortest() {
-                check(engine, modes, &case, &mut expected);
+                let broken = oracle.verdict(&case.frame).broken;
+                let dropped = is_dropped(in_force, case.peer, &broken);
+                check(engine, in_force, case, dropped, &mut expected);
             }
         }
     }
 }
 
-fn check(engine: &mut dyn Engine, modes: Modes, case: &Case, expected: &mut Tally) {
+fn check(
+    engine: &mut dyn Engine,
+    in_force: Classes,
+    case: &Case,
+    dropped: bool,
+    expected: &mut Tally,
+) {
     let Case {
         world,
         name,
@@ -106,11 +118,33 @@ fn check(engine: &mut dyn Engine, modes: Modes, case: &Case, expected: &mut Tall
         reason,
         ..
     } = case;
-    let dropped = is_dropped(world, modes, *peer, *reason);
     expected.count(*peer, *reason, dropped, frame);
-    let about = format!("{}, {}: {name} ({modes:?})", engine.name(), world.name);
+    let about = format!("{}, {}: {name} ({in_force})", engine.name(), world.name);
     assert_eq!(engine.drops(frame), dropped, "{about}: dropped");
     assert_eq!(engine.tally(), *expected, "{about}: counters");
+}
+
+#[test]
+fn what_a_packet_breaks_decides_and_not_its_first_name() {
+    let of = |text: &str| {
+        let opinion = Oracle::new(&world::LAN).verdict(&frame::build(text).expect("a frame"));
+        (opinion.reason.name(), opinion.broken.classes)
+    };
+    let from = |source: &str, destination: &str| {
+        of(&format!(
+            "eth src=icrc dst=us / ipv4 {source} > {destination} udp"
+        ))
+    };
+    assert_eq!(
+        from("10.0.0.1", "198.51.100.1"),
+        ("source-bogon", vec!["bogons", "sources"])
+    );
+    assert_eq!(
+        from("10.0.0.1", "8.8.8.8"),
+        ("source-bogon", vec!["bogons", "sources", "destinations"])
+    );
+    let unknown = "eth src=young dst=us / ipv4 10.0.0.1 > 8.8.8.8 udp";
+    assert_eq!(of(unknown), ("source-bogon", vec!["bogons"]));
 }
 
 #[test]
@@ -148,7 +182,7 @@ fn engines(world: &'static World, test: &str) -> Vec<Box<dyn Engine>> {
         }
     }
     for engine in &mut engines {
-        engine.set_modes(Modes::ENFORCE);
+        engine.set_in_force(Classes::ALL);
     }
     engines
 }
@@ -159,7 +193,9 @@ fn judge_all(test: &str, world: &'static World, frames: &[(String, Option<&'stat
         let mut expected = Tally::of(world);
         for (text, peer, reason) in frames {
             let frame = frame::build(text).expect("a frame");
-            let dropped = is_dropped(world, Modes::ENFORCE, *peer, *reason);
+            // Whichever side it breaks: all of it is in force.
+            let broken = breaks(world, *reason, "ipv4", &["sources"]);
+            let dropped = !broken.classes.is_empty();
             expected.count(*peer, *reason, dropped, &frame);
             assert_eq!(engine.drops(&frame), dropped, "{}: {text}", engine.name());
         }
@@ -217,7 +253,7 @@ fn every_class_of_ethertypes_is_decided() {
     types.extend([
         0, 1499, 1500, 1501, 1535, 1536, 1537, 0x88cc, 0x8847, 0x8863, 0x9100, 0x88e5, 0xffff,
     ]);
-    for known in [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8] {
+    for known in [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8, 0x8809, 0x888e] {
         types.extend([
             known - 1,
             known,
@@ -233,6 +269,7 @@ fn every_class_of_ethertypes_is_decided() {
             let reason = match ethertype {
                 0x0800 | 0x86dd => Reason::Malformed,
                 0x0806 => Reason::Arp,
+                0x8809 | 0x888e => Reason::LinkControl,
                 _ => Reason::NonIp,
             };
             frames.push((

@@ -13,9 +13,9 @@ use tests::kernel::{Feature, require_kernel};
 /// Object, program, then at most: instructions verified, bytes translated, bytes of native code. The figures of
 /// `docs/performance.md` and a quarter more: other kernels count differently. The verifier's own limit is 1,000,000.
 const BUDGETS: &[(&str, &str, [u32; 3])] = &[
-    ("bcp38", "bcp38", [165_000, 19_500, 10_800]),
-    ("bcp38", "bcp38_linear", [165_000, 19_500, 10_800]),
-    ("baseline", "bcp38", [170_000, 15_000, 8_700]),
+    ("bcp38", "bcp38", [235_000, 31_500, 18_500]),
+    ("bcp38", "bcp38_linear", [235_000, 31_500, 18_500]),
+    ("baseline", "bcp38", [235_000, 31_500, 18_500]),
 ];
 
 const COSTS: [&str; 3] = ["instructions verified", "bytes translated", "bytes native"];
@@ -106,14 +106,15 @@ fn logged_count(program: &mut Xdp) -> u32 {
 /// What each function of the product's program may call, by the kernel's names. Lookups in plain arrays are translated
 /// to loads and are no calls; those in per-CPU arrays since 6.10, where the compiler knows the CPU's own memory.
 const CALLS: &[(&str, &[&str])] = &[
-    // The peer hash, twice (the source MAC, and any); the length of a frame that may lie in several buffers, for the
-    // byte counter; the time, which only a drop is held against.
+    // The hashes: of far indices, of tags, and of peers twice (the source MAC, and any); the length of a frame that may
+    // lie in several buffers, for the byte counter. The clock of the lease is a load.
     (
         "bcp38",
         &[
             "__htab_map_lookup_elem",
             "__htab_map_lookup_elem",
-            "bpf_ktime_get_ns",
+            "__htab_map_lookup_elem",
+            "__htab_map_lookup_elem",
             "bpf_xdp_get_buff_len",
         ],
     ),

@@ -1,4 +1,4 @@
-//! The BGP daemons of the next Debian, unpacked where the labs look for them: `tests/src/lab/release.rs` runs them
+//! The BGP daemons of the next Debian, unpacked where the labs look for them: `lab/src/release.rs` runs them
 //! beside the system's own. Never installs them.
 use crate::command::{Result, workspace};
 use crate::debian;

@@ -5,14 +5,14 @@
 //! | words | content |
 //! |---|---|
 //! | 0 | generation (high half), counter slot (low half) |
-//! | 1 | families in bits 0–1, mode in bit 8 |
+//! | 1 | families and known sides: the bits of [`Rules`] |
 //! | 2–5 | set descriptors: IPv4 sources, IPv4 destinations, IPv6 sources, IPv6 destinations |
 //! | 6 | the sets' chunks, 16 bits each, in that order from the low end |
 //! | 8–10 | the sets' first lines, line counts, and how many of those are manifests, 16 bits each: what a restarted loader marks as used |
 //! | 15 | checksum of words 0–14 |
 use core::num::NonZeroU64;
 
-use super::{Families, Family, Mode};
+use super::{Family, Rules};
 
 /// Lines of 64 bytes.
 pub const LINES: usize = 2;
@@ -21,21 +21,20 @@ pub const WORDS: usize = 16;
 /// Sets: a source and a destination set for each family.
 pub const SETS: usize = 4;
 
-const RULES: usize = 1;
+const RULES_WORD: usize = 1;
 const DESCRIPTORS: usize = 2;
 const CHUNKS: usize = 6;
 const FIRST_LINES: usize = 8;
 const LINE_COUNTS: usize = 9;
 const MANIFESTS: usize = 10;
 const CHECKSUM: usize = 15;
-const MODE_BIT: u32 = 8;
 
 /// A record without sets.
 #[must_use]
-pub const fn new(slot: u32, generation: u32, families: Families, mode: Mode) -> [u64; WORDS] {
+pub const fn new(slot: u32, generation: u32, rules: Rules) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     words[0] = (generation as u64) << 32 | slot as u64;
-    words[RULES] = families.bits() as u64 | (mode as u64) << MODE_BIT;
+    words[RULES_WORD] = rules.bits() as u64;
     words
 }
 
@@ -125,33 +124,26 @@ pub const fn head_sets(head: &Head, family: Family) -> [(u64, u16); 2] {
 /// | 0–15 | the record's line in its chunk |
 /// | 16–31 | its chunk |
 /// | 32–33 | families |
-/// | 34 | mode |
+/// | 34–37 | known sides: sources of IPv4 and IPv6, destinations of IPv4 and IPv6 |
 /// | 40–63 | the slot itself |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Published(NonZeroU64);
 
-const PUBLISHED_FAMILIES: u32 = 32;
-const PUBLISHED_MODE: u32 = 34;
+const PUBLISHED_RULES: u32 = 32;
 const PUBLISHED_SLOT: u32 = 40;
 
 impl Published {
     /// Of the record at this chunk and line; `None` for the arena's first line, which is no record's.
     #[must_use]
-    pub const fn new(
-        (chunk, line): (u16, u16),
-        slot: u32,
-        families: Families,
-        mode: Mode,
-    ) -> Option<Self> {
+    pub const fn new((chunk, line): (u16, u16), slot: u32, rules: Rules) -> Option<Self> {
         if chunk == 0 && line == 0 {
             return None;
         }
         Self::from_word(
             line as u64
                 | (chunk as u64) << 16
-                | (families.bits() as u64) << PUBLISHED_FAMILIES
-                | (mode as u64) << PUBLISHED_MODE
+                | (rules.bits() as u64) << PUBLISHED_RULES
                 | (slot as u64) << PUBLISHED_SLOT,
         )
     }
@@ -179,22 +171,11 @@ impl Published {
         self.0.get() as u32
     }
 
-    /// The families the peer is configured for.
+    /// What is asked about the peer before its addresses.
     #[must_use]
     #[inline(always)]
-    pub const fn families(self) -> Families {
-        Families::from_bits((self.0.get() >> PUBLISHED_FAMILIES) as u8)
-    }
-
-    /// The mode.
-    #[must_use]
-    #[inline(always)]
-    pub const fn mode(self) -> Mode {
-        if self.0.get() >> PUBLISHED_MODE & 1 == 0 {
-            Mode::Observe
-        } else {
-            Mode::Enforce
-        }
+    pub const fn rules(self) -> Rules {
+        Rules::from_bits((self.0.get() >> PUBLISHED_RULES) as u8)
     }
 
     /// The slot.

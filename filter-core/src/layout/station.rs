@@ -6,12 +6,12 @@
 //!
 //! | words | content |
 //! |---|---|
-//! | 0 | ifindex in the high 16 bits, source MAC below; 0 for an empty place |
+//! | 0 | the interface's slot in the high 16 bits, source MAC below; 0 for an empty place |
 //! | 1 | bit 63 set, outer VLAN from bit 48, inner VLAN from bit 32, peer slot in the low half; 0 before it is written |
 //!
 //! Places of a line fill from the first to the last, and none that was used becomes empty while the peer hash has a
 //! station for the line that no place holds. So where the last place is empty, a station that the line does not hold has no peer.
-use super::{PeerKey, Station};
+use super::PeerKey;
 use crate::packet::{Mac, Vlans};
 
 /// Lines of 64 bytes, by the top bits of the hash. Room for four times as many stations in all.
@@ -26,8 +26,8 @@ pub type Line = [Place; PLACES];
 /// The map's only value.
 pub type Table = [Line; LINES];
 
-/// Word 0 of a place that was given up but that packets in flight may still read: a MAC on interface 0, which there is
-/// none, so it is never asked for.
+/// Word 0 of a place that was given up but that packets in flight may still read: a MAC on the interface of slot 0, which
+/// there is none, so it is never asked for.
 pub const VACATED: u64 = 1 << 47;
 
 /// Bit 63 of word 1: an unwritten one is no station's, not even without VLANs.
@@ -38,7 +38,7 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A station as a place names it: word 0, and the VLANs (outer one in the high half).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// ifindex and MAC.
+    /// Interface slot and MAC.
     pub word: u64,
     /// Both VLANs.
     pub vlans: u32,
@@ -48,9 +48,9 @@ impl Key {
     /// Of frames of this interface, these VLANs and this source MAC.
     #[must_use]
     #[inline(always)]
-    pub const fn new(ifindex: u32, vlans: Vlans, mac: Mac) -> Self {
+    pub const fn new(interface: u32, vlans: Vlans, mac: Mac) -> Self {
         Self {
-            word: mac.bits() | (ifindex as u64) << 48,
+            word: mac.bits() | (interface as u64) << 48,
             vlans: (vlans.outer as u32) << 16 | vlans.inner as u32,
         }
     }
@@ -58,15 +58,11 @@ impl Key {
     /// Of the peer hash's key.
     #[must_use]
     pub const fn of(key: &PeerKey) -> Self {
-        let Station {
-            ifindex,
-            vlans,
-            mac,
-        } = Station::from_key(key);
-        Self::new(ifindex, vlans, mac)
+        let super::SlotStation { slot, vlans, mac } = super::SlotStation::from_key(key);
+        Self::new(slot, vlans, mac)
     }
 
-    /// The line of this station. Not of its ifindex, which takes the program three loads to know.
+    /// The line of this station. Not of its interface, which takes the program a load to know.
     #[must_use]
     #[inline(always)]
     pub const fn line(self) -> usize {
@@ -137,8 +133,8 @@ mod tests {
 
     const VLANS: Vlans = Vlans { outer: 7, inner: 9 };
 
-    fn key(ifindex: u32, vlans: Vlans, mac: u64) -> Key {
-        Key::new(ifindex, vlans, Mac::from_bits(mac))
+    fn key(interface: u32, vlans: Vlans, mac: u64) -> Key {
+        Key::new(interface, vlans, Mac::from_bits(mac))
     }
 
     fn find(key: Key, line: &Line) -> Found {
@@ -162,13 +158,13 @@ mod tests {
                 assert!(!matches!(find(other, &line), Found::Slot(_)), "{other:?}");
             }
         }
-        let station = Station {
-            ifindex: 5,
+        let station = super::super::SlotStation {
+            slot: 5,
             vlans: VLANS,
             mac: Mac::from_bits(0x02_00_00_00_00_10),
         };
         let from_hash = station.key();
-        assert_eq!(Station::from_key(&from_hash), station);
+        assert_eq!(super::super::SlotStation::from_key(&from_hash), station);
         assert_eq!(Key::of(&from_hash), mine);
         assert_eq!(owner(&mine.place(70)), Some((from_hash, 70)));
     }

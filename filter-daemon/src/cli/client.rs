@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon: `status`, `explain`, `events`, `observe`, `enforce`.
+//! The commands that ask a running daemon: `status`, `explain`, `events`.
 //! They only show what it says.
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use filter_core::Mode;
 use serde_json::Value;
 
 use super::{Failure, load, table};
@@ -138,38 +137,6 @@ pub fn events(args: &Events) -> Result<(), Failure> {
         }
         thread::sleep(FOLLOW);
     }
-}
-
-/// `bcp38 observe` and `bcp38 enforce`.
-#[derive(Debug, ClapArgs)]
-pub struct SetMode {
-    /// The peer
-    peer: String,
-    #[command(flatten)]
-    daemon: Daemon,
-}
-
-/// Changes a peer's mode, until the configuration is read again.
-///
-/// # Errors
-/// If no daemon answers, or it knows no such peer.
-pub fn set_mode(args: &SetMode, mode: Mode) -> Result<(), Failure> {
-    let changed = args.daemon.ask(&Request::SetMode {
-        peer: args.peer.clone(),
-        mode,
-    })?;
-    let mut out = anstream::stdout().lock();
-    let missing = changed["missing"].as_str().map_or(String::new(), |why| {
-        format!(": behaves as observe, because {why}")
-    });
-    writeln!(
-        out,
-        "{}: mode {}, {}{missing}",
-        args.peer,
-        mode,
-        changed["state"].as_str().unwrap_or("?")
-    )?;
-    Ok(())
 }
 
 /// `bcp38 demo`.

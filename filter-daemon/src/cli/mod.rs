@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use filter_core::Mode;
 
 use crate::config::{Config, ConfigError};
 
@@ -15,6 +14,7 @@ pub mod client;
 pub mod detach;
 pub mod replay;
 pub mod run;
+pub mod switch;
 mod table;
 
 /// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
@@ -46,10 +46,10 @@ pub enum Command {
     Explain(client::Explain),
     /// What happened
     Events(client::Events),
-    /// Only watch a peer: violations pass and are counted
-    Observe(client::SetMode),
-    /// Drop a peer's violations, once everything that needs to be known is; re-arms its breaker
-    Enforce(client::SetMode),
+    /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
+    Observe(switch::Args),
+    /// Drop violations again, once everything that needs to be known is; re-arms a peer's breaker
+    Enforce(switch::Args),
     /// Remove the filter from an interface
     Detach(detach::Args),
     /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space
@@ -124,8 +124,8 @@ impl Cli {
             Command::Status(args) => client::status(args),
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => client::events(args),
-            Command::Observe(args) => client::set_mode(args, Mode::Observe),
-            Command::Enforce(args) => client::set_mode(args, Mode::Enforce),
+            Command::Observe(args) => switch::observe(args),
+            Command::Enforce(args) => switch::enforce(args),
             Command::Detach(args) => detach::run(args),
             Command::Demo => client::demo(),
         };

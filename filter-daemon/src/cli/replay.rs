@@ -74,8 +74,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     warn_of_strangers(&config, id, interface, &peering);
     let mut kernel = match (args.engine, links.get(&id)) {
         (EngineName::Kernel, Some(link)) => {
-            let spec = interface_spec(link, interface);
-            Some(Kernel::load(&config, &peering, &spec)?)
+            let spec = interface_spec(&config.spec, id, link);
+            spec.map(|spec| Kernel::load(&config, &peering, &spec))
+                .transpose()?
         }
         _ => None,
     };

@@ -55,7 +55,8 @@ fn classify(error: RunError) -> Failure {
             | EngineError::Loader(
                 Loader::UnknownInterface(_)
                 | Loader::NotEthernet { .. }
-                | Loader::IfindexTooLarge { .. }
+                | Loader::TooManyFarIndices { .. }
+                | Loader::TooManyTags(_)
                 | Loader::TooManyInterfaces(_)
                 | Loader::TooManyPeers { .. }
                 | Loader::InterfaceRecord { .. }

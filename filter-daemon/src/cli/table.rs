@@ -120,11 +120,8 @@ fn totals(counters: &Value) -> (u64, u64, u64) {
         let count = |fate: &str| fates[fate]["packets"].as_u64().unwrap_or(0);
         passed += count("passed");
         dropped += count("dropped");
-        let is_violation = filter_core::Reason::from_name(reason).is_some_and(|reason| {
-            reason
-                .action(filter_core::Mode::Observe, filter_core::NonIp::Pass)
-                .is_violation()
-        });
+        let is_violation =
+            filter_core::Reason::from_name(reason).is_some_and(filter_core::Reason::is_violation);
         if is_violation {
             violations += count("passed") + count("dropped");
         }

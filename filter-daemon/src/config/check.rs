@@ -14,7 +14,7 @@ use super::{Config, Feed, parse_feed};
 use filter_lifecycle::admission::{Provenance, admit};
 use filter_lifecycle::policy::Withheld;
 use filter_lifecycle::route::{Session, Table, Vrf};
-use filter_lifecycle::spec::{Attachment, Interface, InterfaceId, InterfaceKind, Peer, Serves};
+use filter_lifecycle::spec::{Attachment, Interface, InterfaceId, InterfaceKind, Peer, Reach};
 
 pub(super) fn sections(
     sections: &Sections<'_>,
@@ -100,7 +100,7 @@ fn fits_in(
         if used[family as usize] > limit {
             return Err(item.error(Problem::TooMany(TooMany {
                 what,
-                family,
+                family: Some(family),
                 limit,
             })));
         }
@@ -368,8 +368,8 @@ pub(super) fn scopes(
     for (server, section) in config.spec.route_servers.iter().zip(servers) {
         let mut sessions = server.sessions().filter(|session| session.vrf.is_none());
         let unseen = sessions.find(|&session| !config.spec.has_shadow(session, Table::AdjOut));
-        if let (Serves::Communities, Some(session)) = (&server.serves, unseen) {
-            let item = section.require("serves")?;
+        if let (Reach::Communities, Some(session)) = (&server.our_routes_reach, unseen) {
+            let item = section.require("our_routes_reach")?;
             warnings.push(item.warning(Oddity::NoCommunities(session.address)));
         }
     }

@@ -3,14 +3,14 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::{Path, PathBuf};
 
-use filter_core::{Family, NonIp};
+use filter_core::Family;
 
 use super::duration::print as duration;
 use super::{Config, Feed, ShadowSession};
 use filter_lifecycle::route::{Table, Vrf};
 use filter_lifecycle::spec::{
-    Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily,
-    RouteServer, Serves, Spec, View, Xdp,
+    Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily, Reach,
+    RouteServer, Spec, View, Xdp,
 };
 
 pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "on_lease_end = \"{on_lease_end}\"")?;
     writeln!(f, "\n[limits]")?;
     writeln!(f, "max_peers = {}", limits.max_peers)?;
-    writeln!(f, "arena_mib = {}", limits.arena_mib)?;
+    writeln!(f, "table_memory_mib = {}", limits.table_memory_mib)?;
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
     writeln!(
         f,
@@ -98,11 +98,7 @@ fn interface(
         writeln!(f, "ixf = {}", path(file))?;
     }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
-    let non_ip = match interface.non_ip {
-        NonIp::Pass => "pass",
-        NonIp::Violation => "violation",
-    };
-    writeln!(f, "non_ip = \"{non_ip}\"")?;
+    writeln!(f, "lan_rules = \"{}\"", interface.lan_rules)?;
     let xdp = match interface.xdp {
         Xdp::Auto => "auto",
         Xdp::Native => "native",
@@ -175,7 +171,7 @@ fn attachment(config: &Config, attachment: &Attachment, f: &mut Formatter<'_>) -
 
 /// Absent, it is the global instance, which has no name.
 fn vrf(vrf: Option<Vrf>, f: &mut Formatter<'_>) -> fmt::Result {
-    vrf.map_or(Ok(()), |vrf| writeln!(f, "vrf = \"{vrf}\""))
+    vrf.map_or(Ok(()), |vrf| writeln!(f, "route_distinguisher = \"{vrf}\""))
 }
 
 fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) -> fmt::Result {
@@ -188,13 +184,13 @@ fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) ->
         interface_name(config, server.interface)
     )?;
     writeln!(f, "addresses = {}", quoted(&server.addresses))?;
-    let serves = match &server.serves {
-        Serves::All => "\"all\"".to_owned(),
-        Serves::None => "\"none\"".to_owned(),
-        Serves::Communities => "\"communities\"".to_owned(),
-        Serves::Listed(asns) => list(asns.iter().map(ToString::to_string)),
+    let our_routes_reach = match &server.our_routes_reach {
+        Reach::All => "\"all\"".to_owned(),
+        Reach::None => "\"none\"".to_owned(),
+        Reach::Communities => "\"communities\"".to_owned(),
+        Reach::Listed(asns) => list(asns.iter().map(ToString::to_string)),
     };
-    writeln!(f, "serves = {serves}")?;
+    writeln!(f, "our_routes_reach = {our_routes_reach}")?;
     vrf(server.vrf, f)
 }
 
@@ -278,9 +274,9 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
     let (address, session) = (shadow.address, shadow.session);
     let table = table_name(shadow.table);
-    let vrf = shadow
-        .vrf
-        .map_or(String::new(), |vrf| format!(", vrf = \"{vrf}\""));
+    let vrf = shadow.vrf.map_or(String::new(), |vrf| {
+        format!(", route_distinguisher = \"{vrf}\"")
+    });
     let password = match shadow.password {
         Some(_) => " # password: set",
         None => "",

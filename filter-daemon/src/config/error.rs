@@ -115,6 +115,9 @@ pub enum Problem {
     /// A key nobody reads.
     #[error("unknown key: use one of {}, or remove it", names(.0))]
     UnknownKey(&'static [&'static str]),
+    /// A key that has another name since.
+    #[error("is called `{0}` now: rename it")]
+    RenamedKey(&'static str),
     /// A key that must be there.
     #[error("missing: add it")]
     Missing,

@@ -93,7 +93,7 @@ pub struct ShadowSession {
     pub session: IpAddr,
     /// `table`: `adj-out` (what we advertise to the peer, the default), `adj-in-pre` or `adj-in-post`.
     pub table: Table,
-    /// `vrf` of the peer's session. Default: the global instance.
+    /// `route_distinguisher` of the peer's session. Default: the global instance.
     pub vrf: Option<Vrf>,
     /// `password`: TCP MD5 (RFC 2385), 1 to 80 bytes. Default: the feed's `password`, or none.
     pub password: Option<Password>,

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::NonIp;
+use filter_core::LanRules;
 use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
 use filter_lifecycle::spec::{
     Attachment, Breaker, DEFAULT_BOUNDS, Interface, InterfaceId, InterfaceKind, Limits, OnLeaseEnd,
-    OnStale, Peer, PerFamily, RouteServer, Router, Serves, Spec, Timers, View, Xdp,
+    OnStale, Peer, PerFamily, Reach, RouteServer, Router, Spec, Timers, View, Xdp,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -40,7 +40,7 @@ const INTERFACE: &[&str] = &[
     "addresses",
     "ixf",
     "unknown_peer",
-    "non_ip",
+    "lan_rules",
     "xdp",
 ];
 const PEER: &[&str] = &[
@@ -51,7 +51,7 @@ const PEER: &[&str] = &[
     "inner_vlan",
     "addresses",
     "macs",
-    "vrf",
+    "route_distinguisher",
     "attachment",
     "families",
     "max_prefixes",
@@ -68,9 +68,16 @@ const ATTACHMENT: &[&str] = &[
     "inner_vlan",
     "addresses",
     "macs",
-    "vrf",
+    "route_distinguisher",
 ];
-const ROUTE_SERVER: &[&str] = &["name", "asn", "interface", "addresses", "serves", "vrf"];
+const ROUTE_SERVER: &[&str] = &[
+    "name",
+    "asn",
+    "interface",
+    "addresses",
+    "our_routes_reach",
+    "route_distinguisher",
+];
 const TIMERS: &[&str] = &[
     "withdraw_hold",
     "peer_down_hold",
@@ -78,7 +85,12 @@ const TIMERS: &[&str] = &[
     "lease",
     "on_lease_end",
 ];
-const LIMITS: &[&str] = &["max_peers", "arena_mib", "samples_per_second", "breaker"];
+const LIMITS: &[&str] = &[
+    "max_peers",
+    "table_memory_mib",
+    "samples_per_second",
+    "breaker",
+];
 const BREAKER: &[&str] = &["percent", "packets", "window"];
 const DAEMON: &[&str] = &["socket", "pin_dir"];
 
@@ -90,7 +102,7 @@ const MAX_DEVICE_NAME: usize = 15;
 const MIN_LEASE: Duration = Duration::from_secs(5);
 /// More than any exchange has members.
 const MAX_PEERS: u64 = 65_536;
-const MAX_ARENA_MIB: u64 = 2048;
+const MAX_TABLE_MEMORY_MIB: u64 = 2048;
 const MAX_SAMPLES_PER_SECOND: u64 = 1_000_000;
 
 /// A section together with what was read from it, so that later checks can point at it.
@@ -245,11 +257,12 @@ fn interface(
         mac: section.optional("mac", mac)?,
         addresses: section.optional("addresses", |_| addresses(section, "addresses", warnings))?,
         unknown_peer: section.optional("unknown_peer", mode)?.unwrap_or_default(),
-        non_ip: section
-            .optional("non_ip", |item| {
-                item.choice(&["pass", "violation"], &[NonIp::Pass, NonIp::Violation])
+        lan_rules: section
+            .optional("lan_rules", |item| {
+                let values = [LanRules::Pass, LanRules::Observe, LanRules::Enforce];
+                item.choice(&["pass", "observe", "enforce"], &values)
             })?
-            .unwrap_or_default(),
+            .unwrap_or(kind.lan_rules()),
         xdp: section
             .optional("xdp", |item| {
                 let values = [Xdp::Auto, Xdp::Native, Xdp::Generic];
@@ -325,7 +338,7 @@ fn attachment(
         },
         addresses: addresses(section, "addresses", warnings)?,
         macs,
-        vrf: section.optional("vrf", vrf)?,
+        vrf: section.optional("route_distinguisher", vrf)?,
     })
 }
 
@@ -387,8 +400,10 @@ fn route_servers<'a>(
             asn: asn(&section.require("asn")?, warnings)?,
             interface: interface_id(&section.require("interface")?, interfaces)?,
             addresses: addresses(&section, "addresses", warnings)?,
-            serves: section.optional("serves", serves)?.unwrap_or_default(),
-            vrf: section.optional("vrf", vrf)?,
+            our_routes_reach: section
+                .optional("our_routes_reach", our_routes_reach)?
+                .unwrap_or_default(),
+            vrf: section.optional("route_distinguisher", vrf)?,
         };
         Ok(Read { value, section })
     };
@@ -400,17 +415,17 @@ fn route_servers<'a>(
     sections.into_iter().map(one).collect()
 }
 
-fn serves(item: &Item<'_>) -> Result<Serves, ConfigError> {
+fn our_routes_reach(item: &Item<'_>) -> Result<Reach, ConfigError> {
     match item.value() {
         DeValue::Array(_) => {
             let members = item.list()?;
             let asns = members.iter().map(identity).collect::<Result<_, _>>()?;
-            Ok(Serves::Listed(asns))
+            Ok(Reach::Listed(asns))
         }
         DeValue::String(text) => match text.as_ref() {
-            "all" => Ok(Serves::All),
-            "none" => Ok(Serves::None),
-            "communities" => Ok(Serves::Communities),
+            "all" => Ok(Reach::All),
+            "none" => Ok(Reach::None),
+            "communities" => Ok(Reach::Communities),
             _ => Err(item.error(Problem::Choice(&["all", "none", "communities", "[asn, …]"]))),
         },
         _ => Err(item.wrong_type("\"all\", \"none\", \"communities\" or a list of as numbers")),
@@ -455,7 +470,12 @@ fn limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
     };
     Ok(Limits {
         max_peers: limit("max_peers", 1, MAX_PEERS, default.max_peers)?,
-        arena_mib: limit("arena_mib", 4, MAX_ARENA_MIB, default.arena_mib)?,
+        table_memory_mib: limit(
+            "table_memory_mib",
+            4,
+            MAX_TABLE_MEMORY_MIB,
+            default.table_memory_mib,
+        )?,
         samples_per_second: limit(
             "samples_per_second",
             0,

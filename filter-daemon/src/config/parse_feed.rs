@@ -29,7 +29,13 @@ const KEYS: [&[&str]; 8] = [
     &["kind", "command", "server", "interval"],
     &["kind", "listen", "asn", "password", "sessions"],
 ];
-const SESSION: &[&str] = &["address", "session", "vrf", "table", "password"];
+const SESSION: &[&str] = &[
+    "address",
+    "session",
+    "route_distinguisher",
+    "table",
+    "password",
+];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -164,7 +170,7 @@ fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
                 .or_else(|| of_all.clone()),
             address: address(&section.require("address")?)?,
             session: address(&section.require("session")?)?,
-            vrf: section.optional("vrf", vrf)?,
+            vrf: section.optional("route_distinguisher", vrf)?,
             table: section
                 .optional("table", |item| {
                     let values = [Table::AdjOut, Table::AdjInPre, Table::AdjInPost];

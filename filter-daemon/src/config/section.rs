@@ -20,6 +20,13 @@ const SECRET: &str = "password";
 /// What a key nobody knows is called by somebody who means that one.
 const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
+/// Keys that had another name before, and the one they have now.
+const RENAMED: [(&str, &str); 3] = [
+    ("arena_mib", "table_memory_mib"),
+    ("serves", "our_routes_reach"),
+    ("vrf", "route_distinguisher"),
+];
+
 /// The file.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
@@ -87,6 +94,15 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What is wrong with a key that is not among `keys`.
+fn unknown_key(key: &str, keys: &'static [&'static str]) -> Problem {
+    let mut renamed = RENAMED.iter();
+    let renamed = renamed.find(|(old, new)| *old == key && keys.contains(new));
+    renamed.map_or(Problem::UnknownKey(keys), |&(_, new)| {
+        Problem::RenamedKey(new)
+    })
+}
+
 fn printable(c: char) -> Vec<char> {
     if c.is_control() {
         c.escape_default().collect()
@@ -126,7 +142,7 @@ impl<'a> Section<'a> {
                 place,
                 key: Some(key.get_ref().chars().flat_map(printable).collect()),
                 value: (!is_secret).then(|| source.shown(value.span())),
-                what: Problem::UnknownKey(keys),
+                what: unknown_key(key.get_ref(), keys),
             })));
         }
         Ok(Self {

@@ -14,14 +14,11 @@ use crate::control::{self, Request};
 use crate::runtime::{AtExit, Handle, RunOptions, Runtime};
 use filter_lifecycle::policy::{Link, Routes};
 
-pub mod net;
-mod packets;
-pub mod router;
 mod show;
 
-use net::{FrameSocket, Lan, Namespace, NetError};
-use packets::{ICRC_MAC, Packet, ROUTER_MAC, V6ONLY_MAC};
-use router::{Direction, Neighbour, Router};
+use lab::bmp::{Direction, Neighbour, Router};
+use lab::packets::{self, ICRC_MAC, Packet, ROUTER_MAC, V6ONLY_MAC};
+use lab::{Lan, Namespace, NetError, Wire as Port};
 use show::Screen;
 
 /// What can go wrong with a demo.
@@ -109,12 +106,13 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
         .map_err(|error| DemoError::Config(error.to_string()))?;
     screen.heading("What each packet is, with mode observe")?;
     for (index, packet) in packets::all().iter().enumerate() {
-        let judged = peering
+        let got = peering
             .judge(1, packet.frame.as_slice())
-            .map(|judgement| judgement.verdict.reason.name().to_owned());
-        let got = judged.unwrap_or_default();
-        screen.packet(index + 1, packet, &got, None)?;
-        expect(index + 1, packet, &got)?;
+            .verdict
+            .reason
+            .name();
+        screen.packet(index + 1, packet, got, None)?;
+        expect(index + 1, packet, got)?;
     }
     screen.line(
         "as root this demo sends them over a veth pair through the xdp program: sudo bcp38 demo",
@@ -244,18 +242,17 @@ struct World {
 impl World {
     fn build() -> Result<Self, DemoError> {
         let world = Self {
-            router: Namespace::new("router")?,
-            icrc: Namespace::new("icrc")?,
-            v6only: Namespace::new("v6only")?,
-            lan: Lan::new("lan")?,
+            router: Namespace::quiet("router")?,
+            icrc: Namespace::quiet("icrc")?,
+            v6only: Namespace::quiet("v6only")?,
+            lan: Lan::quiet()?,
         };
         world.lan.join(&world.router, "ixp0", ROUTER_MAC)?;
         world.lan.join(&world.icrc, "eth0", ICRC_MAC)?;
         world.lan.join(&world.v6only, "eth0", V6ONLY_MAC)?;
-        net::ip(&format!(
-            "-n {} addr add 203.0.113.1/24 dev ixp0",
-            world.router.name()
-        ))?;
+        let router = world.router.name();
+        let address = ["addr", "add", "203.0.113.1/24", "dev", "ixp0"];
+        lab::ip(["-n", router].into_iter().chain(address))?;
         Ok(world)
     }
 
@@ -271,7 +268,7 @@ impl World {
         let thread = thread::Builder::new().name("daemon".to_owned()).spawn({
             let handle = handle.clone();
             move || -> Result<(), DemoError> {
-                net::enter(&namespace)?;
+                lab::enter(&namespace)?;
                 let options = RunOptions {
                     at_exit: AtExit::Detach,
                     config_file: None,
@@ -317,7 +314,7 @@ impl World {
                 addr("203.0.113.1"),
             )
         };
-        let mut router = self.router.run(connect)??;
+        let mut router = self.router.try_run(connect)??;
         for peer in PEERS {
             for neighbour in neighbours(peer) {
                 router.peer_up(neighbour)?;
@@ -351,9 +348,9 @@ impl World {
 
     fn open_wire(&self) -> Result<Wire, DemoError> {
         Ok(Wire {
-            icrc: FrameSocket::open(&self.icrc, "eth0")?,
-            v6only: FrameSocket::open(&self.v6only, "eth0")?,
-            sink: FrameSocket::open(&self.router, "ixp0")?,
+            icrc: self.icrc.try_run(|| Port::open("eth0"))??,
+            v6only: self.v6only.try_run(|| Port::open("eth0"))??,
+            sink: self.router.try_run(|| Port::open("ixp0"))??,
         })
     }
 }
@@ -406,9 +403,9 @@ impl Drop for Daemon {
 
 /// Both ends of the LAN.
 struct Wire {
-    icrc: FrameSocket,
-    v6only: FrameSocket,
-    sink: FrameSocket,
+    icrc: Port,
+    v6only: Port,
+    sink: Port,
 }
 
 /// What became of a frame.
@@ -421,14 +418,13 @@ impl Wire {
     /// Sends one frame and waits until the program has counted it.
     fn send(&self, daemon: &Daemon, packet: &Packet) -> Result<Seen, DemoError> {
         let before = counters(&daemon.status()?);
-        let mut buffer = [0; 2048];
-        while self.sink.receive(&mut buffer)?.is_some() {} // what came in earlier
+        _ = self.sink.waiting(); // what came in earlier
         let from = if packet.source_mac == V6ONLY_MAC {
             &self.v6only
         } else {
             &self.icrc
         };
-        from.send(&packet.frame)?;
+        from.try_send(&packet.frame)?;
         let begin = Instant::now();
         while begin.elapsed() < TIMEOUT {
             let now = counters(&daemon.status()?);
@@ -439,7 +435,7 @@ impl Wire {
                 let (_, reason, fate) = key;
                 return Ok(Seen {
                     reason: reason.clone(),
-                    arrived: fate == "passed" && self.arrives(&packet.frame)?,
+                    arrived: fate == "passed" && self.arrives(&packet.frame),
                 });
             }
         }
@@ -448,17 +444,16 @@ impl Wire {
         })
     }
 
-    fn arrives(&self, frame: &[u8]) -> Result<bool, DemoError> {
-        let mut buffer = [0; 2048];
+    fn arrives(&self, frame: &[u8]) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(1) {
-            match self.sink.receive(&mut buffer)? {
-                Some(length) if buffer[..length].starts_with(frame) => return Ok(true),
-                Some(_) => {}
-                None => thread::sleep(Duration::from_millis(1)),
+            let came = self.sink.waiting();
+            if came.iter().any(|each| each.starts_with(frame)) {
+                return true;
             }
+            thread::sleep(Duration::from_millis(1));
         }
-        Ok(false)
+        false
     }
 }
 

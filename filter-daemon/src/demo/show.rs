@@ -3,7 +3,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use super::packets::Packet;
+use lab::packets::Packet;
 
 /// Where the demo is told.
 pub(super) struct Screen<'a> {
@@ -36,11 +36,8 @@ impl<'a> Screen<'a> {
         reason: &str,
         arrived: Option<bool>,
     ) -> io::Result<()> {
-        let violation = filter_core::Reason::from_name(reason).is_some_and(|reason| {
-            reason
-                .action(filter_core::Mode::Observe, filter_core::NonIp::Pass)
-                .is_violation()
-        });
+        let violation =
+            filter_core::Reason::from_name(reason).is_some_and(filter_core::Reason::is_violation);
         let reason = self.paint(
             if violation { "31" } else { "32" },
             &format!("{reason:<24}"),

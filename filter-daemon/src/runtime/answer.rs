@@ -23,8 +23,12 @@ impl Runtime {
             } => self
                 .peer_named(peer)
                 .and_then(|id| self.explain(id, *source, *destination)),
-            Request::SetMode { peer, mode } => {
-                self.peer_named(peer).map(|id| self.set_mode(id, *mode))
+            Request::SetMode { peer, mode } => self.set_mode_of(peer, *mode),
+            Request::SetModeOfAll { mode } => {
+                self.engine.permit_all(*mode);
+                self.journal
+                    .note("switched", &format!("the whole filter: {mode}"));
+                Ok(json!({ "mode": mode.name() }))
             }
             Request::Events { after } => Ok(Value::Array(self.journal.after(*after))),
             Request::Detach { interface } => match self.engine.detach(interface) {
@@ -43,6 +47,20 @@ impl Runtime {
         found
             .map(|(id, _)| id)
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+    }
+
+    fn set_mode_of(&mut self, name: &str, mode: Mode) -> Result<Value, String> {
+        match self.peer_named(name) {
+            Ok(id) => Ok(self.set_mode(id, mode)),
+            Err(_) if self.config.spec.interface_named(name).is_some() => {
+                let switched = self.engine.permit_interface(name, mode);
+                switched.map_err(|error| error.to_string())?;
+                self.journal
+                    .note("switched", &format!("interface {name}: {mode}"));
+                Ok(json!({ "interface": name, "mode": mode.name() }))
+            }
+            Err(unknown) => Err(unknown),
+        }
     }
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::admission::{Provenance, admit};
 use crate::route::{FeedId, Origin, PeerId, Route, Session};
-use crate::spec::{Serves, Spec};
+use crate::spec::{Reach, Spec};
 
 /// The peers one route concerns, without memory for the one that most concern.
 #[derive(Debug, Default)]
@@ -128,12 +128,12 @@ impl Lifecycle {
                 Some(Owner::RouteServer(index)) => {
                     let server = &self.spec.route_servers[index];
                     let members = self.directory.members(server).iter().copied();
-                    match (Side::of(key.table), &server.serves) {
-                        (Side::Destinations, Serves::None) => Vec::new(),
-                        (Side::Destinations, Serves::Listed(asns)) => members
+                    match (Side::of(key.table), &server.our_routes_reach) {
+                        (Side::Destinations, Reach::None) => Vec::new(),
+                        (Side::Destinations, Reach::Listed(asns)) => members
                             .filter(|id| asns.contains(&self.spec.peers[id.0 as usize].asn))
                             .collect(),
-                        (Side::Destinations, Serves::All | Serves::Communities)
+                        (Side::Destinations, Reach::All | Reach::Communities)
                         | (Side::Sources, _) => members.collect(),
                     }
                 }
@@ -427,17 +427,17 @@ pub(super) fn scope(
         };
     };
     let server = &spec.route_servers[index];
-    let (whom, communities) = match (Side::of(key.table), &server.serves) {
+    let (whom, communities) = match (Side::of(key.table), &server.our_routes_reach) {
         (Side::Sources, _) => {
             let member = route.next_hop.and_then(|hop| directory.member(server, hop));
             (member.map_or(Whom::Nobody, Whom::Only), None)
         }
-        (Side::Destinations, Serves::Communities) => {
+        (Side::Destinations, Reach::Communities) => {
             let none = || Arc::from([]);
             let communities = route.communities.clone().unwrap_or_else(none);
             (Whom::Scoped, Some(communities))
         }
-        (Side::Destinations, Serves::All | Serves::None | Serves::Listed(_)) => (Whom::All, None),
+        (Side::Destinations, Reach::All | Reach::None | Reach::Listed(_)) => (Whom::All, None),
     };
     Scope { whom, communities }
 }

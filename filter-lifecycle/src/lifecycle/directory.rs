@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use filter_core::Asn;
 
 use crate::route::{Community, PeerId, Session, Vrf};
-use crate::spec::{InterfaceId, RouteServer, Serves, Spec};
+use crate::spec::{InterfaceId, Reach, RouteServer, Spec};
 
 /// What a session address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +99,11 @@ pub fn peers(spec: &Spec) -> impl Iterator<Item = (PeerId, &crate::spec::Peer)> 
 
 /// Does the route server hand our announcement on to this member?
 fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>) -> bool {
-    match &server.serves {
-        Serves::All => true,
-        Serves::None => false,
-        Serves::Listed(asns) => asns.contains(&member),
-        Serves::Communities => scope(server.asn, member, communities.unwrap_or(&[])),
+    match &server.our_routes_reach {
+        Reach::All => true,
+        Reach::None => false,
+        Reach::Listed(asns) => asns.contains(&member),
+        Reach::Communities => scope(server.asn, member, communities.unwrap_or(&[])),
     }
 }
 

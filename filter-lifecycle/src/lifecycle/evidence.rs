@@ -2,6 +2,7 @@
 //! matters for it. Changes nothing.
 use std::time::Duration;
 
+use filter_core::layout::{Families, Known};
 use filter_core::{Family, Prefix};
 
 use super::kind::Kind;
@@ -84,6 +85,18 @@ impl Lifecycle {
             return Some(Missing::BreakerTripped);
         }
         peer.unpublished.clone().map(Missing::NotPublished)
+    }
+
+    /// The sides of the peer that were told to their end: nothing is judged by the others.
+    #[must_use]
+    pub fn known(&self, now: Duration, id: PeerId) -> Known {
+        let families = |side| {
+            Families::new(|family| {
+                let missing = self.missing_table(now, id, side, family);
+                !matches!(missing, Some(Missing::NeverTold(..) | Missing::Loading(..)))
+            })
+        };
+        Known::new(families(Side::Sources), families(Side::Destinations))
     }
 
     /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could

@@ -182,7 +182,7 @@ impl Arena {
                 return Err(error.of_slot(slot));
             }
         };
-        let mut words = record::new(slot, table.generation, table.families, table.mode);
+        let mut words = record::new(slot, table.generation, table.rules);
         for (index, set) in sets.iter().enumerate() {
             let (descriptor, place) = set.entry();
             record::set(&mut words, index, descriptor, place);
@@ -195,7 +195,7 @@ impl Arena {
             self.poison_slot(slot);
         }
         let place = (record.chunk, record.line);
-        let published = Published::new(place, slot, table.families, table.mode);
+        let published = Published::new(place, slot, table.rules);
         self.sets
             .memory
             .slot(slot)

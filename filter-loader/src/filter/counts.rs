@@ -26,6 +26,15 @@ impl Filter {
         self.read_counters(slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?)
     }
 
+    /// What came in on interfaces the program runs on and knows nothing of: a bond's member, a device that came back.
+    /// All of it passed.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn unrecorded_counters(&self) -> Result<Counters, Error> {
+        self.read_counters(0)
+    }
+
     pub(super) fn read_counters(&self, slot: u32) -> Result<Counters, Error> {
         stats::read(&self.counter_map()?, slot)
     }

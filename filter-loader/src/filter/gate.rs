@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use aya::maps::Array;
-use filter_core::Reason;
-use filter_core::layout::{Interface, Station, map};
+use filter_core::layout::{LeaseEnd, Network, SlotStation, Wanted, interface_entry, map};
 use filter_core::packet::Vlans;
+use filter_core::{Classes, Reason};
 
 use super::{Filter, SELF_TEST, TEST_IFINDEX};
 use crate::device::InterfaceSpec;
@@ -21,12 +21,15 @@ impl Filter {
         if !self.self_test {
             return Ok(());
         }
-        let station = Station {
-            ifindex: TEST_IFINDEX,
-            vlans: Vlans::default(),
+        let station = SlotStation {
+            slot: SELF_TEST,
+            vlans: Vlans::NONE,
             mac: selftest::SOURCE,
         };
         self.stations.insert(&station.key(), SELF_TEST)?;
+        self.switch.reset(SELF_TEST);
+        self.switch
+            .want(SELF_TEST, Wanted::new(Classes::ALL, LeaseEnd::Keep));
         // Never due: its violations are nothing to report.
         let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
         due.set(SELF_TEST, u64::MAX / 2, 0)
@@ -63,43 +66,37 @@ impl Filter {
     }
 
     fn run_probes(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
-        let ifindex = self
-            .stations
-            .known()
-            .iter()
-            .find(|&(_, &owner)| owner == peer.0)
-            .map(|(key, _)| Station::from_key(key).ifindex);
-        let spec = ifindex
-            .and_then(|ifindex| self.specs.get(&ifindex))
-            .cloned()
-            .unwrap_or_else(InterfaceSpec::bare);
+        let spec = self.spec_of(peer);
         let record = spec.record()?;
+        let network = spec
+            .networks
+            .get(&Vlans::NONE)
+            .map_or_else(|| Ok(Network::default()), |network| network.record())
+            .unwrap_or_default();
         let known = selftest::Known {
             interface: &spec,
             record: &record,
+            network: &network,
             lists: &self.lists,
         };
         let probes = selftest::probes(&known, table);
-        let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;
-        records
-            .set(SELF_TEST, record.0, 0)
-            .map_err(Error::map(map::INTERFACES))?;
-        let before = self.swap_test_interface(SELF_TEST << 16 | SELF_TEST)?;
+        self.write_records(SELF_TEST, &record, &network)?;
+        let before = self.set_entry(TEST_IFINDEX, interface_entry(SELF_TEST, SELF_TEST))?;
         let tested = self.run_each(peer, &probes);
-        self.swap_test_interface(before)?;
+        self.set_entry(TEST_IFINDEX, before)?;
         tested
     }
 
-    /// Says what the program knows of [`TEST_IFINDEX`], and returns what it knew.
-    fn swap_test_interface(&mut self, entry: u32) -> Result<u32, Error> {
-        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
-        let before = slots
-            .get(&TEST_IFINDEX, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        slots
-            .set(TEST_IFINDEX, entry, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        Ok(before)
+    /// The interface the peer is on, as frames without tags find it: packets of the self-test have none.
+    fn spec_of(&self, peer: PeerSlot) -> InterfaceSpec {
+        let mut stations = self.stations().filter(|&(_, owner)| owner == peer);
+        let found = stations.find_map(|(station, _)| {
+            let mut spec = self.specs.get(&station.ifindex)?.clone();
+            let network = spec.networks.remove(&station.vlans)?;
+            spec.networks = [(Vlans::NONE, network)].into();
+            Some(spec)
+        });
+        found.unwrap_or_else(selftest::bare)
     }
 
     /// Every packet must have counted once, for the reason expected, and none for any other.

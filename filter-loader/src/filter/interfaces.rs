@@ -1,7 +1,13 @@
 //! The interfaces of a filter: their records, what is attached to them, and how all of it goes again.
 //! Never knows a peer's table.
-use aya::maps::Array;
-use filter_core::layout::{Interface, MAX_IFINDEX, MAX_INTERFACES, PeerKey, map};
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, HashMap, MapData};
+use filter_core::layout::{
+    Interface, MAX_INTERFACES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX, Network, PeerKey, SlotStation,
+    Wanted, from_interface_entry, from_tags_key, interface_entry, map, tags_key,
+};
+use filter_core::packet::Vlans;
 
 use super::{Filter, SELF_TEST, name_hash};
 use crate::attach::{self, AttachMode, Attached, XdpKind};
@@ -41,49 +47,193 @@ impl Filter {
         let Some(slot) = self.interface_slot(&device.name) else {
             return Ok(false);
         };
-        let slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
-        let entry = slots
-            .get(&device.ifindex, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        Ok(entry & 0xffff == slot)
+        let (_, held) = from_interface_entry(self.entry(device.ifindex)?);
+        Ok(held == slot)
     }
 
     /// Writes or replaces what the program knows of the interface with this index. A packet sees the old
     /// record or the new one.
     ///
     /// # Errors
-    /// [`Error::InterfaceRecord`], [`Error::TooManyInterfaces`], map errors.
+    /// [`Error::InterfaceRecord`], [`Error::TooManyInterfaces`], [`Error::TooManyTags`],
+    /// [`Error::TooManyFarIndices`], map errors.
     pub fn set_interface(&mut self, ifindex: u32, spec: &InterfaceSpec) -> Result<(), Error> {
-        if ifindex > MAX_IFINDEX {
-            return Err(Error::IfindexTooLarge {
-                name: spec.name.clone(),
-                index: ifindex,
-            });
-        }
         let record = spec.record()?;
+        let mut networks = spec.network_records()?;
         let slot = self
             .take_slot(&spec.name, 1..SELF_TEST)
             .ok_or_else(|| Error::TooManyInterfaces(spec.name.clone()))??;
-        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
-        let now = slots
-            .get(&ifindex, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        // Each interface has two places for its record; the one that is not in use is written, then named.
-        let place = if now >> 16 == slot {
+        let (now, _) = from_interface_entry(self.entry(ifindex)?);
+        // Each interface has two places for its records; the one that is not in use is written, then named.
+        let place = if now == slot {
             slot + MAX_INTERFACES
         } else {
             slot
         };
+        let untagged = networks.remove(&Vlans::NONE).unwrap_or_default();
+        self.write_records(place, &record, &untagged)?;
+        self.set_tagged(slot, &spec.name, &networks)?;
+        self.set_entry(ifindex, interface_entry(place, slot))
+            .map_err(|error| match error {
+                Error::Map { map, .. } if map == map::FAR_INTERFACES => Error::TooManyFarIndices {
+                    name: spec.name.clone(),
+                    index: ifindex,
+                },
+                error => error,
+            })?;
+        self.set_index(slot, ifindex)?;
+        self.specs.insert(ifindex, spec.clone());
+        Ok(())
+    }
+
+    /// The record of an interface, and of its frames without tags, at a place that no packet reads.
+    pub(super) fn write_records(
+        &mut self,
+        place: u32,
+        record: &Interface,
+        untagged: &Network,
+    ) -> Result<(), Error> {
         let mut records: Array<_, [u64; Interface::WORDS]> = self.map_mut(map::INTERFACES)?;
         records
             .set(place, record.0, 0)
             .map_err(Error::map(map::INTERFACES))?;
-        slots = self.map_mut(map::INTERFACE_SLOTS)?;
-        slots
-            .set(ifindex, place << 16 | slot, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        self.specs.insert(ifindex, spec.clone());
+        self.write_network(place, untagged)
+    }
+
+    fn write_network(&mut self, place: u32, network: &Network) -> Result<(), Error> {
+        let mut networks: Array<_, [u64; Network::WORDS]> = self.map_mut(map::NETWORKS)?;
+        networks
+            .set(place, network.0, 0)
+            .map_err(Error::map(map::NETWORKS))
+    }
+
+    /// Writes the networks behind an interface's tags; those of other tags go. Each has two places, as interfaces do.
+    fn set_tagged(
+        &mut self,
+        slot: u32,
+        name: &str,
+        networks: &BTreeMap<Vlans, Network>,
+    ) -> Result<(), Error> {
+        for (&vlans, network) in networks {
+            let key = tags_key(slot, vlans);
+            let first = 2 * MAX_INTERFACES;
+            let place = match self.tagged.get(&key) {
+                Some(&place) => (place - first) ^ 1,
+                None => {
+                    2 * self
+                        .free_tags()
+                        .ok_or_else(|| Error::TooManyTags(name.to_owned()))?
+                }
+            };
+            self.write_network(first + place, network)?;
+            self.tags()?
+                .insert(key, first + place, 0)
+                .map_err(Error::map(map::TAGS))?;
+            self.tagged.insert(key, first + place);
+        }
+        let held = self
+            .tagged
+            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
+        let gone: Vec<u64> = held
+            .map(|(&key, _)| key)
+            .filter(|&key| !networks.contains_key(&from_tags_key(key).1))
+            .collect();
+        for key in gone {
+            self.tags()?.remove(&key).map_err(Error::map(map::TAGS))?;
+            self.tagged.remove(&key);
+        }
         Ok(())
+    }
+
+    /// A pair of places that no tags have.
+    fn free_tags(&self) -> Option<u32> {
+        let used: std::collections::BTreeSet<u32> = self
+            .tagged
+            .values()
+            .map(|place| (place - 2 * MAX_INTERFACES) / 2)
+            .collect();
+        (0..MAX_TAGGED_NETWORKS).find(|pair| !used.contains(pair))
+    }
+
+    fn tags(&mut self) -> Result<HashMap<&mut MapData, u64, u32>, Error> {
+        self.hash_mut(map::TAGS)
+    }
+
+    /// What an earlier process left of indices and tags.
+    pub(super) fn adopt_interfaces(&mut self) -> Result<(), Error> {
+        let tagged: Result<BTreeMap<u64, u32>, _> = self.tags()?.iter().collect();
+        self.tagged = tagged.map_err(Error::map(map::TAGS))?;
+        let mut indices = BTreeMap::new();
+        let meta = self.meta()?;
+        for slot in 1..SELF_TEST {
+            let [name, index] = meta.get(&slot, 0).map_err(Error::map(map::META))?;
+            if name != 0 && index != 0 {
+                indices.insert(slot, index as u32);
+            }
+        }
+        self.indices = indices;
+        Ok(())
+    }
+
+    /// Notes the index of an interface for the next process; an index it had before leads nowhere any more.
+    fn set_index(&mut self, slot: u32, ifindex: u32) -> Result<(), Error> {
+        match self.indices.insert(slot, ifindex) {
+            Some(same) if same == ifindex => return Ok(()),
+            Some(before) => {
+                self.set_entry(before, 0)?;
+                self.specs.remove(&before);
+            }
+            None => {}
+        }
+        let mut meta = self.meta()?;
+        let [name, _] = meta.get(&slot, 0).map_err(Error::map(map::META))?;
+        meta.set(slot, [name, u64::from(ifindex)], 0)
+            .map_err(Error::map(map::META))
+    }
+
+    /// What the program knows of an index.
+    fn entry(&mut self, ifindex: u32) -> Result<u32, Error> {
+        if ifindex > NEAR_IFINDEX {
+            let far: HashMap<_, u32, u32> = self.hash_mut(map::FAR_INTERFACES)?;
+            return match far.get(&ifindex, 0) {
+                Ok(entry) => Ok(entry),
+                Err(aya::maps::MapError::KeyNotFound) => Ok(0),
+                Err(error) => Err(Error::map(map::FAR_INTERFACES)(error)),
+            };
+        }
+        let near: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        near.get(&ifindex, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))
+    }
+
+    /// Says what the program is to know of an index, and returns what it knew.
+    pub(super) fn set_entry(&mut self, ifindex: u32, entry: u32) -> Result<u32, Error> {
+        let before = self.entry(ifindex)?;
+        if ifindex > NEAR_IFINDEX {
+            let mut far: HashMap<_, u32, u32> = self.hash_mut(map::FAR_INTERFACES)?;
+            let set = match entry {
+                0 if before == 0 => Ok(()),
+                0 => far.remove(&ifindex),
+                entry => far.insert(ifindex, entry, 0),
+            };
+            set.map_err(Error::map(map::FAR_INTERFACES))?;
+            return Ok(before);
+        }
+        let mut near: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        near.set(ifindex, entry, 0)
+            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        Ok(before)
+    }
+
+    fn hash_mut<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<&mut MapData, K, V>, Error> {
+        let missing = || Error::Map {
+            map: name,
+            why: "the object has no such map".to_owned(),
+        };
+        HashMap::try_from(self.ebpf.map_mut(name).ok_or_else(missing)?).map_err(Error::map(name))
     }
 
     /// Detaches from an interface and forgets its record, its counters and its peers' stations there.
@@ -100,16 +250,21 @@ impl Filter {
         }
         let ifindex = hook.ifindex;
         drop(hook);
-        let mut slots: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
-        slots
-            .set(ifindex, 0, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
-        let held = self.stations();
-        let gone: Vec<PeerKey> = held
-            .filter(|(station, _)| station.ifindex == ifindex)
-            .map(|(station, _)| station.key())
+        self.forget_interface(name, ifindex)
+    }
+
+    /// The program knows nothing of the interface any more: what comes in there is `no-record`.
+    fn forget_interface(&mut self, name: &str, ifindex: u32) -> Result<(), Error> {
+        let (_, slot) = from_interface_entry(self.set_entry(ifindex, 0)?);
+        let known = self.stations.known().keys();
+        let gone: Vec<PeerKey> = known
+            .filter(|key| SlotStation::from_key(key).slot == slot)
+            .copied()
             .collect();
         self.stations.remove(&gone)?;
+        self.set_tagged(slot, name, &BTreeMap::new())?;
+        self.switch.want(slot, Wanted::NONE);
+        self.indices.remove(&slot);
         self.specs.remove(&ifindex);
         self.release(name)
     }
@@ -161,7 +316,7 @@ impl Filter {
         })
     }
 
-    pub(super) fn interface_slot(&self, name: &str) -> Option<u32> {
+    pub(crate) fn interface_slot(&self, name: &str) -> Option<u32> {
         let hash = name_hash(name);
         let mut interfaces = self.names.range(..MAX_INTERFACES);
         interfaces

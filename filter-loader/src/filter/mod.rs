@@ -1,5 +1,6 @@
 //! The loaded filter: interfaces, peers, their tables, counters, samples. The one writer of the maps.
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,15 +12,17 @@ use filter_core::layout::{MAX_INTERFACES, SCHEMA, counter_index, map};
 
 use crate::arena::Arena;
 use crate::attach::Hook;
+use crate::clock::Clock;
 use crate::device::InterfaceSpec;
 use crate::error::{Error, chain};
 use crate::lease::Lease;
 use crate::mapped::array;
-use crate::object::{self, CHUNK_MIB, Engine, Sizes};
+use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::selftest::Lists;
 use crate::slot::PeerSlot;
 use crate::stations::Stations;
+use crate::switch;
 use crate::tables::{Memory, PeerTables, TableStore};
 use crate::tries::Tries;
 
@@ -41,6 +44,8 @@ pub struct Options {
     pub table_memory_mib: u32,
     /// Sampled violations per second and peer; 0 for none.
     pub samples_per_second: u32,
+    /// ICMP errors that may pass per second and peer, and as many that say "packet too big"; 0 for none.
+    pub icmp_errors_per_second: u32,
     /// What looks addresses up.
     pub engine: Engine,
     /// Whether a table must pass its self-test before it goes live. The self-test borrows [`TEST_IFINDEX`], so
@@ -56,6 +61,7 @@ impl Default for Options {
             max_peers: 1024,
             table_memory_mib: 64,
             samples_per_second: 10,
+            icmp_errors_per_second: 1_000,
             engine: Engine::Tables,
             self_test: true,
         }
@@ -88,7 +94,7 @@ pub const TEST_IFINDEX: u32 = 1;
 pub(crate) const SELF_TEST: u32 = MAX_INTERFACES - 1;
 /// The slot of the two lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
-const META_MAGIC: u64 = 0x6263_7033_0000_0000;
+pub(crate) const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
 pub struct Filter {
@@ -96,11 +102,16 @@ pub struct Filter {
     pub(crate) program: &'static str,
     pub(crate) tables: Box<dyn TableStore>,
     lease: Lease,
+    pub(crate) switch: switch::Both,
     pins: Option<PinDir>,
     hooks: BTreeMap<String, Hook>,
     stations: Stations,
     /// Slot → hash of the name that holds it.
     names: BTreeMap<u32, u64>,
+    /// Slot of an interface → its index.
+    indices: BTreeMap<u32, u32>,
+    /// Key of tags → place of their network.
+    tagged: BTreeMap<u64, u32>,
     max_slots: u32,
     /// What was last written of each interface, by index: the self-test runs packets as if they came in there.
     specs: BTreeMap<u32, InterfaceSpec>,
@@ -128,10 +139,13 @@ impl Filter {
             max_peers: options.max_peers,
             table_chunks: options.table_memory_mib.div_ceil(CHUNK_MIB).max(1),
             samples_per_second: options.samples_per_second,
+            icmp_errors_per_second: options.icmp_errors_per_second,
             pins: pins.map(PinDir::path),
         };
         let (mut ebpf, program) = object::load(options.engine, &sizes)?;
-        let lease = Lease::map(array(&ebpf, map::LEASE)?)?;
+        let clock = clock(&mut ebpf)?;
+        let lease = Lease::map(array(&ebpf, map::LEASE)?, clock)?;
+        let switch = switch::Both::map(array(&ebpf, map::WANTED)?, array(&ebpf, map::ALLOWED)?)?;
         let tables: Box<dyn TableStore> = if options.engine.is_compiled() {
             Box::new(Arena::new(
                 array(&ebpf, map::TABLES)?,
@@ -146,10 +160,13 @@ impl Filter {
             program,
             tables,
             lease,
+            switch,
             pins: None,
             hooks: BTreeMap::new(),
             stations,
             names: BTreeMap::new(),
+            indices: BTreeMap::new(),
+            tagged: BTreeMap::new(),
             max_slots: 0,
             specs: BTreeMap::new(),
             lists: Lists::default(),
@@ -164,11 +181,16 @@ impl Filter {
 
     /// Reads what an earlier process left, or marks the maps as ours.
     fn adopt(&mut self, fingerprint: u64, pins: Option<&PinDir>) -> Result<(), Error> {
-        let mut meta = self.meta()?;
+        let meta = self.meta()?;
         let ours = [META_MAGIC | u64::from(SCHEMA), fingerprint];
         let slots = meta.len();
         match meta.get(&0, 0).map_err(Error::map(map::META))? {
-            [0, 0] => meta.set(0, ours, 0).map_err(Error::map(map::META))?,
+            [0, 0] => {
+                self.switch.allow_all();
+                self.meta()?
+                    .set(0, ours, 0)
+                    .map_err(Error::map(map::META))?;
+            }
             found if found == ours => {}
             found => {
                 let path = pins.map(|pins| pins.path().to_owned()).unwrap_or_default();
@@ -184,6 +206,7 @@ impl Filter {
             }
         }
         let mut names = BTreeMap::new();
+        let meta = self.meta()?;
         for slot in 1..slots {
             let [name, _] = meta.get(&slot, 0).map_err(Error::map(map::META))?;
             if name != 0 {
@@ -192,6 +215,7 @@ impl Filter {
         }
         self.max_slots = slots;
         self.names = names;
+        self.adopt_interfaces()?;
         self.stations.check_copy()
     }
 
@@ -222,7 +246,7 @@ impl Filter {
         self.tables.generation(peer.0)
     }
 
-    /// Replaces a published peer's mode and families; its sets, which are those of `table`, stay.
+    /// Replaces a published peer's rules; its sets, which are those of `table`, stay.
     ///
     /// # Errors
     /// As [`Filter::publish`].
@@ -298,6 +322,7 @@ impl Filter {
                     .map_err(Error::map(map::COUNTERS))?;
             }
         }
+        self.switch.reset(slot);
         self.meta()?
             .set(slot, [hash, 0], 0)
             .map_err(Error::map(map::META))?;
@@ -336,6 +361,14 @@ impl Filter {
 /// `XDP_PASS` of include/uapi/linux/bpf.h.
 const XDP_PASS: u32 = 2;
 
+/// The clock of the program, of the object's other program that says what it shows.
+fn clock(ebpf: &mut Ebpf) -> Result<Clock, Error> {
+    let program = object::program(ebpf, CLOCK)?;
+    let fd = program.fd().map_err(|error| Error::Load(chain(&error)))?;
+    let fd = fd.as_fd().try_clone_to_owned();
+    Clock::new(fd.map_err(Error::os("cannot share the program"))?)
+}
+
 fn nix_cpus() -> Result<usize, Error> {
     aya::util::nr_cpus().map_err(|(path, source)| Error::Os {
         what: format!("cannot read `{path}`"),
@@ -344,7 +377,7 @@ fn nix_cpus() -> Result<usize, Error> {
 }
 
 /// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is a free slot.
-fn name_hash(name: &str) -> u64 {
+pub(crate) fn name_hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

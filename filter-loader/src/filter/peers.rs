@@ -1,7 +1,7 @@
 //! The peers of a filter: their slots and where their frames come from. Never knows what is in a table.
 use std::collections::BTreeMap;
 
-use filter_core::layout::{MAX_IFINDEX, MAX_INTERFACES, PeerKey, Station, map};
+use filter_core::layout::{MAX_INTERFACES, PeerKey, SlotStation, Station, Wanted, map};
 
 use super::{Filter, SELF_TEST};
 use crate::error::Error;
@@ -24,11 +24,12 @@ impl Filter {
         ))
     }
 
-    /// Forgets a peer: first its stations, then its table, then its name.
+    /// Forgets a peer: first what is wanted for it, then its stations, then its table, then its name.
     ///
     /// # Errors
     /// Map errors.
     pub fn remove_peer(&mut self, peer: PeerSlot) -> Result<(), Error> {
+        self.switch.want(peer.0, Wanted::NONE);
         self.set_stations(peer, &[])?;
         self.tables.retire(peer.0)?;
         self.names.remove(&peer.0);
@@ -50,18 +51,14 @@ impl Filter {
     /// Says from where a peer's frames come: adds first, then removes what is no longer listed.
     ///
     /// # Errors
-    /// [`Error::StationTaken`] if another peer holds one of them: nothing is changed then; map errors.
+    /// [`Error::StationTaken`] if another peer holds one of them, [`Error::NoRecord`] if its interface is not set:
+    /// nothing is changed then; map errors.
     pub fn set_stations(&mut self, peer: PeerSlot, stations: &[Station]) -> Result<(), Error> {
-        if let Some(station) = stations
+        let wanted: Result<Vec<PeerKey>, Error> = stations
             .iter()
-            .find(|station| station.ifindex > MAX_IFINDEX)
-        {
-            return Err(Error::IfindexTooLarge {
-                name: format!("of {}", station.mac),
-                index: station.ifindex,
-            });
-        }
-        let wanted: Vec<PeerKey> = stations.iter().map(Station::key).collect();
+            .map(|station| self.key_of(station))
+            .collect();
+        let wanted = wanted?;
         for (station, key) in stations.iter().zip(&wanted) {
             if let Some(&owner) = self
                 .stations
@@ -91,24 +88,40 @@ impl Filter {
     /// Stations of whoever is not listed go.
     ///
     /// # Errors
-    /// Map errors.
+    /// [`Error::NoRecord`] if an interface is not set: nothing is changed then; map errors.
     pub fn assign_stations(&mut self, stations: &BTreeMap<Station, PeerSlot>) -> Result<(), Error> {
-        let wanted: BTreeMap<PeerKey, u32> = stations
+        let wanted: Result<BTreeMap<PeerKey, u32>, Error> = stations
             .iter()
-            .map(|(station, slot)| (station.key(), slot.0))
+            .map(|(station, slot)| Ok((self.key_of(station)?, slot.0)))
             .collect();
+        let wanted = wanted?;
         for (key, &slot) in &wanted {
             self.stations.insert(key, slot)?;
         }
-        let held = self.stations().map(|(station, _)| station.key());
-        let gone: Vec<PeerKey> = held.filter(|key| !wanted.contains_key(key)).collect();
+        let held = self.stations.known().iter();
+        let gone: Vec<PeerKey> = held
+            .filter(|&(key, &slot)| slot != SELF_TEST && !wanted.contains_key(key))
+            .map(|(key, _)| *key)
+            .collect();
         self.stations.remove(&gone)
     }
 
-    /// From where each peer's frames come now, also as an earlier process left it.
+    /// From where each peer's frames come now, also as an earlier process left it; without those on interfaces that
+    /// nothing leads to.
     pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
         let all = self.stations.known().iter();
-        all.filter(|&(_, &slot)| slot != SELF_TEST)
-            .map(|(key, &slot)| (Station::from_key(key), PeerSlot(slot)))
+        all.filter_map(|(key, &slot)| {
+            let held = SlotStation::from_key(key);
+            let ifindex = *self.indices.get(&held.slot)?;
+            Some((held.on(ifindex), PeerSlot(slot)))
+        })
+    }
+
+    /// The key of a station in the peer hash.
+    fn key_of(&self, station: &Station) -> Result<PeerKey, Error> {
+        let mut indices = self.indices.iter();
+        let found = indices.find(|&(_, &ifindex)| ifindex == station.ifindex);
+        let (&slot, _) = found.ok_or(Error::NoRecord(station.ifindex))?;
+        Ok(station.place(slot).key())
     }
 }

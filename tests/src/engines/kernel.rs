@@ -1,20 +1,21 @@
 //! The loaded XDP program under BPF_PROG_TEST_RUN as an engine. It tells what it decided only by its counters,
 //! as it does on a real interface. Never attaches anything.
 
-use filter_core::set::ExplainedSet;
-use filter_loader::{Filter, Options, PeerSlot, PeerTables};
+use filter_core::Classes;
+use filter_loader::{
+    Filter, LeaseEnd, Options, PeerSlot, PeerTables, TEST_IFINDEX, Target, Wanted,
+};
 
 use crate::engines::{Engine, Tally, userspace};
 use crate::kernel::Feature;
-use crate::world::{Modes, World};
+use crate::world::World;
 
 /// The program in the kernel.
 pub struct Kernel {
     world: &'static World,
     engine: filter_loader::Engine,
     filter: Filter,
-    peers: Vec<(PeerSlot, ExplainedSet, ExplainedSet)>,
-    generation: u32,
+    peers: Vec<PeerSlot>,
 }
 
 impl Kernel {
@@ -29,6 +30,8 @@ impl Kernel {
             table_memory_mib: 8,
             // So many that every violation is sampled, until the ring is full and they are lost.
             samples_per_second: 1_000_000_000,
+            // And so many that none is held back: how many may pass is another test's.
+            icmp_errors_per_second: 1_000_000_000,
             engine,
             ..Options::default()
         };
@@ -40,6 +43,11 @@ impl Kernel {
             ..PeerTables::default()
         };
         filter.publish_lists(&lists).expect("publishing the lists");
+        if world.recorded {
+            filter
+                .set_interface(TEST_IFINDEX, &userspace::interface(world))
+                .expect("setting the interface");
+        }
         let mut peers = Vec::new();
         for peer in world.peers {
             let slot = filter.add_peer(peer.name).expect("a slot");
@@ -47,18 +55,22 @@ impl Kernel {
                 .set_stations(slot, &userspace::stations(peer))
                 .expect("stations");
             let (sources, destinations) = userspace::sides(world, peer);
-            peers.push((slot, sources, destinations));
+            let table = PeerTables {
+                rules: userspace::rules(peer),
+                generation: 1,
+                sources: sources.addresses(),
+                destinations: destinations.addresses(),
+            };
+            filter.publish(slot, &table).expect("publishing");
+            peers.push(slot);
         }
         filter.lease().keep();
-        let mut kernel = Self {
+        Self {
             world,
             engine,
             filter,
             peers,
-            generation: 0,
-        };
-        kernel.set_modes(Modes::OBSERVE);
-        kernel
+        }
     }
 }
 
@@ -75,22 +87,18 @@ impl Engine for Kernel {
         }
     }
 
-    fn set_modes(&mut self, modes: Modes) {
-        self.generation += 1;
-        for (peer, (slot, sources, destinations)) in self.world.peers.iter().zip(&self.peers) {
-            let table = PeerTables {
-                families: userspace::families(peer),
-                mode: modes.peers,
-                generation: self.generation,
-                sources: sources.addresses(),
-                destinations: destinations.addresses(),
-            };
-            self.filter.publish(*slot, &table).expect("publishing");
+    fn set_in_force(&mut self, classes: Classes) {
+        let want = |filter: &Filter, target: Target<'_>, classes| {
+            let wanted = Wanted::new(classes, LeaseEnd::Observe);
+            filter.set_wanted(target, wanted).expect("a target");
+        };
+        for &slot in &self.peers {
+            want(&self.filter, slot.into(), classes.within(Classes::PEER));
         }
-        let interface = userspace::interface(self.world, modes.unknown);
-        self.filter
-            .set_interface(filter_loader::TEST_IFINDEX, &interface)
-            .expect("setting the interface");
+        if self.world.recorded {
+            let classes = classes.within(Classes::INTERFACE);
+            want(&self.filter, Target::Interface("test0"), classes);
+        }
     }
 
     fn drops(&mut self, frame: &[u8]) -> bool {
@@ -99,12 +107,15 @@ impl Engine for Kernel {
 
     fn tally(&self) -> Tally {
         let mut tally = Tally::of(self.world);
-        for (peer, (slot, ..)) in self.world.peers.iter().zip(&self.peers) {
-            let counters = self.filter.counters(*slot).expect("counters");
+        for (peer, &slot) in self.world.peers.iter().zip(&self.peers) {
+            let counters = self.filter.counters(slot).expect("counters");
             tally.0.insert(Some(peer.name), counters);
         }
-        let interface = self.filter.interface_counters("test0").expect("counters");
-        tally.0.insert(None, interface);
+        let interface = match self.world.recorded {
+            true => self.filter.interface_counters("test0"),
+            false => self.filter.unrecorded_counters(),
+        };
+        tally.0.insert(None, interface.expect("counters"));
         tally
     }
 }

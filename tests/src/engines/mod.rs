@@ -8,10 +8,10 @@ mod userspace;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use filter_core::{Mode, Reason};
+use filter_core::{Classes, Reason};
 use filter_loader::Counters;
 
-use crate::world::{Modes, World};
+use crate::world::World;
 
 pub use kernel::Kernel;
 pub use oracle::Oracle;
@@ -25,8 +25,8 @@ pub trait Engine {
     fn shortest(&self) -> usize {
         0
     }
-    /// Changes what violations meet; counters stay.
-    fn set_modes(&mut self, modes: Modes);
+    /// Puts these classes in force, for every peer and the interface; counters stay.
+    fn set_in_force(&mut self, classes: Classes);
     /// Judges one frame; was it dropped?
     fn drops(&mut self, frame: &[u8]) -> bool;
     /// Everything counted since it was made.
@@ -78,19 +78,70 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// What `docs/spec.md` says of a reason's fate, written down a second time.
+/// What a packet breaks, by the names of `docs/spec.md`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// The classes.
+    pub classes: Vec<&'static str>,
+    /// The only family that is held against it; any family's if `None`.
+    pub family: Option<&'static str>,
+}
+
+/// The last column of the table of rows in `docs/spec.md`, written down a second time. `sides` are those of `sources` and
+/// `destinations` that the packet itself was found to break.
 #[must_use]
-pub fn is_dropped(world: &World, modes: Modes, peer: Option<&str>, reason: Reason) -> bool {
-    let violation = match reason.name() {
-        "malformed" | "unknown-peer" | "family-not-peered" => true,
-        "source-bogon" | "source-ours" => true,
-        "non-ip" => world.non_ip_violates,
-        name => name.ends_with("-unannounced"),
+pub fn breaks(
+    world: &World,
+    reason: Reason,
+    family: &'static str,
+    sides: &[&'static str],
+) -> Broken {
+    let any = |classes: &[&'static str]| Broken {
+        classes: classes.to_vec(),
+        family: None,
     };
-    let mode = if peer.is_some() {
-        modes.peers
-    } else {
-        modes.unknown
+    match reason.name() {
+        "malformed" => any(&["malformed", "sources", "destinations"]),
+        "family-not-peered" => any(&["families", "sources", "destinations"]),
+        "non-ip" | "router-advertisement" | "redirect" | "lan-multicast" if world.passes_lan => {
+            any(&[])
+        }
+        "non-ip" | "router-advertisement" | "redirect" | "lan-multicast" => any(&["lan"]),
+        "unknown-peer" => any(&["unknown"]),
+        "source-bogon" | "source-ours" => Broken {
+            classes: [&["bogons"], sides].concat(),
+            family: Some(family),
+        },
+        "both-unannounced" | "source-unannounced" | "destination-unannounced" => Broken {
+            classes: sides.to_vec(),
+            family: Some(family),
+        },
+        _ => any(&[]),
+    }
+}
+
+/// Is a packet that breaks this dropped, where these classes are in force?
+#[must_use]
+pub fn is_dropped(in_force: Classes, peer: Option<&str>, broken: &Broken) -> bool {
+    let mut in_force = in_force.iter();
+    in_force.any(|(class, family)| {
+        let of_interface = matches!(class.name(), "lan" | "unknown");
+        let counts = of_interface || peer.is_some() || class.name() == "malformed";
+        let same = |family: filter_core::Family| {
+            broken.family.is_none_or(|broken| broken == family.name())
+        };
+        counts && broken.classes.contains(&class.name()) && family.is_none_or(same)
+    })
+}
+
+/// Nothing in force, each class of each family alone, and everything.
+#[must_use]
+pub fn switches() -> Vec<Classes> {
+    let single = |(class, family): (filter_core::Class, Option<filter_core::Family>)| {
+        Classes::of_family(class, family.unwrap_or(filter_core::Family::Ipv4))
     };
-    violation && mode == Mode::Enforce
+    let mut all = vec![Classes::NONE];
+    all.extend(Classes::ALL.iter().map(single));
+    all.push(Classes::ALL);
+    all
 }

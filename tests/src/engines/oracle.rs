@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use filter_core::Reason;
+use filter_core::{Classes, Reason};
 
-use crate::engines::{Engine, Tally, is_dropped};
+use crate::engines::{Broken, Engine, Tally, breaks, is_dropped};
 use crate::frame::station;
-use crate::world::{Modes, Peer, World};
+use crate::world::{Network, Peer, World};
 
 /// The IANA special-purpose registries, read a second time: what is not globally reachable.
 const BOGONS: &[&str] = &[
@@ -43,120 +43,178 @@ const REACHABLE: &[&str] = &[
     "2001:30::/28",
 ];
 const GLOBAL_UNICAST: &[&str] = &["2000::/3"];
-const LINK_SOURCES: &[&str] = &["fe80::/10", "169.254.0.0/16", "::/128"];
-const LINK_DESTINATIONS: &[&str] = &[
-    "fe80::/10",
+const LINK_SOURCES: &[&str] = &["fe80::/10", "169.254.0.0/16", "::/128", "0.0.0.0/32"];
+const LINK_GROUPS: &[&str] = &[
     "ff01::/16",
     "ff02::/16",
-    "169.254.0.0/16",
     "224.0.0.0/24",
+    "255.255.255.255/32",
 ];
+const LINK_UNICAST: &[&str] = &["fe80::/10", "169.254.0.0/16"];
 
 /// The oracle.
 pub struct Oracle {
     world: &'static World,
-    modes: Modes,
+    in_force: Classes,
     tally: Tally,
+}
+
+/// What it says of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    /// Whom it counts for.
+    pub peer: Option<&'static str>,
+    /// Why it gets its fate.
+    pub reason: Reason,
+    /// What it breaks.
+    pub broken: Broken,
+}
+
+/// A row's reason, and the sides of the peer that the packet breaks.
+type Row = (&'static str, Vec<&'static str>);
+
+fn row(name: &'static str) -> Row {
+    (name, Vec::new())
 }
 
 impl Oracle {
     /// For one world, observing.
     #[must_use]
     pub fn new(world: &'static World) -> Self {
-        let modes = Modes::OBSERVE;
         Self {
             world,
-            modes,
+            in_force: Classes::NONE,
             tally: Tally::of(world),
         }
     }
 
-    /// Whom a frame counts for, and why it gets its fate.
+    /// What becomes of a frame.
     ///
     /// # Panics
     /// Never, whatever the frame: the names of reasons below exist.
     #[must_use]
-    pub fn verdict(&self, frame: &[u8]) -> (Option<&'static str>, Reason) {
-        let (peer, name) = self.row(frame);
+    pub fn verdict(&self, frame: &[u8]) -> Opinion {
+        let (peer, (name, sides), family) = self.row(frame);
         let reason = Reason::from_name(name).expect("a reason's name");
-        (peer.map(|peer| peer.name), reason)
+        Opinion {
+            peer: peer.map(|peer| peer.name),
+            reason,
+            broken: breaks(self.world, reason, family, &sides),
+        }
     }
 
-    fn row(&self, frame: &[u8]) -> (Option<&'static Peer>, &'static str) {
+    fn row(&self, frame: &[u8]) -> (Option<&'static Peer>, Row, &'static str) {
+        if !self.world.recorded {
+            return (None, row("no-record"), ""); // 0
+        }
         if frame.len() < 14 {
-            return (None, "malformed"); // 1
+            return (None, row("malformed"), ""); // 1
         }
         let (destination, source) = (&frame[0..6], &frame[6..12]);
-        let foreign = destination[0] & 1 == 0 && destination != mac(self.world.mac);
+        let is_own = self.world.macs.iter().any(|own| destination == mac(own));
+        let foreign = destination[0] & 1 == 0 && !is_own;
         let Some((tags, ethertype, packet)) = untag(&frame[12..]) else {
-            return (None, if foreign { "not-for-us" } else { "malformed" }); // 2, 3
+            let name = if foreign { "not-for-us" } else { "malformed" }; // 2, 3
+            return (None, row(name), "");
         };
         let peer = self.peer(&tags, source);
-        let name = match ethertype {
-            _ if foreign => "not-for-us", // 2
-            0x0806 => "arp",              // 4
-            0x0800 | 0x86dd => match Packet::parse(ethertype, packet) {
-                None => "malformed", // 6
-                Some(packet) => self.ip_row(peer, &packet),
-            },
-            _ => "non-ip", // 5
+        if foreign {
+            return (peer, row("not-for-us"), ""); // 2
+        }
+        let vlans = vlans(&tags);
+        let Some(network) = self.world.networks.iter().find(|each| each.vlans == vlans) else {
+            return (peer, row("other-vlan"), ""); // 3a
         };
-        (peer, name)
+        let row = match ethertype {
+            0x0806 => row("arp"),                   // 4
+            0x8809 | 0x888e => row("link-control"), // 4
+            0x0800 | 0x86dd => match Packet::parse(ethertype, packet) {
+                None => row("malformed"), // 6
+                Some(packet) => self.ip_row(network, peer, &packet),
+            },
+            _ => row("non-ip"), // 5
+        };
+        let family = if ethertype == 0x0800 { "ipv4" } else { "ipv6" };
+        (peer, row, family)
     }
 
-    /// Rows 7 to 18.
-    fn ip_row(&self, peer: Option<&'static Peer>, packet: &Packet) -> &'static str {
-        let Packet {
-            source,
-            destination,
-            ..
-        } = *packet;
-        if source.is_ipv6()
-            && packet.hop_limit == 255
-            && matches!(packet.icmp_type(), Some(133..=137))
-        {
-            return "neighbour-discovery"; // 7
+    /// Rows 7 to 22.
+    fn ip_row(&self, network: &Network, peer: Option<&'static Peer>, packet: &Packet) -> Row {
+        let (source, destination) = (packet.source, packet.destination);
+        let is_own = network
+            .addresses
+            .iter()
+            .any(|own| own.parse() == Ok(destination));
+        let link_scope = any(LINK_GROUPS, destination) || any(LINK_UNICAST, destination);
+        let to_lan = any(network.lan, destination);
+        let from_link = any(LINK_SOURCES, source) || any(network.lan, source);
+        let to_link = is_own || link_scope || to_lan && !self.world.is_port;
+        if from_link && to_link || any(network.subnets, source) && is_own {
+            match (source.is_ipv6(), packet.icmp_type()) {
+                (true, Some(133 | 134)) => return row("router-advertisement"), // 7
+                (true, Some(137)) | (false, Some(5)) => return row("redirect"), // 8
+                (true, Some(135 | 136)) if packet.hop_limit == 255 => {
+                    return row("neighbour-discovery"); // 9
+                }
+                _ if packet.is_hidden() => return row("lan-multicast"), // 10
+                _ if any(LINK_GROUPS, destination) && !packet.is_of_hosts() => {
+                    return row("lan-multicast"); // 10
+                }
+                _ if link_scope => return row("link-local"), // 11
+                _ => return row("peering-lan"),              // 12
+            }
         }
-        if any(LINK_SOURCES, source) || any(self.world.lan, source) {
-            if any(LINK_DESTINATIONS, destination) {
-                return "link-local"; // 8
-            }
-            if self.is_own(destination) {
-                return "peering-lan"; // 9
-            }
+        let is_nd = source.is_ipv6() && matches!(packet.icmp_type(), Some(135 | 136));
+        if is_nd && packet.hop_limit == 255 && (is_own || link_scope || to_lan) {
+            return row("neighbour-discovery"); // 9
         }
         let Some(peer) = peer else {
-            return "unknown-peer"; // 10
+            return row("unknown-peer"); // 13
         };
-        if !peer
-            .families
-            .contains(if source.is_ipv4() { &4 } else { &6 })
-        {
-            return "family-not-peered"; // 11
+        self.peer_row(peer, packet)
+    }
+
+    /// Rows 14 to 22.
+    fn peer_row(&self, peer: &Peer, packet: &Packet) -> Row {
+        let (source, destination) = (packet.source, packet.destination);
+        let family = if source.is_ipv4() { 4 } else { 6 };
+        if !peer.families.contains(&family) {
+            return row("family-not-peered"); // 14
         }
+        let knows_sources = peer.known.0.contains(&family);
+        let knows_destinations = peer.known.1.contains(&family);
         let from = self.may_come_from(peer, source);
         let to = self.may_go_to(peer, destination);
-        let quoted = packet.quoted();
-        let answers = quoted.is_some_and(|(quoted_source, quoted_destination)| {
-            quoted_source == destination && to && self.may_come_from(peer, quoted_destination)
-        });
-        match () {
-            () if from && to => "permitted",                     // 12
-            () if answers => "icmp-error",                       // 13
-            () if self.is_bogon(source) => "source-bogon",       // 14
-            () if any(self.world.ours, source) => "source-ours", // 15
-            () if !from && !to => "both-unannounced",            // 16
-            () if !from => "source-unannounced",                 // 17
-            () => "destination-unannounced",                     // 18
+        if from && to {
+            return row("permitted"); // 15
         }
+        if let Some((quoted_source, quoted_destination)) = packet.quoted()
+            && quoted_source == destination
+            && (to || !knows_destinations)
+            && (!knows_sources || self.may_come_from(peer, quoted_destination))
+        {
+            return row("icmp-error"); // 16
+        }
+        let mut sides = Vec::new();
+        if knows_sources && !from {
+            sides.push("sources");
+        }
+        if knows_destinations && !to {
+            sides.push("destinations");
+        }
+        let name = match sides[..] {
+            _ if !from && self.is_bogon(source) => "source-bogon", // 17
+            _ if !from && any(self.world.ours, source) => "source-ours", // 18
+            [] => "unjudged",                                      // 19
+            [_, _] => "both-unannounced",                          // 20
+            ["sources"] => "source-unannounced",                   // 21
+            _ => "destination-unannounced",                        // 22
+        };
+        (name, sides)
     }
 
     fn peer(&self, tags: &[u16], source: &[u8]) -> Option<&'static Peer> {
-        let tags: Vec<u16> = tags.iter().copied().filter(|&id| id != 0).collect();
-        let vlans = (
-            tags.first().copied().unwrap_or(0),
-            tags.get(1).copied().unwrap_or(0),
-        );
+        let vlans = vlans(tags);
         let at = |wanted: &dyn Fn(&str) -> bool| {
             self.world.peers.iter().find(|peer| {
                 let mut stations = peer.stations.iter();
@@ -164,14 +222,7 @@ impl Oracle {
             })
         };
         at(&|text| text != "*" && mac(text) == source)
-            .or_else(|| at(&|text| text == "*" && self.world.any_mac))
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.world
-            .addresses
-            .iter()
-            .any(|own| own.parse() == Ok(address))
+            .or_else(|| at(&|text| text == "*" && self.world.is_port))
     }
 
     fn is_bogon(&self, address: IpAddr) -> bool {
@@ -182,15 +233,30 @@ impl Oracle {
 
     /// S'(p).
     fn may_come_from(&self, peer: &Peer, source: IpAddr) -> bool {
-        let withheld =
-            self.is_bogon(source) || any(self.world.ours, source) || any(self.world.lan, source);
-        any(peer.advertises, source) && !withheld || any(peer.extra_sources, source)
+        let on_a_lan = || self.world.networks.iter().any(|each| any(each.lan, source));
+        let withheld = self.is_bogon(source) || any(self.world.ours, source) || on_a_lan();
+        any(peer.advertises, source) && !withheld
+            || peer.sessions.iter().any(|each| each.parse() == Ok(source))
+            || any(peer.extra_sources, source)
     }
 
     /// D'(p).
     fn may_go_to(&self, peer: &Peer, destination: IpAddr) -> bool {
+        let mut networks = self.world.networks.iter();
+        let has_own = networks.any(|network| {
+            let mut stations = peer.stations.iter();
+            stations.any(|&(outer, inner, _)| (outer, inner) == network.vlans)
+                && network
+                    .addresses
+                    .iter()
+                    .any(|own| own.parse() == Ok(destination))
+        });
         any(peer.advertised, destination)
-            || self.is_own(destination)
+            || has_own
+            || peer
+                .sessions
+                .iter()
+                .any(|each| each.parse() == Ok(destination))
             || any(peer.extra_destinations, destination)
     }
 }
@@ -200,14 +266,15 @@ impl Engine for Oracle {
         "oracle".to_owned()
     }
 
-    fn set_modes(&mut self, modes: Modes) {
-        self.modes = modes;
+    fn set_in_force(&mut self, classes: Classes) {
+        self.in_force = classes;
     }
 
     fn drops(&mut self, frame: &[u8]) -> bool {
-        let (peer, reason) = self.verdict(frame);
-        let dropped = is_dropped(self.world, self.modes, peer, reason);
-        self.tally.count(peer, reason, dropped, frame);
+        let opinion = self.verdict(frame);
+        let dropped = is_dropped(self.in_force, opinion.peer, &opinion.broken);
+        self.tally
+            .count(opinion.peer, opinion.reason, dropped, frame);
         dropped
     }
 
@@ -216,20 +283,30 @@ impl Engine for Oracle {
     }
 }
 
+/// Outer and inner VLAN: the ids that are not 0.
+fn vlans(tags: &[u16]) -> (u16, u16) {
+    let ids: Vec<u16> = tags.iter().copied().filter(|&id| id != 0).collect();
+    (
+        ids.first().copied().unwrap_or(0),
+        ids.get(1).copied().unwrap_or(0),
+    )
+}
+
 fn mac(text: &str) -> [u8; 6] {
     station(text).expect("a MAC")
 }
 
-/// VLAN ids, ethertype and what follows, from the first ethertype on. `None` for a third or a cut tag.
+/// VLAN ids, ethertype and what follows, from the first ethertype on. `None` for a third id, a fifth tag or a cut one.
 fn untag(mut rest: &[u8]) -> Option<(Vec<u16>, u16, &[u8])> {
     let mut tags = Vec::new();
     loop {
         let ethertype = number(rest.get(0..2)?);
         rest = &rest[2..];
         if ethertype != 0x8100 && ethertype != 0x88a8 {
-            return Some((tags, ethertype, rest));
+            let ids = tags.iter().filter(|&&id| id != 0).count();
+            return (ids <= 2).then_some((tags, ethertype, rest));
         }
-        if tags.len() == 2 {
+        if tags.len() == 4 {
             return None;
         }
         tags.push(number(rest.get(0..2)?) & 0xfff);
@@ -245,6 +322,10 @@ struct Packet<'a> {
     source: IpAddr,
     destination: IpAddr,
     hop_limit: u8,
+    /// The protocol, or the first next header.
+    protocol: u8,
+    /// All of it, with what pads it.
+    bytes: &'a [u8],
     /// The ICMP message, if it starts in this packet.
     icmp: Option<&'a [u8]>,
 }
@@ -257,11 +338,14 @@ impl<'a> Packet<'a> {
                 source,
                 destination,
                 hop_limit: bytes[7],
+                protocol: bytes[6],
+                bytes,
                 icmp: (bytes[6] == 58).then(|| &bytes[40..]),
             });
         }
         let header = usize::from(bytes[0] & 15) * 4;
-        if header < 20 || bytes.len() < header || usize::from(number(&bytes[2..4])) < header {
+        let total = usize::from(number(&bytes[2..4]));
+        if header < 20 || bytes.len() < header || total < header && total != 0 {
             return None;
         }
         let first = number(&bytes[6..8]) & 0x1fff == 0;
@@ -269,6 +353,8 @@ impl<'a> Packet<'a> {
             source,
             destination,
             hop_limit: bytes[8],
+            protocol: bytes[9],
+            bytes,
             icmp: (bytes[9] == 1 && first).then(|| &bytes[header..]),
         })
     }
@@ -277,8 +363,32 @@ impl<'a> Packet<'a> {
         self.icmp?.first().copied()
     }
 
+    /// Multicast listener discovery: 8 bytes of hop-by-hop options, then one of four types of ICMPv6.
+    fn is_mld(&self) -> bool {
+        self.source.is_ipv6()
+            && self.protocol == 0
+            && self.bytes.get(40..42) == Some(&[58, 0])
+            && matches!(self.bytes.get(48), Some(130 | 131 | 132 | 143))
+    }
+
+    /// Extension headers behind which anything may be.
+    fn is_hidden(&self) -> bool {
+        self.source.is_ipv6() && matches!(self.protocol, 0 | 43 | 60) && !self.is_mld()
+    }
+
+    /// What hosts say to groups of the link.
+    fn is_of_hosts(&self) -> bool {
+        match self.source.is_ipv4() {
+            true => matches!(self.protocol, 1 | 2),
+            false => self.protocol == 58 || self.is_mld(),
+        }
+    }
+
     /// Source and destination an ICMP error quotes.
     fn quoted(&self) -> Option<(IpAddr, IpAddr)> {
+        if self.bytes.len() > 1280 {
+            return None;
+        }
         let (types, ethertype): (&[u8], _) = if self.source.is_ipv4() {
             (&[3, 11, 12], 0x0800)
         } else {

@@ -1,17 +1,18 @@
 //! The policy in user space as an engine, and the compilation of a world that it shares with the kernel's.
 //! Never decides anything itself.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use filter_core::layout::Families;
+use filter_core::layout::{Families, Known, Rules};
 use filter_core::packet::{Mac, Vlans};
 use filter_core::set::{ExplainedSet, PrefixSet};
 use filter_core::userspace::{self, Peering};
-use filter_core::{Address, Family, Mode, NonIp, Prefix, bogon};
-use filter_loader::{InterfaceSpec, Station, TEST_IFINDEX};
+use filter_core::{Address, Classes, Family, Prefix, bogon};
+use filter_loader::{InterfaceSpec, NetworkSpec, Station, TEST_IFINDEX};
 
 use crate::engines::{Engine, Tally};
-use crate::world::{Modes, Peer, World};
+use crate::world::{Peer, World};
 
 /// The policy in user space.
 pub struct Userspace {
@@ -36,8 +37,8 @@ impl Userspace {
         for (place, peer) in world.peers.iter().enumerate() {
             let (source, destination) = sides(world, peer);
             peering.peers.push(userspace::Peer {
-                families: families(peer),
-                mode: Mode::Observe,
+                rules: rules(peer),
+                in_force: Classes::NONE,
                 source,
                 destination,
             });
@@ -46,10 +47,15 @@ impl Userspace {
                 .stations
                 .extend(owned.map(|station| (station, place)));
         }
-        let record = interface(world, Mode::Observe)
-            .record()
-            .expect("few enough addresses");
-        peering.interfaces.insert(TEST_IFINDEX, record);
+        if world.recorded {
+            let spec = interface(world);
+            let interface = userspace::Interface {
+                record: spec.record().expect("few enough MACs"),
+                networks: spec.network_records().expect("few enough addresses"),
+                in_force: Classes::NONE,
+            };
+            peering.interfaces.insert(TEST_IFINDEX, interface);
+        }
         Self {
             world,
             peering,
@@ -63,21 +69,17 @@ impl Engine for Userspace {
         "userspace".to_owned()
     }
 
-    fn set_modes(&mut self, modes: Modes) {
+    fn set_in_force(&mut self, classes: Classes) {
         for peer in &mut self.peering.peers {
-            peer.mode = modes.peers;
+            peer.in_force = classes.within(Classes::PEER);
         }
-        let record = interface(self.world, modes.unknown)
-            .record()
-            .expect("few enough addresses");
-        self.peering.interfaces.insert(TEST_IFINDEX, record);
+        for interface in self.peering.interfaces.values_mut() {
+            interface.in_force = classes.within(Classes::INTERFACE);
+        }
     }
 
     fn drops(&mut self, frame: &[u8]) -> bool {
-        let judgement = self
-            .peering
-            .judge(TEST_IFINDEX, frame)
-            .expect("a configured interface");
+        let judgement = self.peering.judge(TEST_IFINDEX, frame);
         let peer = judgement
             .verdict
             .peer
@@ -102,28 +104,50 @@ pub(super) fn lists(world: &World) -> (PrefixSet, PrefixSet) {
 /// S'(p) and D'(p).
 pub(super) fn sides(world: &World, peer: &Peer) -> (ExplainedSet, ExplainedSet) {
     let (bogons, ours) = lists(world);
-    let lan: PrefixSet = prefixes(world.lan).into_iter().collect();
-    let withheld = bogons.union(&ours).union(&lan);
-    let own: Vec<Address> = addresses(world).into_iter().map(Address::from).collect();
+    let lans = world.networks.iter().flat_map(|each| prefixes(each.lan));
+    let withheld = bogons.union(&ours).union(&lans.collect());
+    let places: BTreeSet<(u16, u16)> = peer
+        .stations
+        .iter()
+        .map(|&(outer, inner, _)| (outer, inner))
+        .collect();
+    let networks = world.networks.iter();
+    let own: Vec<Address> = networks
+        .filter(|network| places.contains(&network.vlans))
+        .flat_map(|network| addresses(network.addresses))
+        .map(Address::from)
+        .collect();
+    let sessions = addresses(peer.sessions).into_iter().map(|address| {
+        let address = Address::from(address);
+        Prefix::new(address, address.family.bits()).expect("a host")
+    });
+    let sessions: Vec<Prefix> = sessions.collect();
     (
         ExplainedSet::sources(
             &prefixes(peer.advertises),
             &withheld,
-            &prefixes(peer.extra_sources),
+            &[prefixes(peer.extra_sources), sessions.clone()].concat(),
         ),
         ExplainedSet::destinations(
             &prefixes(peer.advertised),
             &own,
-            &prefixes(peer.extra_destinations),
+            &[prefixes(peer.extra_destinations), sessions].concat(),
         ),
     )
 }
 
-pub(super) fn families(peer: &Peer) -> Families {
-    Families::new(|family| match family {
-        Family::Ipv4 => peer.families.contains(&4),
-        Family::Ipv6 => peer.families.contains(&6),
-    })
+/// Families and known sides.
+pub(super) fn rules(peer: &Peer) -> Rules {
+    let families = |listed: &[u8]| {
+        Families::new(|family| match family {
+            Family::Ipv4 => listed.contains(&4),
+            Family::Ipv6 => listed.contains(&6),
+        })
+    };
+    Rules {
+        families: families(peer.families),
+        known: Known::new(families(peer.known.0), families(peer.known.1)),
+    }
 }
 
 pub(super) fn stations(peer: &Peer) -> Vec<Station> {
@@ -139,25 +163,28 @@ pub(super) fn stations(peer: &Peer) -> Vec<Station> {
     peer.stations.iter().map(station).collect()
 }
 
-pub(super) fn interface(world: &World, unknown_peer: Mode) -> InterfaceSpec {
+pub(super) fn interface(world: &World) -> InterfaceSpec {
+    let macs = world.macs.iter().map(|mac| mac.parse().expect("a MAC"));
+    let networks = world.networks.iter().map(|network| {
+        let (outer, inner) = network.vlans;
+        let spec = NetworkSpec {
+            addresses: addresses(network.addresses),
+            lan: prefixes(network.lan),
+            subnets: prefixes(network.subnets),
+        };
+        (Vlans { outer, inner }, spec)
+    });
     InterfaceSpec {
-        name: "test0".to_owned(),
-        mac: world.mac.parse::<Mac>().expect("a MAC"),
-        addresses: addresses(world),
-        lan: prefixes(world.lan),
-        non_ip: if world.non_ip_violates {
-            NonIp::Violation
-        } else {
-            NonIp::Pass
-        },
-        unknown_peer,
-        any_mac: world.any_mac,
+        macs: macs.collect(),
+        is_port: world.is_port,
+        passes_lan: world.passes_lan,
+        networks: networks.collect(),
+        ..InterfaceSpec::new("test0", Mac::from_bits(0))
     }
 }
 
-fn addresses(world: &World) -> Vec<IpAddr> {
-    world
-        .addresses
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts
         .iter()
         .map(|text| text.parse().expect("an address"))
         .collect()

@@ -14,7 +14,7 @@ use filter_engine::EngineError;
 use filter_loader::Error;
 use serde_json::Value;
 
-use super::{Directory, LOOK, Namespace, namespace, wait_for};
+use super::{BPFFS, Directory, LOOK, Namespace, spawn_in, unique, wait_for};
 
 /// How long anything of the daemon's own may take.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ impl Site {
     pub fn new(router: &Namespace) -> Self {
         Self {
             directory: Directory::new("site"),
-            pins: Path::new(namespace::BPFFS).join(namespace::unique("pins")),
+            pins: Path::new(BPFFS).join(unique("pins")),
             router: router.path(),
         }
     }
@@ -83,7 +83,7 @@ impl Site {
         let (config, _) = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let handle = Handle::default();
         let (started, start) = sync_channel(1);
-        let thread = namespace::spawn_in(&self.router, {
+        let thread = spawn_in(&self.router, {
             let handle = handle.clone();
             let config_file = Some(file.clone());
             move || -> Result<(), RunError> {

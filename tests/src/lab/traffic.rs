@@ -12,8 +12,7 @@ use filter_core::frame;
 use filter_core::packet::Mac;
 use serde_json::Value;
 
-use super::{Bcp38, Namespace, wait_for};
-use crate::wire::Wire;
+use super::{Bcp38, Namespace, Wire, wait_for};
 
 /// What routers and peers say by themselves: never accounted for.
 pub const NOISE: &[&str] = &[

@@ -46,7 +46,7 @@ advertised_to_peer = ["100.64.0.0/24"]
 
 [limits]
 max_peers = 16
-arena_mib = 8
+table_memory_mib = 8
 "#;
 
 /// A router and two peers on a LAN, no BGP.

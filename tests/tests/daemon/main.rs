@@ -118,7 +118,7 @@ stale_hold = {stale_hold}
 
 [limits]
 max_peers = 16
-arena_mib = 8
+table_memory_mib = 8
 "#,
             p1 = mac(&self.lab.p1),
             p2 = mac(&self.lab.p2),

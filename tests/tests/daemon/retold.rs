@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use filter_daemon::demo::router::{Direction, Router};
+use lab::bmp::{Direction, Router};
 use tests::fleet::{Fleet, neighbour, table};
 use tests::lab::wait_for;
 use tests::require_kernel;

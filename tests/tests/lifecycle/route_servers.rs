@@ -14,7 +14,7 @@ const MINE_OUT: &str = "198.51.100.0/24";
 
 fn server(serves: &str) -> String {
     format!(
-        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"{RS}\"]\nserves = {serves}"
+        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"{RS}\"]\nour_routes_reach = {serves}"
     )
 }
 

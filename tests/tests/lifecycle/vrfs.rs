@@ -86,11 +86,15 @@ fn a_routers_other_instances_are_nobodys_unless_they_are_named() {
         (0, red, "\"64500:1\""), // a type that says otherwise
     ] {
         let stream = stream(peer_type, distinguisher);
-        let vrf = format!("vrf = {name}");
+        let vrf = format!("route_distinguisher = {name}");
         assert_eq!(told(&stream, ""), (0, 1), "{peer_type} {distinguisher:#x}");
         assert_eq!(told(&stream, &vrf), (all, 0), "{vrf}");
         assert_eq!(told(&global, &vrf), (0, 1), "{vrf}");
-        assert_eq!(told(&stream, "vrf = \"64500:2\""), (0, 1), "{vrf}");
+        assert_eq!(
+            told(&stream, "route_distinguisher = \"64500:2\""),
+            (0, 1),
+            "{vrf}"
+        );
     }
 }
 
@@ -104,9 +108,17 @@ fn one_address_in_several_instances_is_several_peers() {
             &format!("families = [\"ipv4\"]\n{more}"),
         )
     };
-    let red = peer("red", "64501", &format!("vlan = 7\nvrf = \"{RED}\""));
+    let red = peer(
+        "red",
+        "64501",
+        &format!("vlan = 7\nroute_distinguisher = \"{RED}\""),
+    );
     let red = red.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
-    let blue = peer("blue", "64502", &format!("vlan = 8\nvrf = \"{BLUE}\""));
+    let blue = peer(
+        "blue",
+        "64502",
+        &format!("vlan = 8\nroute_distinguisher = \"{BLUE}\""),
+    );
     let global = peer("global", "64503", "");
     let mut world = World::new(&[&red, &blue, &global, STATION]);
     world.feed_up(0);
@@ -142,13 +154,16 @@ fn one_address_in_several_instances_is_several_peers() {
 
 #[test]
 fn a_route_server_serves_who_is_in_its_instance() {
-    let inside = ONE.replace("families", &format!("vrf = \"{RED}\"\nfamilies"));
+    let inside = ONE.replace(
+        "families",
+        &format!("route_distinguisher = \"{RED}\"\nfamilies"),
+    );
     let outside = ONE
         .replace("p1", "p2")
         .replace("64501", "64502")
         .replace(".11", ".12");
     let server = format!(
-        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"192.0.2.250\"]\nvrf = \"{RED}\""
+        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"192.0.2.250\"]\nroute_distinguisher = \"{RED}\""
     );
     let mut world = World::new(&[&inside, &outside, &server, STATION]);
     world.feed_up(0);
@@ -180,7 +195,7 @@ fn polls_are_not_of_a_vrf() {
     world.lacks(0, Missing::NeverTold(Side::Sources, V4));
     world.snapshot(0, P1, PRE, V4, &[B]);
     world.sources(0, &[A, B]);
-    world = by_hand("vrf = 7");
+    world = by_hand("route_distinguisher = 7");
     world.snapshot(0, P1, PRE, V4, &[B]);
     world.sources(0, &[A]);
     world.enforcing(0);

@@ -127,6 +127,9 @@ fn tags_on_the_wire_tell_peers_apart() {
         let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
         let mut tagged = rig::station(attached.ifindex, "icrc");
         tagged.vlans.outer = 100;
+        let mut spec = InterfaceSpec::of_device(NEAR).unwrap();
+        spec.network_mut(tagged.vlans);
+        filter.set_interface(attached.ifindex, &spec).unwrap();
         filter.set_stations(peer, &[tagged]).unwrap();
         let in_vlan = GOOD.replace(" / ipv4", " / vlan 100 / ipv4");
         pair.far.send(&build(&in_vlan));

@@ -29,7 +29,7 @@ fn the_program_itself_falls_back_when_the_lease_ends() {
     let pair = Pair::new(1500);
     let mut filter = rig::load(&rig::options(Engine::Tables));
     let (peer, _) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
-    assert_eq!(filter.lease().left().unwrap(), None);
+    assert_eq!(filter.lease().remaining().unwrap(), None);
     assert!(drops_on_the_wire(&pair));
 
     let term = Duration::from_millis(300);
@@ -40,12 +40,12 @@ fn the_program_itself_falls_back_when_the_lease_ends() {
         granted.elapsed() >= term,
         "it fell back before the lease ended"
     );
-    assert_eq!(filter.lease().left().unwrap(), Some(Duration::ZERO));
+    assert_eq!(filter.lease().remaining().unwrap(), Some(Duration::ZERO));
     assert!(!drops_on_the_wire(&pair));
 
     filter.lease().renew(Duration::from_secs(3600)).unwrap();
     assert!(drops_on_the_wire(&pair));
-    assert!(filter.lease().left().unwrap() > Some(Duration::from_secs(3500)));
+    assert!(filter.lease().remaining().unwrap() > Some(Duration::from_secs(3500)));
 
     filter.lease().end();
     assert!(!drops_on_the_wire(&pair));

@@ -16,4 +16,7 @@ mod pins;
 mod refusals;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
 mod selftest;
+#[cfg(test)]
+mod switch;

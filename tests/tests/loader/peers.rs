@@ -85,7 +85,7 @@ fn a_removed_peer_is_unknown_and_its_slot_starts_from_zero() {
             .publish(
                 next,
                 &filter_loader::PeerTables {
-                    families: filter_core::layout::Families::new(|_| true),
+                    rules: rig::rules(),
                     ..Default::default()
                 },
             )

@@ -1,7 +1,6 @@
 //! Large sets, which are stored in pieces: a change writes only what differs, every version answers right through the
 //! loaded program, and nothing is lost of what was given up, also by another process.
 
-use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::{self, Random};
 use filter_core::{Address, Family, Mode, Prefix};
@@ -19,8 +18,7 @@ fn set(prefixes: impl IntoIterator<Item = Prefix>) -> PrefixSet {
 fn publish(filter: &mut Filter, peer: PeerSlot, generation: u32, sources: &PrefixSet) {
     let destinations = set(DESTINATION.map(|text| text.parse().unwrap()));
     let table = PeerTables {
-        families: Families::new(|_| true),
-        mode: Mode::Enforce,
+        rules: rig::rules(),
         generation,
         sources,
         destinations: &destinations,

@@ -6,7 +6,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use filter_core::Mode;
 use filter_loader::{AttachMode, Engine, Filter, InterfaceSpec, Options};
 use tests::netns::{Namespace, has_xdp, ip};
 use tests::require_kernel;
@@ -15,7 +14,7 @@ use tests::rig::{self, NEAR, Pair, Pins};
 fn spec(name: &str) -> InterfaceSpec {
     InterfaceSpec {
         name: name.to_owned(),
-        ..rig::test_interface(Mode::Observe)
+        ..rig::test_interface()
     }
 }
 

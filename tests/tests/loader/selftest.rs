@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes;
 use filter_core::{Family, Mode, Reason};
@@ -29,8 +28,7 @@ fn a_planted_bug_is_caught_and_the_old_table_stays() {
     let sources: PrefixSet = ["8.8.8.0/24".parse().unwrap()].into_iter().collect();
     let destinations: PrefixSet = ["198.51.100.0/24".parse().unwrap()].into_iter().collect();
     let table = PeerTables {
-        families: Families::new(|_| true),
-        mode: Mode::Enforce,
+        rules: rig::rules(),
         generation: 7,
         sources: &sources,
         destinations: &destinations,
@@ -100,8 +98,7 @@ fn tables_of_every_shape_pass_in_little_time() {
             .flat_map(|family| shapes::full_table(family, count, 3));
         let set: PrefixSet = both.collect();
         let table = PeerTables {
-            families: Families::new(|_| true),
-            mode: Mode::Observe,
+            rules: rig::rules(),
             generation,
             sources: &set,
             destinations: &set,

@@ -2,9 +2,10 @@
 //! Which prefix covers an address is always looked up here: the kernel knows membership only.
 use filter_core::packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip};
 use filter_core::userspace::Peering;
-use filter_core::{Family, Mode, NonIp, Prefix, Reason};
+use filter_core::{Family, Prefix, Reason};
 use filter_loader::{
-    Counters, Filter, InterfaceSpec, Options, PeerSlot, PeerTables, Station, TEST_IFINDEX,
+    Counters, Filter, InterfaceSpec, LeaseEnd, Options, PeerSlot, PeerTables, Station,
+    TEST_IFINDEX, Target, Wanted,
 };
 
 use crate::cli::Failure;
@@ -34,10 +35,7 @@ impl Judged {
     /// By the verdict code in this process.
     pub(super) fn in_user_space(peering: &Peering, ifindex: u32, frame: &[u8]) -> Self {
         let ip = ip(frame);
-        let Some(judgement) = peering.judge(ifindex, frame) else {
-            // `policy::compile` made the record of this interface.
-            return Self::new(peering, None, Reason::UnknownPeer, true, false, ip);
-        };
+        let judgement = peering.judge(ifindex, frame);
         let action = judgement.action;
         let verdict = judgement.verdict;
         Self::new(
@@ -73,7 +71,7 @@ impl Judged {
     }
 }
 
-/// Is it one of rows 12 to 18, which look at S' and D'?
+/// Is it one of rows 15 to 22, which look at S' and D'?
 const fn asks_the_sets(reason: Reason) -> bool {
     match reason {
         Reason::Permitted
@@ -82,7 +80,8 @@ const fn asks_the_sets(reason: Reason) -> bool {
         | Reason::SourceOurs
         | Reason::BothUnannounced
         | Reason::SourceUnannounced
-        | Reason::DestinationUnannounced => true,
+        | Reason::DestinationUnannounced
+        | Reason::Unjudged => true,
         Reason::Malformed
         | Reason::NotForUs
         | Reason::Arp
@@ -91,7 +90,13 @@ const fn asks_the_sets(reason: Reason) -> bool {
         | Reason::LinkLocal
         | Reason::PeeringLan
         | Reason::UnknownPeer
-        | Reason::FamilyNotPeered => false,
+        | Reason::FamilyNotPeered
+        | Reason::NoRecord
+        | Reason::LinkControl
+        | Reason::RouterAdvertisement
+        | Reason::Redirect
+        | Reason::LanMulticast
+        | Reason::OtherVlan => false,
     }
 }
 
@@ -110,7 +115,6 @@ pub(super) struct Kernel<'a> {
     filter: Filter,
     peering: &'a Peering,
     interface: String,
-    non_ip: NonIp,
     slots: Vec<Slot>,
 }
 
@@ -130,19 +134,22 @@ impl<'a> Kernel<'a> {
     ) -> Result<Self, Failure> {
         let options = Options {
             max_peers: config.spec.limits.max_peers,
-            table_memory_mib: config.spec.limits.arena_mib,
+            table_memory_mib: config.spec.limits.table_memory_mib,
             samples_per_second: 0,
             engine: filter_loader::Engine::Tables,
             ..Options::default()
         };
         let mut filter = Filter::load(&options)?;
-        filter.lease().keep();
         filter.publish_lists(&PeerTables {
             sources: &peering.bogons,
             destinations: &peering.ours,
             ..PeerTables::default()
         })?;
         filter.set_interface(TEST_IFINDEX, spec)?;
+        if let Some(interface) = peering.interfaces.get(&TEST_IFINDEX) {
+            let wanted = Wanted::new(interface.in_force, LeaseEnd::Keep);
+            filter.set_wanted(Target::Interface(&spec.name), wanted)?;
+        }
         let mut slots = vec![Slot {
             peer: None,
             counters: filter.interface_counters(&spec.name)?,
@@ -152,8 +159,7 @@ impl<'a> Kernel<'a> {
             filter.publish(
                 slot,
                 &PeerTables {
-                    families: peer.families,
-                    mode: peer.mode,
+                    rules: peer.rules,
                     generation: 1,
                     sources: peer.source.addresses(),
                     destinations: peer.destination.addresses(),
@@ -165,6 +171,7 @@ impl<'a> Kernel<'a> {
                 .filter(|&(station, &owner)| station.ifindex == TEST_IFINDEX && owner == place);
             let stations: Vec<Station> = owned.map(|(&station, _)| station).collect();
             filter.set_stations(slot, &stations)?;
+            filter.set_wanted(slot, Wanted::new(peer.in_force, LeaseEnd::Keep))?;
             if !stations.is_empty() {
                 let counters = filter.counters(slot)?;
                 let peer = Some((place, slot));
@@ -175,7 +182,6 @@ impl<'a> Kernel<'a> {
             filter,
             peering,
             interface: spec.name.clone(),
-            non_ip: spec.non_ip,
             slots,
         })
     }
@@ -207,7 +213,9 @@ impl<'a> Kernel<'a> {
                 self.peering,
                 slot.peer.map(|(place, _)| place),
                 reason,
-                reason.action(Mode::Enforce, self.non_ip).is_violation(),
+                // What it breaks is not counted: the same reason breaks the same.
+                in_user_space.reason == reason && in_user_space.is_violation
+                    || in_user_space.reason != reason && fates.dropped.packets > 0,
                 fates.dropped.packets > 0,
                 in_user_space.ip,
             ));

@@ -1,4 +1,4 @@
-//! A stand-in for the router in the demo: says over BMP (RFC 7854, 8671) what its peers advertise and what it
+//! A stand-in for a router: says over BMP (RFC 7854, 8671) what its peers advertise and what it
 //! advertises to them, and sends no packet. A real router's own BMP replaces it in production.
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};

@@ -3,11 +3,14 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket,
 };
+
+use super::namespace::NetError;
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,23 +29,27 @@ impl Wire {
     /// If there is no such device, or no privilege.
     #[must_use]
     pub fn on(device: &str) -> Self {
-        let mut devices = getifaddrs().expect("a list of devices");
-        let address = devices
-            .find_map(|entry| {
-                let address = entry.address.filter(|_| entry.interface_name == device)?;
-                address.as_link_addr().copied()
-            })
-            .expect("the device");
+        Self::open(device).unwrap()
+    }
+
+    /// As [`Wire::on`].
+    ///
+    /// # Errors
+    /// If there is no such device, or no privilege.
+    pub fn open(device: &str) -> Result<Self, NetError> {
+        let fail = || format!("open a packet socket on device {device}");
+        let mut devices = getifaddrs().map_err(NetError::os(fail()))?;
+        let address = devices.find_map(|entry| {
+            let address = entry.address.filter(|_| entry.interface_name == device)?;
+            address.as_link_addr().copied()
+        });
+        let address = address.ok_or(Errno::ENODEV).map_err(NetError::os(fail()))?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(
-            AddressFamily::Packet,
-            SockType::Raw,
-            flags,
-            SockProtocol::EthAll,
-        )
-        .expect("a packet socket");
-        bind(socket.as_raw_fd(), &address).expect("binding it");
-        Self { socket, address }
+        let protocol = SockProtocol::EthAll;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, protocol)
+            .map_err(NetError::os(fail()))?;
+        bind(socket.as_raw_fd(), &address).map_err(NetError::os(fail()))?;
+        Ok(Self { socket, address })
     }
 
     /// Sends one frame.
@@ -50,13 +57,18 @@ impl Wire {
     /// # Panics
     /// If the device does not take it.
     pub fn send(&self, frame: &[u8]) {
-        let sent = sendto(
-            self.socket.as_raw_fd(),
-            frame,
-            &self.address,
-            MsgFlags::empty(),
-        );
-        assert_eq!(sent, Ok(frame.len()), "sending");
+        self.try_send(frame).unwrap();
+    }
+
+    /// As [`Wire::send`].
+    ///
+    /// # Errors
+    /// If the device is down, or the frame longer than it takes.
+    pub fn try_send(&self, frame: &[u8]) -> Result<(), NetError> {
+        let (socket, to) = (self.socket.as_raw_fd(), &self.address);
+        let sent = sendto(socket, frame, to, MsgFlags::empty());
+        let what = || format!("send {} bytes", frame.len());
+        sent.map(drop).map_err(NetError::os(what()))
     }
 
     /// The next frame that came in, as long as the wire is quiet for less than [`PATIENCE`].

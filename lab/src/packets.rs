@@ -1,13 +1,17 @@
-//! The packets the demo sends, each with the verdict it is about.
+//! The frames `bcp38 demo` sends, each with the verdict it is about.
+use std::net::IpAddr;
+
+use filter_core::frame;
 use filter_core::packet::{ETHERTYPE_ARP, Mac, NEXT_HEADER_ICMPV6, PROTOCOL_ICMP};
 
-use super::addr;
-use filter_core::frame;
-
-pub(super) const ROUTER_MAC: Mac = Mac::from_bits(0x0200_0000_0001);
-pub(super) const ICRC_MAC: Mac = Mac::from_bits(0x0200_0000_0010);
-pub(super) const V6ONLY_MAC: Mac = Mac::from_bits(0x0200_0000_0020);
-pub(super) const STRANGER_MAC: Mac = Mac::from_bits(0x0200_0000_0099);
+/// The router's.
+pub const ROUTER_MAC: Mac = Mac::from_bits(0x0200_0000_0001);
+/// Of peer `icrc`, AS57965.
+pub const ICRC_MAC: Mac = Mac::from_bits(0x0200_0000_0010);
+/// Of peer `v6only`, AS214312.
+pub const V6ONLY_MAC: Mac = Mac::from_bits(0x0200_0000_0020);
+/// Of a device that is no peer's.
+pub const STRANGER_MAC: Mac = Mac::from_bits(0x0200_0000_0099);
 
 const BROADCAST: Mac = Mac::from_bits(0xffff_ffff_ffff);
 const UDP: u8 = 17;
@@ -17,7 +21,7 @@ const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// One frame.
 #[derive(Clone, Debug)]
-pub(super) struct Packet {
+pub struct Packet {
     /// What it is, for people.
     pub what: &'static str,
     /// Who sends it.
@@ -28,7 +32,9 @@ pub(super) struct Packet {
     pub frame: Vec<u8>,
 }
 
-pub(super) fn good() -> Packet {
+/// Permitted.
+#[must_use]
+pub fn good() -> Packet {
     ip(
         "good: from what icrc advertises to what we advertise",
         ICRC_MAC,
@@ -38,7 +44,9 @@ pub(super) fn good() -> Packet {
     )
 }
 
-pub(super) fn spoofed() -> Packet {
+/// From an address that no peer announces.
+#[must_use]
+pub fn spoofed() -> Packet {
     ip(
         "spoofed source: nobody's 8.8.8.8",
         ICRC_MAC,
@@ -49,7 +57,8 @@ pub(super) fn spoofed() -> Packet {
 }
 
 /// All of them, in the order they are sent.
-pub(super) fn all() -> Vec<Packet> {
+#[must_use]
+pub fn all() -> Vec<Packet> {
     let (anyone, us) = ("45.146.194.1", "198.51.100.10");
     vec![
         good(),
@@ -208,4 +217,10 @@ fn arp_request() -> Vec<u8> {
     request.extend_from_slice(&ICRC_MAC.bytes());
     request.extend_from_slice(&[203, 0, 113, 10, 0, 0, 0, 0, 0, 0, 203, 0, 113, 1]);
     request
+}
+
+/// A constant of this file: the demo's own test judges every packet.
+fn addr(text: &str) -> IpAddr {
+    text.parse()
+        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }

@@ -1,36 +1,93 @@
-//! Network namespaces and the LAN between them. Never the namespace the test runs in.
+//! Network namespaces: the one way to make them. Never touches one that it did not make.
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use filter_core::packet::Mac;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::ip;
-
 /// Where `ip netns` keeps its namespaces.
 const NAMESPACES: &str = "/run/netns";
 /// Where what outlives a process of ours in the kernel is pinned.
-pub(super) const BPFFS: &str = "/sys/fs/bpf";
+pub const BPFFS: &str = "/sys/fs/bpf";
 /// How everything of a lab is named: this, the process, a number, a role.
 const PREFIX: &str = "b38";
 
-/// How long a new port of a bridge may take.
-const PORT_UP: Duration = Duration::from_secs(10);
+/// Why a network could not be made or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// A command ended with an error.
+    #[error("`{command}`: {why}")]
+    Command {
+        /// What was run.
+        command: String,
+        /// What it said.
+        why: String,
+    },
+    /// A system call failed.
+    #[error("cannot {what}: {source}")]
+    Os {
+        /// What was tried.
+        what: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
 
-/// A name nobody else has.
-pub(super) fn unique(role: &str) -> String {
+impl NetError {
+    pub(crate) fn os<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |source| Self::Os {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Runs `ip` with these arguments and returns what it prints.
+///
+/// # Errors
+/// With the command line and what it said.
+pub fn ip<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<String, NetError> {
+    let mut command = Command::new("ip");
+    command.args(arguments).stdin(Stdio::null());
+    let fail = |command: &Command, why: String| {
+        let words = command.get_args().map(OsStr::to_string_lossy);
+        NetError::Command {
+            command: format!("ip {}", words.collect::<Vec<_>>().join(" ")),
+            why,
+        }
+    };
+    match command.output() {
+        Err(error) => Err(fail(
+            &command,
+            format!("{error}: install the package iproute2"),
+        )),
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(fail(&command, why.trim().to_owned()))
+        }
+    }
+}
+
+/// A name that no other lab, process or run uses.
+#[must_use]
+pub fn unique(role: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{PREFIX}-{}-{number}-{role}", std::process::id())
 }
 
-/// A network namespace.
+/// A network namespace, removed with everything in it on drop.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
@@ -43,11 +100,35 @@ impl Namespace {
     /// If it cannot be made.
     #[must_use]
     pub fn new(role: &str) -> Self {
+        Self::try_new(role).unwrap()
+    }
+
+    /// As [`Namespace::new`].
+    ///
+    /// # Errors
+    /// Without root, or without `ip`.
+    pub fn try_new(role: &str) -> Result<Self, NetError> {
         let name = unique(role);
-        ip(["netns", "add", &name]).unwrap();
+        ip(["netns", "add", &name])?;
         let namespace = Self { name };
-        namespace.ip(&["link", "set", "lo", "up"]);
-        namespace
+        ip(["-n", &namespace.name, "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// A new one without IPv6 on its devices until somebody wants it: no frame goes out that a program did not send.
+    ///
+    /// # Errors
+    /// Without root, or without `ip`.
+    pub fn quiet(role: &str) -> Result<Self, NetError> {
+        let namespace = Self::try_new(role)?;
+        namespace.try_run(|| {
+            let mut switches = ["all", "default"].into_iter().map(|which| {
+                let switch = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                std::fs::write(&switch, "1").map_err(NetError::os(format!("write {switch}")))
+            });
+            switches.try_for_each(|written| written)
+        })??;
+        Ok(namespace)
     }
 
     /// Its name, as `ip netns exec` takes it.
@@ -123,12 +204,17 @@ impl Namespace {
     /// # Panics
     /// If the namespace cannot be entered, or if `work` does.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.try_run(work).unwrap()
+    }
+
+    /// As [`Namespace::run`].
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn try_run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetError> {
         let path = self.path();
         thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                enter(&path);
-                work()
-            });
+            let inside = scope.spawn(|| enter(&path).map(|()| work()));
             inside
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -144,125 +230,37 @@ impl Drop for Namespace {
 }
 
 /// Runs `work` on a thread of its own in the namespace mounted there.
-pub(super) fn spawn_in<T: Send + 'static>(
+///
+/// # Panics
+/// If it cannot be entered; the thread's own panics come with its handle.
+pub fn spawn_in<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     let path = path.to_owned();
     thread::spawn(move || {
-        enter(&path);
+        enter(&path).unwrap();
         work()
     })
 }
 
-/// Moves this thread. It must be one made for the purpose: there is no way back.
-fn enter(path: &Path) {
-    let entered = File::open(path)
-        .map_err(|error| error.to_string())
-        .and_then(|file| setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| error.to_string()));
-    entered.unwrap_or_else(|error| panic!("cannot enter {}: {error}", path.display()));
-}
-
-/// A LAN: a bridge in a namespace of its own.
-#[derive(Debug)]
-pub struct Lan {
-    namespace: Namespace,
-    ports: AtomicU32,
-}
-
-impl Lan {
-    /// A new one without members.
-    ///
-    /// # Panics
-    /// If it cannot be made.
-    #[must_use]
-    pub fn new() -> Self {
-        let namespace = Namespace::new("lan");
-        namespace.ip(&[
-            "link",
-            "add",
-            "lan",
-            "type",
-            "bridge",
-            "mcast_snooping",
-            "0",
-        ]);
-        namespace.ip(&["link", "set", "lan", "up"]);
-        Self {
-            namespace,
-            ports: AtomicU32::new(0),
-        }
-    }
-
-    /// Plugs `member` in: its interface `device` gets these addresses (with lengths), usable at once.
-    ///
-    /// # Panics
-    /// If that fails.
-    pub fn plug(&self, member: &Namespace, device: &str, addresses: &[&str]) {
-        let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
-        let pair = [
-            "link",
-            "add",
-            &port,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            device,
-            "netns",
-            member.name(),
-        ];
-        self.namespace.ip(&pair);
-        self.namespace
-            .ip(&["link", "set", &port, "master", "lan", "up"]);
-        for address in addresses {
-            // Without duplicate address detection: nobody else is here.
-            let nodad: &[&str] = if address.contains(':') {
-                &["nodad"]
-            } else {
-                &[]
-            };
-            member.ip(&[&["addr", "add", address, "dev", device], nodad].concat());
-        }
-        member.ip(&["link", "set", device, "up"]);
-    }
-
-    /// Waits until frames of `member`'s `eth0` get through: the kernel looks at new carriers once a second.
-    ///
-    /// # Panics
-    /// If they never do.
-    pub fn until_forwarding(&self, member: &Namespace) {
-        let shown = member.ip(&["-o", "link", "show", "eth0"]);
-        let port = shown
-            .split_once("@if")
-            .and_then(|(_, rest)| rest.split(':').next())
-            .map(|index| format!("{index}: "))
-            .unwrap();
-        super::wait_for("the port to forward", PORT_UP, || {
-            let ports = self.namespace.ip(&["-d", "-o", "link", "show"]);
-            let port = ports.lines().find(|line| line.starts_with(&port))?;
-            port.contains("state forwarding").then_some(())
-        });
-    }
-
-    /// Where the bridge is.
-    #[must_use]
-    pub const fn namespace(&self) -> &Namespace {
-        &self.namespace
-    }
-}
-
-impl Default for Lan {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Moves this thread, and the threads it will start, into the namespace mounted there.
+///
+/// # Errors
+/// Without root, or if there is none.
+pub fn enter(path: &Path) -> Result<(), NetError> {
+    let fail = || format!("enter namespace {}", path.display());
+    let file = File::open(path).map_err(NetError::os(fail()))?;
+    setns(file, CloneFlags::CLONE_NEWNET).map_err(NetError::os(fail()))
 }
 
 /// Can namespaces be made here at all?
 pub(super) fn probe() -> Result<(), String> {
     let name = unique("probe");
     ip(["netns", "add", &name]).map_err(|error| format!("no network namespaces here: {error}"))?;
-    ip(["netns", "del", &name]).map(|_| ())
+    ip(["netns", "del", &name])
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// Removes what processes that are gone left behind: their namespaces, the daemons in them, their directories.

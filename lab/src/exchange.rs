@@ -155,7 +155,7 @@ bogon_exceptions = ["198.51.100.0/24", "198.18.0.0/15", "203.0.113.0/24", "100.6
 
 [limits]
 max_peers = 16
-arena_mib = 8
+table_memory_mib = 8
 
 [timers]
 {timers}

@@ -1,0 +1,136 @@
+//! `bcp38 observe` and `bcp38 enforce`: the operator's hand on the switch. Off is one store into a pinned word, before
+//! anything else is asked or said: it needs no daemon. On goes through the daemon, after the tables it relies on.
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use filter_core::Mode;
+use filter_loader::{DEFAULT_PIN_DIR, Error as LoaderError, Named, Switch};
+use serde_json::Value;
+
+use super::{Failure, load, warn};
+use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
+
+/// What to switch, and where the filter is.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The peer, or the interface
+    #[arg(value_name = "PEER|INTERFACE", required_unless_present = "all")]
+    name: Option<String>,
+    /// The whole filter, above every peer and interface
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// The configuration, which names control socket and pin directory
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "pin_dir"])]
+    config: Option<PathBuf>,
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Where the filter is pinned
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pin_dir: PathBuf,
+}
+
+impl Args {
+    /// Control socket and pin directory.
+    fn places(&self) -> Result<(PathBuf, PathBuf), Failure> {
+        match &self.config {
+            Some(file) => {
+                let daemon = load(file)?.daemon;
+                Ok((daemon.socket, daemon.pin_dir))
+            }
+            None => Ok((self.socket.clone(), self.pin_dir.clone())),
+        }
+    }
+
+    fn request(&self, mode: Mode) -> Request {
+        match &self.name {
+            Some(name) => Request::SetMode {
+                peer: name.clone(),
+                mode,
+            },
+            None => Request::SetModeOfAll { mode },
+        }
+    }
+}
+
+/// Nothing is dropped any more, at once, whether or not a daemon runs.
+///
+/// # Errors
+/// If neither the pinned word nor a daemon could be reached.
+pub fn observe(args: &Args) -> Result<(), Failure> {
+    let (socket, pin_dir) = args.places()?;
+    let stored = Switch::open(&pin_dir).and_then(|switch| match &args.name {
+        Some(name) => switch.observe(name).map(Some),
+        None => {
+            switch.observe_all();
+            Ok(None)
+        }
+    });
+    let mut out = anstream::stdout().lock();
+    if let Ok(named) = &stored {
+        let name = args.name.as_deref().unwrap_or("the whole filter");
+        writeln!(out, "{name}: {}", said(*named))?;
+        out.flush()?;
+    }
+    let answer = control::ask(&socket, &args.request(Mode::Observe));
+    match (stored, answer) {
+        (_, Ok(changed)) => Ok(tell(&mut out, args, Mode::Observe, &changed)?),
+        (Ok(_), Err(error)) => {
+            warn(format!(
+                "the daemon was not told ({error}); what is switched off stays off until `bcp38 enforce`"
+            ));
+            Ok(())
+        }
+        (Err(LoaderError::UnknownName { .. }), Err(ControlError::Refused(error))) => {
+            Err(Failure::usage(error))
+        }
+        (Err(error @ LoaderError::UnknownName { .. }), Err(_)) => Err(Failure::usage(error)),
+        (Err(error), Err(_)) => Err(Failure::failed(error)),
+    }
+}
+
+/// What a name's word covers.
+const fn said(named: Option<Named>) -> &'static str {
+    match named {
+        None => "nothing is dropped any more, on any interface",
+        Some(Named::Peer) => "nothing it sends is dropped any more",
+        Some(Named::Interface) => {
+            "nothing is dropped any more by its own rules (lan, unknown); its peers are as they were"
+        }
+        Some(Named::Both) => {
+            "nothing the peer sends, and nothing by the interface's own rules, is dropped any more"
+        }
+    }
+}
+
+/// Violations are dropped, once everything that needs to be known is.
+///
+/// # Errors
+/// If no daemon answers, or it knows no such peer or interface.
+pub fn enforce(args: &Args) -> Result<(), Failure> {
+    let (socket, _) = args.places()?;
+    let changed = control::ask(&socket, &args.request(Mode::Enforce));
+    let changed = changed.map_err(|error| match error {
+        ControlError::Refused(_) => Failure::usage(error),
+        _ => Failure::failed(error),
+    })?;
+    Ok(tell(
+        &mut anstream::stdout().lock(),
+        args,
+        Mode::Enforce,
+        &changed,
+    )?)
+}
+
+/// What the daemon made of it.
+fn tell(out: &mut dyn Write, args: &Args, mode: Mode, changed: &Value) -> std::io::Result<()> {
+    let name = args.name.as_deref().unwrap_or("the whole filter");
+    let missing = changed["missing"].as_str().map_or(String::new(), |why| {
+        format!(": behaves as observe, because {why}")
+    });
+    match changed["state"].as_str() {
+        Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}"),
+        None => writeln!(out, "{name}: mode {mode}"),
+    }
+}
