@@ -48,6 +48,7 @@
 
 pub mod address;
 pub mod asn;
+pub mod classes;
 pub mod layout;
 pub mod packet;
 pub mod prefix;
@@ -68,5 +69,6 @@ pub mod userspace;
 
 pub use address::{Address, Family};
 pub use asn::Asn;
+pub use classes::{Class, Classes};
 pub use prefix::Prefix;
 pub use reason::{Action, Mode, NonIp, Reason};
