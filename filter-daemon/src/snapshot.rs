@@ -12,7 +12,9 @@ use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed};
 use filter_feeds::static_::{StaticFeed, StaticPeer};
 use filter_lifecycle::policy::Routes;
 use filter_lifecycle::route::{FeedId, Origin, PeerId, RouteEvent, Session};
-use filter_lifecycle::{Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner, Side};
+use filter_lifecycle::{
+    Directory, Event, Lifecycle, MAX_REFUSED_LISTED, Owner, RefusedPrefix, Side,
+};
 
 /// Why the routes are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,7 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
     let mut routes = BTreeMap::new();
     for (id, peer) in config.spec.peer_ids() {
         let status = life.status(Duration::ZERO, id);
-        for (prefix, why) in &status.refused_list {
+        for RefusedPrefix { prefix, why } in &status.refused_list {
             let name = &peer.name;
             notes.push(format!(
                 "peer \"{name}\": {prefix} is not admitted: it is {why}"

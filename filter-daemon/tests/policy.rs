@@ -80,11 +80,8 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn device() -> DeviceFacts {
-    DeviceFacts {
-        ifindex: 9,
-        mac: "02:00:00:00:00:02".parse().unwrap(),
-        addresses: vec!["192.0.2.1".parse().unwrap()],
-    }
+    let mac = "02:00:00:00:00:02".parse().unwrap();
+    DeviceFacts::alone(9, mac, ["192.0.2.1".parse().unwrap()])
 }
 
 fn links(config: &Config) -> BTreeMap<InterfaceId, Link> {
@@ -94,15 +91,21 @@ fn links(config: &Config) -> BTreeMap<InterfaceId, Link> {
 }
 
 #[test]
-fn the_configuration_wins_over_the_device_and_something_must_tell() {
+fn what_is_configured_comes_first_and_what_the_device_has_is_added() {
     let config = config();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mac = |text: &str| text.parse().unwrap();
     let told = Link::new(&config.spec.interfaces[0], 9, Some(&device())).unwrap();
-    assert_eq!(told.mac, "02:00:00:00:00:01".parse().unwrap());
-    assert_eq!(told.addresses, ["203.0.113.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(told.mac, mac("02:00:00:00:00:01"));
+    assert_eq!(
+        told.macs,
+        [mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02")]
+    );
+    assert_eq!(told.addresses, [ip("203.0.113.1"), ip("192.0.2.1")]);
     let read = Link::new(&config.spec.interfaces[1], 9, Some(&device())).unwrap();
     assert_eq!(
         (read.mac, read.addresses),
-        (device().mac, device().addresses)
+        (mac("02:00:00:00:00:02"), vec![ip("192.0.2.1")])
     );
     assert_eq!(
         Link::new(&config.spec.interfaces[1], 9, None)

@@ -1,4 +1,5 @@
-//! A specification that fits this machine: every interface has a device, or says itself what a device would tell.
+//! A specification and what this machine has for it: a link for each interface whose device is there, or that says itself
+//! what a device would say.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use filter_core::Address;
 use filter_lifecycle::policy::{DeviceFacts, Link, Withheld};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Spec};
-use filter_loader::Device;
+use filter_loader::{Device, Error};
 
 use crate::EngineError;
 
@@ -19,19 +20,19 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// Looks the devices up, in this thread's network namespace.
+    /// Looks the devices up, in this thread's network namespace. An interface whose device is not there has no link yet:
+    /// the engine waits for it.
     ///
     /// # Errors
-    /// A device that is not there, or that leaves open what the specification leaves open too.
+    /// What the system call says.
     pub fn new(spec: Arc<Spec>) -> Result<Self, EngineError> {
         let mut links = BTreeMap::new();
         for (id, interface) in spec.interface_ids() {
-            let device = Device::find(&interface.name)?;
-            let facts = DeviceFacts {
-                ifindex: device.ifindex,
-                mac: device.mac,
-                addresses: device.addresses,
+            let device = match Device::find(&interface.name) {
+                Err(Error::UnknownInterface(_)) => continue,
+                device => device?,
             };
+            let facts = DeviceFacts::alone(device.ifindex, device.mac, device.addresses);
             links.insert(id, Link::new(interface, facts.ifindex, Some(&facts))?);
         }
         Ok(Self {
@@ -39,6 +40,34 @@ impl Fitted {
             links,
             spec,
         })
+    }
+
+    /// An interface's device is there, or is otherwise than it was. Returns whether that changes its link.
+    pub(crate) fn set_facts(&mut self, id: InterfaceId, facts: &DeviceFacts) -> bool {
+        let interface = self.spec.interface(id);
+        let link = interface.map(|interface| Link::new(interface, facts.ifindex, Some(facts)));
+        // A device without a MAC has no record: it cannot be attached to either.
+        let Some(Ok(link)) = link else {
+            return self.remove_link(id);
+        };
+        let is_new = self.links.get(&id) != Some(&link);
+        self.links.insert(id, link);
+        is_new
+    }
+
+    /// An interface's device is gone. Returns whether it was there.
+    pub(crate) fn remove_link(&mut self, id: InterfaceId) -> bool {
+        self.links.remove(&id).is_some()
+    }
+
+    /// Peers that are attached to an interface.
+    pub(crate) fn peers_on(&self, id: InterfaceId) -> Vec<PeerId> {
+        let peers = self.spec.peer_ids();
+        let here = peers.filter(|(_, peer)| {
+            let mut attachments = peer.attachments.iter();
+            attachments.any(|attachment| attachment.interface == id)
+        });
+        here.map(|(peer, _)| peer).collect()
     }
 
     /// What is wanted.

@@ -28,6 +28,11 @@ impl Adopted {
         self.0[id.0 as usize].is_some()
     }
 
+    /// For how long adopted tables stay at most.
+    pub(crate) fn left(&self, now: Duration, id: PeerId) -> Option<Duration> {
+        self.0[id.0 as usize].map(|until| until.saturating_sub(now))
+    }
+
     /// What an earlier process, or specification, enforced stays until the feeds have told this one as much, or for
     /// `stale_hold`. A table that no session is there to carry is not waited for.
     pub(crate) fn keeps(&mut self, now: Duration, id: PeerId, lifecycle: &Lifecycle) -> bool {

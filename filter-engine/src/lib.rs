@@ -11,26 +11,30 @@
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
 //! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
 //! may be enforced.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::{Classes, Mode};
 use filter_lifecycle::policy::MissingFact;
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
-use filter_lifecycle::spec::Xdp;
+use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{
-    AttachMode, Filter, LeaseEnd, Options as LoaderOptions, PeerSlot, PeerTables, Target, Wanted,
-};
+use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Target};
 use nix::errno::Errno;
 
+mod classes;
+mod devices;
 mod explain;
 mod fitted;
+mod fix;
 mod follow;
 mod lease;
+mod links;
 pub mod neighbours;
+mod netlink;
 mod notice;
 pub mod peering;
 mod place;
@@ -42,10 +46,13 @@ mod status;
 
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
+pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
 pub use place::Exports;
-pub use status::{FeedStatus, InterfaceStatus, PeerStatus, Status};
+pub use status::{FeedStatus, InterfaceStatus, PeerStatus, SCHEMA, StationStatus, Status};
 
+use classes::ClassWatch;
+use devices::Devices;
 use follow::Follower;
 use lease::{Adopted, LeaseKeeper};
 use notice::Notices;
@@ -64,6 +71,9 @@ pub enum EngineError {
     /// A device is not there and its MAC or addresses are not specified.
     #[error(transparent)]
     MissingFact(#[from] MissingFact),
+    /// The kernel does not say what devices there are.
+    #[error(transparent)]
+    Links(#[from] LinkError),
     /// The kernel has no epoll descriptor for us.
     #[error("cannot make an epoll descriptor: {0}")]
     Epoll(Errno),
@@ -80,6 +90,10 @@ pub struct Engine {
     lease: LeaseKeeper,
     publisher: Publisher,
     placer: Placer,
+    devices: Devices,
+    class_watch: ClassWatch,
+    /// Why feeds are not connected, as they said.
+    feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
     sampler: Sampler,
     notices: Notices,
@@ -112,6 +126,9 @@ impl Engine {
             lease: LeaseKeeper::default(),
             publisher: Publisher::default(),
             placer: Placer::default(),
+            devices: Devices::default(),
+            class_watch: ClassWatch::default(),
+            feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
             fitted,
@@ -132,7 +149,10 @@ impl Engine {
     }
 
     fn bring_up(&mut self, now: Duration, exports: Exports) -> Result<(), EngineError> {
-        self.register_peers(now)?;
+        self.look_up_devices(now)?;
+        let slots = self.reserve_slots(&Arc::clone(self.fitted.spec()))?;
+        self.take_slots(now, slots);
+        self.give_back_slots()?;
         if self.lease.find(&self.filter, &self.adopted)? {
             self.notices.push(Notice::LeaseEnded);
         }
@@ -140,10 +160,10 @@ impl Engine {
         self.lease.renew(&self.filter, timers, &self.adopted)?;
         self.publish_lists()?;
         self.publish(now);
-        self.attach()?;
+        self.attach(now)?;
         self.placer.seed(exports);
         self.place_stations()?;
-        self.follow();
+        self.follower.follow(self.devices.places());
         Ok(())
     }
 
@@ -154,6 +174,9 @@ impl Engine {
 
     /// Takes in one event of a feed. Call [`Engine::work`] after a batch.
     pub fn event(&mut self, now: Duration, feed: FeedId, event: &RouteEvent) {
+        if let RouteEvent::FeedDown { why } = event {
+            self.feeds_down.insert(feed, why.clone());
+        }
         self.lifecycle.event(now, feed, event);
     }
 
@@ -165,12 +188,14 @@ impl Engine {
     /// Does everything that is due: samples, neighbours, timers, the lease, tables. Never waits. Returns when it wants
     /// to be called again at the latest, events and a readable descriptor aside.
     pub fn work(&mut self, now: Duration) -> Duration {
+        self.follow_devices(now);
         self.take_samples(now);
         self.take_neighbours(now);
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
             self.watch_traffic(now);
+            self.watch_classes(now);
         }
         let timers = &self.fitted.spec().timers;
         if let Err(error) = self.lease.work(now, &self.filter, timers, &self.adopted) {
@@ -186,8 +211,8 @@ impl Engine {
     fn next_work(&self) -> Duration {
         let waits = self.publisher.has_pending() || self.lifecycle.has_dirty();
         let publish = waits.then(|| self.publisher.at());
-        let timers = [self.lease.next(), self.follower.look_at()];
-        let timers = timers.into_iter().chain(publish);
+        let timers = [self.lease.next(), self.devices.look_at()].into_iter();
+        let timers = timers.chain(publish).chain(self.follower.look_at());
         timers.fold(self.next_tick, Duration::min)
     }
 
@@ -245,12 +270,14 @@ impl Engine {
         }
     }
 
-    /// Lets go of one interface.
+    /// Lets go of one interface, and leaves it alone until a specification is applied.
     ///
     /// # Errors
     /// What the loader says.
     pub fn detach(&mut self, interface: &str) -> Result<(), EngineError> {
-        Ok(self.filter.detach(interface)?)
+        self.filter.detach(interface)?;
+        self.devices.release(interface);
+        Ok(())
     }
 
     /// Is any interface attached?
@@ -319,64 +346,41 @@ impl Engine {
         Ok(self.filter.publish_lists(&lists)?)
     }
 
-    /// Slots for every peer; those of peers that are no longer specified are given back.
-    fn register_peers(&mut self, now: Duration) -> Result<(), EngineError> {
-        let spec = self.fitted.spec();
-        let until = now + spec.timers.stale_hold;
-        let mut slots: Vec<PeerSlot> = Vec::new();
+    /// A slot for every peer of a specification, before anything relies on it.
+    fn reserve_slots(&mut self, spec: &Spec) -> Result<Vec<PeerSlot>, EngineError> {
+        let peers = spec.peers.iter();
+        let slots = peers.map(|peer| self.filter.add_peer(&peer.name));
+        Ok(slots.collect::<Result<_, _>>()?)
+    }
+
+    /// The peers of the specification have these slots. Everything that is kept by a peer's number follows here, in one
+    /// step that cannot fail: whatever fails later leaves no number without its peer.
+    fn take_slots(&mut self, now: Duration, slots: Vec<PeerSlot>) {
+        let until = now + self.fitted.spec().timers.stale_hold;
         let mut adopted = Vec::new();
-        for peer in &spec.peers {
-            let slot = self.filter.add_peer(&peer.name)?;
+        for &slot in &slots {
             let generation = self.filter.generation(slot);
             if let Some(generation) = generation {
                 self.publisher.adopt(slot, generation);
             }
-            slots.push(slot);
             adopted.push(generation.map(|_| until));
-        }
-        for orphan in self.filter.orphans(&slots) {
-            self.filter.remove_peer(orphan)?;
-            self.publisher.forget(orphan);
         }
         self.publisher.reset(slots.len());
         self.sampler.reset(slots.len());
         self.slots = Slots::new(slots);
         self.adopted = Adopted::new(adopted);
+        self.class_watch.forget();
+    }
+
+    /// The slots of peers that are no longer specified are given back.
+    fn give_back_slots(&mut self) -> Result<(), EngineError> {
+        let slots: Vec<PeerSlot> = self.slots.iter().map(|(_, slot)| slot).collect();
+        for orphan in self.filter.orphans(&slots) {
+            self.filter.remove_peer(orphan)?;
+            self.publisher.forget(orphan);
+        }
         self.placer.inherit(&self.filter, &self.slots);
         Ok(())
-    }
-
-    fn attach(&mut self) -> Result<(), EngineError> {
-        for (id, interface) in self.fitted.spec().interface_ids() {
-            let mode = match interface.xdp {
-                Xdp::Auto => AttachMode::Auto,
-                Xdp::Native => AttachMode::Native,
-                Xdp::Generic => AttachMode::Generic,
-            };
-            let Some(link) = self.fitted.links().get(&id) else {
-                continue;
-            };
-            let Some(spec) = peering::interface_spec(self.fitted.spec(), id, link) else {
-                continue;
-            };
-            let attached = self.filter.attach(&spec, mode)?;
-            let classes = peering::interface_classes(interface);
-            let wanted = Wanted::new(classes, LeaseEnd::Observe);
-            let target = Target::Interface(&interface.name);
-            self.filter.set_wanted(target, wanted)?;
-            self.notices.push(Notice::Attached {
-                interface: interface.name.clone(),
-                kind: attached.kind,
-            });
-        }
-        Ok(())
-    }
-
-    /// Follows the neighbours on whatever is attached now.
-    fn follow(&mut self) {
-        let attached = self.filter.interfaces();
-        let attached = attached.map(|(name, attached)| (name.to_owned(), attached.ifindex));
-        self.follower.follow(attached.collect());
     }
 
     fn take_neighbours(&mut self, now: Duration) {
@@ -451,7 +455,7 @@ fn is_wanted(filter: &Filter, slot: PeerSlot) -> bool {
     wanted.is_ok_and(|wanted| !wanted.classes().is_empty())
 }
 
-/// Readable when the kernel's neighbour table has news.
+/// Readable when the kernel has news of devices, addresses or neighbours.
 impl AsFd for Engine {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.follower.as_fd()

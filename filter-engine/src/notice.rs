@@ -6,8 +6,8 @@ use filter_lifecycle::Event;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
-use filter_loader::XdpKind;
 
+use crate::links::LinkError;
 use crate::neighbours::NeighbourError;
 
 /// Notices that wait to be taken; more push the oldest out, counted.
@@ -24,13 +24,22 @@ pub enum Notice {
     Violation(Violation),
     /// A peer sends us what it should send elsewhere.
     DefaultPointing(PeerId, DefaultPointing),
-    /// The program is attached to an interface.
+    /// The program is on an interface, as the kernel says.
     Attached {
         /// The interface.
         interface: String,
-        /// How.
-        kind: XdpKind,
+        /// Where it sits.
+        hook: &'static str,
     },
+    /// The program is not on an interface: nothing is filtered there. It is tried again and again.
+    Detached {
+        /// The interface.
+        interface: String,
+        /// Why.
+        why: String,
+    },
+    /// The kernel's devices cannot be followed; opened anew.
+    DevicesLost(LinkError),
     /// The lease had ended before this process came: nothing is enforced before the feeds have told everything anew.
     LeaseEnded,
     /// A peer's tables could not be published; the last ones stay, and it is tried again.

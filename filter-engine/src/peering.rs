@@ -1,11 +1,12 @@
 //! From the specification to the loader's words and to the whole policy in memory, by which captures are judged and
 //! single packets explained. Pure: no device is looked at.
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use filter_core::layout::{Known, Rules};
+use filter_core::layout::{Known, MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS, Rules};
 use filter_core::packet::Vlans;
 use filter_core::userspace::{self, Peering};
-use filter_core::{Classes, LanRules, Mode};
+use filter_core::{Classes, Family, LanRules, Mode, Prefix};
 use filter_lifecycle::policy::{Link, Routes, Withheld, destination_side, source_side, stations};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
@@ -16,18 +17,52 @@ use filter_loader::{InterfaceSpec, NetworkSpec};
 #[must_use]
 pub fn interface_spec(spec: &Spec, id: InterfaceId, link: &Link) -> Option<InterfaceSpec> {
     let interface = spec.interface(id)?;
-    let network = NetworkSpec {
-        addresses: link.addresses.clone(),
-        lan: interface.lan.clone(),
-        subnets: Vec::new(),
-    };
     let tags = tags(spec, id).into_iter();
     Some(InterfaceSpec {
         is_port: interface.kind == InterfaceKind::Port,
         passes_lan: interface.lan_rules == LanRules::Pass,
-        networks: tags.map(|vlans| (vlans, network.clone())).collect(),
+        networks: tags
+            .map(|vlans| (vlans, network(interface, link, vlans)))
+            .collect(),
+        macs: link.macs.iter().copied().take(MAX_OWN_MACS).collect(),
         ..InterfaceSpec::new(&interface.name, link.mac)
     })
+}
+
+/// What is on the link under these tags: the configured addresses and those the device receives under them, as many of
+/// each family as a record holds.
+fn network(interface: &Interface, link: &Link, vlans: Vlans) -> NetworkSpec {
+    let tagged = |address: &IpAddr| link.networks.contains_key(&(vlans, *address));
+    let elsewhere = |address: &IpAddr| link.networks.keys().any(|(_, each)| each == address);
+    let here = |address: &&IpAddr| tagged(address) || !elsewhere(address);
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = link
+        .addresses
+        .iter()
+        .filter(here)
+        .partition(|address| address.is_ipv4());
+    let room = |addresses: Vec<IpAddr>| addresses.into_iter().take(MAX_OWN_ADDRESSES);
+    let subnets = link.networks.iter().filter(|((tags, _), _)| *tags == vlans);
+    let subnets = subnets
+        .map(|(_, &subnet)| subnet)
+        .filter(|&subnet| subnet != Prefix::host(subnet.address()));
+    let subnets: BTreeSet<Prefix> = subnets
+        .filter(|subnet| !interface.lan.iter().any(|lan| lan.covers(*subnet)))
+        .collect();
+    NetworkSpec {
+        addresses: room(v4).chain(room(v6)).collect(),
+        lan: interface.lan.clone(),
+        subnets: of_each_family(subnets, MAX_SUBNETS),
+    }
+}
+
+fn of_each_family(prefixes: BTreeSet<Prefix>, room: usize) -> Vec<Prefix> {
+    let of = |family| {
+        let mine = prefixes
+            .iter()
+            .filter(move |prefix| prefix.family() == family);
+        mine.copied().take(room)
+    };
+    of(Family::Ipv4).chain(of(Family::Ipv6)).collect()
 }
 
 /// The tags under which anybody is configured; none at all where nobody is.

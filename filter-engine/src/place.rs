@@ -74,6 +74,11 @@ impl Placer {
         }
     }
 
+    /// An interface is on another device now, or a MAC has become ours.
+    pub(crate) fn moved(&mut self) {
+        self.changed = true;
+    }
+
     /// A MAC that might not move may do so now.
     pub(crate) fn again(&mut self, now: Duration) {
         self.again_at = Some(now);

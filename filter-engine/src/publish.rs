@@ -66,6 +66,11 @@ impl Publisher {
         self.not_before = vec![Duration::ZERO; peers];
     }
 
+    /// What a peer's tables are made of has changed outside its routes.
+    pub(crate) fn again(&mut self, id: PeerId) {
+        self.pending.insert(id);
+    }
+
     /// What an earlier process published for this slot.
     pub(crate) fn adopt(&mut self, slot: PeerSlot, generation: u32) {
         self.sync.adopt(slot, generation);

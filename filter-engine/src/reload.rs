@@ -1,6 +1,7 @@
 //! Taking another specification in force without letting go of the wire: tables, counters and the program stay while
 //! the feeds tell everything anew.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::Mode;
@@ -31,12 +32,12 @@ impl Engine {
         exports: Exports,
     ) -> Result<(), EngineError> {
         let overrides = self.overrides();
+        let slots = self.reserve_slots(&Arc::clone(fitted.spec()))?;
         let former = std::mem::replace(&mut self.fitted, fitted);
-        self.lifecycle = Lifecycle::new(self.fitted.spec().clone());
+        self.lifecycle = Lifecycle::new(Arc::clone(self.fitted.spec()));
         self.publisher.forget_pending();
-        self.detach_others()?;
-        self.publish_lists()?;
-        self.register_peers(now)?;
+        self.feeds_down.clear();
+        self.take_slots(now, slots);
         let spec = self.fitted.spec();
         self.placer.renumber(|old| {
             let name = &former.spec().peer(old)?.name;
@@ -44,10 +45,15 @@ impl Engine {
             Some(id)
         });
         self.repeat(&overrides);
-        self.attach()?;
+        self.look_up_devices(now)?;
+        self.detach_others()?;
+        self.publish_lists()?;
+        self.give_back_slots()?;
+        self.attach(now)?;
         self.placer.seed(exports);
         self.place_stations()?;
-        self.follow();
+        self.follower.follow(self.devices.places());
+        self.follower.again();
         Ok(())
     }
 

@@ -1,20 +1,42 @@
 //! What the engine does now, as types: read back from the kernel where the kernel knows, never repeated from a wish.
+//! With the feature `serde` they are JSON as the project's document on status describes it, `schema` and all.
 use std::time::Duration;
 
-use filter_core::Mode;
-use filter_core::layout::Station;
+use filter_core::layout::{ANY_MAC, Families, Station};
+use filter_core::packet::Mac;
+use filter_core::{Asn, Classes, Mode};
 use filter_lifecycle::route::{FeedId, PeerId};
+use filter_lifecycle::spec::InterfaceId;
+use filter_lifecycle::status::{ClassStatus, Obstacle};
 use filter_lifecycle::violation::DefaultPointing;
-use filter_loader::{Attached, Counters, Memory};
+use filter_lifecycle::{Missing, PeerState};
+use filter_loader::{Counters, Memory, Target};
 
 use crate::Engine;
+use crate::classes::{Holder, Switch};
+use crate::devices::Attachment;
+use crate::peering::interface_classes;
+
+/// The version of the document that [`Status`] follows; it grows whenever a field changes its name or meaning.
+pub const SCHEMA: u32 = 1;
 
 /// Everything.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
     /// What is left of the lease; none if enforcement needs none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "lease_seconds_left",
+            serialize_with = "filter_lifecycle::json::optional_seconds"
+        )
+    )]
     pub lease_left: Option<Duration>,
     /// Memory of the compiled tables.
+    #[cfg_attr(feature = "serde", serde(rename = "tables", serialize_with = "memory"))]
     pub memory: Memory,
     /// Samples the ring had no room for.
     pub samples_lost: Option<u64>,
@@ -22,45 +44,75 @@ pub struct Status {
     pub unknown_sessions: u64,
     /// Events and notices that were pushed out unread.
     pub events_lost: u64,
-    /// The interfaces the program is attached to.
+    /// By [`InterfaceId`].
     pub interfaces: Vec<InterfaceStatus>,
-    /// By [`FeedId`].
+    /// By [`FeedId`]; whoever runs the feeds knows their names.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub feeds: Vec<FeedStatus>,
     /// By [`PeerId`].
     pub peers: Vec<PeerStatus>,
 }
 
-/// One attached interface.
+/// One configured interface.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// How the program is attached to it.
-    pub attached: Attached,
-    /// Packets no peer could be told of; none if they cannot be read.
+    /// The device's index now; none if there is no such device.
+    pub ifindex: Option<u32>,
+    /// Where the program sits, as the kernel says; none if it is not there.
+    pub hook: Option<&'static str>,
+    /// Is our program on the device? None if that could not be read.
+    pub attached: Option<bool>,
+    /// Why it is not, if it is not.
+    pub why: Option<String>,
+    /// What is in force for packets of no peer.
+    pub classes: Vec<ClassStatus>,
+    /// Packets of no peer; none if they cannot be read.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "counters"))]
     pub counters: Option<Counters>,
 }
 
 /// One feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedStatus {
     /// Is it connected?
     pub up: bool,
     /// For how long it has been so or not; none if it never was.
     pub age: Option<Duration>,
+    /// Why it is not connected, if it said so.
+    pub why: Option<String>,
 }
 
 /// One peer.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PeerStatus {
-    /// What the lifecycle knows of it.
+    /// Its name.
+    pub name: String,
+    /// Its AS number.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "asn"))]
+    pub asn: Asn,
+    /// The IP versions it is configured for.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "families"))]
+    pub families: Families,
+    /// What the lifecycle knows of it; its state and what is missing take the wire into account.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub lifecycle: filter_lifecycle::PeerStatus,
-    /// Whether any class is in force for it in the data plane, read back; none if it cannot be read.
+    /// The mode of the data plane for it, device and lease included; none before its first table, or if it could not
+    /// be read.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "filter_lifecycle::json::optional_text")
+    )]
     pub mode_in_force: Option<Mode>,
-    /// Do tables of an earlier process, or specification, stay until the feeds have told as much?
+    /// What is in force, class by class.
+    pub classes: Vec<ClassStatus>,
+    /// Do tables of an earlier process, or specification, stay until the feeds have as much?
     pub adopted: bool,
     /// From where its frames come, as the kernel has it.
-    pub stations: Vec<Station>,
+    pub stations: Vec<StationStatus>,
     /// Of its tables.
     pub generation: u32,
     /// Do its tables wait to be published?
@@ -68,31 +120,51 @@ pub struct PeerStatus {
     /// Why publishing them failed last, if it did.
     pub publish_error: Option<String>,
     /// What it sends us that it should send elsewhere.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "pointing"))]
     pub default_pointing: Option<DefaultPointing>,
     /// Its packets; none if they cannot be read.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "counters"))]
     pub counters: Option<Counters>,
+}
+
+/// From where frames of a peer come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct StationStatus {
+    /// The interface's name; none if it is not configured any more.
+    pub interface: Option<String>,
+    /// The index of its device.
+    pub ifindex: u32,
+    /// The source MAC; none for any.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "filter_lifecycle::json::optional_text")
+    )]
+    pub mac: Option<Mac>,
+    /// The outer tag; none without.
+    pub vlan: Option<u16>,
+    /// The inner tag; none without.
+    pub inner_vlan: Option<u16>,
 }
 
 impl Engine {
     /// What it does now.
     #[must_use]
     pub fn status(&self, now: Duration) -> Status {
+        let lease_left = self.filter.lease().remaining().ok().flatten();
         let feeds = self.fitted.spec().feeds.len();
         let feeds = (0..feeds).map(|index| {
             let (up, age) = self.lifecycle.feed(now, FeedId(index as u16));
-            FeedStatus { up, age }
+            let why = self.feeds_down.get(&FeedId(index as u16));
+            let why = why.filter(|_| !up).cloned();
+            FeedStatus { up, age, why }
         });
         let peers = self.slots.iter().map(|(id, _)| self.peer_status(now, id));
-        let interfaces = self
-            .filter
-            .interfaces()
-            .map(|(name, attached)| InterfaceStatus {
-                name: name.to_owned(),
-                attached,
-                counters: self.filter.interface_counters(name).ok(),
-            });
+        let interfaces = self.fitted.spec().interface_ids();
+        let interfaces = interfaces.map(|(id, _)| self.interface_status(now, id));
         Status {
-            lease_left: self.filter.lease().remaining().ok().flatten(),
+            schema: SCHEMA,
+            lease_left,
             memory: self.filter.memory(),
             samples_lost: self.filter.samples_lost().ok(),
             unknown_sessions: self.lifecycle.unknown_sessions(),
@@ -103,19 +175,43 @@ impl Engine {
         }
     }
 
+    fn interface_status(&self, now: Duration, id: InterfaceId) -> InterfaceStatus {
+        let Attachment {
+            ifindex,
+            hook,
+            attached,
+            why,
+        } = self.devices.attachment(id);
+        let interface = &self.fitted.spec().interfaces[usize::from(id.0)];
+        let holder = Holder::Interface(id.0);
+        InterfaceStatus {
+            name: interface.name.clone(),
+            ifindex,
+            hook,
+            attached,
+            why,
+            classes: self
+                .class_watch
+                .status(now, holder, &self.interface_switch(id)),
+            counters: self.filter.interface_counters(&interface.name).ok(),
+        }
+    }
+
     fn peer_status(&self, now: Duration, id: PeerId) -> PeerStatus {
-        let slot = self.slots.of(id);
-        let in_force = self.filter.in_force(slot).ok();
+        let (slot, peer) = (self.slots.of(id), &self.fitted.spec().peers[id.0 as usize]);
         let stations = self.filter.stations();
         let mine = stations.filter(|(_, owner)| *owner == slot);
+        let switch = self.peer_switch(now, id);
+        let holder = Holder::Peer(slot.number());
         PeerStatus {
-            lifecycle: self.lifecycle.status(now, id),
-            mode_in_force: in_force.map(|classes| match classes.is_empty() {
-                true => Mode::Observe,
-                false => Mode::Enforce,
-            }),
+            name: peer.name.clone(),
+            asn: peer.asn,
+            families: peer.families,
+            lifecycle: self.peer_on_the_wire(now, id, &switch),
+            mode_in_force: mode_in_force(&switch),
+            classes: self.class_watch.status(now, holder, &switch),
             adopted: self.adopted.is(id),
-            stations: mine.map(|(held, _)| held).collect(),
+            stations: mine.map(|(held, _)| self.station_status(held)).collect(),
             generation: self.publisher.generation(slot),
             publish_pending: self.lifecycle.is_dirty(id) || self.publisher.is_pending(id),
             publish_error: self.publisher.error(slot).map(str::to_owned),
@@ -123,4 +219,239 @@ impl Engine {
             counters: self.filter.counters(slot).ok(),
         }
     }
+
+    /// What the lifecycle says of a peer, unless the wire says otherwise: nothing is called enforcing that the program
+    /// does not see, or does not drop.
+    fn peer_on_the_wire(
+        &self,
+        now: Duration,
+        id: PeerId,
+        switch: &Switch,
+    ) -> filter_lifecycle::PeerStatus {
+        let mut status = self.lifecycle.status(now, id);
+        let missing = match switch.off_wire {
+            Some(Obstacle::NotAttached) => Missing::NotAttached(self.off_wire_names(id)),
+            Some(Obstacle::LeaseEnded) => Missing::LeaseEnded,
+            Some(Obstacle::NoStation) => Missing::NoStation,
+            _ => return status,
+        };
+        if status.state == PeerState::Enforcing {
+            status.state = PeerState::new(status.mode, Some(&missing));
+            status.missing = Some(missing);
+        }
+        status
+    }
+
+    fn station_status(&self, station: Station) -> StationStatus {
+        StationStatus {
+            interface: self.interface_name(station.ifindex).map(str::to_owned),
+            ifindex: station.ifindex,
+            mac: (station.mac != ANY_MAC).then_some(station.mac),
+            vlan: (station.vlans.outer != 0).then_some(station.vlans.outer),
+            inner_vlan: (station.vlans.inner != 0).then_some(station.vlans.inner),
+        }
+    }
+
+    /// Since when each class is as it is: looked at every tick.
+    pub(crate) fn watch_classes(&mut self, now: Duration) {
+        for (id, slot) in self.slots.iter() {
+            let switch = self.peer_switch(now, id);
+            let holder = Holder::Peer(slot.number());
+            self.class_watch.look(now, holder, &switch);
+        }
+        for (id, _) in self.fitted.spec().interface_ids() {
+            let switch = self.interface_switch(id);
+            self.class_watch.look(now, Holder::Interface(id.0), &switch);
+        }
+    }
+
+    /// The switch of a peer, as far as it can be read.
+    fn peer_switch(&self, now: Duration, id: PeerId) -> Switch {
+        let peer = &self.fitted.spec().peers[id.0 as usize];
+        let slot = self.slots.of(id);
+        let (configured, now_wanted) = (peer.mode, self.lifecycle.wanted_mode(id));
+        let is_wanted = configured == Mode::Enforce || now_wanted == Mode::Enforce;
+        let missing = self.lifecycle.missing(now, id);
+        Switch {
+            all: Classes::PEER,
+            wanted: Classes::PEER.when(is_wanted),
+            allowed: self.allowed(Target::Peer(slot)),
+            dropping: self.filter.in_force(slot).ok(),
+            off_wire: self.off_wire(id),
+            missing: missing.as_ref().map(Missing::obstacle),
+            expected: self.adopted.left(now, id),
+        }
+    }
+
+    /// The switch of an interface: what frames of no peer meet.
+    fn interface_switch(&self, id: InterfaceId) -> Switch {
+        let interface = &self.fitted.spec().interfaces[usize::from(id.0)];
+        let target = Target::Interface(&interface.name);
+        let attached = self.devices.attachment(id).attached;
+        Switch {
+            all: Classes::INTERFACE,
+            wanted: interface_classes(interface),
+            allowed: self.allowed(target),
+            dropping: self.filter.in_force(target).ok(),
+            off_wire: not_attached(attached).or(self.without_lease()),
+            missing: None,
+            expected: None,
+        }
+    }
+
+    /// What the operator permits here: the word of the whole filter stands above all others.
+    fn allowed(&self, target: Target<'_>) -> Classes {
+        let here = self.filter.allowed(target).unwrap_or(Classes::NONE);
+        let everywhere = self.filter.allowed(Target::WholeFilter);
+        here.within(everywhere.unwrap_or(Classes::NONE))
+    }
+
+    /// What keeps the program from this peer's packets, or from dropping them.
+    fn off_wire(&self, id: PeerId) -> Option<Obstacle> {
+        let attachments = self.fitted.spec().peers[id.0 as usize].attachments.iter();
+        let attached = attachments.map(|each| self.devices.attachment(each.interface).attached);
+        let unattached = attached.filter_map(not_attached).min();
+        let slot = self.slots.of(id);
+        let has_station = || self.filter.stations().any(|(_, owner)| owner == slot);
+        let without_station = || (!has_station()).then_some(Obstacle::NoStation);
+        unattached
+            .or_else(|| self.without_lease())
+            .or_else(without_station)
+    }
+
+    fn without_lease(&self) -> Option<Obstacle> {
+        match self.filter.lease().remaining() {
+            Ok(Some(Duration::ZERO)) => Some(Obstacle::LeaseEnded),
+            Ok(_) => None,
+            Err(_) => Some(Obstacle::Unreadable),
+        }
+    }
+
+    fn off_wire_names(&self, id: PeerId) -> String {
+        let spec = self.fitted.spec();
+        let attachments = spec.peers[id.0 as usize].attachments.iter();
+        let off = attachments
+            .filter(|each| self.devices.attachment(each.interface).attached != Some(true));
+        let names = off.filter_map(|each| spec.interface(each.interface));
+        let names: Vec<String> = names.map(|each| format!("`{}`", each.name)).collect();
+        names.join(", ")
+    }
 }
+
+const fn not_attached(attached: Option<bool>) -> Option<Obstacle> {
+    match attached {
+        Some(true) => None,
+        Some(false) => Some(Obstacle::NotAttached),
+        None => Some(Obstacle::Unreadable),
+    }
+}
+
+fn mode_in_force(switch: &Switch) -> Option<Mode> {
+    let dropping = switch.dropping?;
+    match switch.off_wire {
+        Some(Obstacle::Unreadable) => None,
+        Some(_) => Some(Mode::Observe),
+        None if dropping.is_empty() => Some(Mode::Observe),
+        None => Some(Mode::Enforce),
+    }
+}
+
+#[cfg(feature = "serde")]
+mod written {
+    //! Fields whose types have no `Serialize` of their own.
+    use super::{Asn, Counters, DefaultPointing, Families, Memory};
+    use filter_core::Family;
+    use filter_loader::Fates;
+    use serde::{Serialize, Serializer};
+
+    #[derive(Serialize)]
+    struct Counter {
+        packets: u64,
+        bytes: u64,
+    }
+
+    #[derive(Serialize)]
+    struct Fate {
+        passed: Counter,
+        dropped: Counter,
+    }
+
+    impl From<Fates> for Fate {
+        fn from(Fates { passed, dropped }: Fates) -> Self {
+            let counter = |counter: filter_loader::Counter| Counter {
+                packets: counter.packets,
+                bytes: counter.bytes,
+            };
+            Self {
+                passed: counter(passed),
+                dropped: counter(dropped),
+            }
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Tables {
+        bytes_used: u64,
+        bytes_capacity: u64,
+    }
+
+    #[derive(Serialize)]
+    struct Pointing {
+        bytes: u64,
+        blocks: usize,
+        seconds: u64,
+    }
+
+    /// Reasons that occurred.
+    pub(super) fn counters<S: Serializer>(
+        counters: &Option<Counters>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match counters {
+            Some(counters) => {
+                let each = counters.nonzero();
+                serializer
+                    .collect_map(each.map(|(reason, fates)| (reason.name(), Fate::from(fates))))
+            }
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn memory<S: Serializer>(memory: &Memory, serializer: S) -> Result<S::Ok, S::Error> {
+        let tables = Tables {
+            bytes_used: memory.used,
+            bytes_capacity: memory.capacity,
+        };
+        tables.serialize(serializer)
+    }
+
+    pub(super) fn pointing<S: Serializer>(
+        pointing: &Option<DefaultPointing>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pointing = pointing.map(|pointing| Pointing {
+            bytes: pointing.bytes,
+            blocks: pointing.blocks,
+            seconds: pointing.duration.as_secs(),
+        });
+        pointing.serialize(serializer)
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn asn<S: Serializer>(asn: &Asn, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(asn.get())
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn families<S: Serializer>(
+        families: &Families,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let each = Family::ALL
+            .into_iter()
+            .filter(|&family| families.contains(family));
+        serializer.collect_seq(each.map(Family::name))
+    }
+}
+#[cfg(feature = "serde")]
+use written::{asn, counters, families, memory, pointing};

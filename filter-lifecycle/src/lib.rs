@@ -6,12 +6,16 @@
 //! come. Pure: time is an argument. Never a socket, a file, a clock, a thread, or a word about TOML.
 
 pub mod admission;
+pub mod devices;
+#[cfg(feature = "serde")]
+pub mod json;
 mod lifecycle;
 pub mod neighbour;
 pub mod policy;
 pub mod route;
 pub mod spec;
 pub mod stations;
+pub mod status;
 pub mod violation;
 
 pub use lifecycle::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_core::layout::{ANY_MAC, Station};
-use filter_core::packet::Mac;
+use filter_core::packet::{Mac, Vlans};
 use filter_core::set::{ExplainedSet, PrefixSet};
 use filter_core::{Address, Prefix, bogon};
 
@@ -17,10 +17,26 @@ use crate::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
 pub struct DeviceFacts {
     /// Its index.
     pub ifindex: u32,
-    /// Its own MAC.
-    pub mac: Mac,
-    /// Its own addresses.
-    pub addresses: Vec<IpAddr>,
+    /// Its own MAC, and those of what is stacked on it.
+    pub macs: Vec<Mac>,
+    /// Its own addresses and those of what is stacked on it: the tags under which each receives, and its subnet.
+    pub addresses: BTreeMap<(Vlans, IpAddr), Prefix>,
+}
+
+impl DeviceFacts {
+    /// A device with one MAC and these addresses, whose subnets are not known.
+    #[must_use]
+    pub fn alone(ifindex: u32, mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let addresses = addresses.into_iter().map(|address| {
+            let host = Prefix::host(Address::from(address));
+            ((Vlans::default(), address), host)
+        });
+        Self {
+            ifindex,
+            macs: vec![mac],
+            addresses: addresses.collect(),
+        }
+    }
 }
 
 /// A configured interface with all that the data plane needs to know of it.
@@ -28,10 +44,14 @@ pub struct DeviceFacts {
 pub struct Link {
     /// Its index: the device's, or any other number that stands for it.
     pub ifindex: u32,
-    /// Our MAC on it.
+    /// Our MAC on it: the configured one, or else the device's.
     pub mac: Mac,
-    /// Our addresses on it.
+    /// All our MACs on it, that one first.
+    pub macs: Vec<Mac>,
+    /// Our addresses on it: the configured ones first.
     pub addresses: Vec<IpAddr>,
+    /// The device's addresses by the tags under which each receives, with their subnets.
+    pub networks: BTreeMap<(Vlans, IpAddr), Prefix>,
 }
 
 /// The configuration leaves open what only a device could tell, and there is none.
@@ -47,7 +67,7 @@ pub struct MissingFact {
 }
 
 impl Link {
-    /// Takes what is configured, and the rest from the device.
+    /// Takes what is configured, and adds what the device has.
     ///
     /// # Errors
     /// [`MissingFact`] if neither says it.
@@ -60,15 +80,40 @@ impl Link {
             interface: interface.name.clone(),
             key,
         };
-        let mac = interface.mac.or(device.map(|device| device.mac));
-        let addresses = interface.addresses.clone();
-        let addresses = addresses.or_else(|| device.map(|device| device.addresses.clone()));
+        let macs = interface.mac.into_iter();
+        let macs = distinct(macs.chain(device.into_iter().flat_map(|device| device.macs.clone())));
+        let mac = *macs.first().ok_or_else(|| missing("mac"))?;
+        let configured = interface.addresses.as_deref();
+        if device.is_none() && configured.is_none() {
+            return Err(missing("addresses"));
+        }
+        let networks = device.map_or_else(BTreeMap::new, |device| device.addresses.clone());
+        let addresses = configured.into_iter().flatten().copied();
         Ok(Self {
             ifindex,
-            mac: mac.ok_or_else(|| missing("mac"))?,
-            addresses: addresses.ok_or_else(|| missing("addresses"))?,
+            mac,
+            macs,
+            addresses: distinct(addresses.chain(networks.keys().map(|&(_, address)| address))),
+            networks,
         })
     }
+
+    /// The subnets of the device's addresses, but for those that are one address alone.
+    #[must_use]
+    pub fn subnets(&self) -> Vec<Prefix> {
+        let subnets = self.networks.values().copied();
+        distinct(subnets.filter(|&subnet| subnet != Prefix::host(subnet.address())))
+    }
+}
+
+fn distinct<T: PartialEq>(each: impl Iterator<Item = T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for one in each {
+        if !distinct.contains(&one) {
+            distinct.push(one);
+        }
+    }
+    distinct
 }
 
 /// The address blocks no peer's announcement can claim.

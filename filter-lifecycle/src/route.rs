@@ -10,6 +10,7 @@ use filter_core::{Asn, Family, Prefix};
 
 /// One configured `[[feed]]`, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 pub struct FeedId(pub u16);
 
 /// One configured `[[peer]]`, by its place in the configuration.
@@ -129,6 +130,24 @@ pub enum Table {
     AdjInPost,
     /// Adj-RIB-Out after export policy: what we advertise to the peer.
     AdjOut,
+}
+
+impl Table {
+    /// The name in configuration, JSON and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AdjInPre => "adj-in-pre",
+            Self::AdjInPost => "adj-in-post",
+            Self::AdjOut => "adj-out",
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// One route, as far as the filter cares.

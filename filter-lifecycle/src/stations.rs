@@ -261,7 +261,8 @@ impl Stations {
                 let Some(place) = place_of(facts, attachment) else {
                     continue;
                 };
-                let ours = facts.links.get(&attachment.interface).map(|link| link.mac);
+                let link = facts.links.get(&attachment.interface);
+                let is_ours = |mac: &Mac| link.is_some_and(|link| link.macs.contains(mac));
                 let station = |mac| Station {
                     ifindex: place.0,
                     vlans: place.1,
@@ -271,12 +272,12 @@ impl Stations {
                 for (&link, _) in links {
                     let addresses = attachment.addresses.iter();
                     let macs = addresses.flat_map(|&address| self.macs.of(link, address));
-                    for &mac in macs.filter(|&&mac| Some(mac) != ours) {
+                    for &mac in macs.filter(|mac| !is_ours(mac)) {
                         claims.entry(station(mac)).or_default().seen.insert(id);
                     }
                 }
                 for &mac in self.seeded(facts, peer, attachment) {
-                    if Some(mac) != ours {
+                    if !is_ours(&mac) {
                         claims.entry(station(mac)).or_default().seeded.insert(id);
                     }
                 }

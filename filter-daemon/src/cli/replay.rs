@@ -172,11 +172,11 @@ fn links(config: &Config, chosen: InterfaceId) -> Result<BTreeMap<InterfaceId, L
 
 fn facts(name: &str) -> Option<DeviceFacts> {
     let device = Device::find(name).ok()?;
-    Some(DeviceFacts {
-        ifindex: device.ifindex,
-        mac: device.mac,
-        addresses: device.addresses,
-    })
+    Some(DeviceFacts::alone(
+        device.ifindex,
+        device.mac,
+        device.addresses,
+    ))
 }
 
 /// The configured ones, and those the exchanges say there are.

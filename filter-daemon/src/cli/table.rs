@@ -48,7 +48,7 @@ pub(super) fn status(out: &mut dyn Write, status: &Value) -> io::Result<()> {
             out,
             "interface {} ({}): {passed} frames of no peer passed, {violations} of them violations, {dropped} dropped",
             text(interface, "name"),
-            text(interface, "xdp")
+            text(interface, "hook")
         )?;
     }
     let (used, capacity) = (

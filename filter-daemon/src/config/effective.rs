@@ -7,7 +7,7 @@ use filter_core::Family;
 
 use super::duration::print as duration;
 use super::{Config, Feed, ShadowSession};
-use filter_lifecycle::route::{Table, Vrf};
+use filter_lifecycle::route::Vrf;
 use filter_lifecycle::spec::{
     Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily, Reach,
     RouteServer, Spec, View, Xdp,
@@ -227,7 +227,7 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Feed::Mrt { path: file, table } => {
             writeln!(f, "path = {}", path(file))?;
-            writeln!(f, "table = \"{}\"", table_name(*table))
+            writeln!(f, "table = \"{table}\"")
         }
         Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
             writeln!(f, "socket = {}", path(socket))?;
@@ -273,7 +273,7 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 /// A line of its own, so that a comment fits behind it.
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
     let (address, session) = (shadow.address, shadow.session);
-    let table = table_name(shadow.table);
+    let table = shadow.table;
     let vrf = shadow.vrf.map_or(String::new(), |vrf| {
         format!(", route_distinguisher = \"{vrf}\"")
     });
@@ -285,14 +285,6 @@ fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result 
         f,
         "  {{ address = \"{address}\", session = \"{session}\"{vrf}, table = \"{table}\" }},{password}"
     )
-}
-
-const fn table_name(table: Table) -> &'static str {
-    match table {
-        Table::AdjOut => "adj-out",
-        Table::AdjInPre => "adj-in-pre",
-        Table::AdjInPost => "adj-in-post",
-    }
 }
 
 fn families_with<T: Display>(value: impl Fn(Family) -> Option<T>) -> String {

@@ -131,6 +131,32 @@ impl Feed {
         }
     }
 
+    /// What it is called in status: what it reads, or whose prefixes it has.
+    #[must_use]
+    pub fn name(&self, spec: &spec::Spec) -> String {
+        match self {
+            Self::Static { peer, .. } => {
+                let peer = spec.peer(*peer);
+                peer.map_or_else(String::new, |peer| peer.name.clone())
+            }
+            Self::Bmp { listen, .. } => listen.to_string(),
+            Self::Mrt { path, .. } => path.display().to_string(),
+            Self::Frr { socket, .. } | Self::Bird { socket, .. } => socket.display().to_string(),
+            Self::OpenBgpd {
+                command, socket, ..
+            } => socket.as_ref().unwrap_or(command).display().to_string(),
+            Self::GoBgp {
+                command, server, ..
+            } => server.map_or_else(|| command.display().to_string(), |at| at.to_string()),
+            Self::Shadow { sessions, .. } => {
+                let mut addresses: Vec<_> = sessions.iter().map(|each| each.address).collect();
+                addresses.dedup();
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                addresses.join(", ")
+            }
+        }
+    }
+
     /// Its `kind`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

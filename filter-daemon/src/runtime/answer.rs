@@ -1,21 +1,92 @@
-//! Answers to the control socket's requests.
+//! Answers to the control socket's requests, as types; JSON is made of them where they leave.
 use std::net::IpAddr;
 
 use filter_core::Mode;
+use filter_core::Prefix;
 use filter_engine::Explanation;
 use filter_lifecycle::Told;
+use filter_lifecycle::json::{optional_text, text};
 use filter_lifecycle::route::PeerId;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::Runtime;
 use super::journal::describe;
 use crate::config::Feed;
 use crate::control::{Reply, Request};
 
+/// `detach`: done.
+#[derive(Debug, Serialize)]
+struct Detached<'a> {
+    detached: &'a str,
+}
+
+/// `observe` and `enforce`: what became of it.
+#[derive(Debug, Serialize)]
+struct ModeSet<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "text")]
+    mode: Mode,
+    state: &'static str,
+    missing: Option<String>,
+}
+
+/// `observe` and `enforce` of an interface's own classes.
+#[derive(Debug, Serialize)]
+struct InterfaceModeSet<'a> {
+    interface: &'a str,
+    #[serde(serialize_with = "text")]
+    mode: Mode,
+}
+
+/// `observe --all` and `enforce --all`.
+#[derive(Debug, Serialize)]
+struct AllModeSet {
+    #[serde(serialize_with = "text")]
+    mode: Mode,
+}
+
+/// `explain`: what would become of a packet.
+#[derive(Debug, Serialize)]
+struct Explained<'a> {
+    peer: &'a str,
+    source: IpAddr,
+    destination: IpAddr,
+    reason: &'static str,
+    violation: bool,
+    action: &'static str,
+    #[serde(serialize_with = "text")]
+    mode: Mode,
+    generation: u32,
+    #[serde(serialize_with = "optional_text")]
+    source_prefix: Option<Prefix>,
+    #[serde(serialize_with = "optional_text")]
+    destination_prefix: Option<Prefix>,
+    source_told: Vec<ToldBy>,
+    destination_told: Vec<ToldBy>,
+    story: Option<String>,
+    missing: Option<String>,
+}
+
+/// A route that makes an address valid.
+#[derive(Debug, Serialize)]
+struct ToldBy {
+    #[serde(serialize_with = "text")]
+    prefix: Prefix,
+    feed: Option<&'static str>,
+    session: Option<String>,
+    seconds_ago: u64,
+}
+
+/// As it leaves. Only a value that is no JSON fails, and none of these types has one.
+fn value(answer: impl Serialize) -> Result<Value, String> {
+    serde_json::to_value(answer).map_err(|error| error.to_string())
+}
+
 impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
         let answer = match request {
-            Request::Status => Ok(self.status()),
+            Request::Status => value(self.status()),
             Request::Explain {
                 peer,
                 source,
@@ -28,13 +99,15 @@ impl Runtime {
                 self.engine.permit_all(*mode);
                 self.journal
                     .note("switched", &format!("the whole filter: {mode}"));
-                Ok(json!({ "mode": mode.name() }))
+                value(AllModeSet { mode: *mode })
             }
-            Request::Events { after } => Ok(Value::Array(self.journal.after(*after))),
+            Request::Events { after } => value(self.journal.after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {
                     self.journal.note("detached", interface);
-                    Ok(json!({ "detached": interface }))
+                    value(Detached {
+                        detached: interface,
+                    })
                 }
                 Err(error) => Err(error.to_string()),
             },
@@ -51,25 +124,28 @@ impl Runtime {
 
     fn set_mode_of(&mut self, name: &str, mode: Mode) -> Result<Value, String> {
         match self.peer_named(name) {
-            Ok(id) => Ok(self.set_mode(id, mode)),
+            Ok(id) => self.set_mode(id, mode),
             Err(_) if self.config.spec.interface_named(name).is_some() => {
                 let switched = self.engine.permit_interface(name, mode);
                 switched.map_err(|error| error.to_string())?;
                 self.journal
                     .note("switched", &format!("interface {name}: {mode}"));
-                Ok(json!({ "interface": name, "mode": mode.name() }))
+                value(InterfaceModeSet {
+                    interface: name,
+                    mode,
+                })
             }
             Err(unknown) => Err(unknown),
         }
     }
 
-    fn set_mode(&mut self, id: PeerId, mode: Mode) -> Value {
+    fn set_mode(&mut self, id: PeerId, mode: Mode) -> Result<Value, String> {
         let status = self.engine.set_mode(self.now(), id, mode);
-        json!({
-            "peer": self.config.spec.peers[id.0 as usize].name,
-            "mode": mode.name(),
-            "state": status.state.name(),
-            "missing": status.missing.map(|missing| missing.to_string()),
+        value(ModeSet {
+            peer: &self.config.spec.peers[id.0 as usize].name,
+            mode,
+            state: status.state.name(),
+            missing: status.missing.map(|missing| missing.to_string()),
         })
     }
 
@@ -89,33 +165,38 @@ impl Runtime {
         } = explained.map_err(|error| error.to_string())?;
         let story =
             flow.map(|flow| describe(&self.config, &flow.source_story, flow.destination_story));
-        Ok(json!({
-            "peer": self.config.spec.peers[id.0 as usize].name,
-            "source": source.to_string(),
-            "destination": destination.to_string(),
-            "reason": judgement.verdict.reason.name(),
-            "violation": judgement.action.is_violation(),
-            "action": if judgement.action.is_drop() { "drop" } else { "pass" },
-            "mode": mode.name(),
-            "generation": generation,
-            "source_prefix": source_prefix.map(|prefix| prefix.to_string()),
-            "destination_prefix": destination_prefix.map(|prefix| prefix.to_string()),
-            "source_told": self.told_values(&source_routes),
-            "destination_told": self.told_values(&destination_routes),
-            "story": story,
-            "missing": missing.map(|missing| missing.to_string()),
-        }))
+        value(Explained {
+            peer: &self.config.spec.peers[id.0 as usize].name,
+            source,
+            destination,
+            reason: judgement.verdict.reason.name(),
+            violation: judgement.action.is_violation(),
+            action: if judgement.action.is_drop() {
+                "drop"
+            } else {
+                "pass"
+            },
+            mode,
+            generation,
+            source_prefix,
+            destination_prefix,
+            source_told: self.told_by(&source_routes),
+            destination_told: self.told_by(&destination_routes),
+            story,
+            missing: missing.map(|missing| missing.to_string()),
+        })
     }
 
-    fn told_values(&self, told: &[Told]) -> Vec<Value> {
-        let value = |told: &Told| {
-            json!({
-                "prefix": told.prefix.to_string(),
-                "feed": self.config.feeds.get(usize::from(told.feed.0)).map(Feed::kind),
-                "session": told.session.map(|session| session.to_string()),
-                "seconds_ago": told.age.as_secs(),
-            })
+    fn told_by(&self, told: &[Told]) -> Vec<ToldBy> {
+        let by = |told: &Told| {
+            let feed = self.config.feeds.get(usize::from(told.feed.0));
+            ToldBy {
+                prefix: told.prefix,
+                feed: feed.map(Feed::kind),
+                session: told.session.map(|session| session.to_string()),
+                seconds_ago: told.age.as_secs(),
+            }
         };
-        told.iter().map(value).collect()
+        told.iter().map(by).collect()
     }
 }

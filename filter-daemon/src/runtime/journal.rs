@@ -1,24 +1,175 @@
 //! Events with numbers and times, the last of them kept for `bcp38 events`.
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use filter_core::packet::Mac;
+use filter_core::{Mode, Prefix, Reason};
 use filter_engine::{Notice, Violation};
 use filter_lifecycle::Event;
+use filter_lifecycle::json::{text, texts};
 use filter_lifecycle::route::{FeedId, PeerId, Session};
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use super::status::xdp_name;
-use crate::config::Config;
+use crate::config::{Config, Feed};
 
 /// Entries that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
 
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    number: u64,
+    /// Seconds since 1970.
+    time: f64,
+    event: &'static str,
+    /// In one line.
+    text: String,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+/// What a script may want to know of it, by the kind of the event.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Fields {
+    None {},
+    Feed {
+        feed: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    Session {
+        peer: Option<String>,
+        session: String,
+    },
+    Source {
+        session: Option<String>,
+        table: &'static str,
+        family: &'static str,
+        state: &'static str,
+    },
+    PeerState {
+        peer: Option<String>,
+        state: &'static str,
+        missing: Option<String>,
+    },
+    AsnMismatch {
+        feed: Option<&'static str>,
+        session: String,
+        told: u32,
+        configured: u32,
+    },
+    UnknownSession {
+        feed: Option<&'static str>,
+        session: String,
+        address: IpAddr,
+    },
+    Refused {
+        peer: Option<String>,
+        #[serde(serialize_with = "text")]
+        prefix: Prefix,
+        why: &'static str,
+    },
+    Limit {
+        peer: Option<String>,
+        family: &'static str,
+        prefixes: u32,
+        limit: u32,
+    },
+    PeerFamily {
+        peer: Option<String>,
+        family: &'static str,
+    },
+    PeerNextHop {
+        peer: Option<String>,
+        next_hop: IpAddr,
+        #[serde(serialize_with = "text")]
+        prefix: Prefix,
+    },
+    SessionNextHop {
+        session: String,
+        next_hop: IpAddr,
+        #[serde(serialize_with = "text")]
+        prefix: Prefix,
+    },
+    Shrink {
+        session: Option<String>,
+        family: &'static str,
+        had: usize,
+        has: usize,
+    },
+    Count {
+        session: Option<String>,
+        told: u64,
+        counted: u64,
+    },
+    Disagreement {
+        session: String,
+        prefixes: usize,
+        #[serde(serialize_with = "texts")]
+        examples: Vec<Prefix>,
+    },
+    Breaker {
+        peer: Option<String>,
+        dropped: u64,
+        packets: u64,
+    },
+    Mode {
+        peer: Option<String>,
+        #[serde(serialize_with = "text")]
+        mode: Mode,
+    },
+    Violation {
+        peer: Option<String>,
+        interface: String,
+        reason: &'static str,
+        dropped: bool,
+        length: u32,
+        #[serde(flatten)]
+        flow: Option<FlowFields>,
+    },
+    Pointing {
+        peer: Option<String>,
+        bytes: u64,
+        blocks: usize,
+        seconds: u64,
+    },
+    Mac {
+        peer: Option<String>,
+        #[serde(serialize_with = "text")]
+        mac: Mac,
+    },
+    MacMoved {
+        #[serde(serialize_with = "text")]
+        mac: Mac,
+        from: Option<String>,
+        to: Option<String>,
+        kept: bool,
+    },
+    Interface {
+        interface: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hook: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+}
+
+/// The addresses of a packet, and what is known of them.
+#[derive(Clone, Debug, Serialize)]
+struct FlowFields {
+    source: String,
+    destination: String,
+    story: String,
+}
+
 /// Everything that is told, in order.
 #[derive(Debug, Default)]
 pub struct Journal {
-    entries: VecDeque<Value>,
+    entries: VecDeque<Entry>,
     last: u64,
 }
 
@@ -30,9 +181,9 @@ impl Journal {
             Notice::Station(event) => self.station(config, event),
             Notice::Violation(violation) => self.violation(config, violation),
             Notice::DefaultPointing(id, finding) => self.default_pointing(config, *id, *finding),
-            Notice::Attached { interface, kind } => {
-                self.note("attached", &format!("{interface} ({})", xdp_name(*kind)));
-            }
+            Notice::Attached { interface, hook } => self.attached(interface, hook),
+            Notice::Detached { interface, why } => self.lost(interface, why),
+            Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
                 let text = "nothing is enforced before the feeds have told everything anew";
                 self.note("lease-ended", text);
@@ -63,33 +214,38 @@ impl Journal {
 
     /// A sampled violation. Not logged: there may be thousands.
     fn violation(&mut self, config: &Config, violation: &Violation) {
-        let mut fields = Map::new();
-        fields.insert(
-            "peer".into(),
-            violation.peer.map_or(Value::Null, |id| peer(config, id)),
-        );
-        fields.insert("interface".into(), violation.interface.clone().into());
-        fields.insert("reason".into(), violation.reason.name().into());
-        fields.insert("dropped".into(), violation.dropped.into());
-        fields.insert("length".into(), violation.length.into());
-        let mut text = violation.reason.name().to_owned();
-        if let Some(flow) = &violation.flow {
-            let story = describe(config, &flow.source_story, flow.destination_story);
-            fields.insert("source".into(), flow.source.to_string().into());
-            fields.insert("destination".into(), flow.destination.to_string().into());
-            fields.insert("story".into(), story.clone().into());
-            text = format!("{text} {} > {}: {story}", flow.source, flow.destination);
+        let reason: Reason = violation.reason;
+        let mut text = reason.name().to_owned();
+        let flow = violation.flow.as_ref().map(|flow| FlowFields {
+            source: flow.source.to_string(),
+            destination: flow.destination.to_string(),
+            story: describe(config, &flow.source_story, flow.destination_story),
+        });
+        if let Some(flow) = &flow {
+            text = format!(
+                "{text} {} > {}: {}",
+                flow.source, flow.destination, flow.story
+            );
         }
+        let fields = Fields::Violation {
+            peer: violation.peer.and_then(|id| peer(config, id)),
+            interface: violation.interface.clone(),
+            reason: reason.name(),
+            dropped: violation.dropped,
+            length: violation.length,
+            flow,
+        };
         self.push("violation", &text, fields);
     }
 
     /// A peer sends us what it should send elsewhere.
     fn default_pointing(&mut self, config: &Config, id: PeerId, finding: DefaultPointing) {
-        let mut fields = Map::new();
-        fields.insert("peer".into(), peer(config, id));
-        fields.insert("bytes".into(), finding.bytes.into());
-        fields.insert("blocks".into(), finding.blocks.into());
-        fields.insert("seconds".into(), finding.duration.as_secs().into());
+        let fields = Fields::Pointing {
+            peer: peer(config, id),
+            bytes: finding.bytes,
+            blocks: finding.blocks,
+            seconds: finding.duration.as_secs(),
+        };
         let text = format!(
             "{} sends to addresses that are not ours: {} bytes to {} blocks in {} s",
             config.spec.peer(id).map_or("?", |peer| peer.name.as_str()),
@@ -107,12 +263,18 @@ impl Journal {
         let (event, fields, text) = match *event {
             StationEvent::Learned { peer: id, mac } => (
                 "mac-learned",
-                json!({ "peer": peer(config, id), "mac": mac.to_string() }),
+                Fields::Mac {
+                    peer: peer(config, id),
+                    mac,
+                },
                 format!("{} sends from {mac}", name(id)),
             ),
             StationEvent::Seeded { peer: id, mac } => (
                 "mac-seeded",
-                json!({ "peer": peer(config, id), "mac": mac.to_string() }),
+                Fields::Mac {
+                    peer: peer(config, id),
+                    mac,
+                },
                 format!("{} sends from {mac}, as its exchange says", name(id)),
             ),
             StationEvent::Moved {
@@ -128,7 +290,12 @@ impl Journal {
                 };
                 (
                     "mac-moved",
-                    json!({ "mac": mac.to_string(), "from": peer(config, from), "to": peer(config, to), "kept": kept }),
+                    Fields::MacMoved {
+                        mac,
+                        from: peer(config, from),
+                        to: peer(config, to),
+                        kept,
+                    },
                     format!(
                         "{mac}, of {}, is said to be {}'s: {fate}",
                         name(from),
@@ -138,40 +305,63 @@ impl Journal {
             }
         };
         log::info!("{event}: {text}");
-        if let Value::Object(fields) = fields {
-            self.push(event, &text, fields);
-        }
+        self.push(event, &text, fields);
+    }
+
+    /// The program is on an interface.
+    fn attached(&mut self, interface: &str, hook: &'static str) {
+        let text = format!("{interface} ({hook})");
+        log::info!("attached: {text}");
+        let fields = Fields::Interface {
+            interface: interface.to_owned(),
+            hook: Some(hook),
+            why: None,
+        };
+        self.push("attached", &text, fields);
+    }
+
+    /// The program is not on an interface.
+    fn lost(&mut self, interface: &str, why: &str) {
+        let text = format!("{interface}: {why}: nothing is filtered there until it is attached");
+        log::warn!("not-attached: {text}");
+        let fields = Fields::Interface {
+            interface: interface.to_owned(),
+            hook: None,
+            why: Some(why.to_owned()),
+        };
+        self.push("not-attached", &text, fields);
     }
 
     /// Something the daemon itself has to say.
     pub fn note(&mut self, name: &'static str, text: &str) {
         log::info!("{name}: {text}");
-        self.push(name, text, Map::new());
+        self.push(name, text, Fields::None {});
     }
 
     /// Entries after this number, oldest first.
     #[must_use]
-    pub fn after(&self, number: u64) -> Vec<Value> {
+    pub fn after(&self, number: u64) -> Vec<&Entry> {
         let skip = self.entries.len().saturating_sub(
             usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
         );
-        self.entries.iter().skip(skip).cloned().collect()
+        self.entries.iter().skip(skip).collect()
     }
 
-    fn push(&mut self, name: &str, text: &str, fields: Map<String, Value>) {
+    fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
         self.last += 1;
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let mut entry =
-            json!({ "number": self.last, "time": time.as_secs_f64(), "event": name, "text": text });
-        if let Value::Object(entry) = &mut entry {
-            entry.extend(fields);
-        }
         if self.entries.len() >= MAX_ENTRIES {
             self.entries.pop_front();
         }
-        self.entries.push_back(entry);
+        self.entries.push_back(Entry {
+            number: self.last,
+            time: time.as_secs_f64(),
+            event,
+            text: text.to_owned(),
+            fields,
+        });
     }
 }
 
@@ -198,38 +388,42 @@ pub(super) fn describe(
     format!("{source}; {destination}")
 }
 
-fn peer(config: &Config, id: PeerId) -> Value {
-    config
-        .spec
-        .peer(id)
-        .map_or(Value::Null, |peer| peer.name.clone().into())
+fn peer(config: &Config, id: PeerId) -> Option<String> {
+    config.spec.peer(id).map(|peer| peer.name.clone())
 }
 
-fn feed(config: &Config, id: FeedId) -> Value {
-    config
-        .feeds
-        .get(usize::from(id.0))
-        .map_or(Value::Null, |feed| feed.kind().into())
+fn feed(config: &Config, id: FeedId) -> Option<&'static str> {
+    let feed = config.feeds.get(usize::from(id.0));
+    feed.map(Feed::kind)
 }
 
-fn session(session: Option<Session>) -> Value {
-    session.map_or(Value::Null, |session| session.to_string().into())
+fn session(session: Option<Session>) -> Option<String> {
+    session.map(|session| session.to_string())
 }
 
 /// The fields of an event, and the event in one line.
-fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
+fn fields(config: &Config, event: &Event) -> (Fields, String) {
     let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
-    let (value, text) = match event {
+    match event {
         Event::FeedUp(id) => (
-            json!({ "feed": feed(config, *id) }),
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: None,
+            },
             format!("feed {} is connected", id.0),
         ),
         Event::FeedDown(id, why) => (
-            json!({ "feed": feed(config, *id), "why": why }),
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: Some(why.clone()),
+            },
             format!("feed {}: {why}", id.0),
         ),
         Event::SessionUp(id, s) | Event::SessionDown(id, s) => (
-            json!({ "peer": peer(config, *id), "session": session(Some(*s)) }),
+            Fields::Session {
+                peer: peer(config, *id),
+                session: s.to_string(),
+            },
             format!("{} {s}", name(*id)),
         ),
         Event::SourceState {
@@ -238,9 +432,14 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             family,
             state,
         } => (
-            json!({ "session": session(*s), "table": format!("{table:?}"), "family": family.name(), "state": state.name() }),
+            Fields::Source {
+                session: session(*s),
+                table: table.name(),
+                family: family.name(),
+                state: state.name(),
+            },
             format!(
-                "{} {table:?} {family}: {state}",
+                "{} {table} {family}: {state}",
                 s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),
@@ -248,7 +447,11 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             let why = missing.as_ref().map(ToString::to_string);
             let text = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
             (
-                json!({ "peer": peer(config, *id), "state": state.name(), "missing": why }),
+                Fields::PeerState {
+                    peer: peer(config, *id),
+                    state: state.name(),
+                    missing: why,
+                },
                 format!("{} is {}{text}", name(*id), state.name()),
             )
         }
@@ -258,17 +461,30 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             told,
             configured,
         } => (
-            json!({ "feed": feed(config, *id), "session": session(Some(*s)), "told": told.get(), "configured": configured.get() }),
+            Fields::AsnMismatch {
+                feed: feed(config, *id),
+                session: s.to_string(),
+                told: told.get(),
+                configured: configured.get(),
+            },
             format!(
                 "the router says that {s} is AS{told}, configured is AS{configured}: its routes do not count"
             ),
         ),
         Event::UnknownSession(id, s) => (
-            json!({ "feed": feed(config, *id), "session": session(Some(*s)), "address": s.address.to_string() }),
+            Fields::UnknownSession {
+                feed: feed(config, *id),
+                session: s.to_string(),
+                address: s.address,
+            },
             format!("{s} belongs to no configured peer or route server"),
         ),
         Event::PrefixRefused(id, prefix, why) => (
-            json!({ "peer": peer(config, *id), "prefix": prefix.to_string(), "why": why.name() }),
+            Fields::Refused {
+                peer: peer(config, *id),
+                prefix: *prefix,
+                why: why.name(),
+            },
             format!("{} announces {prefix}: {why}", name(*id)),
         ),
         Event::MaxPrefixExceeded {
@@ -277,25 +493,41 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             prefixes,
             limit,
         } => (
-            json!({ "peer": peer(config, *id), "family": family.name(), "prefixes": prefixes, "limit": limit }),
+            Fields::Limit {
+                peer: peer(config, *id),
+                family: family.name(),
+                prefixes: *prefixes,
+                limit: *limit,
+            },
             format!(
                 "{} announces {prefixes} {family} prefixes, {limit} are allowed: frozen at the last good ones",
                 name(*id)
             ),
         ),
         Event::MaxPrefixCleared(id, family) => (
-            json!({ "peer": peer(config, *id), "family": family.name() }),
+            Fields::PeerFamily {
+                peer: peer(config, *id),
+                family: family.name(),
+            },
             format!("{} {family} is within its limit again", name(*id)),
         ),
         Event::NextHopRewritten(id, hop, prefix) => (
-            json!({ "peer": peer(config, *id), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
+            Fields::PeerNextHop {
+                peer: peer(config, *id),
+                next_hop: *hop,
+                prefix: *prefix,
+            },
             format!(
                 "{} announces {prefix} with next hop {hop}, which is not its own",
                 name(*id)
             ),
         ),
         Event::NextHopUnknown(s, hop, prefix) => (
-            json!({ "session": session(Some(*s)), "next_hop": hop.to_string(), "prefix": prefix.to_string() }),
+            Fields::SessionNextHop {
+                session: s.to_string(),
+                next_hop: *hop,
+                prefix: *prefix,
+            },
             format!("route server {s} announces {prefix} with next hop {hop}, no member we know"),
         ),
         Event::ShrinkRefused {
@@ -305,7 +537,12 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             has,
             ..
         } => (
-            json!({ "session": session(*s), "family": family.name(), "had": had, "has": has }),
+            Fields::Shrink {
+                session: session(*s),
+                family: family.name(),
+                had: *had,
+                has: *has,
+            },
             format!("{family} shrank from {had} to {has} routes at once: waiting for confirmation"),
         ),
         Event::CountMismatch {
@@ -314,7 +551,11 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             counted,
             ..
         } => (
-            json!({ "session": session(*s), "told": told, "counted": counted }),
+            Fields::Count {
+                session: session(*s),
+                told: *told,
+                counted: *counted,
+            },
             format!("the feed told {told} prefixes, the router counts {counted}"),
         ),
         Event::FeedDisagreement {
@@ -323,13 +564,17 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             examples,
             ..
         } => {
-            let examples: Vec<String> = examples.iter().map(ToString::to_string).collect();
+            let named: Vec<String> = examples.iter().map(ToString::to_string).collect();
             let text = format!(
                 "two feeds differ by {prefixes} prefixes for {s}: {}",
-                examples.join(", ")
+                named.join(", ")
             );
             (
-                json!({ "session": session(Some(*s)), "prefixes": prefixes, "examples": examples }),
+                Fields::Disagreement {
+                    session: s.to_string(),
+                    prefixes: *prefixes,
+                    examples: examples.clone(),
+                },
                 text,
             )
         }
@@ -338,19 +583,22 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
             dropped,
             packets,
         } => (
-            json!({ "peer": peer(config, *id), "dropped": dropped, "packets": packets }),
+            Fields::Breaker {
+                peer: peer(config, *id),
+                dropped: *dropped,
+                packets: *packets,
+            },
             format!(
                 "{dropped} of {packets} packets of {} were dropped: it is only observed until re-armed",
                 name(*id)
             ),
         ),
         Event::ModeChanged(id, mode) => (
-            json!({ "peer": peer(config, *id), "mode": mode.name() }),
+            Fields::Mode {
+                peer: peer(config, *id),
+                mode: *mode,
+            },
             format!("{}: {mode}", name(*id)),
         ),
-    };
-    match value {
-        Value::Object(fields) => (fields, text),
-        _ => (Map::new(), text),
     }
 }

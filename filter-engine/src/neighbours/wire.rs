@@ -10,11 +10,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 
-/// The listing is not consistent: the table changed under it (`NLM_F_DUMP_INTR`, linux/netlink.h).
-const DUMP_INTERRUPTED: u16 = 0x10;
-/// Bytes of a netlink header; messages in one datagram start at multiples of 4.
-const HEADER: usize = 16;
-const ALIGN: usize = 4;
+use crate::netlink::{self, DUMP_INTERRUPTED};
+
 /// A listing is already under way.
 const EBUSY: i32 = -16;
 
@@ -53,24 +50,8 @@ pub(super) fn list_request(sequence: u32) -> Vec<u8> {
 /// Reads a datagram of messages.
 pub(super) fn parse(datagram: &[u8]) -> Result<Vec<Told>, String> {
     let mut told = Vec::new();
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let length = rest
-            .first_chunk::<4>()
-            .map(|bytes| u32::from_ne_bytes(*bytes));
-        let length = length.and_then(|length| usize::try_from(length).ok());
-        let message = length
-            .filter(|length| *length >= HEADER)
-            .and_then(|length| rest.get(..length));
-        let Some(message) = message else {
-            return Err(format!(
-                "a message of {length:?} bytes in {} bytes",
-                rest.len()
-            ));
-        };
-        read_message(message, &mut told)?;
-        let next = message.len().next_multiple_of(ALIGN);
-        rest = rest.get(next..).unwrap_or_default();
+    for message in netlink::messages(datagram) {
+        read_message(message?, &mut told)?;
     }
     Ok(told)
 }

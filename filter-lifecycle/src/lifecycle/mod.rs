@@ -60,7 +60,7 @@ pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
 pub use source::{BUSY, MID_LIFE, SETTLE, SourceKey};
 pub use state::{Cue, State};
-pub use status::{PeerStatus, SourceStatus, Told};
+pub use status::{PeerStatus, RefusedPrefix, SourceStatus, Told};
 
 use kind::Kind;
 use ledger::{Change, Departure, Expiry, Moment};

@@ -13,6 +13,7 @@ use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
 use super::members::{Members, Valid};
 use super::source::SourceKey;
 use super::{Refusal, Side};
+use crate::status::Obstacle;
 
 /// What keeps a peer from being enforced. The first one found is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,36 @@ pub enum Missing {
     BreakerTripped,
     /// The table was not published, or its self-test failed.
     NotPublished(String),
+    /// The program is not on these interfaces. Only who looks at devices knows: the lifecycle never says so.
+    NotAttached(String),
+    /// The data plane's lease has ended, so that it only observes. As above.
+    LeaseEnded,
+    /// No MAC is known for it, so that no packet is. As above.
+    NoStation,
+}
+
+impl Missing {
+    /// Which of the documented obstacles it is.
+    #[must_use]
+    pub const fn obstacle(&self) -> Obstacle {
+        match self {
+            Self::NeverTold(..) => Obstacle::NotReceived,
+            Self::Loading(..) => Obstacle::Loading,
+            Self::CountMismatch(..) => Obstacle::CountMismatch,
+            Self::ShrinkUnconfirmed(..) => Obstacle::ShrinkUnconfirmed,
+            Self::SessionDown(..) => Obstacle::SessionDown,
+            Self::FeedLost(..) => Obstacle::FeedLost,
+            Self::Empty(..) => Obstacle::Empty,
+            Self::NoGoodTable(_) => Obstacle::OverLimit,
+            Self::TooManyTables => Obstacle::TooManyTables,
+            Self::CoverageBudget(_) => Obstacle::TooWide,
+            Self::BreakerTripped => Obstacle::BreakerTripped,
+            Self::NotPublished(_) => Obstacle::NotPublished,
+            Self::NotAttached(_) => Obstacle::NotAttached,
+            Self::LeaseEnded => Obstacle::LeaseEnded,
+            Self::NoStation => Obstacle::NoStation,
+        }
+    }
 }
 
 impl fmt::Display for Missing {
@@ -73,6 +104,13 @@ impl fmt::Display for Missing {
             ),
             Self::BreakerTripped => f.write_str("the breaker tripped: `bcp38 enforce` re-arms it"),
             Self::NotPublished(why) => write!(f, "its table is not in the kernel: {why}"),
+            Self::NotAttached(interfaces) => {
+                write!(f, "the program is not on {interfaces}")
+            }
+            Self::LeaseEnded => f.write_str("the lease has ended: the program only observes"),
+            Self::NoStation => {
+                f.write_str("no mac of its is known: add `macs`, or its `addresses`")
+            }
         }
     }
 }
@@ -113,7 +151,10 @@ impl PeerState {
                 | Missing::TooManyTables
                 | Missing::CoverageBudget(_)
                 | Missing::BreakerTripped
-                | Missing::NotPublished(_),
+                | Missing::NotPublished(_)
+                | Missing::NotAttached(_)
+                | Missing::LeaseEnded
+                | Missing::NoStation,
             ) => Self::Degraded,
         }
     }
@@ -128,6 +169,12 @@ impl PeerState {
             Self::Holding => "holding",
             Self::Degraded => "degraded",
         }
+    }
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -3,43 +3,93 @@ use std::time::Duration;
 
 use filter_core::{Address, Family, Mode, Prefix};
 
-use super::{Lifecycle, MAX_REFUSED_LISTED, Missing, PeerState, Refusal, Side, SourceKey, State};
-use crate::route::{FeedId, Origin, PeerId, Session, Table};
+use super::{Lifecycle, MAX_REFUSED_LISTED, Missing, PeerState, Refusal, Side, State, session_of};
+use crate::route::{FeedId, PeerId, Session, Table};
 
-/// One source as a peer's status shows it.
+/// One Adj-RIB of one family, as one feed has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SourceStatus {
-    /// Which.
-    pub key: SourceKey,
+    /// The feed it comes from.
+    pub feed: FeedId,
+    /// The router's session; none for prefixes by hand.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::json::optional_text")
+    )]
+    pub session: Option<Session>,
+    /// Which Adj-RIB.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
+    pub table: Table,
+    /// Of which family.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
+    pub family: Family,
     /// Where it stands.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub state: State,
     /// For how long.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "seconds", serialize_with = "crate::json::seconds")
+    )]
     pub age: Duration,
     /// Its routes.
     pub routes: usize,
     /// What is left of its hold.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "hold_seconds_left",
+            serialize_with = "crate::json::optional_seconds"
+        )
+    )]
     pub hold_left: Option<Duration>,
+}
+
+/// A prefix that is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct RefusedPrefix {
+    /// Which.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
+    pub prefix: Prefix,
+    /// Why.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "refusal_name"))]
+    pub why: Refusal,
+}
+
+#[cfg(feature = "serde")]
+fn refusal_name<S: serde::Serializer>(why: &Refusal, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(why.name())
 }
 
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PeerStatus {
     /// The mode its operator wants.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub mode: Mode,
     /// What it may do.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub state: PeerState,
     /// What keeps it from being enforced.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::json::optional_text")
+    )]
     pub missing: Option<Missing>,
     /// Valid prefixes of S(p).
     pub sources: usize,
     /// Valid prefixes of D(p).
     pub destinations: usize,
     /// Families frozen at their last good sources.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
     pub frozen: Vec<Family>,
     /// Prefixes not admitted.
     pub refused: usize,
     /// The first [`MAX_REFUSED_LISTED`] of them.
-    pub refused_list: Vec<(Prefix, Refusal)>,
+    pub refused_list: Vec<RefusedPrefix>,
     /// Every source that matters for it.
     pub tables: Vec<SourceStatus>,
 }
@@ -65,13 +115,19 @@ impl Lifecycle {
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let peer = &self.peers[id.0 as usize];
         let missing = self.missing(now, id);
-        let mut refused_list: Vec<_> = peer.refused.iter().collect();
+        let refused = peer.refused.iter();
+        let mut refused_list: Vec<_> = refused
+            .map(|(prefix, why)| RefusedPrefix { prefix, why })
+            .collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
         let tables = peer.keys.iter().filter_map(|&key| {
             let source = self.sources.get(&key)?;
             Some(SourceStatus {
-                key,
+                feed: key.feed,
+                session: session_of(key.origin),
+                table: key.table,
+                family: key.family,
                 state: source.state(),
                 age: now.saturating_sub(source.since()),
                 routes: source.routes.len(),
@@ -113,10 +169,7 @@ impl Lifecycle {
                 {
                     continue;
                 }
-                let session = match key.origin {
-                    Origin::Session(session) => Some(session),
-                    Origin::Peer(_) => None,
-                };
+                let session = session_of(key.origin);
                 told.push(Told {
                     prefix,
                     feed: key.feed,

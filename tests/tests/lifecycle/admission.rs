@@ -1,6 +1,6 @@
 //! SPEC section 5, the rows on what does not count as a source: too many prefixes, and refused ones.
 use filter_lifecycle::route::{DownCause, PeerId};
-use filter_lifecycle::{Event, Missing, Refusal};
+use filter_lifecycle::{Event, Missing, Refusal, RefusedPrefix};
 
 use super::world::{MINE, ONE, PRE, STATION, V4, World, prefix, spec_of};
 
@@ -153,7 +153,10 @@ fn refused_prefixes() {
     assert!(!world.dirty());
     world.sources(0, &[A]);
     let mut listed = cases
-        .map(|(text, refusal)| (prefix(text), refusal))
+        .map(|(text, why)| RefusedPrefix {
+            prefix: prefix(text),
+            why,
+        })
         .to_vec();
     listed.sort_unstable();
     let status = world.status(0);

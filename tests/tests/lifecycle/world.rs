@@ -409,11 +409,9 @@ impl World {
     /// The states of the peer's tables, those of feeds by hand left out.
     pub fn states(&self, peer: u32) -> Vec<(Table, Family, State)> {
         let tables = self.status(peer).tables;
-        let of_sessions = tables
-            .into_iter()
-            .filter(|table| matches!(table.key.origin, Origin::Session(_)));
+        let of_sessions = tables.into_iter().filter(|table| table.session.is_some());
         of_sessions
-            .map(|table| (table.key.table, table.key.family, table.state))
+            .map(|table| (table.table, table.family, table.state))
             .collect()
     }
 

@@ -1,0 +1,295 @@
+//! The devices of the configured interfaces, live: which device each interface is, what its record must be, and whether
+//! our program is on it, as the kernel says. Never attaches and never writes a record: that is the engine's.
+use std::time::Duration;
+
+use filter_lifecycle::devices::{Own, Program};
+use filter_lifecycle::policy::DeviceFacts;
+use filter_lifecycle::spec::{InterfaceId, Spec};
+use filter_lifecycle::stations::Places;
+
+use crate::links::LinkError;
+use crate::links::Links;
+
+/// How often the kernel is asked for what it does not announce: a program that comes or goes by a BPF link, a macvlan
+/// device in another namespace.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looking for those takes at most this part of the time.
+const SHARE: u32 = 20;
+/// After an error, and between tries to attach.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where an interface's program is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// The device's index; none if there is no such device.
+    pub(crate) ifindex: Option<u32>,
+    /// Where our program sits on it.
+    pub(crate) hook: Option<&'static str>,
+    /// Is it there? None if that could not be read.
+    pub(crate) attached: Option<bool>,
+    /// Why it is not.
+    pub(crate) why: Option<String>,
+}
+
+/// What there is to do about an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Its device is there, and is, or has become, this.
+    Facts(DeviceFacts),
+    /// Its device is gone.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The device it is: by its name when it was found, by its index from then on.
+    index: Option<u32>,
+    own: Option<Own>,
+    program: Option<Program>,
+    /// Our program's number, once it was attached and seen.
+    ours: Option<u32>,
+    /// Why it could not be attached, as the last try said.
+    refused: Option<String>,
+    /// Not to be attached before.
+    retry_at: Duration,
+    /// An operator detached it: it is left alone until the specification is applied again.
+    released: bool,
+    /// That it is attached, or not, was said.
+    said: Option<bool>,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    links: Option<Links>,
+    interfaces: Vec<State>,
+    names: Vec<String>,
+    /// The specification is new, or the subscription.
+    fresh: bool,
+    /// When to ask for what is not announced, or to open the subscription anew.
+    look_at: Duration,
+}
+
+impl Devices {
+    /// Another specification: its interfaces are looked up anew; what the former one knew of a device of the same name
+    /// stays.
+    pub(crate) fn reset(&mut self, spec: &Spec) {
+        self.fresh = true;
+        let names = std::mem::take(&mut self.names);
+        let former = std::mem::take(&mut self.interfaces);
+        let mut former: Vec<_> = names.into_iter().zip(former).collect();
+        for interface in &spec.interfaces {
+            let place = former.iter().position(|(name, _)| *name == interface.name);
+            let mut state = place.map_or_else(State::default, |at| former.swap_remove(at).1);
+            // Its facts are said again: what the specification adds to them may be other.
+            (state.own, state.retry_at, state.released) = (None, Duration::ZERO, false);
+            self.names.push(interface.name.clone());
+            self.interfaces.push(state);
+        }
+    }
+
+    /// What has changed. An error is returned along with it; the subscription is opened anew later, and until then
+    /// nothing is known to be attached.
+    pub(crate) fn work(
+        &mut self,
+        now: Duration,
+    ) -> (Vec<(InterfaceId, Change)>, Result<(), LinkError>) {
+        match self.take_in(now) {
+            Ok(true) => (self.compare(), Ok(())),
+            Ok(false) => (Vec::new(), Ok(())),
+            Err(error) => {
+                self.links = None;
+                self.look_at = now + RETRY;
+                (Vec::new(), Err(error))
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Duration) -> Result<bool, LinkError> {
+        let begin = std::time::Instant::now(); // what asking costs, not when it is due
+        let is_due = now >= self.look_at;
+        let links = match &mut self.links {
+            Some(links) => links,
+            None if is_due => {
+                self.fresh = true;
+                self.links.insert(Links::open()?)
+            }
+            None => return Ok(false),
+        };
+        if is_due {
+            let indices: Vec<u32> = self
+                .interfaces
+                .iter()
+                .filter_map(|each| each.index)
+                .collect();
+            links.look_at(&indices)?;
+            links.look_at_filters()?;
+        }
+        let changed = links.work()?;
+        if is_due {
+            self.look_at = now + LOOK.max(SHARE * begin.elapsed());
+        }
+        Ok(changed | std::mem::take(&mut self.fresh))
+    }
+
+    fn compare(&mut self) -> Vec<(InterfaceId, Change)> {
+        let Some(links) = &self.links else {
+            return Vec::new();
+        };
+        let devices = links.devices();
+        let mut changes = Vec::new();
+        let interfaces = self.interfaces.iter_mut().zip(&self.names);
+        for (id, (state, name)) in (0..).map(InterfaceId).zip(interfaces) {
+            let held = state.index.filter(|&index| devices.get(index).is_some());
+            let index = held.or_else(|| devices.named(name));
+            let own = index.and_then(|index| devices.own(index));
+            state.program = index
+                .and_then(|index| devices.get(index))
+                .and_then(|device| device.program);
+            if (state.index, &state.own) == (index, &own) {
+                continue;
+            }
+            if state.index != index {
+                (state.ours, state.refused, state.retry_at) = (None, None, Duration::ZERO);
+            }
+            let was_there = state.index.is_some();
+            (state.index, state.own) = (index, own);
+            match (state.index, &state.own) {
+                (Some(ifindex), Some(own)) => {
+                    let facts = DeviceFacts {
+                        ifindex,
+                        macs: own.macs.clone(),
+                        addresses: own.addresses.clone(),
+                    };
+                    changes.push((id, Change::Facts(facts)));
+                }
+                _ if was_there => changes.push((id, Change::Gone)),
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    /// Where an interface's program is.
+    pub(crate) fn attachment(&self, id: InterfaceId) -> Attachment {
+        let Some(state) = self.interfaces.get(usize::from(id.0)) else {
+            return Attachment::default();
+        };
+        if self.links.is_none() {
+            return Attachment {
+                why: Some("the kernel's devices cannot be read".to_owned()),
+                ..Attachment::default()
+            };
+        }
+        let ours = state
+            .program
+            .filter(|program| Some(program.id) == state.ours);
+        let why = match (state.index, ours, state.program) {
+            (_, Some(_), _) => None,
+            (None, None, _) => Some("there is no such device".to_owned()),
+            (Some(_), None, Some(other)) => Some(format!("program {} is on it", other.id)),
+            (Some(_), None, None) => Some("no program is on it".to_owned()),
+        };
+        let released = state.released.then(|| "an operator detached it".to_owned());
+        let refused = released.or_else(|| state.refused.clone());
+        let refused = refused.filter(|_| why.is_some());
+        Attachment {
+            ifindex: state.index,
+            hook: ours.map(|program| program.hook.name()),
+            attached: Some(ours.is_some()),
+            why: refused.or(why),
+        }
+    }
+
+    /// Interfaces whose device is there without our program, and whose next try is due.
+    pub(crate) fn unattached(&self, now: Duration) -> Vec<InterfaceId> {
+        let ids = (0..self.interfaces.len() as u16).map(InterfaceId);
+        let is_due = |id: &InterfaceId| {
+            let state = &self.interfaces[usize::from(id.0)];
+            state.index.is_some()
+                && !state.released
+                && now >= state.retry_at
+                && self.attachment(*id).attached == Some(false)
+        };
+        ids.filter(is_due).collect()
+    }
+
+    /// Attaching was tried. If it went well, the program that is on the device now is ours.
+    pub(crate) fn tried(&mut self, now: Duration, id: InterfaceId, refused: Option<String>) {
+        let was_refused = refused.is_some();
+        let Some(state) = self.interfaces.get_mut(usize::from(id.0)) else {
+            return;
+        };
+        (state.refused, state.retry_at) = (refused, now + RETRY);
+        let (Some(index), false) = (state.index, was_refused) else {
+            return;
+        };
+        if let Some(links) = &mut self.links {
+            // An error shows again with the next look, which opens the subscription anew.
+            _ = links.look_at(&[index]).and_then(|()| links.work());
+            let device = links.devices().get(index);
+            state.program = device.and_then(|device| device.program);
+            state.ours = state.program.map(|program| program.id);
+        }
+    }
+
+    /// An operator detached it.
+    pub(crate) fn release(&mut self, name: &str) {
+        let mut interfaces = self.interfaces.iter_mut().zip(&self.names);
+        if let Some((state, _)) = interfaces.find(|(_, each)| *each == name) {
+            (state.released, state.program, state.said) = (true, None, Some(false));
+        }
+    }
+
+    /// Attaching was tried before and left the device without our program.
+    pub(crate) fn is_stubborn(&self, id: InterfaceId) -> bool {
+        let state = self.interfaces.get(usize::from(id.0));
+        state.is_some_and(|state| {
+            state.retry_at > Duration::ZERO && state.refused.is_none() && state.program.is_none()
+        })
+    }
+
+    /// Interfaces that are attached now and were not when that was said last, or the other way round.
+    pub(crate) fn news(&mut self) -> Vec<(InterfaceId, Attachment)> {
+        let ids = (0..self.interfaces.len() as u16).map(InterfaceId);
+        let now: Vec<_> = ids.map(|id| (id, self.attachment(id))).collect();
+        let is_new = |(id, attachment): &(InterfaceId, Attachment)| {
+            let said = &mut self.interfaces[usize::from(id.0)].said;
+            let attached = attachment.attached;
+            attached.is_some() && std::mem::replace(said, attached.or(*said)) != attached
+        };
+        now.into_iter().filter(is_new).collect()
+    }
+
+    /// Where the neighbours of each device are: at the interface it is stacked on.
+    pub(crate) fn places(&self) -> Places {
+        let mut places = Places::new();
+        for state in &self.interfaces {
+            let (Some(index), Some(own)) = (state.index, &state.own) else {
+                continue;
+            };
+            for (&device, &vlans) in &own.places {
+                places.insert(device, (index, vlans));
+            }
+        }
+        places
+    }
+
+    /// The device of this index is which interface?
+    pub(crate) fn interface(&self, ifindex: u32) -> Option<InterfaceId> {
+        let place = self
+            .interfaces
+            .iter()
+            .position(|each| each.index == Some(ifindex))?;
+        Some(InterfaceId(place as u16))
+    }
+
+    /// The subscription, to wait for.
+    pub(crate) const fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
+    }
+
+    pub(crate) const fn look_at(&self) -> Duration {
+        self.look_at
+    }
+}

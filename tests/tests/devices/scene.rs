@@ -1,0 +1,295 @@
+//! A router and one peer on a veth pair, the daemon on the router with prefixes by hand, and the stream through it.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use filter_core::frame;
+use filter_core::packet::Mac;
+use serde_json::Value;
+use tests::lab::{Bcp38, Namespace, Site, Wire, enter, wait_for};
+
+/// What a change may take to be followed.
+pub const FOLLOWED: Duration = Duration::from_secs(1);
+/// How long a stream goes on after that.
+const AFTER: Duration = Duration::from_secs(1);
+/// Between two pairs of packets.
+const PACE: Duration = Duration::from_millis(2);
+/// Between two looks at status.
+const LOOK: Duration = Duration::from_millis(50);
+const WITHIN: Duration = Duration::from_secs(20);
+const UDP: u8 = 17;
+
+/// What the peer announces, what nobody does, and what we announce to it.
+pub const GOOD: &str = "45.146.194.7";
+pub const SPOOFED: &str = "9.9.9.9";
+pub const OURS: &str = "44.1.0.1";
+
+const OUR_MAC: &str = "02:00:00:00:00:01";
+const ITS_MAC: &str = "02:00:00:00:00:11";
+
+/// See the file's head.
+pub struct Scene {
+    pub daemon: Bcp38,
+    _site: Site,
+    pub router: Namespace,
+    pub peer: Namespace,
+    number: u32,
+}
+
+/// A packet of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    pub source: &'static str,
+    pub destination: &'static str,
+}
+
+pub const GOOD_FLOW: Flow = Flow {
+    source: GOOD,
+    destination: OURS,
+};
+pub const SPOOFED_FLOW: Flow = Flow {
+    source: SPOOFED,
+    destination: OURS,
+};
+
+/// When each packet was sent, and whether it arrived; what status said meanwhile.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    good: BTreeMap<u32, Duration>,
+    spoofed: BTreeMap<u32, Duration>,
+    arrived: BTreeSet<u32>,
+    said: Vec<(Duration, Value)>,
+}
+
+fn config(more: &str) -> String {
+    format!(
+        r#"
+[router]
+asn = 64500
+prefixes = ["44.1.0.0/16"]
+
+{more}
+
+[[peer]]
+name = "p"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+macs = ["{ITS_MAC}"]
+mode = "enforce"
+families = ["ipv4"]
+
+[[feed]]
+kind = "static"
+peer = "p"
+advertised_by_peer = ["45.146.194.0/23"]
+advertised_to_peer = ["44.1.0.0/16"]
+
+[limits]
+max_peers = 16
+table_memory_mib = 8
+breaker = {{ packets = 1000000 }}
+"#
+    )
+}
+
+pub const LAN: &str = r#"
+[[interface]]
+name = "ixp0"
+kind = "lan"
+lan = ["192.0.2.0/24"]
+"#;
+
+impl Scene {
+    /// The peer is enforced.
+    pub fn new(interfaces: &str, address: &str) -> Self {
+        let scene = Self::starting(interfaces, address);
+        scene.until_enforced();
+        scene
+    }
+
+    /// The daemon runs.
+    pub fn starting(interfaces: &str, address: &str) -> Self {
+        let router = Namespace::quiet("router").unwrap();
+        let peer = Namespace::quiet("peer").unwrap();
+        plug(&router, &peer, address);
+        let site = Site::new(&router);
+        let daemon = site.start(&config(interfaces));
+        Self {
+            daemon,
+            _site: site,
+            router,
+            peer,
+            number: 0,
+        }
+    }
+
+    /// Plugs the two together anew.
+    pub fn plug(&self, address: &str) {
+        plug(&self.router, &self.peer, address);
+    }
+
+    pub fn until_enforced(&self) {
+        self.daemon
+            .until("the peer to be enforced", "p", is_enforced);
+    }
+
+    /// The status of an interface.
+    pub fn interface(&self, name: &str) -> Value {
+        let status = self.daemon.status();
+        let mut interfaces = status["interfaces"].as_array().unwrap().iter();
+        interfaces
+            .find(|each| each["name"] == name)
+            .unwrap()
+            .clone()
+    }
+
+    /// The bytes of a packet with this number, to this MAC of ours.
+    fn frame(number: u32, to: Mac, flow: Flow) -> Vec<u8> {
+        let payload = format!("{} {number:08}", std::process::id());
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (source, destination) = (address(flow.source), address(flow.destination));
+        let datagram = frame::udp(payload.as_bytes());
+        let packet = frame::packet(source, destination, UDP, 64, &datagram);
+        frame::ethernet(
+            to,
+            ITS_MAC.parse().unwrap(),
+            frame::ethertype(source),
+            &packet,
+        )
+    }
+
+    /// Sends both flows to a MAC of ours for as long as a change may take and a while longer. Devices that are gone
+    /// take no packets; those are not counted as sent.
+    pub fn stream(&mut self, device: &str, to: Mac, good: Flow, spoofed: Flow) -> Outcome {
+        let sink = self.router.run(|| Wire::open(device).unwrap());
+        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
+        let mut outcome = Outcome::default();
+        let begin = Instant::now();
+        let mut look_at = Duration::ZERO;
+        while begin.elapsed() < FOLLOWED + AFTER {
+            for is_good in [true, false] {
+                self.number += 1;
+                let (flow, sent) = if is_good {
+                    (good, &mut outcome.good)
+                } else {
+                    (spoofed, &mut outcome.spoofed)
+                };
+                if sender.try_send(&Self::frame(self.number, to, flow)).is_ok() {
+                    sent.insert(self.number, begin.elapsed());
+                }
+            }
+            outcome
+                .arrived
+                .extend(sink.waiting().iter().filter_map(|frame| number(frame)));
+            if begin.elapsed() >= look_at {
+                look_at = begin.elapsed() + LOOK;
+                outcome.said.push((begin.elapsed(), self.daemon.peer("p")));
+            }
+            thread::sleep(PACE);
+        }
+        thread::sleep(LOOK); // what is still in the device's queue
+        outcome
+            .arrived
+            .extend(sink.waiting().iter().filter_map(|frame| number(frame)));
+        outcome
+    }
+}
+
+impl Outcome {
+    /// No good packet was lost, of those that were sent after the change may be followed (`since`) no spoofed one passed,
+    /// and before that none passed while status said that the peer is enforced.
+    pub fn assert_safe(&self, what: &str, since: Duration) {
+        assert!(
+            self.good.len() > 200,
+            "{what}: {} packets sent",
+            self.good.len()
+        );
+        let lost: Vec<_> = self
+            .good
+            .iter()
+            .filter(|(number, at)| !self.arrived.contains(number) && **at >= since)
+            .collect();
+        assert!(lost.is_empty(), "{what}: good packets lost: {lost:?}");
+        let passed = self
+            .spoofed
+            .iter()
+            .filter(|(number, _)| self.arrived.contains(number));
+        let passed: Vec<_> = passed.collect();
+        let late: Vec<_> = passed.iter().filter(|(_, at)| **at > FOLLOWED).collect();
+        assert!(late.is_empty(), "{what}: spoofed packets passed: {late:?}");
+        let (_, last) = self.said.last().unwrap();
+        assert!(is_enforced(last), "{what}: {last:#}");
+        assert_eq!(last["state"], "enforcing", "{what}");
+    }
+}
+
+pub fn is_enforced(peer: &Value) -> bool {
+    peer["mode_in_force"] == "enforce"
+}
+
+/// The number in a packet of ours.
+fn number(frame: &[u8]) -> Option<u32> {
+    let text = frame.get(42..)?;
+    let text = std::str::from_utf8(text.get(..)?).ok()?;
+    let (pid, number) = text.trim_end_matches('\0').split_once(' ')?;
+    (pid == std::process::id().to_string()).then(|| number.parse().ok())?
+}
+
+fn plug(router: &Namespace, peer: &Namespace, address: &str) {
+    let pair = format!(
+        "link add ixp0 address {OUR_MAC} type veth peer name eth0 address {ITS_MAC} netns {}",
+        peer.name()
+    );
+    router.ip(&pair.split(' ').collect::<Vec<_>>());
+    router.ip(&["addr", "add", address, "dev", "ixp0"]);
+    router.ip(&["link", "set", "ixp0", "up"]);
+    peer.ip(&["link", "set", "eth0", "up"]);
+    wait_for("the carrier", WITHIN, || {
+        let shown = router.ip(&["link", "show", "dev", "ixp0"]);
+        shown.contains("LOWER_UP").then_some(())
+    });
+}
+
+/// Our MAC on the port, as it is at first.
+pub fn our_mac() -> Mac {
+    OUR_MAC.parse().unwrap()
+}
+
+/// Takes the program off an interface as another program could: by its link, without a word to the daemon.
+pub fn detach_link(router: &Namespace, pin: &std::path::Path) {
+    const OBJ_GET: i32 = 7;
+    const LINK_DETACH: i32 = 34;
+    let path = std::ffi::CString::new(pin.to_str().unwrap()).unwrap();
+    let netns = router.path();
+    let done = thread::spawn(move || {
+        enter(&netns).unwrap();
+        let get = [path.as_ptr() as u64, 0];
+        // SAFETY: BPF_OBJ_GET reads a path that lives through the call, and 16 bytes of attributes.
+        let link =
+            unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, get.as_ptr(), size_of_val(&get)) };
+        assert!(link >= 0, "{}", std::io::Error::last_os_error());
+        let detach = [link as u64, 0];
+        // SAFETY: BPF_LINK_DETACH reads 16 bytes of attributes: a descriptor of this process's own.
+        let detached = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                LINK_DETACH,
+                detach.as_ptr(),
+                size_of_val(&detach),
+            )
+        };
+        assert_eq!(detached, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: it was opened above, and nothing else has it.
+        unsafe { libc::close(link as i32) };
+    });
+    done.join().unwrap();
+}
+
+impl Scene {
+    /// Where an interface's link is pinned.
+    pub fn link_pin(&self, interface: &str) -> std::path::PathBuf {
+        self._site.pins().join(format!("link-{interface}"))
+    }
+}
