@@ -105,10 +105,9 @@ impl Engine {
         if let Some(link) = self.fitted.links().get(&id)
             && self.devices.attachment(id).attached == Some(true)
             && let Some(spec) = peering::interface_spec(self.fitted.spec(), id, link)
+            && let Err(error) = self.filter.set_interface(link.ifindex, &spec)
         {
-            if let Err(error) = self.filter.set_interface(link.ifindex, &spec) {
-                self.notices.push(Notice::KernelFailed(error));
-            }
+            self.notices.push(Notice::KernelFailed(error));
         }
         // Our own addresses are valid destinations.
         for peer in self.fitted.peers_on(id) {
