@@ -133,11 +133,9 @@ impl Engine {
 
     fn bring_up(&mut self, now: Duration, exports: Exports) -> Result<(), EngineError> {
         self.register_peers(now)?;
-        if self.lease.find(&self.filter, &self.adopted)? {
-            self.notices.push(Notice::LeaseEnded);
-        }
+        self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
-        self.lease.renew(&self.filter, timers, &self.adopted)?;
+        LeaseKeeper::renew(&self.filter, timers)?;
         self.publish_lists()?;
         self.publish(now);
         self.attach()?;
@@ -150,6 +148,20 @@ impl Engine {
     /// Detaches what this engine attached, after a start that failed.
     pub fn undo(&mut self) {
         _ = self.filter.undo(); // the error that counts is the one that led here
+    }
+
+    /// A lease that ended before this process came stopped enforcement by tables that are too old now: what relied on
+    /// them is not wanted any more, peer by peer, until the feeds have told it anew. Nobody else waits.
+    fn mind_the_lease(&mut self) -> Result<(), EngineError> {
+        let ended = self.filter.lease().remaining()? == Some(Duration::ZERO);
+        if !ended || !self.adopted.any() {
+            return Ok(());
+        }
+        for (_, slot) in self.slots.iter() {
+            self.filter.set_wanted(slot, Wanted::NONE)?;
+        }
+        self.notices.push(Notice::LeaseEnded);
+        Ok(())
     }
 
     /// Takes in one event of a feed. Call [`Engine::work`] after a batch.
@@ -170,15 +182,13 @@ impl Engine {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
-            self.watch_traffic(now);
         }
         let timers = &self.fitted.spec().timers;
-        if let Err(error) = self.lease.work(now, &self.filter, timers, &self.adopted) {
+        if let Err(error) = self.lease.work(now, &self.filter, timers) {
             self.notices.push(Notice::KernelFailed(error));
         }
         self.lifecycle.settle(now);
         self.publish(now);
-        self.lease.wake(&self.adopted);
         self.take_events();
         self.next_work()
     }
@@ -209,7 +219,7 @@ impl Engine {
         &self.fitted
     }
 
-    /// An operator changes a peer's mode, and re-arms its breaker.
+    /// An operator changes a peer's mode.
     pub fn set_mode(
         &mut self,
         now: Duration,
@@ -304,7 +314,7 @@ impl Engine {
         for (id, error) in outcome.failed {
             self.notices.push(Notice::PublishFailed(id, error));
         }
-        if outcome.mode_changed {
+        if outcome.switched {
             self.placer.again(now);
         }
     }
@@ -416,24 +426,6 @@ impl Engine {
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));
         Ok(placed?)
-    }
-
-    /// Shows the breaker the counters of whoever is enforced.
-    fn watch_traffic(&mut self, now: Duration) {
-        for (id, slot) in self.slots.iter() {
-            if !is_wanted(&self.filter, slot) {
-                continue;
-            }
-            match self.filter.counters(slot) {
-                Ok(counters) => {
-                    let total = counters.total();
-                    let packets = total.passed.packets + total.dropped.packets;
-                    let dropped = total.dropped.packets;
-                    self.lifecycle.traffic(now, id, packets, dropped);
-                }
-                Err(error) => self.notices.push(Notice::KernelFailed(error)),
-            }
-        }
     }
 }
 

@@ -283,6 +283,20 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
                 name(*id)
             ),
         ),
+        Event::CoverageExceeded(id, family) => (
+            json!({ "peer": peer(config, *id), "family": family.name() }),
+            format!(
+                "the {family} sources of {} cover too much of the address space: they stop growing",
+                name(*id)
+            ),
+        ),
+        Event::CoverageCleared(id, family) => (
+            json!({ "peer": peer(config, *id), "family": family.name() }),
+            format!(
+                "the {family} sources of {} cover no more than they may again",
+                name(*id)
+            ),
+        ),
         Event::MaxPrefixCleared(id, family) => (
             json!({ "peer": peer(config, *id), "family": family.name() }),
             format!("{} {family} is within its limit again", name(*id)),
@@ -333,17 +347,6 @@ fn fields(config: &Config, event: &Event) -> (Map<String, Value>, String) {
                 text,
             )
         }
-        Event::BreakerTripped {
-            peer: id,
-            dropped,
-            packets,
-        } => (
-            json!({ "peer": peer(config, *id), "dropped": dropped, "packets": packets }),
-            format!(
-                "{dropped} of {packets} packets of {} were dropped: it is only observed until re-armed",
-                name(*id)
-            ),
-        ),
         Event::ModeChanged(id, mode) => (
             json!({ "peer": peer(config, *id), "mode": mode.name() }),
             format!("{}: {mode}", name(*id)),

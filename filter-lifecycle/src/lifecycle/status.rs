@@ -36,6 +36,10 @@ pub struct PeerStatus {
     pub destinations: usize,
     /// Families frozen at their last good sources.
     pub frozen: Vec<Family>,
+    /// Families with more sources than `max_prefixes`, frozen or, without a last good table, as received.
+    pub over_limit: Vec<Family>,
+    /// Families whose sources cover too much of the address space.
+    pub too_wide: Vec<Family>,
     /// Prefixes not admitted.
     pub refused: usize,
     /// The first [`MAX_REFUSED_LISTED`] of them.
@@ -64,7 +68,7 @@ impl Lifecycle {
     #[must_use]
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let peer = &self.peers[id.0 as usize];
-        let missing = self.missing(now, id);
+        let (state, missing) = self.state(now, id);
         let mut refused_list: Vec<_> = peer.refused.iter().collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
@@ -80,13 +84,21 @@ impl Lifecycle {
         });
         PeerStatus {
             mode: peer.mode,
-            state: PeerState::new(peer.mode, missing.as_ref()),
+            state,
             missing,
             sources: peer.len(Side::Sources),
             destinations: peer.len(Side::Destinations),
             frozen: Family::ALL
                 .into_iter()
+                .filter(|&family| peer.is_frozen(Side::Sources, family))
+                .collect(),
+            over_limit: Family::ALL
+                .into_iter()
                 .filter(|&family| peer.frozen[family as usize].is_some())
+                .collect(),
+            too_wide: Family::ALL
+                .into_iter()
+                .filter(|&family| peer.too_wide[family as usize])
                 .collect(),
             refused: peer.refused.len(),
             refused_list,
