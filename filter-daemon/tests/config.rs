@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::Vlans;
-use filter_core::{Asn, Family, LanRules, Mode};
+use filter_core::{Asn, Classes, Family, LanRules, Mode};
 use filter_daemon::config::{Config, Feed};
 use filter_feeds::shadow::Password;
 use filter_lifecycle::route::{PeerId, Table, Vrf};
@@ -178,11 +178,9 @@ fn defaults_are_those_documented() {
         (1024, 64)
     );
     assert_eq!(config.spec.limits.samples_per_second, 10);
-    let breaker = config.spec.limits.breaker;
-    assert_eq!(
-        (breaker.percent, breaker.packets, breaker.window),
-        (20, 1000, seconds(10))
-    );
+    assert_eq!(config.spec.timers.settle_max, seconds(300));
+    let icrc = &config.spec.peers[0];
+    assert_eq!(icrc.enforce, Classes::PEER);
     assert_eq!(config.daemon.socket, PathBuf::from("/run/bcp38.sock"));
     assert_eq!(config.daemon.pin_dir, PathBuf::from("/sys/fs/bpf/bcp38"));
 }
@@ -223,6 +221,7 @@ families = ["ipv6"]
 max_prefixes = { ipv6 = 2 }
 prefix_bounds = { ipv4 = [0, 32], ipv6 = [20, 64] }
 mode = "enforce"
+enforce = ["bogons", "sources"]
 view = "post-policy"
 on_stale = "keep"
 extra_sources = ["2001:db8:1::/48"]
@@ -306,6 +305,7 @@ sessions = [
 withdraw_hold = 0
 peer_down_hold = "90s"
 stale_hold = "1h"
+settle_max = "20s"
 lease = "10s"
 on_lease_end = "keep"
 
@@ -313,7 +313,6 @@ on_lease_end = "keep"
 max_peers = 2
 table_memory_mib = 1024
 samples_per_second = 0
-breaker = { percent = 100, window = "1m" }
 
 [daemon]
 socket = "/tmp/b.sock"

@@ -61,7 +61,10 @@ pub fn enforce() -> Result<(), Failure> {
     }
 
     // The loop: wait for the engine's descriptor or its time, then let it work.
-    while engine.status(begin.elapsed()).peers[0].mode_in_force != Some(Mode::Enforce) {
+    let is_enforced = |peer: &filter_engine::PeerStatus| {
+        peer.lifecycle.state == PeerState::Enforcing && !peer.publish_pending
+    };
+    while !is_enforced(&engine.status(begin.elapsed()).peers[0]) {
         let due = engine.work(begin.elapsed());
         for notice in engine.take_notices() {
             println!("{notice:?}");

@@ -87,7 +87,7 @@ impl Engine {
                 destination,
             });
         }
-        let (peering, ifindex, own_mac) = self.peering_of(now, id, source, destination)?;
+        let (peering, ifindex, own_mac) = self.peering_of(id, source, destination)?;
         let packet = frame::packet(source, destination, UDP, 64, &frame::udp(b"explain"));
         let packet = frame::ethernet(own_mac, STAND_IN, frame::ethertype(source), &packet);
         let judgement = peering.judge(ifindex, packet.as_slice());
@@ -114,7 +114,6 @@ impl Engine {
     /// there.
     fn peering_of(
         &self,
-        now: Duration,
         id: PeerId,
         source: IpAddr,
         destination: IpAddr,
@@ -130,7 +129,7 @@ impl Engine {
         let compiled = userspace::Peer {
             rules: Rules {
                 families: peer.families,
-                known: self.lifecycle.known(now, id),
+                known: self.lifecycle.known(id),
             },
             in_force: self
                 .filter

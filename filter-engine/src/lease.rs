@@ -40,11 +40,12 @@ impl Adopted {
         let Some(until) = *adopted else {
             return false;
         };
-        let loading = match lifecycle.missing(now, id) {
+        let mut classes = lifecycle.class_status(now, id).into_iter();
+        let loading = classes.any(|class| match class.missing {
             Some(Missing::Loading(..)) => true,
             Some(Missing::NeverTold(side, family)) => lifecycle.is_awaited(id, side, family),
             _ => false,
-        };
+        });
         if !loading || now >= until {
             *adopted = None;
         }
@@ -52,32 +53,15 @@ impl Adopted {
     }
 }
 
-/// Renews the lease, unless it ended before this process came: then the tables it found are too old to be enforced
-/// again, and it waits until the feeds have told everything anew.
+/// Renews the lease.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseKeeper {
-    dormant: bool,
     next: Duration,
 }
 
 impl LeaseKeeper {
-    /// Looks at the lease that was found, before the first renewal. True if it had ended over adopted tables.
-    pub(crate) fn find(&mut self, filter: &Filter, adopted: &Adopted) -> Result<bool, Error> {
-        self.dormant = filter.lease().remaining()? == Some(Duration::ZERO) && adopted.any();
-        Ok(self.dormant)
-    }
-
-    pub(crate) fn renew(
-        &mut self,
-        filter: &Filter,
-        timers: &Timers,
-        adopted: &Adopted,
-    ) -> Result<(), Error> {
-        self.dormant &= adopted.any();
-        if self.dormant {
-            return Ok(());
-        }
-        // With `on_lease_end = "keep"` the peers' words say that they need none.
+    /// With `on_lease_end = "keep"` the peers' words say that they need none.
+    pub(crate) fn renew(filter: &Filter, timers: &Timers) -> Result<(), Error> {
         filter.lease().renew(timers.lease)
     }
 
@@ -87,20 +71,12 @@ impl LeaseKeeper {
         now: Duration,
         filter: &Filter,
         timers: &Timers,
-        adopted: &Adopted,
     ) -> Result<(), Error> {
         if now < self.next {
             return Ok(());
         }
         self.next = now + RENEW;
-        self.renew(filter, timers, adopted)
-    }
-
-    /// After publishing: once everything is told, enforcement need not wait for the next renewal.
-    pub(crate) fn wake(&mut self, adopted: &Adopted) {
-        if self.dormant && !adopted.any() {
-            self.next = Duration::ZERO;
-        }
+        Self::renew(filter, timers)
     }
 
     pub(crate) const fn next(&self) -> Duration {

@@ -22,7 +22,7 @@ use filter_lifecycle::policy::MissingFact;
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Target};
+use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Target, Wanted};
 use nix::errno::Errno;
 
 mod classes;
@@ -153,11 +153,9 @@ impl Engine {
         let slots = self.reserve_slots(&Arc::clone(self.fitted.spec()))?;
         self.take_slots(now, slots);
         self.give_back_slots()?;
-        if self.lease.find(&self.filter, &self.adopted)? {
-            self.notices.push(Notice::LeaseEnded);
-        }
+        self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
-        self.lease.renew(&self.filter, timers, &self.adopted)?;
+        LeaseKeeper::renew(&self.filter, timers)?;
         self.publish_lists()?;
         self.publish(now);
         self.attach(now)?;
@@ -170,6 +168,20 @@ impl Engine {
     /// Detaches what this engine attached, after a start that failed.
     pub fn undo(&mut self) {
         _ = self.filter.undo(); // the error that counts is the one that led here
+    }
+
+    /// A lease that ended before this process came stopped enforcement by tables that are too old now: what relied on
+    /// them is not wanted any more, peer by peer, until the feeds have told it anew. Nobody else waits.
+    fn mind_the_lease(&mut self) -> Result<(), EngineError> {
+        let ended = self.filter.lease().remaining()? == Some(Duration::ZERO);
+        if !ended || !self.adopted.any() {
+            return Ok(());
+        }
+        for (_, slot) in self.slots.iter() {
+            self.filter.set_wanted(slot, Wanted::NONE)?;
+        }
+        self.notices.push(Notice::LeaseEnded);
+        Ok(())
     }
 
     /// Takes in one event of a feed. Call [`Engine::work`] after a batch.
@@ -194,16 +206,14 @@ impl Engine {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
-            self.watch_traffic(now);
             self.watch_classes(now);
         }
         let timers = &self.fitted.spec().timers;
-        if let Err(error) = self.lease.work(now, &self.filter, timers, &self.adopted) {
+        if let Err(error) = self.lease.work(now, &self.filter, timers) {
             self.notices.push(Notice::KernelFailed(error));
         }
         self.lifecycle.settle(now);
         self.publish(now);
-        self.lease.wake(&self.adopted);
         self.take_events();
         self.next_work()
     }
@@ -234,7 +244,7 @@ impl Engine {
         &self.fitted
     }
 
-    /// An operator changes a peer's mode, and re-arms its breaker.
+    /// An operator changes a peer's mode.
     pub fn set_mode(
         &mut self,
         now: Duration,
@@ -331,7 +341,7 @@ impl Engine {
         for (id, error) in outcome.failed {
             self.notices.push(Notice::PublishFailed(id, error));
         }
-        if outcome.mode_changed {
+        if outcome.switched {
             self.placer.again(now);
         }
     }
@@ -420,24 +430,6 @@ impl Engine {
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));
         Ok(placed?)
-    }
-
-    /// Shows the breaker the counters of whoever is enforced.
-    fn watch_traffic(&mut self, now: Duration) {
-        for (id, slot) in self.slots.iter() {
-            if !is_wanted(&self.filter, slot) {
-                continue;
-            }
-            match self.filter.counters(slot) {
-                Ok(counters) => {
-                    let total = counters.total();
-                    let packets = total.passed.packets + total.dropped.packets;
-                    let dropped = total.dropped.packets;
-                    self.lifecycle.traffic(now, id, packets, dropped);
-                }
-                Err(error) => self.notices.push(Notice::KernelFailed(error)),
-            }
-        }
     }
 }
 

@@ -86,13 +86,10 @@ pub fn interface_classes(interface: &Interface) -> Classes {
     unknown.with(Classes::LAN.when(interface.lan_rules == LanRules::Enforce))
 }
 
-/// The classes that a peer's mode enforces.
+/// The classes that a peer's configuration enforces.
 #[must_use]
-pub const fn peer_classes(mode: Mode) -> Classes {
-    match mode {
-        Mode::Observe => Classes::NONE,
-        Mode::Enforce => Classes::PEER,
-    }
+pub fn peer_classes(peer: &Peer) -> Classes {
+    peer.enforce.when(peer.mode == Mode::Enforce)
 }
 
 /// The whole policy, for the interfaces there is a [`Link`] of. A peer's place in [`Peering::peers`] is its
@@ -114,7 +111,7 @@ pub fn compile(
                 families: peer.families,
                 known: Known::ALL,
             },
-            in_force: peer_classes(peer.mode),
+            in_force: peer_classes(peer),
             source: source_side(peer, routes, &withheld),
             destination: destination_side(peer, routes, links),
         }

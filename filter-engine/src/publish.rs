@@ -2,9 +2,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use filter_core::Classes;
 use filter_core::layout::Rules;
 use filter_core::set::PrefixSet;
-use filter_core::{Classes, Mode};
 use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::OnLeaseEnd;
@@ -13,7 +13,6 @@ use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Wanted as Switched};
 
 use crate::fitted::Fitted;
 use crate::lease::Adopted;
-use crate::peering::peer_classes;
 use crate::slots::Slots;
 
 /// A table that took longer than this to build, as while it streams in, is not built again before [`PAUSE`] times as
@@ -51,8 +50,8 @@ pub(crate) struct Hands<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) failed: Vec<(PeerId, Error)>,
-    /// A peer has another mode in force: a MAC that might not move may do so now.
-    pub(crate) mode_changed: bool,
+    /// A peer has other classes in force: a MAC that might not move may do so now.
+    pub(crate) switched: bool,
 }
 
 impl Publisher {
@@ -95,10 +94,16 @@ impl Publisher {
             .extend(due.filter_map(|slot| hands.slots.peer(slot)));
         for id in std::mem::take(&mut self.pending) {
             let keeps = hands.adopted.keeps(now, id, hands.lifecycle);
-            if !keeps && hands.lifecycle.mode(now, id) == Mode::Observe {
-                // Off depends on no table.
-                switch(id, Mode::Observe, hands, &mut outcome);
-            }
+            // Off depends on no table.
+            let live = switched(id, hands);
+            let (add, keep) = if keeps {
+                // What an earlier process left stays, as far as it is still wanted; what needs no routes need not wait.
+                (FREE, hands.lifecycle.wanted(id))
+            } else {
+                (Classes::NONE, hands.lifecycle.granted(now, id))
+            };
+            let wanted = add.within(hands.lifecycle.wanted(id));
+            switch(id, live.within(keep).with(wanted), hands, &mut outcome);
             if keeps || self.pauses(now, id) {
                 self.pending.insert(id);
             } else {
@@ -117,8 +122,7 @@ impl Publisher {
 
     fn peer(&mut self, now: Duration, id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
         let begin = Instant::now();
-        let want = want(now, id, hands);
-        let sources = want.sources.clone();
+        let want = want(id, hands);
         let slot = hands.slots.of(id);
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
@@ -128,13 +132,13 @@ impl Publisher {
         match applied {
             Ok(Published { step, .. }) => {
                 if step != Step::Keep {
-                    hands.lifecycle.published(id, Ok(&sources));
+                    hands.lifecycle.published(now, id, Ok(()));
                 }
                 // On only now that the table it relies on is live.
-                switch(id, hands.lifecycle.mode(now, id), hands, outcome);
+                switch(id, hands.lifecycle.granted(now, id), hands, outcome);
             }
             Err(error) => {
-                hands.lifecycle.published(id, Err(error.to_string()));
+                hands.lifecycle.published(now, id, Err(error.to_string()));
                 outcome.failed.push((id, error));
             }
         }
@@ -170,33 +174,44 @@ impl Publisher {
     }
 }
 
-/// What this mode means, for the data plane's switch.
-fn switch(id: PeerId, mode: Mode, hands: &Hands<'_>, outcome: &mut Outcome) {
+/// The classes that need no routes.
+const FREE: Classes = Classes::BOGONS
+    .with(Classes::FAMILIES)
+    .with(Classes::MALFORMED);
+
+/// What the data plane's switch has as wanted.
+fn switched(id: PeerId, hands: &Hands<'_>) -> Classes {
+    let wanted = hands.filter.wanted(hands.slots.of(id));
+    wanted.map_or(Classes::NONE, Switched::classes)
+}
+
+/// Sets what is wanted in the data plane's switch.
+fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome) {
     let slot = hands.slots.of(id);
     let end = match hands.fitted.spec().timers.on_lease_end {
         OnLeaseEnd::Observe => LeaseEnd::Observe,
         OnLeaseEnd::Keep => LeaseEnd::Keep,
     };
-    let wanted = match peer_classes(mode) {
+    let wanted = match classes {
         Classes::NONE => Switched::NONE,
         classes => Switched::new(classes, end),
     };
     if hands.filter.wanted(slot).ok() == Some(wanted) {
         return;
     }
-    outcome.mode_changed = true;
+    outcome.switched = true;
     if let Err(error) = hands.filter.set_wanted(slot, wanted) {
         outcome.failed.push((id, error));
     }
 }
 
 /// S'(p), D'(p) and the rules, as they should be now.
-fn want(now: Duration, id: PeerId, hands: &mut Hands<'_>) -> Wanted {
+fn want(id: PeerId, hands: &mut Hands<'_>) -> Wanted {
     let own_addresses = hands.fitted.own_addresses(id);
     Wanted {
         rules: Rules {
             families: hands.fitted.spec().peers[id.0 as usize].families,
-            known: hands.lifecycle.known(now, id),
+            known: hands.lifecycle.known(id),
         },
         sources: hands.lifecycle.sources(id),
         destinations: hands.lifecycle.destinations(id, &own_addresses),

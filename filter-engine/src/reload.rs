@@ -11,7 +11,7 @@ use crate::fitted::Fitted;
 use crate::place::Exports;
 use crate::{Engine, EngineError};
 
-/// A mode that an operator, or the breaker, set against the specification.
+/// A mode that an operator set against the specification.
 #[derive(Clone, Copy, Debug)]
 struct Override {
     specified: Mode,
@@ -20,7 +20,7 @@ struct Override {
 
 impl Engine {
     /// Takes another specification in force. The feeds, by their new numbers, are expected to tell everything anew;
-    /// until then the tables in force stay, as after a restart. Modes an operator or the breaker set stay for peers
+    /// until then the tables in force stay, as after a restart. Modes an operator set stay for peers
     /// whose specified mode is the same. Take the notices first: their ids are the former specification's.
     ///
     /// # Errors
@@ -61,11 +61,7 @@ impl Engine {
     fn overrides(&self) -> BTreeMap<String, Override> {
         let mut overrides = BTreeMap::new();
         for (id, peer) in self.fitted.spec().peer_ids() {
-            let mode = if self.lifecycle.is_tripped(id) {
-                Mode::Observe
-            } else {
-                self.lifecycle.wanted_mode(id)
-            };
+            let mode = self.lifecycle.wanted_mode(id);
             if mode != peer.mode {
                 let specified = peer.mode;
                 overrides.insert(peer.name.clone(), Override { specified, mode });

@@ -236,7 +236,7 @@ impl Engine {
             _ => return status,
         };
         if status.state == PeerState::Enforcing {
-            status.state = PeerState::new(status.mode, Some(&missing));
+            status.state = PeerState::new(status.mode, Some(&missing), false);
             status.missing = Some(missing);
         }
         status

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Family, LanRules, Mode, Prefix};
+use filter_core::{Asn, Classes, Family, LanRules, Mode, Prefix};
 
 use crate::route::{PeerId, Session, Table, Vrf};
 
@@ -291,6 +291,8 @@ pub struct Peer {
     pub prefix_bounds: PerFamily<Bounds>,
     /// `mode`. Default `observe`.
     pub mode: Mode,
+    /// `enforce`: the classes that mode `enforce` means. Default: all.
+    pub enforce: Classes,
     /// `view`. Default `pre-policy`.
     pub view: View,
     /// `on_stale`. Default `degrade`.
@@ -313,6 +315,7 @@ impl Peer {
             max_prefixes: PerFamily::default(),
             prefix_bounds: DEFAULT_BOUNDS,
             mode: Mode::default(),
+            enforce: Classes::PEER,
             view: View::default(),
             on_stale: OnStale::default(),
             extra_sources: Vec::new(),
@@ -418,6 +421,9 @@ pub struct Timers {
     pub peer_down_hold: Duration,
     /// `stale_hold`: how long tables outlive their feed. Default 300 s.
     pub stale_hold: Duration,
+    /// `settle_max`: how long a table that is being received is waited for at most, once anything of it came. Default
+    /// 300 s.
+    pub settle_max: Duration,
     /// `lease`: how long enforcement outlives the daemon. Default 60 s, at least 5 s.
     pub lease: Duration,
     /// `on_lease_end`. Default `observe`.
@@ -430,21 +436,11 @@ impl Default for Timers {
             withdraw_hold: Duration::from_secs(30),
             peer_down_hold: Duration::from_secs(120),
             stale_hold: Duration::from_secs(300),
+            settle_max: Duration::from_secs(300),
             lease: Duration::from_secs(60),
             on_lease_end: OnLeaseEnd::Observe,
         }
     }
-}
-
-/// `breaker` of `[limits]`: when an enforced peer returns to `observe` by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    /// `percent` of its packets dropped, over which it trips. Default 20; 100 never trips.
-    pub percent: u8,
-    /// `packets` there must be at least. Default 1000.
-    pub packets: u64,
-    /// `window` in which they are counted. Default 10 s.
-    pub window: Duration,
 }
 
 /// `[limits]`.
@@ -456,8 +452,6 @@ pub struct Limits {
     pub table_memory_mib: u32,
     /// `samples_per_second` and peer. Default 10; 0 for none.
     pub samples_per_second: u32,
-    /// `breaker = { percent = 20, packets = 1000, window = "10s" }`. Default: that.
-    pub breaker: Breaker,
 }
 
 impl Default for Limits {
@@ -466,11 +460,6 @@ impl Default for Limits {
             max_peers: 1024,
             table_memory_mib: 64,
             samples_per_second: 10,
-            breaker: Breaker {
-                percent: 20,
-                packets: 1000,
-                window: Duration::from_secs(10),
-            },
         }
     }
 }

@@ -140,8 +140,8 @@ fn an_odd_session_costs_nobody_else() {
         let enforced = |life: &Lifecycle, now| {
             let missing = life.status(now, HEALTHY).missing;
             assert_eq!(
-                life.mode(now, HEALTHY),
-                Mode::Enforce,
+                life.granted(now, HEALTHY),
+                life.wanted(HEALTHY),
                 "{name} at {now:?}: {missing:?}"
             );
         };

@@ -162,8 +162,6 @@ withdraw_hold = 0
 [limits]
 max_peers = 16
 table_memory_mib = 8
-# Every packet before an announcement and after a withdrawal is dropped.
-breaker = {{ percent = 100, packets = 1000, window = "10s" }}
 "#,
         lab.p1.namespace().mac("eth0")
     )

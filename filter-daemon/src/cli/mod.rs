@@ -48,7 +48,7 @@ pub enum Command {
     Events(client::Events),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
-    /// Drop violations again, once everything that needs to be known is; re-arms a peer's breaker
+    /// Drop violations again, once everything that needs to be known is
     Enforce(switch::Args),
     /// Remove the filter from an interface
     Detach(detach::Args),

@@ -3,9 +3,10 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::{Path, PathBuf};
 
-use filter_core::Family;
+use filter_core::{Classes, Family};
 
 use super::duration::print as duration;
+use super::parse::PEER_CLASSES;
 use super::{Config, Feed, ShadowSession};
 use filter_lifecycle::route::Vrf;
 use filter_lifecycle::spec::{
@@ -53,6 +54,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
         duration(timers.peer_down_hold)
     )?;
     writeln!(f, "stale_hold = \"{}\"", duration(timers.stale_hold))?;
+    writeln!(f, "settle_max = \"{}\"", duration(timers.settle_max))?;
     writeln!(f, "lease = \"{}\"", duration(timers.lease))?;
     let on_lease_end = match timers.on_lease_end {
         OnLeaseEnd::Observe => "observe",
@@ -63,13 +65,6 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "max_peers = {}", limits.max_peers)?;
     writeln!(f, "table_memory_mib = {}", limits.table_memory_mib)?;
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
-    writeln!(
-        f,
-        "breaker = {{ percent = {}, packets = {}, window = \"{}\" }}",
-        limits.breaker.percent,
-        limits.breaker.packets,
-        duration(limits.breaker.window)
-    )?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
     writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))
@@ -129,6 +124,10 @@ fn peer(config: &Config, peer: &Peer, f: &mut Formatter<'_>) -> fmt::Result {
     });
     writeln!(f, "prefix_bounds = {{ {bounds} }}")?;
     writeln!(f, "mode = \"{}\"", peer.mode)?;
+    let classes = PEER_CLASSES
+        .into_iter()
+        .filter(|&class| peer.enforce.contains(Classes::of(class)));
+    writeln!(f, "enforce = {}", quoted(&classes.collect::<Vec<_>>()))?;
     let view = match peer.view {
         View::PrePolicy => "pre-policy",
         View::PostPolicy => "post-policy",

@@ -150,6 +150,11 @@ pub enum Problem {
         /// The longest, with its unit.
         max: String,
     },
+    /// A key of former versions.
+    #[error(
+        "gone: a flood of spoofed packets tripped it, so it was the spoofer's own off switch; remove the key"
+    )]
+    BreakerIsGone,
     /// A list or a text without anything in it.
     #[error("empty: give at least one, or remove the key")]
     Empty,

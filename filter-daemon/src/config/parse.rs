@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::LanRules;
 use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
+use filter_core::{Class, Classes, LanRules};
 use filter_lifecycle::spec::{
-    Attachment, Breaker, DEFAULT_BOUNDS, Interface, InterfaceId, InterfaceKind, Limits, OnLeaseEnd,
-    OnStale, Peer, PerFamily, Reach, RouteServer, Router, Spec, Timers, View, Xdp,
+    Attachment, DEFAULT_BOUNDS, Interface, InterfaceId, InterfaceKind, Limits, OnLeaseEnd, OnStale,
+    Peer, PerFamily, Reach, RouteServer, Router, Spec, Timers, View, Xdp,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -57,6 +57,7 @@ const PEER: &[&str] = &[
     "max_prefixes",
     "prefix_bounds",
     "mode",
+    "enforce",
     "view",
     "on_stale",
     "extra_sources",
@@ -82,6 +83,7 @@ const TIMERS: &[&str] = &[
     "withdraw_hold",
     "peer_down_hold",
     "stale_hold",
+    "settle_max",
     "lease",
     "on_lease_end",
 ];
@@ -91,7 +93,14 @@ const LIMITS: &[&str] = &[
     "samples_per_second",
     "breaker",
 ];
-const BREAKER: &[&str] = &["percent", "packets", "window"];
+/// What `enforce` may name, in the order in which it is printed.
+pub(super) const PEER_CLASSES: [Class; 5] = [
+    Class::Bogons,
+    Class::Families,
+    Class::Malformed,
+    Class::Sources,
+    Class::Destinations,
+];
 const DAEMON: &[&str] = &["socket", "pin_dir"];
 
 /// VLAN ids that name a VLAN (IEEE 802.1Q).
@@ -100,6 +109,8 @@ const VLAN_IDS: (u64, u64) = (1, 4094);
 const MAX_DEVICE_NAME: usize = 15;
 /// A lease is renewed each second; a shorter one would end while the daemon is merely busy.
 const MIN_LEASE: Duration = Duration::from_secs(5);
+/// A table is given as long as its quiet takes to be seen.
+const MIN_SETTLE: Duration = Duration::from_secs(15);
 /// More than any exchange has members.
 const MAX_PEERS: u64 = 65_536;
 const MAX_TABLE_MEMORY_MIB: u64 = 2048;
@@ -367,6 +378,9 @@ fn peer(
             })?
             .unwrap_or(DEFAULT_BOUNDS),
         mode: section.optional("mode", mode)?.unwrap_or_default(),
+        enforce: section
+            .optional("enforce", classes)?
+            .unwrap_or(Classes::PEER),
         view: section
             .optional("view", |item| {
                 let values = [View::PrePolicy, View::PostPolicy];
@@ -446,6 +460,7 @@ fn timers(top: &Section<'_>) -> Result<Timers, ConfigError> {
         withdraw_hold: timer("withdraw_hold", Duration::ZERO, default.withdraw_hold)?,
         peer_down_hold: timer("peer_down_hold", Duration::ZERO, default.peer_down_hold)?,
         stale_hold: timer("stale_hold", Duration::ZERO, default.stale_hold)?,
+        settle_max: timer("settle_max", MIN_SETTLE, default.settle_max)?,
         lease: timer("lease", MIN_LEASE, default.lease)?,
         on_lease_end: section
             .optional("on_lease_end", |item| {
@@ -468,6 +483,9 @@ fn limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
         let read = section.optional(key, |item| item.integer(min, max))?;
         Ok(read.unwrap_or(default))
     };
+    if let Some(item) = section.get("breaker") {
+        return Err(item.error(Problem::BreakerIsGone));
+    }
     Ok(Limits {
         max_peers: limit("max_peers", 1, MAX_PEERS, default.max_peers)?,
         table_memory_mib: limit(
@@ -482,25 +500,18 @@ fn limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
             MAX_SAMPLES_PER_SECOND,
             default.samples_per_second,
         )?,
-        breaker: section
-            .optional("breaker", |item| breaker(item, default.breaker))?
-            .unwrap_or(default.breaker),
     })
 }
 
-fn breaker(item: &Item<'_>, default: Breaker) -> Result<Breaker, ConfigError> {
-    let section = item.section("[limits]: breaker".to_owned(), BREAKER)?;
-    Ok(Breaker {
-        percent: section
-            .optional("percent", |item| item.integer(1, 100))?
-            .unwrap_or(default.percent),
-        packets: section
-            .optional("packets", |item| item.number(1, u64::from(u32::MAX)))?
-            .unwrap_or(default.packets),
-        window: section
-            .optional("window", |item| item.duration(Duration::from_secs(1)))?
-            .unwrap_or(default.window),
-    })
+/// The classes that mode `enforce` means for a peer.
+fn classes(item: &Item<'_>) -> Result<Classes, ConfigError> {
+    const NAMES: &[&str] = &["bogons", "families", "malformed", "sources", "destinations"];
+    let list = item.list()?;
+    if list.is_empty() {
+        return Err(item.error(Problem::Empty));
+    }
+    let read = list.iter().map(|item| item.choice(NAMES, &PEER_CLASSES));
+    read.collect()
 }
 
 fn daemon(top: &Section<'_>) -> Result<Daemon, ConfigError> {

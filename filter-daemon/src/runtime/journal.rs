@@ -112,11 +112,6 @@ enum Fields {
         #[serde(serialize_with = "texts")]
         examples: Vec<Prefix>,
     },
-    Breaker {
-        peer: Option<String>,
-        dropped: u64,
-        packets: u64,
-    },
     Mode {
         peer: Option<String>,
         #[serde(serialize_with = "text")]
@@ -504,6 +499,26 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 name(*id)
             ),
         ),
+        Event::CoverageExceeded(id, family) => (
+            Fields::PeerFamily {
+                peer: peer(config, *id),
+                family: family.name(),
+            },
+            format!(
+                "the {family} sources of {} cover too much of the address space: they stop growing",
+                name(*id)
+            ),
+        ),
+        Event::CoverageCleared(id, family) => (
+            Fields::PeerFamily {
+                peer: peer(config, *id),
+                family: family.name(),
+            },
+            format!(
+                "the {family} sources of {} cover no more than they may again",
+                name(*id)
+            ),
+        ),
         Event::MaxPrefixCleared(id, family) => (
             Fields::PeerFamily {
                 peer: peer(config, *id),
@@ -578,21 +593,6 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 text,
             )
         }
-        Event::BreakerTripped {
-            peer: id,
-            dropped,
-            packets,
-        } => (
-            Fields::Breaker {
-                peer: peer(config, *id),
-                dropped: *dropped,
-                packets: *packets,
-            },
-            format!(
-                "{dropped} of {packets} packets of {} were dropped: it is only observed until re-armed",
-                name(*id)
-            ),
-        ),
         Event::ModeChanged(id, mode) => (
             Fields::Mode {
                 peer: peer(config, *id),

@@ -86,6 +86,12 @@ impl Count {
 }
 
 impl Doubts {
+    /// Does the router count no prefixes, and has nothing changed since?
+    pub(super) fn counts_none(&self) -> bool {
+        self.count
+            .is_some_and(|count| count.prefixes == 0 && !count.lags)
+    }
+
     pub(super) fn current(&self) -> Option<Doubt> {
         if self.overflow {
             return Some(Doubt::Overflow);

@@ -56,6 +56,10 @@ pub enum Event {
         /// How many it may.
         limit: u32,
     },
+    /// The peer's sources of a family cover too much of the address space: they stop growing.
+    CoverageExceeded(PeerId, Family),
+    /// They do not any more.
+    CoverageCleared(PeerId, Family),
     /// Within `max_prefixes` again.
     MaxPrefixCleared(PeerId, Family),
     /// A route's next hop is not its neighbour, or not a member of the LAN. Told once for each next hop.
@@ -99,15 +103,6 @@ pub enum Event {
         /// Some of them.
         examples: Vec<Prefix>,
     },
-    /// Too large a share of an enforced peer's packets was dropped: it observes until an operator re-arms it.
-    BreakerTripped {
-        /// Who.
-        peer: PeerId,
-        /// Dropped packets in the window.
-        dropped: u64,
-        /// All packets in the window.
-        packets: u64,
-    },
     /// An operator changed a peer's mode.
     ModeChanged(PeerId, filter_core::Mode),
 }
@@ -132,7 +127,8 @@ impl Event {
             Self::ShrinkRefused { .. } => "shrink-refused",
             Self::CountMismatch { .. } => "count-mismatch",
             Self::FeedDisagreement { .. } => "feed-disagreement",
-            Self::BreakerTripped { .. } => "breaker-tripped",
+            Self::CoverageExceeded(..) => "coverage-exceeded",
+            Self::CoverageCleared(..) => "coverage-cleared",
             Self::ModeChanged(..) => "mode-changed",
         }
     }

@@ -1,9 +1,8 @@
-//! What keeps a peer from being enforced: the first thing that is missing, from the standing of every table that
-//! matters for it. Changes nothing.
+//! What keeps one side of one family of a peer from being complete, from the standing of every table of it. Changes
+//! nothing, and remembers nothing: what was complete before is `classes`'.
 use std::time::Duration;
 
-use filter_core::layout::{Families, Known};
-use filter_core::{Family, Prefix};
+use filter_core::Family;
 
 use super::kind::Kind;
 use super::source::{SETTLE, Source};
@@ -18,6 +17,8 @@ use crate::spec::{Attachment, OnStale, RouteServer};
 enum Standing {
     /// Nothing speaks for it or against it.
     Silent,
+    /// Its session was down when its feed was lost, too long ago to know anything of it.
+    Lost,
     /// Its session is down.
     Held,
     /// What is told cannot be relied on.
@@ -30,9 +31,10 @@ impl Standing {
     const fn rank(&self) -> u8 {
         match self {
             Self::Silent => 0,
-            Self::Held => 1,
-            Self::Blocks(_) => 2,
-            Self::Usable => 3,
+            Self::Lost => 1,
+            Self::Held => 2,
+            Self::Blocks(_) => 3,
+            Self::Usable => 4,
         }
     }
 
@@ -46,59 +48,6 @@ impl Standing {
 }
 
 impl Lifecycle {
-    /// The first thing that keeps the peer from being enforced.
-    #[must_use]
-    pub fn missing(&self, now: Duration, id: PeerId) -> Option<Missing> {
-        let (peer, spec) = (&self.peers[id.0 as usize], &self.spec.peers[id.0 as usize]);
-        let families = || {
-            Family::ALL
-                .into_iter()
-                .filter(|&f| spec.families.contains(f))
-        };
-        if peer.crowded {
-            return Some(Missing::TooManyTables);
-        }
-        let tables = families().flat_map(|family| Side::ALL.map(|side| (side, family)));
-        for (side, family) in tables.clone() {
-            if let Some(missing) = self.missing_table(now, id, side, family) {
-                return Some(missing);
-            }
-        }
-        for (side, family) in tables {
-            let frozen = &peer.frozen[family as usize];
-            if side == Side::Sources && frozen.as_ref().is_some_and(|frozen| !frozen.any) {
-                return Some(Missing::NoGoodTable(family));
-            }
-            let extras: &[Prefix] = match side {
-                Side::Sources => &spec.extra_sources,
-                Side::Destinations => &spec.extra_destinations,
-            };
-            let extra = extras.iter().any(|prefix| prefix.family() == family);
-            if peer.len_of(side, family) == 0 && !extra {
-                return Some(Missing::Empty(side, family));
-            }
-        }
-        if let Some(family) = peer.over_budget {
-            return Some(Missing::CoverageBudget(family));
-        }
-        if peer.breaker.tripped {
-            return Some(Missing::BreakerTripped);
-        }
-        peer.unpublished.clone().map(Missing::NotPublished)
-    }
-
-    /// The sides of the peer that were told to their end: nothing is judged by the others.
-    #[must_use]
-    pub fn known(&self, now: Duration, id: PeerId) -> Known {
-        let families = |side| {
-            Families::new(|family| {
-                let missing = self.missing_table(now, id, side, family);
-                !matches!(missing, Some(Missing::NeverTold(..) | Missing::Loading(..)))
-            })
-        };
-        Known::new(families(Side::Sources), families(Side::Destinations))
-    }
-
     /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
     /// carry it that it is down, or that the router does not have it.
     #[must_use]
@@ -124,9 +73,21 @@ impl Lifecycle {
         })
     }
 
+    /// What keeps a side from being complete now, whether or not it was before.
+    #[must_use]
+    pub fn incomplete(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        family: Family,
+    ) -> Option<Missing> {
+        self.missing_table(now, id, side, family)
+    }
+
     /// Of two feeds that tell the same table one must be usable; of several tables, as of two sessions, all that
     /// are not down must be.
-    fn missing_table(
+    pub(super) fn missing_table(
         &self,
         now: Duration,
         id: PeerId,
@@ -153,6 +114,7 @@ impl Lifecycle {
             Standing::Usable => None,
             Standing::Blocks(missing) => Some(missing),
             Standing::Held => Some(Missing::SessionDown(side, family)),
+            Standing::Lost => Some(Missing::FeedLost(side, family)),
             Standing::Silent => Some(Missing::NeverTold(side, family)),
         }
     }
@@ -164,9 +126,18 @@ impl Lifecycle {
         let (side, family) = (Side::of(key.table), key.family);
         match source.state() {
             State::Held if source.is_kept() => return Standing::Usable,
+            State::Held | State::Down if self.is_lost(now, id, key) => return Standing::Lost,
             State::Held | State::Down => return Standing::Held,
             State::Unknown => return Standing::Silent,
             State::Loading | State::Synced | State::Stale => {}
+        }
+        let lost_since = match source.state() {
+            State::Stale => Some(source.since()),
+            State::Loading => source.lost_since(),
+            _ => None,
+        };
+        if source.is_heard() && self.is_ignorant(now, id, lost_since) {
+            return Standing::Blocks(Missing::FeedLost(side, family));
         }
         let doubt = match source.state() {
             State::Stale => source.doubts.of_last_known(),
@@ -198,14 +169,7 @@ impl Lifecycle {
                     Standing::Usable
                 }
             }
-            State::Stale if source.is_heard() => {
-                let fresh = now < source.since() + self.spec.timers.stale_hold;
-                if fresh || self.spec.peers[id.0 as usize].on_stale == OnStale::Keep {
-                    Standing::Usable
-                } else {
-                    Standing::Blocks(Missing::FeedLost(side, family))
-                }
-            }
+            State::Stale if source.is_heard() => Standing::Usable,
             State::Unknown
             | State::Loading
             | State::Synced
@@ -213,6 +177,17 @@ impl Lifecycle {
             | State::Held
             | State::Down => Standing::Silent,
         }
+    }
+
+    /// Is the feed of this table away for so long that nothing is known of it?
+    fn is_lost(&self, now: Duration, id: PeerId, key: &SourceKey) -> bool {
+        self.is_ignorant(now, id, self.feed_state(key.feed).lost_at)
+    }
+
+    /// Is what was lost then too old for this peer?
+    fn is_ignorant(&self, now: Duration, id: PeerId, lost: Option<Duration>) -> bool {
+        let keeps = self.spec.peers[id.0 as usize].on_stale == OnStale::Keep;
+        !keeps && lost.is_some_and(|at| now >= at + self.spec.timers.stale_hold)
     }
 }
 

@@ -3,11 +3,12 @@
 //! Folds [`RouteEvent`]s into what is wanted per peer. Each *source* (one table of one family of one session as
 //! one feed tells it) has a state (`state`) and its routes (`source`), told and lost as `telling` says and
 //! completed on the evidence of `doubt` and `pace`; each peer has two ledgers that count who holds a prefix
-//! (`ledger`); [`directory`] and `attribution` say whose a route is, `evidence` what keeps a peer from being
-//! enforced. Announcements count at once, withdrawals after `withdraw_hold`; a lost feed never empties a table.
+//! (`ledger`); [`directory`] and `attribution` say whose a route is, `evidence` what keeps a side from being complete,
+//! `classes` what is granted. Announcements count at once, withdrawals after `withdraw_hold`; a lost feed never empties a table.
 //!
 //! Pure: time is an argument, nothing is read or written. Never publishes: [`Lifecycle::take_dirty`] says whose
-//! tables changed, [`Lifecycle::sources`], [`Lifecycle::destinations`] and [`Lifecycle::mode`] what they are to be.
+//! tables changed, [`Lifecycle::sources`], [`Lifecycle::destinations`], [`Lifecycle::known`] and
+//! [`Lifecycle::granted`] what is to be.
 //!
 //! Memory: a route costs 40 bytes in its source, in hash tables that are between 44 and 88 % full, and its prefix 36
 //! in the ledger of each peer it concerns, in trees whose nodes are at least half full: 137 MB for 1.06 million routes
@@ -19,14 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::set::PrefixSet;
-use filter_core::{Address, Asn, Family, Mode, Prefix};
+use filter_core::{Address, Asn, Classes, Family, Mode, Prefix};
 
 use crate::policy::Withheld;
 use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
 use crate::spec::Spec;
 
 mod attribution;
-mod breaker;
+mod classes;
 mod coverage;
 pub mod directory;
 mod doubt;
@@ -47,6 +48,7 @@ mod status;
 mod telling;
 
 pub use crate::admission::Refusal;
+pub use classes::ClassStatus;
 pub use coverage::COVERAGE_PERCENT;
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
@@ -58,7 +60,7 @@ pub use peer::{
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
 pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
-pub use source::{BUSY, MID_LIFE, SETTLE, SourceKey};
+pub use source::{BUSY, MAX_LEFT, MID_LIFE, REVIVAL, SETTLE, SourceKey};
 pub use state::{Cue, State};
 pub use status::{PeerStatus, RefusedPrefix, SourceStatus, Told};
 
@@ -90,6 +92,8 @@ struct FeedState {
     kind: Kind,
     up_since: Option<Duration>,
     lost_at: Option<Duration>,
+    /// It was lost for longer than `stale_hold` when last looked at.
+    was_late: bool,
     pace: Pace,
 }
 
@@ -148,6 +152,7 @@ impl Lifecycle {
             kind: Kind::of(&spec, FeedId(index as u16)),
             up_since: None,
             lost_at: None,
+            was_late: false,
             pace: Pace::default(),
         });
         let everyone: BTreeSet<PeerId> = directory::peers(&spec).map(|(id, _)| id).collect();
@@ -263,6 +268,7 @@ impl Lifecycle {
             self.tick_source(now, key);
         }
         self.expire(now);
+        self.unsettle_late(now);
         self.settle(now);
     }
 
@@ -308,9 +314,11 @@ impl Lifecycle {
     /// Tells of peers whose state changed. A no-op if nothing did.
     pub fn settle(&mut self, now: Duration) {
         for id in std::mem::take(&mut self.unsettled) {
-            let missing = self.missing(now, id);
+            if self.learn(now, id) {
+                self.dirty.insert(id);
+            }
+            let (state, missing) = self.state(now, id);
             let peer = &mut self.peers[id.0 as usize];
-            let state = PeerState::new(peer.mode, missing.as_ref());
             let changed = peer
                 .told
                 .as_ref()
@@ -340,13 +348,13 @@ impl Lifecycle {
         self.dirty.contains(&peer)
     }
 
-    /// The mode this peer's data plane shall have: its own, or `observe` while anything is missing.
-    #[must_use]
-    pub fn mode(&self, now: Duration, id: PeerId) -> Mode {
-        match self.missing(now, id) {
-            None => self.peers[id.0 as usize].mode,
-            Some(_) => Mode::Observe,
-        }
+    /// What the peer may do, in a word, and the first thing that is missing.
+    pub(crate) fn state(&self, now: Duration, id: PeerId) -> (PeerState, Option<Missing>) {
+        let missing = self.missing(now, id);
+        let relies = Classes::SOURCES | Classes::DESTINATIONS;
+        let is_partly = self.granted(now, id).meets(relies);
+        let mode = self.peers[id.0 as usize].mode;
+        (PeerState::new(mode, missing.as_ref(), is_partly), missing)
     }
 
     /// The mode the operator wants for this peer.
@@ -355,18 +363,27 @@ impl Lifecycle {
         self.peers[id.0 as usize].mode
     }
 
-    /// Has the breaker tripped, and has no operator re-armed it?
-    #[must_use]
-    pub fn is_tripped(&self, id: PeerId) -> bool {
-        self.peers[id.0 as usize].breaker.tripped
-    }
-
     /// S'(p): the admitted routes of S(p), less what nobody can claim, and the operator's extras. Works out anew only
-    /// what changed since the last call.
+    /// what changed since the last call. A family that covers too much of the address space stops growing.
     pub fn sources(&mut self, id: PeerId) -> PrefixSet {
         let extras = &self.spec.peers[id.0 as usize].extra_sources;
         let extras: PrefixSet = extras.iter().copied().collect();
-        self.peers[id.0 as usize].members(Side::Sources, &self.withheld.all, &extras)
+        let peer = &mut self.peers[id.0 as usize];
+        let mut sources = peer.members(Side::Sources, &self.withheld.all, &extras);
+        let was = peer.too_wide;
+        peer.too_wide = coverage::freeze(&mut sources, &peer.good_sources);
+        peer.good_sources = sources.clone();
+        let is = peer.too_wide;
+        for family in Family::ALL {
+            let place = family as usize;
+            if was[place] != is[place] {
+                self.tell(match is[place] {
+                    true => Event::CoverageExceeded(id, family),
+                    false => Event::CoverageCleared(id, family),
+                });
+            }
+        }
+        sources
     }
 
     /// D'(p): the routes of D(p), our own addresses where the peer is attached, and the operator's extras. Works out
@@ -392,36 +409,18 @@ impl Lifecycle {
         self.peers[id.0 as usize].covering(side, address)
     }
 
-    /// What came of publishing, and how much of the address space the published sources cover.
-    pub fn published(&mut self, id: PeerId, result: Result<&PrefixSet, String>) {
-        let families = self.spec.peers[id.0 as usize].families;
+    /// What came of publishing.
+    pub fn published(&mut self, now: Duration, id: PeerId, result: Result<(), String>) {
         let peer = &mut self.peers[id.0 as usize];
-        if let Ok(sources) = &result {
-            peer.over_budget = coverage::over_budget(sources, families);
-        }
-        peer.unpublished = result.err();
+        let since = peer.unpublished.as_ref().map_or(now, |(_, since)| *since);
+        peer.unpublished = result.err().map(|why| (why, since));
         self.unsettled.insert(id);
     }
 
-    /// Takes the counters of an enforced peer for the breaker: all its packets and the dropped ones, ever.
-    pub fn traffic(&mut self, now: Duration, id: PeerId, packets: u64, dropped: u64) {
-        let limit = self.spec.limits.breaker;
-        let breaker = &mut self.peers[id.0 as usize].breaker;
-        if let Some((dropped, packets)) = breaker.traffic(now, (packets, dropped), &limit) {
-            self.tell(Event::BreakerTripped {
-                peer: id,
-                dropped,
-                packets,
-            });
-            self.unsettled.insert(id);
-        }
-    }
-
-    /// An operator's word: changes the mode, and re-arms the breaker.
+    /// An operator changes the mode.
     pub fn set_mode(&mut self, id: PeerId, mode: Mode) {
         let peer = &mut self.peers[id.0 as usize];
         peer.mode = mode;
-        peer.breaker.rearm();
         self.unsettled.insert(id);
         self.dirty.insert(id);
         self.tell(Event::ModeChanged(id, mode));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Mode, Prefix};
 
-use super::breaker::Breaker;
+use super::classes::Knowledge;
 use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
 use super::members::{Members, Valid};
 use super::source::SourceKey;
@@ -33,14 +33,8 @@ pub enum Missing {
     FeedLost(Side, Family),
     /// The table is complete and empty.
     Empty(Side, Family),
-    /// More sources than `max_prefixes` from the start: there is no last good table to freeze.
-    NoGoodTable(Family),
     /// There are more tables than the daemon keeps.
     TooManyTables,
-    /// The sources cover more of the address space than any one peer's should.
-    CoverageBudget(Family),
-    /// Too large a share of its packets was dropped; an operator must re-arm it.
-    BreakerTripped,
     /// The table was not published, or its self-test failed.
     NotPublished(String),
     /// The program is not on these interfaces. Only who looks at devices knows: the lifecycle never says so.
@@ -63,10 +57,7 @@ impl Missing {
             Self::SessionDown(..) => Obstacle::SessionDown,
             Self::FeedLost(..) => Obstacle::FeedLost,
             Self::Empty(..) => Obstacle::Empty,
-            Self::NoGoodTable(_) => Obstacle::OverLimit,
             Self::TooManyTables => Obstacle::TooManyTables,
-            Self::CoverageBudget(_) => Obstacle::TooWide,
-            Self::BreakerTripped => Obstacle::BreakerTripped,
             Self::NotPublished(_) => Obstacle::NotPublished,
             Self::NotAttached(_) => Obstacle::NotAttached,
             Self::LeaseEnded => Obstacle::LeaseEnded,
@@ -93,16 +84,7 @@ impl fmt::Display for Missing {
             }
             Self::FeedLost(side, family) => write!(f, "the feed of its {family} {side} is lost"),
             Self::Empty(side, family) => write!(f, "it has no {family} {side}"),
-            Self::NoGoodTable(family) => write!(
-                f,
-                "it told more {family} sources than max_prefixes before there was a good table"
-            ),
             Self::TooManyTables => f.write_str("the feeds tell more tables than are kept"),
-            Self::CoverageBudget(family) => write!(
-                f,
-                "its {family} sources cover too much of the address space"
-            ),
-            Self::BreakerTripped => f.write_str("the breaker tripped: `bcp38 enforce` re-arms it"),
             Self::NotPublished(why) => write!(f, "its table is not in the kernel: {why}"),
             Self::NotAttached(interfaces) => {
                 write!(f, "the program is not on {interfaces}")
@@ -120,25 +102,33 @@ impl fmt::Display for Missing {
 pub enum PeerState {
     /// Everything is there; its mode is `observe`.
     Observing,
-    /// Violations are dropped.
+    /// Every class that is wanted is granted.
     Enforcing,
-    /// Tables are not complete yet: behaves as `observe`.
+    /// Sources or destinations of a family are granted, and others not.
+    Partly,
+    /// No side is complete yet: only the classes that need no routes are granted.
     Syncing,
-    /// Its sessions are down and its tables kept for a while: behaves as `observe`.
+    /// Its sessions went down before any side was complete: only the classes that need no routes are granted.
     Holding,
-    /// Something is wrong: behaves as `observe`.
+    /// Something is wrong on our side.
     Degraded,
 }
 
 impl PeerState {
-    /// From the mode wanted and what is missing.
+    /// From the mode wanted, what is missing, and whether any class that relies on routes is granted.
     #[must_use]
-    pub const fn new(mode: Mode, missing: Option<&Missing>) -> Self {
+    pub const fn new(mode: Mode, missing: Option<&Missing>, is_partly: bool) -> Self {
         match missing {
             None => match mode {
                 Mode::Observe => Self::Observing,
                 Mode::Enforce => Self::Enforcing,
             },
+            Some(
+                Missing::NeverTold(..)
+                | Missing::Loading(..)
+                | Missing::Empty(..)
+                | Missing::SessionDown(..),
+            ) if is_partly => Self::Partly,
             Some(Missing::NeverTold(..) | Missing::Loading(..) | Missing::Empty(..)) => {
                 Self::Syncing
             }
@@ -147,10 +137,7 @@ impl PeerState {
                 Missing::CountMismatch(..)
                 | Missing::ShrinkUnconfirmed(..)
                 | Missing::FeedLost(..)
-                | Missing::NoGoodTable(_)
                 | Missing::TooManyTables
-                | Missing::CoverageBudget(_)
-                | Missing::BreakerTripped
                 | Missing::NotPublished(_)
                 | Missing::NotAttached(_)
                 | Missing::LeaseEnded
@@ -165,6 +152,7 @@ impl PeerState {
         match self {
             Self::Observing => "observing",
             Self::Enforcing => "enforcing",
+            Self::Partly => "partly",
             Self::Syncing => "syncing",
             Self::Holding => "holding",
             Self::Degraded => "degraded",
@@ -205,9 +193,14 @@ pub(super) struct Peer {
     /// Does a feed, besides prefixes by hand, always tell this side?
     pub dynamic: [bool; 2],
     pub next_hops: HashSet<IpAddr>,
-    pub breaker: Breaker,
-    pub over_budget: Option<Family>,
-    pub unpublished: Option<String>,
+    /// What is known of each side and family.
+    pub knowledge: [[Knowledge; 2]; 2],
+    /// S'(p) as it was last to be published, and which families of it cover too much of the address space.
+    pub good_sources: PrefixSet,
+    pub too_wide: [bool; 2],
+    /// Why its table is not in the kernel, since when, and whether that was too long when last looked at.
+    pub unpublished: Option<(String, Duration)>,
+    pub was_late: bool,
     /// What was last told of it.
     pub told: Option<(PeerState, Option<Missing>)>,
 }
@@ -318,14 +311,14 @@ impl Peer {
         let len = self.len(side);
         let members = &mut self.members[side as usize];
         match (side, &mut self.frozen[prefix.family() as usize]) {
-            (Side::Sources, Some(frozen)) => {
+            (Side::Sources, Some(frozen)) if frozen.any => {
                 let leaves = frozen.good.get(&prefix) == Some(&true);
                 if !leaves || frozen.good.remove(&prefix).is_none() {
                     return (expiry, Change::Same);
                 }
                 members.all_changed();
             }
-            (Side::Sources, None) | (Side::Destinations, _) => members.changed(prefix, len),
+            (Side::Sources | Side::Destinations, _) => members.changed(prefix, len),
         }
         (expiry, Change::Changed)
     }
@@ -343,8 +336,14 @@ impl Peer {
         set
     }
 
-    fn is_frozen(&self, side: Side, family: Family) -> bool {
-        side == Side::Sources && self.frozen[family as usize].is_some()
+    pub(super) fn is_frozen(&self, side: Side, family: Family) -> bool {
+        side == Side::Sources && self.good(family).is_some()
+    }
+
+    /// The last good sources of a family that is over its limit. Without any, what is received counts.
+    fn good(&self, family: Family) -> Option<&BTreeMap<Prefix, bool>> {
+        let frozen = self.frozen[family as usize].as_ref()?;
+        frozen.any.then_some(&frozen.good)
     }
 
     /// What feeds say the peer advertises of a family, admitted or not: what `max_prefixes` limits.
@@ -361,10 +360,12 @@ impl Peer {
                 self.members[Side::Sources as usize].all_changed();
                 let sources = self.ledgers[Side::Sources as usize].prefixes(family);
                 let good = sources.filter(|(prefix, _)| any && Some(*prefix) != newest);
+                let good: BTreeMap<Prefix, bool> =
+                    good.map(|(prefix, held)| (prefix, !held)).collect();
                 *frozen = Some(Frozen {
-                    good: good.map(|(prefix, held)| (prefix, !held)).collect(),
                     told: false,
-                    any,
+                    any: !good.is_empty(), // an emptied set is no last good table
+                    good,
                 });
                 Limited::Froze
             }
@@ -382,8 +383,8 @@ impl Peer {
         side: Side,
         family: Family,
     ) -> Box<dyn Iterator<Item = Prefix> + '_> {
-        match &self.frozen[family as usize] {
-            Some(frozen) if side == Side::Sources => Box::new(frozen.good.keys().copied()),
+        match self.good(family) {
+            Some(good) if side == Side::Sources => Box::new(good.keys().copied()),
             _ => Box::new(self.ledger(side).prefixes(family).map(|(prefix, _)| prefix)),
         }
     }
@@ -391,9 +392,9 @@ impl Peer {
     /// The longest of them that covers this address.
     pub(super) fn covering(&self, side: Side, address: Address) -> Option<Prefix> {
         let host = Prefix::host(address);
-        match &self.frozen[address.family as usize] {
-            Some(frozen) if side == Side::Sources => {
-                let good = frozen.good.keys().filter(|good| good.covers(host));
+        match self.good(address.family) {
+            Some(good) if side == Side::Sources => {
+                let good = good.keys().filter(|good| good.covers(host));
                 good.max_by_key(|good| good.len()).copied()
             }
             _ => self.ledger(side).covering(host),
@@ -402,8 +403,8 @@ impl Peer {
 
     /// How many prefixes of a side and family are to be enforced.
     pub(super) fn len_of(&self, side: Side, family: Family) -> usize {
-        match &self.frozen[family as usize] {
-            Some(frozen) if side == Side::Sources => frozen.good.len(),
+        match self.good(family) {
+            Some(good) if side == Side::Sources => good.len(),
             _ => self.ledger(side).len(family),
         }
     }

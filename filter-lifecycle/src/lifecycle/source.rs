@@ -1,5 +1,6 @@
 //! One source of routes: one table of one family of one session as one feed tells it: its state, and when it is
 //! taken as complete. Knows nothing of peers, admission or other sources.
+use std::collections::HashSet;
 use std::time::Duration;
 
 use filter_core::{Family, Prefix};
@@ -20,6 +21,11 @@ pub const SETTLE: Duration = Duration::from_secs(15);
 /// A feed that tells much at once keeps its tables from being taken as complete by quiet for this long: FRR walks
 /// all tables in one order, so a small one may have its first route at the start and its last at the end.
 pub const BUSY: Duration = Duration::from_secs(60);
+
+/// What a session held when it ended counts again at its return, until it is complete, if that was within this time.
+pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
+/// Withdrawn prefixes remembered of a table that is being told.
+pub const MAX_LEFT: usize = 65_536;
 
 /// Names a source. Sources that tell the same table stand side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,8 +68,14 @@ pub(super) struct Source {
     ended: bool,
     /// What comes is known to be wrong, until the feed says that it is not.
     lost: bool,
-    /// Its session is down and its hold over, but its feed tells on: the routes are kept and do not count.
+    /// Since when it is not known whether its table is whole: it was lost, and not complete since.
+    lost_since: Option<Duration>,
+    /// Its session is down and its hold over: the routes are kept and do not count.
     muted: bool,
+    /// When its session went down.
+    ended_at: Duration,
+    /// What was withdrawn of this telling: told again it is not new.
+    left: HashSet<Prefix>,
     /// It was complete, not only for want of any route, and its routes have counted since.
     known: bool,
     /// It was taken as complete without a route, and has had none since, whoever told it: nothing is waited for.
@@ -98,7 +110,10 @@ impl Source {
             silent: false,
             ended: false,
             lost: false,
+            lost_since: None,
             muted: false,
+            ended_at: now,
+            left: HashSet::new(),
             known: false,
             empty: false,
             stranger: false,
@@ -124,6 +139,11 @@ impl Source {
     /// Until when its routes are kept although its session is down.
     pub(super) const fn hold_until(&self) -> Option<Duration> {
         self.hold_until
+    }
+
+    /// Since when it was lost, if it was not complete since.
+    pub(super) const fn lost_since(&self) -> Option<Duration> {
+        self.lost_since
     }
 
     pub(super) const fn is_telling(&self) -> bool {
@@ -175,6 +195,18 @@ impl Source {
         self.start(now, mid_life);
     }
 
+    /// Its session is back: what it held when it ended counts until it is complete again, if that was not long ago.
+    /// Returns those routes.
+    pub(super) fn revive(&mut self, now: Duration) -> Vec<Gone> {
+        if !std::mem::take(&mut self.muted) {
+            return Vec::new();
+        }
+        if now >= self.ended_at + REVIVAL {
+            self.routes.clear();
+        }
+        self.routes.iter().map(|(gone, _)| gone).collect()
+    }
+
     /// Its feed is connected again and tells everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration) {
         self.end_silence(now);
@@ -193,6 +225,7 @@ impl Source {
         self.last_change = now;
         self.pace.restart(now);
         self.telling = true;
+        self.left = HashSet::new();
         self.silent = false;
         self.ended = false;
         self.lost = false;
@@ -245,6 +278,7 @@ impl Source {
     pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
         if !matches!(self.state, State::Held | State::Down) {
             self.hold_until = Some(hold_until);
+            self.ended_at = now;
         }
         if self.kind.tells_sessions() {
             self.doubts.forget();
@@ -296,6 +330,7 @@ impl Source {
             },
         );
         self.lost = true;
+        self.lost_since.get_or_insert(now);
         let (back, more) = self.routes.take_back(now);
         if more {
             self.doubts.overflow();
@@ -320,9 +355,13 @@ impl Source {
     ) -> Announced {
         let announced = self.routes.announce(now, prefix, path, scope);
         match announced {
-            Announced::New | Announced::Replaced(_) => {
+            Announced::New => {
                 self.empty = false;
-                self.touch(now);
+                self.touch(now, self.telling && !self.left.contains(&prefix));
+            }
+            Announced::Replaced(_) => {
+                self.empty = false;
+                self.touch(now, false);
             }
             Announced::Overflow => self.doubts.overflow(),
             Announced::Same => {}
@@ -334,14 +373,20 @@ impl Source {
     pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
         let may_be_last = self.kind == Kind::Station;
         let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
-        self.touch(now);
+        if self.telling && self.left.len() < MAX_LEFT {
+            self.left.insert(prefix);
+        }
+        self.touch(now, false);
         Some(gone)
     }
 
-    fn touch(&mut self, now: Duration) {
+    /// Something changed. Only prefixes that are new in this telling show that it goes on.
+    fn touch(&mut self, now: Duration, is_new: bool) {
         self.last_change = now;
         self.doubts.changed();
-        self.pace.change(now);
+        if is_new {
+            self.pace.change(now);
+        }
     }
 
     /// The router's own count of prefixes.
@@ -379,7 +424,7 @@ impl Source {
 
     /// Has it been quiet for so long that it must be complete, although nobody said so, or said it too early?
     /// While its feed has much to tell, its turn may still come, but not for longer than [`BUSY`].
-    pub(super) fn is_quiet(&self, now: Duration, feed_is_busy: bool) -> bool {
+    pub(super) fn is_quiet(&self, now: Duration, feed_is_busy: bool, settle_max: Duration) -> bool {
         let may_be_quiet =
             self.kind.quiet_is_enough() || !self.heard || self.kind == Kind::Shadow && self.ended;
         self.telling
@@ -387,10 +432,16 @@ impl Source {
             && self.reported
             && self.doubts.allows_quiet()
             && !matches!(self.state, State::Held | State::Down)
-            && may_be_quiet
-            && now >= self.started + SETTLE
-            && (!feed_is_busy || now >= self.started + BUSY)
-            && self.pace.is_quiet(now, self.routes.len())
+            && (self.is_late(now, settle_max)
+                || may_be_quiet
+                    && now >= self.started + SETTLE
+                    && (!feed_is_busy || now >= self.started + BUSY)
+                    && self.pace.is_quiet(now, self.routes.len()))
+    }
+
+    /// Is it told for so long that what there is of it must do?
+    fn is_late(&self, now: Duration, settle_max: Duration) -> bool {
+        now >= self.started + settle_max && self.routes.fresh() > 0
     }
 
     /// Its feed has been back for long enough and has not named its session: the session is not up.
@@ -425,6 +476,8 @@ impl Source {
         self.doubts
             .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
+        self.left = HashSet::new();
+        self.lost_since = None;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
         self.cue(now, Cue::Completed);
@@ -435,7 +488,7 @@ impl Source {
         }
         let gone = self.routes.remove_former();
         if !gone.is_empty() {
-            self.touch(now);
+            self.touch(now, false);
         }
         Ok(gone)
     }
@@ -445,9 +498,7 @@ impl Source {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;
         self.known = false;
-        if self.kind.tells_sessions() {
-            return self.clear();
-        }
+        self.lost_since = None;
         if std::mem::replace(&mut self.muted, true) {
             return Vec::new();
         }

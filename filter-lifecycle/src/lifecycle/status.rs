@@ -86,6 +86,12 @@ pub struct PeerStatus {
     /// Families frozen at their last good sources.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
     pub frozen: Vec<Family>,
+    /// Families with more sources than `max_prefixes`, frozen or, without a last good table, as received.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
+    pub over_limit: Vec<Family>,
+    /// Families whose sources cover too much of the address space.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
+    pub too_wide: Vec<Family>,
     /// Prefixes not admitted.
     pub refused: usize,
     /// The first [`MAX_REFUSED_LISTED`] of them.
@@ -114,7 +120,7 @@ impl Lifecycle {
     #[must_use]
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         let peer = &self.peers[id.0 as usize];
-        let missing = self.missing(now, id);
+        let (state, missing) = self.state(now, id);
         let refused = peer.refused.iter();
         let mut refused_list: Vec<_> = refused
             .map(|(prefix, why)| RefusedPrefix { prefix, why })
@@ -136,13 +142,21 @@ impl Lifecycle {
         });
         PeerStatus {
             mode: peer.mode,
-            state: PeerState::new(peer.mode, missing.as_ref()),
+            state,
             missing,
             sources: peer.len(Side::Sources),
             destinations: peer.len(Side::Destinations),
             frozen: Family::ALL
                 .into_iter()
+                .filter(|&family| peer.is_frozen(Side::Sources, family))
+                .collect(),
+            over_limit: Family::ALL
+                .into_iter()
                 .filter(|&family| peer.frozen[family as usize].is_some())
+                .collect(),
+            too_wide: Family::ALL
+                .into_iter()
+                .filter(|&family| peer.too_wide[family as usize])
                 .collect(),
             refused: peer.refused.len(),
             refused_list,

@@ -163,13 +163,16 @@ impl Lifecycle {
                 .peer_down_hold
                 .max(self.spec.timers.withdraw_hold);
         for key in self.keys(|key| key.feed == feed && key.origin == origin) {
+            let mut revived = Vec::new();
             self.with(key, |source| {
                 if exchanged(key.family) {
                     source.session_up(now, mid_life);
+                    revived = source.revive(now);
                 } else {
                     source.session_down(now, until);
                 }
             });
+            self.add_again(now, key, revived);
         }
         self.expect(now, feed, session);
         for key in self.keys(|key| key.origin == origin && !self.kind(key.feed).tells_sessions()) {
@@ -490,7 +493,7 @@ impl Lifecycle {
             if let Origin::Session(session) = key.origin {
                 self.session_down(now, key.feed, session, DownCause::Deconfigured);
             }
-        } else if connected && source.is_quiet(now, busy) {
+        } else if connected && source.is_quiet(now, busy, self.spec.timers.settle_max) {
             self.complete(now, key, Evidence::Quiet);
         } else if source.may_retry(now) {
             self.complete(now, key, Evidence::Resolved);
@@ -501,7 +504,7 @@ impl Lifecycle {
             self.unsettle(key);
         } else if source.state() == State::Stale {
             self.expire_stale(now, key);
-        } else if !source.is_heard() {
+        } else if !source.is_heard() || source.lost_since().is_some() {
             self.unsettle(key); // how long it is waited for depends on the time alone
         }
     }

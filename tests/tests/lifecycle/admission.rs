@@ -1,6 +1,6 @@
 //! SPEC section 5, the rows on what does not count as a source: too many prefixes, and refused ones.
 use filter_lifecycle::route::{DownCause, PeerId};
-use filter_lifecycle::{Event, Missing, Refusal, RefusedPrefix};
+use filter_lifecycle::{Event, Refusal, RefusedPrefix};
 
 use super::world::{MINE, ONE, PRE, STATION, V4, World, prefix, spec_of};
 
@@ -92,7 +92,7 @@ fn max_prefix_counts_a_table_when_it_is_complete() {
     assert!(!world.names().contains(&"max-prefix-exceeded"));
 }
 
-/// Too many from the start: there is no last good table, so there is nothing to enforce.
+/// Too many from the start: there is no last good table to freeze, and what is received is in force: it drops the rest.
 #[test]
 fn max_prefix_before_there_is_a_good_table() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 1 }}");
@@ -107,8 +107,10 @@ fn max_prefix_before_there_is_a_good_table() {
         "it is still being told"
     );
     world.end(0, P1, PRE, V4);
-    world.sources(0, &[]);
-    world.lacks(0, Missing::NoGoodTable(V4));
+    world.sources(0, &[A, B]);
+    world.enforcing(0);
+    let status = world.status(0);
+    assert_eq!((status.over_limit, status.frozen), (vec![V4], vec![]));
     assert!(world.names().contains(&"max-prefix-exceeded"));
     world.withdraw(0, P1, PRE, B);
     world.enforcing(0);

@@ -200,7 +200,7 @@ fn the_shrink_guard_at_its_edges() {
         let left = world.wanted(0, Side::Sources).len();
         assert_eq!(left, if refused { had } else { has }, "{had} to {has}");
         if refused {
-            world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+            world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
         }
     }
 }
@@ -214,7 +214,7 @@ fn a_shrink_is_confirmed() {
     world.end(0, P1, PRE, V4);
     world.at(110);
     world.end(0, P1, PRE, V4);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4)); // the same telling is no confirmation
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4)); // the same telling is no confirmation
     tell_again(&mut world, 2);
     world.enforcing(0);
     world.wait(31);
@@ -231,7 +231,7 @@ fn a_shrink_is_confirmed() {
     world.at(100);
     tell_again(&mut world, 2);
     world.go(secs(100) + SHRINK_PATIENCE - Duration::from_secs(1));
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     world.wait(2);
     world.enforcing(0);
 }
@@ -242,7 +242,7 @@ fn a_shrink_is_refuted() {
     let mut world = synced(10);
     world.at(100);
     tell_again(&mut world, 2);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     tell_again(&mut world, 10);
     world.enforcing(0);
     world.wait(60);
@@ -261,7 +261,7 @@ fn a_poll_that_shrinks() {
     world.enforcing(0);
     world.at(60);
     world.snapshot(0, P1, PRE, V4, &texts[..3]);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     assert!(world.news().contains(&shrink(10, 3)));
     world.at(120);
     assert_eq!(world.wanted(0, Side::Sources).len(), 10);
@@ -279,7 +279,7 @@ fn a_doubt_outlives_its_feed() {
     tell_again(&mut world, 2);
     world.feed_down(0);
     world.at(2000);
-    assert_ne!(world.status(0).missing, None);
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
     assert_eq!(world.wanted(0, Side::Sources).len(), 10);
 }
 
@@ -292,7 +292,7 @@ fn patience_begins_anew_with_each_telling() {
     world.feed_up(0);
     world.up(0, P1);
     world.at(116);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     world.at(410);
     world.feed_down(0);
     world.feed_up(0);

@@ -54,9 +54,9 @@ fn an_end_before_the_first_route_is_not_believed() {
     world.end(0, P1, PRE, V4);
     world.at(120);
     world.sources(0, &[A]);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     world.at(500);
-    world.lacks(0, Missing::Empty(Side::Sources, V4));
+    world.enforcing(0);
 }
 
 /// "Session up later: BIRD EoR (empty) then routes".
@@ -316,7 +316,7 @@ fn a_table_that_stays_empty_after_a_graceful_restart() {
     world.end(0, P1, POST, V4);
     world.at(200);
     world.sources(0, &[A]);
-    world.lacks(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
     // The station closes the connection, and the router tells everything again.
     world.feed_down(0);
     world.feed_up(0);
@@ -361,7 +361,7 @@ fn one_peer_over_two_transports() {
     world.enforcing(0);
     world.sources(0, &[A, "2a13:47c0:146::/48"]);
     world.down(0, "2001:db8:ff::11", DownCause::Lost);
-    world.lacks(0, Missing::SessionDown(Side::Sources, V6));
+    world.keeps(0, Missing::SessionDown(Side::Sources, V6));
 }
 
 /// What a feed says is wrong is not taken as complete, by quiet least of all.
@@ -387,7 +387,7 @@ fn a_table_that_is_wrong_from_its_first_route() {
     world.lost(0, P1, Some(PRE));
     world.announce(0, P1, PRE, B);
     world.at(1000);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
     world.sources(0, &[B]);
 }
 

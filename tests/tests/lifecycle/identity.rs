@@ -165,7 +165,7 @@ fn a_session_that_a_poll_no_longer_finds_is_down() {
     world.enforcing(0);
     world.at(60);
     world.down(1, P1, DownCause::Deconfigured);
-    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.keeps(0, Missing::SessionDown(Side::Sources, V4));
     world.at(181);
     world.sources(0, &[]);
 }

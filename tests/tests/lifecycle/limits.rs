@@ -41,7 +41,7 @@ fn sources() {
     }
     world.life.settle(world.now);
     assert_eq!(world.life.refused_sources(), 0);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.keeps(0, Missing::Loading(Side::Sources, V4));
     let (number, table) = tables.next().unwrap();
     for _ in 0..2 {
         world.announce(0, &address(number), table, "100.0.0.0/16");
@@ -199,6 +199,7 @@ fn the_documented_limits_are_these() {
         ("SHRINK_PATIENCE", filter_lifecycle::SHRINK_PATIENCE),
         ("REFUSED_PERIOD", REFUSED_PERIOD),
         ("STRANGER_HOLD", filter_lifecycle::STRANGER_HOLD),
+        ("REVIVAL", filter_lifecycle::REVIVAL),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
@@ -210,6 +211,7 @@ fn the_documented_limits_are_these() {
             "COVERAGE_PERCENT",
             filter_lifecycle::COVERAGE_PERCENT as usize,
         ),
+        ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
         ("MAX_SESSIONS", filter_lifecycle::MAX_SESSIONS),
@@ -249,18 +251,12 @@ fn everything_missing_is_documented() {
         Missing::SessionDown(of.0, of.1),
         Missing::FeedLost(of.0, of.1),
         Missing::Empty(of.0, of.1),
-        Missing::NoGoodTable(V4),
         Missing::TooManyTables,
-        Missing::CoverageBudget(V4),
-        Missing::BreakerTripped,
         Missing::NotPublished("why".into()),
     ] {
-        let text = missing
-            .to_string()
-            .replace("ipv4 sources cover", "… sources cover");
-        let text = text.replace("ipv4 sources", "…");
+        let text = missing.to_string().replace("ipv4 sources", "…");
         let text = text.split(':').next().unwrap();
-        let state = PeerState::new(Mode::Enforce, Some(&missing)).name();
+        let state = PeerState::new(Mode::Enforce, Some(&missing), false).name();
         let row = format!("| `{text}` | `{state}` | ");
         assert!(doc.contains(&row), "{row}");
     }

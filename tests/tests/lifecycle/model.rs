@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use filter_core::{Mode, Prefix};
+use filter_core::{Classes, Mode, Prefix};
 use filter_lifecycle::route::{DownCause, PeerId};
-use filter_lifecycle::{Event, Missing, PeerState, SETTLE, Side, TICK};
+use filter_lifecycle::{Event, Missing, PeerState, Side, TICK};
 use proptest::prelude::*;
 
 use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};
-use super::world::{OUT, POLL, PRE, STATION, V4, World, prefix};
+use super::world::{FREE_V4, OUT, POLL, PRE, STATION, V4, World, prefix};
 
 /// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
 const SESSIONS: [(&str, u32); 4] = [
@@ -70,7 +70,6 @@ enum Step {
     Snapshot(usize, u8),
     TableLost(usize),
     Count(usize, u64),
-    Trip(u32),
     Mode(u32, bool),
 }
 
@@ -88,7 +87,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (session.clone(), 0u8..32).prop_map(|(s, r)| Step::Snapshot(s, r)),
         1 => session.clone().prop_map(Step::TableLost),
         1 => (session, 0u64..4).prop_map(|(s, n)| Step::Count(s, n)),
-        1 => (0u32..3).prop_map(Step::Trip),
         1 => (0u32..3, any::<bool>()).prop_map(|(p, e)| Step::Mode(p, e)),
     ];
     prop::collection::vec(step, 1..60)
@@ -101,9 +99,11 @@ struct Model {
     /// Until when what was withdrawn must be valid, and may be.
     valid_until: BTreeMap<(u32, Prefix), Duration>,
     allowed_until: BTreeMap<(u32, Prefix), Duration>,
-    tripped: BTreeSet<u32>,
     modes: BTreeMap<u32, Mode>,
-    packets: u64,
+    /// Whose `sources` were granted when last looked at.
+    granted: BTreeSet<u32>,
+    /// Of whom any table was ever told.
+    ever: BTreeSet<u32>,
 }
 
 struct Run {
@@ -184,7 +184,6 @@ impl Run {
                 let (address, _) = SESSIONS[session];
                 self.world.count(0, address, PRE, Some(V4), count);
             }
-            Step::Trip(peer) => self.trip(peer),
             Step::Mode(peer, enforce) => self.set_mode(peer, enforce),
         }
         self.check();
@@ -218,6 +217,8 @@ impl Run {
         let now = self.world.now;
         self.world.up(feed, SESSIONS[session].0);
         let said = self.said(feed, session);
+        let mut remembered = std::mem::take(&mut said.remembered);
+        said.former.append(&mut remembered);
         said.restart(now);
         (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
     }
@@ -237,20 +238,6 @@ impl Run {
         assert_eq!(self.everyones(), before, "session loss removes at once");
     }
 
-    fn trip(&mut self, peer: u32) {
-        let now = self.world.now;
-        for dropped in [0, 1000] {
-            self.model.packets += 1000;
-            let packets = self.model.packets;
-            let dropped = packets - 1000 + dropped;
-            self.world.life.traffic(now, PeerId(peer), packets, dropped);
-        }
-        self.world.life.settle(now);
-        if self.world.status(peer).missing == Some(Missing::BreakerTripped) {
-            self.model.tripped.insert(peer);
-        }
-    }
-
     fn set_mode(&mut self, peer: u32, enforce: bool) {
         let mode = if enforce {
             Mode::Enforce
@@ -259,7 +246,6 @@ impl Run {
         };
         self.world.life.set_mode(PeerId(peer), mode);
         self.world.life.settle(self.world.now);
-        self.model.tripped.remove(&peer);
         self.model.modes.insert(peer, mode);
     }
 
@@ -382,9 +368,7 @@ impl Run {
                 Some(&told),
                 "what was told last is not what is"
             );
-            if self.world.life.mode(now, PeerId(peer)) == Mode::Enforce {
-                self.check_enforced(peer);
-            }
+            self.check_granted(peer);
             let sources = self.sources(peer);
             assert_eq!(status.sources, sources.len());
             if peer != LIMITED {
@@ -448,50 +432,43 @@ impl Run {
             || self.of(peer).any(|(_, said)| said.justifies(now, prefix))
     }
 
-    /// Never while a table is not complete or not fresh.
-    fn check_enforced(&self, peer: u32) {
+    /// Only the classes that need no routes are granted before a table was told. From then on nothing that the
+    /// peer does takes `sources` away: only a feed that was lost for too long.
+    fn check_granted(&mut self, peer: u32) {
         let now = self.world.now;
+        let granted = self.world.granted(peer);
+        let wanted = self.world.life.wanted(PeerId(peer));
+        let observed = self.model.modes.get(&peer) == Some(&Mode::Observe);
         let said: Vec<&Said> = self.of(peer).map(|(_, said)| said).collect();
-        let at = || format!("peer {peer} is enforced at {now:?}: {said:#?}");
-        assert!(!self.model.tripped.contains(&peer), "tripped: {}", at());
-        assert_ne!(
-            self.model.modes.get(&peer),
-            Some(&Mode::Observe),
-            "{}",
-            at()
-        );
-        assert!(!self.sources(peer).is_empty(), "no sources: {}", at());
+        let at = || format!("peer {peer} at {now:?}: {granted}: {said:#?}");
+        assert_eq!(wanted.is_empty(), observed, "{}", at());
+        assert!(wanted.contains(granted), "{}", at());
+        assert!(observed || granted.contains(FREE_V4), "{}", at());
+        let sources = Classes::sources(V4);
+        let told = |said: &&Said| said.up_at.is_some() || said.complete_at.is_some();
+        let told = said.iter().any(told);
+        let relies = granted.meets(sources);
+        let lost = said.iter().any(|said| said.lost_at.is_some());
+        let had = self.model.granted.contains(&peer);
+        let ever = told || self.model.ever.contains(&peer);
+        assert!(!relies || ever, "nothing was ever told: {}", at());
         assert!(
-            !self.world.wanted(peer, Side::Destinations).is_empty(),
-            "no destinations: {}",
+            relies || !had || observed || lost || !self.all_connected(),
+            "the peer opened it: {}",
             at()
         );
-        let evidence = |said: &Said| said.down_at.is_none() && said.is_known(now);
-        assert!(
-            said.iter().any(|said| evidence(said)),
-            "nothing is complete and fresh: {}",
-            at()
-        );
-        // Each session that is up is known by one feed or the other.
-        for (session, _) in SESSIONS
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, of))| *of == peer)
-        {
-            let words: Vec<&Said> = FEEDS
-                .iter()
-                .map(|feed| &self.model.said[&(*feed, session)])
-                .collect();
-            let up = words
-                .iter()
-                .any(|said| said.up_at.is_some_and(|at| now < at + SETTLE));
-            let known = words.iter().any(|said| evidence(said));
-            assert!(
-                !up || known,
-                "session {session} is up and not known: {}",
-                at()
-            );
+        if ever {
+            self.model.ever.insert(peer);
         }
+        if relies {
+            self.model.granted.insert(peer);
+        } else if !observed {
+            self.model.granted.remove(&peer);
+        }
+    }
+
+    fn all_connected(&self) -> bool {
+        FEEDS.iter().all(|feed| self.model.connected.contains(feed))
     }
 
     /// Everything is told as it is, and time passes: what is enforced is the truth, and nothing but it.
@@ -530,13 +507,16 @@ impl Run {
                 .map(|bit| prefix(PREFIXES[bit]))
                 .collect();
             if peer == LIMITED && expected.len() > 2 {
-                assert_eq!(self.world.status(peer).frozen, [V4]);
+                assert_eq!(self.world.status(peer).over_limit, [V4]);
                 assert!(self.sources(peer).len() <= PREFIXES.len());
                 continue;
             }
             assert_eq!(self.sources(peer), expected, "peer {peer}");
             if expected.is_empty() {
-                self.world.lacks(peer, Missing::Empty(Side::Sources, V4));
+                // Known to be empty if it was ever known, or the router counts none.
+                let missing = self.world.status(peer).missing;
+                let empty = Missing::Empty(Side::Sources, V4);
+                assert!(missing.is_none() || missing == Some(empty), "{missing:?}");
             } else {
                 self.world.enforcing(peer);
             }

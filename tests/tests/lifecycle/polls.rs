@@ -52,7 +52,7 @@ fn a_poll_of_a_session_that_just_came_up() {
     world.sources(0, &[A, B]);
 }
 
-/// A poll that nobody repeats is not taken as complete by mere quiet.
+/// A poll that nobody repeats is not taken as complete by mere quiet, before it has been waited for long enough.
 #[test]
 fn one_poll_of_a_session_that_just_came_up_and_no_more() {
     let mut world = World::new(&[ONE, POLL, MINE]);
@@ -61,8 +61,10 @@ fn one_poll_of_a_session_that_just_came_up_and_no_more() {
     world.up(0, P1);
     world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
     world.snapshot(0, P1, PRE, V4, &[A]);
-    world.at(1000);
+    world.at(399);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(401);
+    world.enforcing(0);
 }
 
 /// A poll replaces what the one before it found, after the hold.

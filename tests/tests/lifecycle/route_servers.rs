@@ -144,7 +144,7 @@ fn bilateral_and_route_server_routes_are_one_set() {
     world.announce(0, RS, OUT, MINE_OUT);
     world.end(0, RS, OUT, V4);
     world.up(0, P1);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.keeps(0, Missing::Loading(Side::Sources, V4));
     world.lacks(1, Missing::Empty(Side::Sources, V4));
     world.announce(0, P1, PRE, A);
     world.announce(0, P1, PRE, B);
@@ -156,7 +156,7 @@ fn bilateral_and_route_server_routes_are_one_set() {
     world.down(0, RS, DownCause::Lost);
     world.wait(121);
     world.sources(0, &[B]);
-    world.lacks(0, Missing::SessionDown(Side::Destinations, V4));
+    world.keeps(0, Missing::SessionDown(Side::Destinations, V4));
 }
 
 /// Whom our announcements to the server reach: all, none, some, or whom their communities name.

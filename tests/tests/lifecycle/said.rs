@@ -17,6 +17,8 @@ pub struct Said {
     pub told: BTreeSet<Prefix>,
     /// Told before the telling that goes on, or before a loss: it may still count, and need not.
     pub former: BTreeSet<Prefix>,
+    /// Told before its session ended, and no longer counted: it counts again when the session is back.
+    pub remembered: BTreeSet<Prefix>,
     pub up_at: Option<Duration>,
     pub down_at: Option<Duration>,
     /// The last time that the feed said that the table is complete.
@@ -59,12 +61,13 @@ impl Said {
     /// nothing that was told is left.
     pub fn pass(&mut self, now: Duration) {
         if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
-            self.told.clear();
+            self.remembered.extend(&self.former);
+            self.remembered.append(&mut self.told);
             self.was_complete = false;
         }
         // What a late word removed from it has its own hold.
         if self.known && self.is_down_for(now, DOWN_HOLD + WITHDRAW_HOLD + 2 * TICK) {
-            self.former.clear();
+            self.remembered.append(&mut self.former);
         }
         if let Some(down) = self
             .silent_since

@@ -110,9 +110,9 @@ fn as57965_a_session_that_the_router_closes() {
     world.announce(0, FOUR, PRE, "45.146.194.0/24");
     world.announce(0, FOUR, PRE, "45.146.195.0/24");
     world.down(0, FOUR, DownCause::Notification);
-    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.keeps(0, Missing::SessionDown(Side::Sources, V4));
     world.wait(200);
-    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.keeps(0, Missing::SessionDown(Side::Sources, V4));
     world.sources(0, &["2a13:47c0:146::/48"]);
     world.up(0, FOUR);
     world.announce(0, FOUR, PRE, "45.146.194.0/23");

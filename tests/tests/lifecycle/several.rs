@@ -149,7 +149,7 @@ fn one_of_two_sessions_goes_down() {
     world.sources(0, &[B]);
     world.enforcing(0);
     world.up(0, P1);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.keeps(0, Missing::Loading(Side::Sources, V4));
     world.announce(0, P1, PRE, A);
     world.wait(16);
     world.enforcing(0);
@@ -167,7 +167,7 @@ fn a_second_session_comes_up() {
     world.enforcing(0); // nobody's
     world.down(0, P2, DownCause::Lost);
     world.up(0, P2);
-    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.keeps(0, Missing::Loading(Side::Sources, V4));
 }
 
 /// Routes over one feed that was lost too long ago are not known any more, whatever other sessions tell.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::set::PrefixSet;
-use filter_core::{Address, Family, Mode, Prefix};
+use filter_core::{Address, Classes, Family, Mode, Prefix};
 use filter_daemon::config::Config;
 use filter_lifecycle::policy::Withheld;
 use filter_lifecycle::route::{
@@ -19,6 +19,14 @@ pub const POST: Table = Table::AdjInPost;
 pub const OUT: Table = Table::AdjOut;
 pub const V4: Family = Family::Ipv4;
 pub const V6: Family = Family::Ipv6;
+
+/// The classes of a peer without IPv6 that need no routes, and all that it has.
+pub const FREE_V4: Classes = Classes::bogons(V4)
+    .with(Classes::FAMILIES)
+    .with(Classes::MALFORMED);
+pub const ALL_V4: Classes = FREE_V4
+    .with(Classes::sources(V4))
+    .with(Classes::destinations(V4));
 
 /// The station and a static list of what we tell, for one peer `p1` with one IPv4 session.
 pub const ONE: &str = r#"
@@ -172,7 +180,10 @@ impl World {
             let sources = sources
                 .subtract(&self.withheld.all)
                 .union(&extras(&peer.extra_sources));
-            assert_eq!(self.life.sources(id), sources, "at {:?}", self.now);
+            let kept = self.life.sources(id);
+            if self.status(id.0).too_wide.is_empty() {
+                assert_eq!(kept, sources, "at {:?}", self.now);
+            }
             assert_eq!(
                 self.life.destinations(id, &[own]),
                 destinations.union(&always)
@@ -386,13 +397,15 @@ impl World {
             "at {:?}",
             self.now
         );
-        let mode = self.life.mode(self.now, PeerId(peer));
-        assert_eq!(
-            mode == Mode::Enforce,
-            state == PeerState::Enforcing,
-            "at {:?}",
-            self.now
+        let (wanted, granted) = (
+            self.life.wanted(PeerId(peer)),
+            self.life.granted(self.now, PeerId(peer)),
         );
+        assert!(wanted.contains(granted), "at {:?}", self.now);
+        if state == PeerState::Enforcing {
+            assert_eq!(granted, wanted, "at {:?}", self.now);
+            assert!(!wanted.is_empty(), "at {:?}", self.now);
+        }
     }
 
     #[track_caller]
@@ -402,8 +415,33 @@ impl World {
 
     #[track_caller]
     pub fn lacks(&self, peer: u32, missing: Missing) {
-        let state = PeerState::new(Mode::Enforce, Some(&missing));
+        let relies = Classes::SOURCES | Classes::DESTINATIONS;
+        let is_partly = self.life.granted(self.now, PeerId(peer)).meets(relies);
+        let state = PeerState::new(Mode::Enforce, Some(&missing), is_partly);
         self.is(peer, state, Some(missing));
+    }
+
+    /// Which of a peer's classes are granted.
+    pub fn granted(&self, peer: u32) -> Classes {
+        self.life.granted(self.now, PeerId(peer))
+    }
+
+    /// Something of a table is missing, of a side that was complete before: that opens nothing.
+    #[track_caller]
+    pub fn keeps(&self, peer: u32, missing: Missing) {
+        self.enforcing(peer);
+        let sides =
+            [V4, V6].map(|family| [Side::Sources, Side::Destinations].map(|side| (side, family)));
+        let incomplete = sides.into_iter().flatten().find_map(|(side, family)| {
+            self.life
+                .incomplete(self.now, PeerId(peer), side, family)
+                .filter(|_| {
+                    self.life.spec().peers[peer as usize]
+                        .families
+                        .contains(family)
+                })
+        });
+        assert_eq!(incomplete, Some(missing), "at {:?}", self.now);
     }
 
     /// The states of the peer's tables, those of feeds by hand left out.
