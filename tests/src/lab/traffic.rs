@@ -19,6 +19,8 @@ pub const NOISE: &[&str] = &[
     "arp",
     "neighbour-discovery",
     "link-local",
+    "router-advertisement",
+    "lan-multicast",
     "peering-lan",
     "not-for-us",
 ];
