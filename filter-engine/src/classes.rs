@@ -16,7 +16,7 @@ pub(crate) enum Holder {
 }
 
 /// What the switch says of one peer or interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Switch {
     /// The classes there are for it.
     pub(crate) all: Classes,
@@ -28,9 +28,19 @@ pub(crate) struct Switch {
     pub(crate) dropping: Option<Classes>,
     /// What keeps the program from every packet of this peer or interface, whatever the switch says.
     pub(crate) off_wire: Option<Obstacle>,
-    /// What else is missing for a wanted class.
-    pub(crate) missing: Option<Obstacle>,
+    /// What else each class waits for.
+    pub(crate) missing: Vec<Waiting>,
     /// When adopted tables give way at the latest.
+    pub(crate) expected: Option<Duration>,
+}
+
+/// What one class waits for, as far as routes and tables go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) class: Class,
+    pub(crate) family: Option<Family>,
+    pub(crate) obstacle: Obstacle,
+    /// How long until it is expected to be there at the latest.
     pub(crate) expected: Option<Duration>,
 }
 
@@ -97,13 +107,17 @@ fn rows(switch: &Switch) -> Vec<ClassStatus> {
             (Some(_), _) => Some(false),
             (None, Some(dropping)) => Some(dropping.meets(of)),
         };
+        let waiting = switch.missing.iter();
+        let waiting = waiting
+            .copied()
+            .find(|each| (each.class, each.family) == (class, family));
         let missing = match (wanted, allowed, in_force) {
             (false, ..) | (true, true, Some(true)) => None,
             (true, false, _) => Some(Obstacle::NotAllowed),
             (true, true, None) => Some(Obstacle::Unreadable),
             (true, true, Some(false)) => {
-                let waits = switch.missing.or(Some(Obstacle::NotPublished));
-                switch.off_wire.or(waits)
+                let waits = waiting.map_or(Obstacle::NotPublished, |each| each.obstacle);
+                switch.off_wire.or(Some(waits))
             }
         };
         ClassStatus {
@@ -114,7 +128,10 @@ fn rows(switch: &Switch) -> Vec<ClassStatus> {
             in_force,
             missing,
             since: Duration::ZERO,
-            expected: switch.expected.filter(|_| missing.is_some()),
+            expected: waiting
+                .and_then(|each| each.expected)
+                .or(switch.expected)
+                .filter(|_| missing.is_some()),
         }
     };
     switch.all.iter().map(row).collect()
@@ -124,15 +141,17 @@ fn rows(switch: &Switch) -> Vec<ClassStatus> {
 mod tests {
     use super::*;
 
-    const ON: Switch = Switch {
-        all: Classes::PEER,
-        wanted: Classes::PEER,
-        allowed: Classes::PEER,
-        dropping: Some(Classes::PEER),
-        off_wire: None,
-        missing: None,
-        expected: None,
-    };
+    fn on() -> Switch {
+        Switch {
+            all: Classes::PEER,
+            wanted: Classes::PEER,
+            allowed: Classes::PEER,
+            dropping: Some(Classes::PEER),
+            off_wire: None,
+            missing: Vec::new(),
+            expected: None,
+        }
+    }
 
     fn said(switch: Switch) -> Vec<(Option<bool>, Option<Obstacle>)> {
         let mut said: Vec<_> = rows(&switch)
@@ -145,7 +164,7 @@ mod tests {
 
     #[test]
     fn each_class_of_a_peer_has_a_row_for_each_of_its_families() {
-        let rows = rows(&ON);
+        let rows = rows(&on());
         let names: Vec<_> = rows
             .iter()
             .map(|row| {
@@ -170,11 +189,11 @@ mod tests {
 
     #[test]
     fn nothing_is_in_force_that_is_not_on_the_wire_or_cannot_be_read() {
-        assert_eq!(said(ON), [(Some(true), None)]);
+        assert_eq!(said(on()), [(Some(true), None)]);
         for obstacle in [Obstacle::NotAttached, Obstacle::LeaseEnded] {
             let off = Switch {
                 off_wire: Some(obstacle),
-                ..ON
+                ..on()
             };
             assert_eq!(said(off), [(Some(false), Some(obstacle))]);
         }
@@ -185,7 +204,7 @@ mod tests {
             let unread = Switch {
                 off_wire,
                 dropping,
-                ..ON
+                ..on()
             };
             assert_eq!(said(unread), [(None, Some(Obstacle::Unreadable))]);
         }
@@ -196,13 +215,20 @@ mod tests {
         let off = Some(Classes::NONE);
         let loading = Switch {
             dropping: off,
-            missing: Some(Obstacle::Loading),
-            ..ON
+            missing: vec![Waiting {
+                class: Class::Sources,
+                family: Some(Family::Ipv4),
+                obstacle: Obstacle::Loading,
+                expected: None,
+            }],
+            ..on()
         };
-        assert_eq!(said(loading), [(Some(false), Some(Obstacle::Loading))]);
+        let other = (Some(false), Some(Obstacle::NotPublished));
+        let sources = (Some(false), Some(Obstacle::Loading));
+        assert_eq!(said(loading.clone()), [other, sources, other]);
         let forbidden = Switch {
             allowed: Classes::NONE,
-            ..loading
+            ..loading.clone()
         };
         assert_eq!(said(forbidden), [(Some(false), Some(Obstacle::NotAllowed))]);
         let unwanted = Switch {
@@ -219,13 +245,13 @@ mod tests {
         let at = Duration::from_secs;
         let off = Switch {
             off_wire: Some(Obstacle::NotAttached),
-            ..ON
+            ..on()
         };
-        for (second, switch) in [(0, &off), (1, &off), (5, &ON), (6, &ON)] {
+        for (second, switch) in [(0, &off), (1, &off), (5, &on()), (6, &on())] {
             watch.look(at(second), holder, switch);
         }
-        let since = |switch| watch.status(at(9), holder, switch)[0].since;
-        assert_eq!(since(&ON), at(4));
+        let since = |switch: &Switch| watch.status(at(9), holder, switch)[0].since;
+        assert_eq!(since(&on()), at(4));
         assert_eq!(since(&off), at(0), "just changed");
     }
 }

@@ -13,7 +13,7 @@ use filter_lifecycle::{Missing, PeerState};
 use filter_loader::{Counters, Memory, Target};
 
 use crate::Engine;
-use crate::classes::{Holder, Switch};
+use crate::classes::{Holder, Switch, Waiting};
 use crate::devices::Attachment;
 use crate::peering::interface_classes;
 
@@ -271,14 +271,22 @@ impl Engine {
         let slot = self.slots.of(id);
         let (configured, now_wanted) = (peer.mode, self.lifecycle.wanted_mode(id));
         let is_wanted = configured == Mode::Enforce || now_wanted == Mode::Enforce;
-        let missing = self.lifecycle.missing(now, id);
+        let each = self.lifecycle.class_status(now, id).into_iter();
+        let missing = each.filter_map(|status| {
+            Some(Waiting {
+                class: status.class,
+                family: status.family,
+                obstacle: status.missing.as_ref()?.obstacle(),
+                expected: status.expected,
+            })
+        });
         Switch {
             all: Classes::PEER,
-            wanted: Classes::PEER.when(is_wanted),
+            wanted: self.lifecycle.configured(id).when(is_wanted),
             allowed: self.allowed(Target::Peer(slot)),
             dropping: self.filter.in_force(slot).ok(),
             off_wire: self.off_wire(id),
-            missing: missing.as_ref().map(Missing::obstacle),
+            missing: missing.collect(),
             expected: self.adopted.left(now, id),
         }
     }
@@ -294,7 +302,7 @@ impl Engine {
             allowed: self.allowed(target),
             dropping: self.filter.in_force(target).ok(),
             off_wire: not_attached(attached).or(self.without_lease()),
-            missing: None,
+            missing: Vec::new(),
             expected: None,
         }
     }

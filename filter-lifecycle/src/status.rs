@@ -9,8 +9,6 @@ use filter_core::{Class, Family};
 pub enum Obstacle {
     /// An operator switched it off.
     NotAllowed,
-    /// The breaker switched it off.
-    BreakerTripped,
     /// The program is not on an interface of the peer, or the interface is not there.
     NotAttached,
     /// No MAC of the peer is known, so no packet is taken for its.
@@ -33,21 +31,16 @@ pub enum Obstacle {
     CountMismatch,
     /// Most of an Adj-RIB is gone at once, and nothing confirms it yet.
     ShrinkUnconfirmed,
-    /// More prefixes than `max_prefixes` from the start.
-    OverLimit,
     /// The feeds have more Adj-RIBs than are kept.
     TooManyTables,
-    /// The sources cover too much of the address space.
-    TooWide,
     /// The data plane's switch could not be read.
     Unreadable,
 }
 
 impl Obstacle {
     /// All of them, for the document and its test.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 14] = [
         Self::NotAllowed,
-        Self::BreakerTripped,
         Self::NotAttached,
         Self::NoStation,
         Self::LeaseEnded,
@@ -59,9 +52,7 @@ impl Obstacle {
         Self::FeedLost,
         Self::CountMismatch,
         Self::ShrinkUnconfirmed,
-        Self::OverLimit,
         Self::TooManyTables,
-        Self::TooWide,
         Self::Unreadable,
     ];
 
@@ -70,7 +61,6 @@ impl Obstacle {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotAllowed => "not-allowed",
-            Self::BreakerTripped => "breaker-tripped",
             Self::NotAttached => "not-attached",
             Self::NoStation => "no-station",
             Self::LeaseEnded => "lease-ended",
@@ -82,9 +72,7 @@ impl Obstacle {
             Self::FeedLost => "feed-lost",
             Self::CountMismatch => "count-mismatch",
             Self::ShrinkUnconfirmed => "shrink-unconfirmed",
-            Self::OverLimit => "over-limit",
             Self::TooManyTables => "too-many-tables",
-            Self::TooWide => "too-wide",
             Self::Unreadable => "unreadable",
         }
     }

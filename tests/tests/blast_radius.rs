@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use filter_core::Mode;
 use filter_daemon::config::Config;
 use filter_feeds::bmp::{BmpConfig, BmpFeed};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};

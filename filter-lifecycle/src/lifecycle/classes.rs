@@ -47,7 +47,8 @@ impl Lifecycle {
     }
 
     /// The classes that `enforce` means for this peer.
-    fn configured(&self, id: PeerId) -> Classes {
+    #[must_use]
+    pub fn configured(&self, id: PeerId) -> Classes {
         let spec = &self.spec.peers[id.0 as usize];
         let unused = Family::ALL
             .into_iter()
