@@ -134,7 +134,9 @@ table_memory_mib = 8
     fn start(&mut self) -> Bcp38 {
         let daemon = self.site.start(&self.config(""));
         for peer in ["p1", "p2"] {
-            daemon.until_state(peer, "observing");
+            daemon.until("it to be known and published", peer, |status| {
+                status["state"] == "observing" && status["publish_pending"] == false
+            });
         }
         self.traffic.reset(&daemon);
         daemon
