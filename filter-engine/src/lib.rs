@@ -5,7 +5,7 @@
 //! brings it in force ([`Engine::start`]), and from then on hands events over ([`Engine::event`]) and calls
 //! [`Engine::work`] whenever the engine's descriptor is readable or the time it asked for has come. The clock is the
 //! caller's: any [`Duration`] that only grows. One thread of its own waits for the kernel's grace periods; it belongs
-//! to the loader and ends when the engine is dropped. Dropping leaves the filter attached: the lease decides what
+//! to the loader, and is joined when the engine is dropped. Dropping leaves the filter attached: the lease decides what
 //! becomes of enforcement.
 //!
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays

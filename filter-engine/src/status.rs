@@ -1,5 +1,6 @@
 //! What the engine does now, as types: read back from the kernel where the kernel knows, never repeated from a wish.
 //! With the feature `serde` they are JSON as the project's document on status describes it, `schema` and all.
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use filter_core::layout::{ANY_MAC, Families, Station};
@@ -159,7 +160,9 @@ impl Engine {
             let why = why.filter(|_| !up).cloned();
             FeedStatus { up, age, why }
         });
-        let peers = self.slots.iter().map(|(id, _)| self.peer_status(now, id));
+        let seen = self.with_stations();
+        let peers = self.slots.iter();
+        let peers = peers.map(|(id, _)| self.peer_status(now, id, &seen));
         let interfaces = self.fitted.spec().interface_ids();
         let interfaces = interfaces.map(|(id, _)| self.interface_status(now, id));
         Status {
@@ -197,11 +200,11 @@ impl Engine {
         }
     }
 
-    fn peer_status(&self, now: Duration, id: PeerId) -> PeerStatus {
+    fn peer_status(&self, now: Duration, id: PeerId, seen: &BTreeSet<u32>) -> PeerStatus {
         let (slot, peer) = (self.slots.of(id), &self.fitted.spec().peers[id.0 as usize]);
         let stations = self.filter.stations();
         let mine = stations.filter(|(_, owner)| *owner == slot);
-        let switch = self.peer_switch(now, id);
+        let switch = self.peer_switch(now, id, seen);
         let holder = Holder::Peer(slot.number());
         PeerStatus {
             name: peer.name.clone(),
@@ -254,8 +257,9 @@ impl Engine {
 
     /// Since when each class is as it is: looked at every tick.
     pub(crate) fn watch_classes(&mut self, now: Duration) {
+        let seen = self.with_stations();
         for (id, slot) in self.slots.iter() {
-            let switch = self.peer_switch(now, id);
+            let switch = self.peer_switch(now, id, &seen);
             let holder = Holder::Peer(slot.number());
             self.class_watch.look(now, holder, &switch);
         }
@@ -265,8 +269,14 @@ impl Engine {
         }
     }
 
-    /// The switch of a peer, as far as it can be read.
-    fn peer_switch(&self, now: Duration, id: PeerId) -> Switch {
+    /// The slots that some station leads to.
+    fn with_stations(&self) -> BTreeSet<u32> {
+        let stations = self.filter.stations();
+        stations.map(|(_, owner)| owner.number()).collect()
+    }
+
+    /// The switch of a peer, as far as it can be read. `seen` are the slots that some station leads to.
+    fn peer_switch(&self, now: Duration, id: PeerId, seen: &BTreeSet<u32>) -> Switch {
         let peer = &self.fitted.spec().peers[id.0 as usize];
         let slot = self.slots.of(id);
         let (configured, now_wanted) = (peer.mode, self.lifecycle.wanted_mode(id));
@@ -285,7 +295,7 @@ impl Engine {
             wanted: self.lifecycle.configured(id).when(is_wanted),
             allowed: self.allowed(Target::Peer(slot)),
             dropping: self.filter.in_force(slot).ok(),
-            off_wire: self.off_wire(id),
+            off_wire: self.off_wire(id, seen.contains(&slot.number())),
             missing: missing.collect(),
             expected: self.adopted.left(now, id),
         }
@@ -315,16 +325,14 @@ impl Engine {
     }
 
     /// What keeps the program from this peer's packets, or from dropping them.
-    fn off_wire(&self, id: PeerId) -> Option<Obstacle> {
+    fn off_wire(&self, id: PeerId, has_station: bool) -> Option<Obstacle> {
         let attachments = self.fitted.spec().peers[id.0 as usize].attachments.iter();
         let attached = attachments.map(|each| self.devices.attachment(each.interface).attached);
         let unattached = attached.filter_map(not_attached).min();
-        let slot = self.slots.of(id);
-        let has_station = || self.filter.stations().any(|(_, owner)| owner == slot);
-        let without_station = || (!has_station()).then_some(Obstacle::NoStation);
+        let without_station = (!has_station).then_some(Obstacle::NoStation);
         unattached
             .or_else(|| self.without_lease())
-            .or_else(without_station)
+            .or(without_station)
     }
 
     fn without_lease(&self) -> Option<Obstacle> {

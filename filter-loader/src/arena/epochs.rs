@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use crate::error::Error;
 use crate::grace::Grace;
@@ -13,27 +14,29 @@ pub(super) struct Epochs {
     grace: Grace,
     /// What is unpublished now belongs to it.
     now: u64,
-    /// One waits to be begun: more would bring nothing.
-    ask: SyncSender<u64>,
+    /// One waits to be begun: more would bring nothing. None once this is dropped.
+    ask: Option<SyncSender<u64>>,
     over: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Epochs {
-    /// Starts the thread. It ends when this is dropped.
+    /// Starts the thread. It ends, and is waited for, when this is dropped: two grace periods at most.
     pub(super) fn new() -> Result<Self, Error> {
         let grace = Grace::new()?;
         let (ask, asked) = sync_channel(1);
         let over = Arc::new(AtomicU64::new(0));
         let reached = Arc::clone(&over);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("grace".to_owned())
             .spawn(move || follow(grace, &asked, &reached))
             .map_err(Error::os("cannot start the thread that waits for packets"))?;
         Ok(Self {
             grace,
             now: 1,
-            ask,
+            ask: Some(ask),
             over,
+            thread: Some(thread),
         })
     }
 
@@ -50,7 +53,8 @@ impl Epochs {
     /// Has what was unpublished so far waited for, without waiting here. If a request waits already, the next one
     /// takes this along.
     pub(super) fn end(&mut self) {
-        if self.ask.try_send(self.now).is_ok() {
+        let asked = self.ask.as_ref().map(|ask| ask.try_send(self.now));
+        if matches!(asked, Some(Ok(()))) {
             self.now += 1;
         }
     }
@@ -61,6 +65,15 @@ impl Epochs {
         self.over.fetch_max(self.now, Ordering::AcqRel);
         self.now += 1;
         Ok(())
+    }
+}
+
+impl Drop for Epochs {
+    fn drop(&mut self) {
+        self.ask = None;
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join(); // one that panicked has said so
+        }
     }
 }
 
