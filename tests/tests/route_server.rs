@@ -316,12 +316,9 @@ fn what_we_tell_the_route_server_counts_for_those_it_serves() {
     let both = ("both", "198.18.1.1", OURS);
     let unannounced = "destination-unannounced";
     // None: only bilateral announcements count; without any, there is nothing to enforce by.
-    scene.traffic.until(
-        &scene.daemon,
-        served,
-        ("both-unannounced", unannounced),
-        WITHIN,
-    );
+    scene
+        .traffic
+        .until(&scene.daemon, served, ("unjudged", unannounced), WITHIN);
     scene
         .traffic
         .expect(&scene.daemon, both, "permitted", false);

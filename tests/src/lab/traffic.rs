@@ -19,6 +19,8 @@ use crate::wire::Wire;
 pub const NOISE: &[&str] = &[
     "arp",
     "neighbour-discovery",
+    "router-advertisement",
+    "lan-multicast",
     "link-local",
     "peering-lan",
     "not-for-us",

@@ -58,7 +58,7 @@ fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
             &peer["generation"],
             &peer["mode_in_force"]
         ),
-        (&true.into(), &generation.into(), &serde_json::Value::Null)
+        (&true.into(), &generation.into(), &"observe".into())
     );
     let end = Instant::now() + Duration::from_secs(2); // the lease would have been renewed twice
     while Instant::now() < end {
