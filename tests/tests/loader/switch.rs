@@ -98,7 +98,7 @@ fn what_is_in_force_is_read_back_from_every_word_and_the_lease() {
     let (mut filter, peer) = filter(Engine::Tables);
     let all = Classes::PEER;
     want(&filter, peer.into(), all);
-    let mut agree = |filter: &mut Filter, expected: Classes| {
+    let agree = |filter: &mut Filter, expected: Classes| {
         assert_eq!(filter.in_force(peer).unwrap(), expected);
         let in_force = expected.meets(Classes::sources(Family::Ipv4));
         assert_eq!(drops(filter, SPOOFED), in_force, "{expected}");
