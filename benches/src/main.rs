@@ -6,7 +6,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
-use benches::{cores, feed, lookup, updates, wire};
+use benches::{cores, feed, floods, lookup, updates, wire};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -52,6 +52,7 @@ const PARTS: &[Part] = &[
     ("costs", whole::costs),
     ("stages", whole::stages),
     ("smallest", whole::smallest),
+    ("floods", floods::compare),
     ("v4", |report, effort| {
         let world = World::transit(Family::Ipv4, 1_000_000)?;
         whole::compare(report, effort, &world, goals(40.0, 5.0))

@@ -10,6 +10,7 @@ mod peer;
 pub mod record;
 mod sample;
 pub mod station;
+mod suspects;
 mod switch;
 
 pub use interface::{
@@ -18,6 +19,7 @@ pub use interface::{
 };
 pub use peer::{ANY_MAC, PeerKey, SlotStation, Station};
 pub use sample::{SAMPLE_WORDS, Sample};
+pub use suspects::Suspects;
 pub use switch::{FOREVER, LeaseEnd, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
@@ -82,6 +84,8 @@ pub mod map {
     pub const META: &str = "meta";
     /// The arena of the compiled tables.
     pub const TABLES: &str = "tables";
+    /// One [`super::Suspects`].
+    pub const SUSPECTS: &str = "suspects";
     /// Slot → [`super::record::Published`], 0 for none.
     pub const SLOTS: &str = "slots";
     /// The baseline engine's IPv4 trie.

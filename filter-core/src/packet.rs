@@ -15,6 +15,13 @@ pub trait Bytes {
     /// Bytes of the whole frame, also where they cannot be read.
     fn length(&self) -> usize;
 
+    /// What follows the tags of a frame whose first ethertype is one: see [`tagged`], which an implementation may call
+    /// in a place of its own.
+    #[inline(always)]
+    fn tagged(&self) -> Result<Payload, Malformed> {
+        tagged(self)
+    }
+
     /// One byte.
     #[inline(always)]
     fn u8(&self, offset: usize) -> Option<u8> {
@@ -232,6 +239,12 @@ pub fn payload<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
             offset: ETHERNET_LEN,
         });
     }
+    frame.tagged()
+}
+
+/// [`payload`], where the first ethertype is a tag's.
+#[inline(always)]
+pub fn tagged<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
     let mut vlans = Vlans::NONE;
     for tags in 0..MAX_TAGS {
         let offset = ETHERNET_LEN + tags * TAG_LEN;
@@ -257,6 +270,35 @@ pub fn payload<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
         }
     }
     Err(Malformed)
+}
+
+impl Payload {
+    /// As one word, which is not 0.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.offset as u64
+            | (self.ethertype as u64) << 16
+            | (self.vlans.outer as u64) << 32
+            | (self.vlans.inner as u64) << 48
+    }
+
+    /// The inverse of [`Payload::word`]; `None` of 0.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word == 0 {
+            return None;
+        }
+        Some(Self {
+            vlans: Vlans {
+                outer: (word >> 32) as u16,
+                inner: (word >> 48) as u16,
+            },
+            ethertype: (word >> 16) as u16,
+            offset: word as usize & 0x1f,
+        })
+    }
 }
 
 #[inline(always)]
@@ -548,6 +590,7 @@ mod tests {
         for (list, vlans) in cases {
             let got = payload(frame(&tags(list), ETHERTYPE_ARP).as_slice());
             assert_eq!(got, expected(vlans, list.len()), "{list:?}");
+            assert_eq!(Payload::from_word(got.unwrap().word()), got.ok());
         }
     }
 

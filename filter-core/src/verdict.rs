@@ -29,16 +29,6 @@ pub trait Policy {
     fn rules(&self, peer: Self::Peer) -> Rules;
     /// Is the source in S'(p), and the destination in D'(p)? Asked together so the two walks can overlap.
     fn membership(&self, peer: Self::Peer, source: Address, destination: Address) -> Membership;
-    /// The same, where it is rare.
-    #[inline(always)]
-    fn membership_again(
-        &self,
-        peer: Self::Peer,
-        source: Address,
-        destination: Address,
-    ) -> Membership {
-        self.membership(peer, source, destination)
-    }
     /// Which of the two lists that all peers share hold the address?
     fn listed(&self, address: Address) -> Listed;
     /// May another ICMP error to this peer's account pass now? The one question that has a memory.
@@ -78,8 +68,6 @@ pub struct Verdict<P> {
     pub broken: Classes,
     /// The peer the packet counts for; the interface if `None`.
     pub peer: Option<P>,
-    /// Which VLANs it came in, as far as they could be read.
-    pub vlans: Vlans,
 }
 
 /// A verdict and what follows from it.
@@ -101,7 +89,6 @@ impl<P> Judgement<P> {
                 reason: Reason::NoRecord,
                 broken: Classes::NONE,
                 peer: None,
-                vlans: Vlans::NONE,
             },
             action: Action::Pass,
         }
@@ -155,7 +142,6 @@ fn decide<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Verdict<P::Pee
         reason,
         broken,
         peer: None,
-        vlans: Vlans::NONE,
     };
     let Ok(macs) = packet::mac_pair(frame) else {
         return of_nobody(row(Reason::Malformed)); // 1
@@ -174,7 +160,6 @@ fn decide<B: Bytes + ?Sized, P: Policy>(frame: &B, policy: &P) -> Verdict<P::Pee
         reason,
         broken,
         peer,
-        vlans: payload.vlans,
     };
     if not_for_us {
         return verdict(row(Reason::NotForUs)); // 2
@@ -307,7 +292,7 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
         if known.source(family) {
             let again = self
                 .policy
-                .membership_again(peer, quoted.destination, quoted.source);
+                .membership(peer, quoted.destination, quoted.source);
             if !again.source {
                 return false;
             }

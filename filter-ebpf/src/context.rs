@@ -1,7 +1,7 @@
 //! The frame as the program sees it: the one place that reads packet memory.
 //! Never reads a byte it has not compared with the frame's end.
-use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
-use filter_core::packet::Bytes;
+use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
+use filter_core::packet::{self, Bytes, Malformed, Payload};
 
 /// No header the verdict reads starts further in: four VLAN tags, IPv4 with options, ICMP, the quoted header.
 /// The verifier needs a bound on offsets that come from the packet.
@@ -25,6 +25,7 @@ pub struct Frame {
     start: usize,
     end: usize,
     length: usize,
+    ctx: *mut xdp_md,
 }
 
 impl Frame {
@@ -39,7 +40,12 @@ impl Frame {
         } else {
             end - start
         };
-        Self { start, end, length }
+        Self {
+            start,
+            end,
+            length,
+            ctx: ctx.ctx,
+        }
     }
 
     /// Readable bytes.
@@ -71,6 +77,11 @@ impl Bytes for Frame {
     }
 
     #[inline(always)]
+    fn tagged(&self) -> Result<Payload, Malformed> {
+        Payload::from_word(bcp38_tags(self.ctx)).ok_or(Malformed)
+    }
+
+    #[inline(always)]
     fn length(&self) -> usize {
         self.length
     }
@@ -88,6 +99,18 @@ impl Bytes for Frame {
         // SAFETY: as above, in whole words.
         let word = |i| unsafe { core::ptr::read_unaligned((at + 8 * i) as *const u64) };
         Some(core::array::from_fn(|i| u64::from_be(word(i))))
+    }
+}
+
+/// The tags of a frame that has any, as a global function (kernel 5.6): whatever they are, the rest of the program is
+/// followed once for frames with tags, and not once for each number of them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_tags(ctx: *mut xdp_md) -> u64 {
+    let frame = Frame::new(&XdpContext::new(ctx), Buffers::One);
+    match packet::tagged(&frame) {
+        Ok(payload) => payload.word(),
+        Err(Malformed) => 0,
     }
 }
 

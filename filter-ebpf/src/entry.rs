@@ -6,7 +6,7 @@ use aya_ebpf::{
 use filter_core::layout::{
     ANY_MAC, Interface, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, station,
 };
-use filter_core::packet::{Bytes, Mac, Vlans};
+use filter_core::packet::{self, Bytes, Mac, Vlans};
 use filter_core::verdict::{self, Judgement, Listed, Membership, Policy};
 use filter_core::{Address, Classes, Reason};
 
@@ -74,13 +74,15 @@ fn sample<P: Copy>(
     slot: u32,
     length: u64,
 ) {
+    // Read once more: every packet would have to carry them along otherwise.
+    let vlans = packet::payload(frame).map_or(Vlans::NONE, |payload| payload.vlans);
     let sample = Sample {
         time_ns: 0,
         ifindex,
         slot,
         length: length as u32,
         captured: frame.len().min(SAMPLE_BYTES) as u32,
-        vlans: judgement.verdict.vlans,
+        vlans,
         reason: judgement.verdict.reason,
         broken: judgement.verdict.broken,
         dropped: judgement.action.is_drop(),

@@ -2,7 +2,7 @@
 //! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use filter_core::layout::record::{self, Published};
-use filter_core::layout::{MAX_INTERFACES, Rules};
+use filter_core::layout::{MAX_INTERFACES, Rules, Suspects};
 use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, Lookup, SetDescriptor, Words};
 use filter_core::verdict::{Listed, Membership};
 use filter_core::{Address, Family};
@@ -17,6 +17,9 @@ static TABLES: Array<[u64; CHUNK_WORDS]> = Array::with_max_entries(1, BPF_F_MMAP
 /// Slot → [`Published`], 0 for none. Set by the loader.
 #[map(name = "slots")]
 static SLOTS: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
+
+#[map(name = "suspects")]
+static SUSPECTS: Array<Suspects> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The slot of the lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
@@ -108,12 +111,9 @@ impl Engine for Compiled {
 
     #[inline(always)]
     fn listed(address: Address) -> Listed {
-        let found = match Self::open(LISTS) {
+        let found = match Self::open(LISTS).filter(|_| is_suspect(address)) {
             Some(lists) => Self::membership(lists, address, address),
-            None => Membership {
-                source: false,
-                destination: false,
-            },
+            None => NO_MEMBER,
         };
         Listed {
             bogon: found.source,
@@ -125,6 +125,22 @@ impl Engine for Compiled {
 const FAMILY_BIT: u32 = 32;
 const SOURCE_FOUND: u64 = 1;
 const DESTINATION_FOUND: u64 = 2;
+
+const NO_MEMBER: Membership = Membership {
+    source: false,
+    destination: false,
+};
+
+/// May the address be in the shared lists?
+#[inline(always)]
+fn is_suspect(address: Address) -> bool {
+    let (word, bit) = Suspects::of(address);
+    SUSPECTS.get_ptr(0).is_some_and(|suspects| {
+        // SAFETY: a word within the value, which the mask shows the verifier; user space writes whole aligned words.
+        let word = unsafe { core::ptr::read_volatile(suspects.cast::<u64>().add(word & 7)) };
+        word >> bit & 1 != 0
+    })
+}
 
 /// Both lookups of a packet, as a global function (kernel 5.6): the verifier follows it once, for any arguments,
 /// instead of once for each way that leads to it. Numbers only, as it demands: the place of the peer's record
@@ -143,30 +159,34 @@ extern "C" fn bcp38_membership(
     } else {
         Family::Ipv6
     };
+    let address = |hi, lo| Address { family, hi, lo };
+    let found = lookup(
+        place as u32,
+        address(source_hi, source_lo),
+        address(destination_hi, destination_lo),
+    );
+    let source = u64::from(found.source) * SOURCE_FOUND;
+    let destination = u64::from(found.destination) * DESTINATION_FOUND;
+    source | destination
+}
+
+/// Both lookups in the sets of the record at this place.
+#[inline(always)]
+fn lookup(place: u32, source: Address, destination: Address) -> Membership {
     let number = (place >> 16) as u16;
     let Some(chunk) = Chunk::open(u32::from(number)) else {
-        return 0;
+        return NO_MEMBER;
     };
-    let [from, to] = record::head_sets(chunk.record(place as u16), family);
+    let [from, to] = record::head_sets(chunk.record(place as u16), source.family);
     // Small sets lie beside their record: another look at the map is rare.
     let open = |other| match other == number {
         true => Some(chunk),
         false => Chunk::open(u32::from(other)),
     };
     let (Some(from_words), Some(to_words)) = (open(from.1), open(to.1)) else {
-        return 0;
+        return NO_MEMBER;
     };
-    let source = Address {
-        family,
-        hi: source_hi,
-        lo: source_lo,
-    };
-    let destination = Address {
-        family,
-        hi: destination_hi,
-        lo: destination_lo,
-    };
-    let found = table::contains_both(
+    table::contains_both(
         Lookup {
             words: &from_words,
             set: SetDescriptor(from.0),
@@ -177,8 +197,5 @@ extern "C" fn bcp38_membership(
             set: SetDescriptor(to.0),
             address: destination,
         },
-    );
-    let source = u64::from(found.source) * SOURCE_FOUND;
-    let destination = u64::from(found.destination) * DESTINATION_FOUND;
-    source | destination
+    )
 }

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use filter_core::layout::Sample;
-use filter_core::{Address, Reason};
+use filter_core::{Address, Classes, Reason};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::violation::{
     self, DefaultPointing, DestinationStory, MAX_NAMED, PointingWatch, SourceStory,
@@ -85,7 +85,9 @@ impl Sampler {
         flow: &Flow,
         sight: Sight<'_>,
     ) -> Option<DefaultPointing> {
-        if flow.destination_story != DestinationStory::NotOurs {
+        // What a peer says on the link itself goes to no address of ours either.
+        let breaks_destinations = sample.broken.meets(Classes::DESTINATIONS);
+        if !breaks_destinations || flow.destination_story != DestinationStory::NotOurs {
             return None;
         }
         let bytes = sight.destination_bytes(id);

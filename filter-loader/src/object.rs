@@ -109,6 +109,7 @@ const PINNED: &[&str] = &[
     map::ALLOWED,
     map::META,
     map::TABLES,
+    map::SUSPECTS,
     map::SLOTS,
 ];
 

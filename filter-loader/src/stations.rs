@@ -70,7 +70,7 @@ impl Stations {
         }
         for key in keys {
             if let Some(place) = self.held(key) {
-                place[0].store(VACATED, Ordering::Release);
+                vacate(place);
             }
             self.hash.remove(key).map_err(Error::map(map::PEERS))?;
             self.known.remove(key);
@@ -90,7 +90,7 @@ impl Stations {
                     Key::of(&key).line() == line && self.known.get(&key) == Some(&slot)
                 });
                 if words[0] != 0 && !is_right {
-                    place[0].store(VACATED, Ordering::Release);
+                    vacate(place);
                     is_sound = false;
                 }
             }
@@ -108,7 +108,6 @@ impl Stations {
         self.fill(|word| word == 0 || word == VACATED);
         for place in (0..LINES).flat_map(|line| self.line(line)) {
             if place[0].load(Ordering::Relaxed) == VACATED {
-                place[1].store(0, Ordering::Relaxed);
                 place[0].store(0, Ordering::Release);
             }
         }
@@ -154,4 +153,11 @@ impl Stations {
                 .add(line % LINES)
         }
     }
+}
+
+/// Gives a place up. Its second word goes before the grace period and not after: on a weakly ordered processor a packet
+/// that finds the next station's first word may still read what the second one held before it, and must find nothing.
+fn vacate(place: &[AtomicU64; 2]) {
+    place[0].store(VACATED, Ordering::Release);
+    place[1].store(0, Ordering::Release);
 }

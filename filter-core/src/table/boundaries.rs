@@ -102,7 +102,16 @@ const fn is_cut((first, last): Range) -> (bool, bool) {
     (first as u64 != 0, last as u64 != u64::MAX)
 }
 
-/// The boundaries within /64s, then their number, two words each, up to the end of a line.
+/// One bit for each /64 that is a member in part: an address that does not find its own has nothing to search for.
+fn filter(boundaries: &[u128]) -> u64 {
+    // Each pair of them lies within one /64.
+    let firsts = boundaries.iter().step_by(2);
+    firsts.fold(0, |bits, &first| {
+        bits | 1 << super::lookup::filter_bit(key(first))
+    })
+}
+
+/// The boundaries within /64s, two words each, then their number and the filter, up to the end of a line.
 pub(super) fn long_list(boundaries: &[u128]) -> Vec<Line> {
     if boundaries.is_empty() {
         return Vec::new();
@@ -114,7 +123,7 @@ pub(super) fn long_list(boundaries: &[u128]) -> Vec<Line> {
     let pairs = boundaries.iter().map(|&b| [(b >> 64) as u64, b as u64]);
     for (cell, pair) in all[start..]
         .chunks_exact_mut(2)
-        .zip(pairs.chain([[boundaries.len() as u64, 0]]))
+        .zip(pairs.chain([[boundaries.len() as u64, filter(boundaries)]]))
     {
         cell.copy_from_slice(&pair);
     }

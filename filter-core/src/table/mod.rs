@@ -46,8 +46,9 @@
 //!
 //! IPv4 and IPv6 differ in nothing: all this is about the top 64 bits of a left-aligned address. A /64 that is a
 //! member in part counts as none there; the exact 128-bit boundaries of all such /64s lie sorted in front of the
-//! line that the descriptor names, and after them their number. That *long list* is searched, by halves, for
-//! addresses that the walk has refused: a permitted packet pays for it only where it needs it.
+//! line that the descriptor names, and after them their number and a filter of 64 bits. That *long list* is searched, by
+//! halves, for addresses that the walk has refused and the filter has not: a permitted packet pays for it only where it
+//! needs it.
 //!
 //! Line numbers are those of one *chunk*, the 4 MiB a kernel map value may have at most (`KMALLOC_MAX_SIZE` in 5.15
 //! and 6.1): 16 bits name a line, and a masked offset cannot leave the value. Whatever the content, a lookup ends,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
-use filter_core::Reason;
-use filter_core::layout::{MAX_INTERFACES, SCHEMA, counter_index, map};
+use filter_core::layout::{MAX_INTERFACES, SCHEMA, Suspects, counter_index, map};
+use filter_core::{Family, Reason};
 
 use crate::arena::Arena;
 use crate::attach::Hook;
@@ -118,6 +118,7 @@ pub struct Filter {
     /// As last published.
     lists: Lists,
     self_test: bool,
+    is_compiled: bool,
     #[cfg(feature = "test-hooks")]
     planted_bug: bool,
 }
@@ -171,6 +172,7 @@ impl Filter {
             specs: BTreeMap::new(),
             lists: Lists::default(),
             self_test: options.self_test && options.engine.is_compiled(),
+            is_compiled: options.engine.is_compiled(),
             #[cfg(feature = "test-hooks")]
             planted_bug: false,
         };
@@ -224,12 +226,40 @@ impl Filter {
     /// # Errors
     /// As [`Filter::publish`].
     pub fn publish_lists(&mut self, table: &PeerTables<'_>) -> Result<(), Error> {
+        // While the lists are replaced both generations' first bytes are suspect.
+        let before = self.suspects()?;
+        let mut after = Suspects::default();
+        for family in Family::ALL {
+            for set in [table.sources, table.destinations] {
+                let ranges = set.family(family).as_slice();
+                ranges.iter().for_each(|&range| after.add(family, range));
+            }
+        }
+        self.set_suspects(before.with(&after))?;
         self.tables.publish(LISTS, LISTS, table)?;
+        self.set_suspects(after)?;
         self.lists = Lists {
             bogons: table.sources.clone(),
             ours: table.destinations.clone(),
         };
         Ok(())
+    }
+
+    fn suspects(&mut self) -> Result<Suspects, Error> {
+        if !self.is_compiled {
+            return Ok(Suspects::default());
+        }
+        let suspects: Array<_, [u64; Suspects::WORDS]> = self.map_mut(map::SUSPECTS)?;
+        let words = suspects.get(&0, 0).map_err(Error::map(map::SUSPECTS))?;
+        Ok(Suspects(words))
+    }
+
+    fn set_suspects(&mut self, suspects: Suspects) -> Result<(), Error> {
+        if !self.is_compiled {
+            return Ok(());
+        }
+        let mut map: Array<_, [u64; Suspects::WORDS]> = self.map_mut(map::SUSPECTS)?;
+        map.set(0, suspects.0, 0).map_err(Error::map(map::SUSPECTS))
     }
 
     /// Replaces a peer's table, after its self-test. A packet sees the old one or the new one.

@@ -18,6 +18,8 @@ use super::{Bcp38, Namespace, Wire, wait_for};
 pub const NOISE: &[&str] = &[
     "arp",
     "neighbour-discovery",
+    "router-advertisement",
+    "lan-multicast",
     "link-local",
     "router-advertisement",
     "lan-multicast",
