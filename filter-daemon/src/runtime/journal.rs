@@ -495,7 +495,7 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 limit: *limit,
             },
             format!(
-                "{} announces {prefixes} {family} prefixes, {limit} are allowed: frozen at the last good ones",
+                "{} announces {prefixes} {family} prefixes, {limit} are allowed: the last good ones count until it fits, or, if there were none, what is received",
                 name(*id)
             ),
         ),
