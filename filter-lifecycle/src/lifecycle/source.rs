@@ -9,7 +9,7 @@ use super::directory::Owner;
 use super::doubt::{Doubts, Evidence};
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
-use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
+use super::routes::{Announced, Gone, Routes, Scope};
 use super::state::{Cue, State};
 use crate::route::{FeedId, Origin, Table};
 
@@ -321,10 +321,6 @@ impl Source {
     /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
         self.end_silence(now);
-        if self.state == State::Held && !self.stranger && now < self.ended_at + LAST_WORDS {
-            // A routing daemon that ends closes its sessions first: that is part of the loss, and not its peers' doing.
-            self.resume(now, true);
-        }
         self.cue(
             now,
             if self.known {

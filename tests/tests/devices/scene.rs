@@ -89,7 +89,6 @@ advertised_to_peer = ["44.1.0.0/16"]
 [limits]
 max_peers = 16
 table_memory_mib = 8
-breaker = {{ packets = 1000000 }}
 "#
     )
 }

@@ -151,25 +151,6 @@ fn a_session_that_ends_opens_nothing_and_is_remembered_for_a_day() {
     }
 }
 
-/// "session ends and withdrawals received in the 5 s before are part of the loss": a routing daemon that ends closes its
-/// sessions first, and its host may forward for long after.
-#[test]
-fn a_session_that_ends_right_before_its_feed_is_part_of_the_loss() {
-    for (gap, kept) in [(4, &[A][..]), (6, &[])] {
-        let mut world = World::synced(&[A]);
-        world.at(10);
-        world.down(0, P1, DownCause::Notification);
-        world.at(10 + gap);
-        world.feed_down(0);
-        world.at(200);
-        world.sources(0, kept);
-        assert_eq!(world.granted(0), ALL_V4, "{gap} s");
-        world.at(320);
-        let left = ALL_V4.without(Classes::SOURCES);
-        assert_eq!(world.granted(0), left, "{gap} s");
-    }
-}
-
 #[test]
 fn a_flapping_session_opens_nothing() {
     let mut world = World::synced(&[A]);
