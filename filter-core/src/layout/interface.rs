@@ -259,11 +259,14 @@ impl Network {
     pub fn is_own_address(&self, address: Address) -> bool {
         let used = self.used(OWN + address.family as usize);
         match address.family {
-            Family::Ipv4 => (0..MAX_OWN_ADDRESSES)
-                .take_while(|&i| i < used)
-                .any(|i| self.0[OWN4 + i] == address.hi),
-            Family::Ipv6 => (0..MAX_OWN_ADDRESSES).take_while(|&i| i < used).any(|i| {
-                self.0[OWN6 + 2 * i] == address.hi && self.0[OWN6 + 2 * i + 1] == address.lo
+            // All places are looked at: a loop that ends at `used` is one that Linux 5.10's verifier cannot bound.
+            Family::Ipv4 => {
+                (0..MAX_OWN_ADDRESSES).any(|i| self.0[OWN4 + i] == address.hi && i < used)
+            }
+            Family::Ipv6 => (0..MAX_OWN_ADDRESSES).any(|i| {
+                self.0[OWN6 + 2 * i] == address.hi
+                    && self.0[OWN6 + 2 * i + 1] == address.lo
+                    && i < used
             }),
         }
     }
