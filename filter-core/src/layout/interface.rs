@@ -239,16 +239,17 @@ impl Network {
         address: Address,
     ) -> bool {
         let used = self.used(lists + address.family as usize);
+        // All places are looked at: a loop that ends at `used` is one that Linux 5.10's verifier cannot bound.
         match address.family {
-            Family::Ipv4 => (0..MAX).take_while(|&i| i < used).any(|i| {
+            Family::Ipv4 => (0..MAX).any(|i| {
                 let prefix = self.0[start4 + i];
-                (address.hi ^ prefix) >> 32 & prefix & 0xffff_ffff == 0
+                (address.hi ^ prefix) >> 32 & prefix & 0xffff_ffff == 0 && i < used
             }),
-            Family::Ipv6 => (0..MAX).take_while(|&i| i < used).any(|i| {
+            Family::Ipv6 => (0..MAX).any(|i| {
                 let at = start6 + 4 * i;
-                (address.hi ^ self.0[at]) & self.0[at + 2]
-                    | (address.lo ^ self.0[at + 1]) & self.0[at + 3]
-                    == 0
+                let differ = (address.hi ^ self.0[at]) & self.0[at + 2]
+                    | (address.lo ^ self.0[at + 1]) & self.0[at + 3];
+                differ == 0 && i < used
             }),
         }
     }
@@ -259,7 +260,7 @@ impl Network {
     pub fn is_own_address(&self, address: Address) -> bool {
         let used = self.used(OWN + address.family as usize);
         match address.family {
-            // All places are looked at: a loop that ends at `used` is one that Linux 5.10's verifier cannot bound.
+            // As above.
             Family::Ipv4 => {
                 (0..MAX_OWN_ADDRESSES).any(|i| self.0[OWN4 + i] == address.hi && i < used)
             }
