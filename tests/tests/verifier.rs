@@ -13,9 +13,9 @@ use tests::kernel::{Feature, require_kernel};
 /// Object, program, then at most: instructions verified, bytes translated, bytes of native code. The figures of
 /// `docs/performance.md` and a quarter more: other kernels count differently. The verifier's own limit is 1,000,000.
 const BUDGETS: &[(&str, &str, [u32; 3])] = &[
-    ("bcp38", "bcp38", [170_000, 31_500, 18_500]),
-    ("bcp38", "bcp38_linear", [170_000, 31_500, 18_500]),
-    ("baseline", "bcp38", [170_000, 26_500, 16_500]),
+    ("bcp38", "bcp38", [190_000, 31_500, 18_500]),
+    ("bcp38", "bcp38_linear", [190_000, 31_500, 18_500]),
+    ("baseline", "bcp38", [190_000, 26_500, 16_500]),
 ];
 
 const COSTS: [&str; 3] = ["instructions verified", "bytes translated", "bytes native"];
