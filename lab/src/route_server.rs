@@ -1,6 +1,6 @@
-//! A route server on the exchange: BIRD, AS64511, with the communities most route servers share (0:member not to
-//! the member, 0:rs to nobody else, rs:member to the member; as large ones rs:0:member, rs:0:0, rs:1:member). Its own
-//! AS is in no path and its address no next hop; it hands on next hops it cannot reach itself (`gateway recursive`).
+//! A route server on the exchange: BIRD, AS64511, with the communities most route servers share: 0:member (not to the
+//! member), 0:rs (to no other), rs:member (to the member), rt:0:member, and as large ones rs:0:member, rs:0:0, rs:1:member.
+//! Its own AS is in no path and its address no next hop; it hands on next hops it cannot reach itself (`gateway recursive`).
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
@@ -101,7 +101,7 @@ fn conf(members: &[(u32, u8)]) -> String {
     let mut text = format!(
         "router id {v4};\nprotocol device {{}}\n\
          function served(int whom) {{
- if (0, whom) ~ bgp_community || ({rs}, 0, whom) ~ bgp_large_community then return false;
+ if (0, whom) ~ bgp_community || (rt, 0, whom) ~ bgp_ext_community || ({rs}, 0, whom) ~ bgp_large_community then return false;
  if ({rs}, whom) ~ bgp_community || ({rs}, 1, whom) ~ bgp_large_community then return true;
  if (0, {rs}) ~ bgp_community || ({rs}, 0, 0) ~ bgp_large_community then return false;
  return true;
