@@ -294,6 +294,18 @@ fn send(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
 /// # Errors
 /// [`ControlError::NotRunning`], [`ControlError::Io`], or the daemon's own refusal.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
+    ask_within(path, request, 2 * TIMEOUT)
+}
+
+/// As [`ask`], for who does not depend on the answer.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_within(
+    path: &Path,
+    request: &Request,
+    timeout: Duration,
+) -> Result<Value, ControlError> {
     let fail = |source| ControlError::Io {
         path: path.to_owned(),
         source,
@@ -302,8 +314,8 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
         path: path.to_owned(),
         source,
     })?;
-    stream.set_read_timeout(Some(2 * TIMEOUT)).map_err(fail)?;
-    stream.set_write_timeout(Some(TIMEOUT)).map_err(fail)?;
+    stream.set_read_timeout(Some(timeout)).map_err(fail)?;
+    stream.set_write_timeout(Some(timeout)).map_err(fail)?;
     let mut line = serde_json::to_vec(request).map_err(|error| fail(error.into()))?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(fail)?;

@@ -2,6 +2,7 @@
 //! anything else is asked or said: it needs no daemon. On goes through the daemon, after the tables it relies on.
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use filter_core::Mode;
@@ -9,7 +10,10 @@ use filter_loader::{DEFAULT_PIN_DIR, Error as LoaderError, Named, Switch};
 use serde_json::Value;
 
 use super::{Failure, load, warn};
-use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
+use crate::control::{self, ControlError, DEFAULT_SOCKET, Request, TIMEOUT};
+
+/// How long `observe` waits for a daemon that hangs, once the switch is off.
+const TELL: Duration = Duration::from_secs(2);
 
 /// What to switch, and where the filter is.
 #[derive(Debug, ClapArgs)]
@@ -73,12 +77,13 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
         writeln!(out, "{name}: {}", said(*named))?;
         out.flush()?;
     }
-    let answer = control::ask(&socket, &args.request(Mode::Observe));
+    let timeout = if stored.is_ok() { TELL } else { 2 * TIMEOUT };
+    let answer = control::ask_within(&socket, &args.request(Mode::Observe), timeout);
     match (stored, answer) {
         (_, Ok(changed)) => Ok(tell(&mut out, args, Mode::Observe, &changed)?),
         (Ok(_), Err(error)) => {
             warn(format!(
-                "the daemon was not told ({error}); what is switched off stays off until `bcp38 enforce`"
+                "the daemon did not answer ({error}); what is switched off stays off until `bcp38 enforce`"
             ));
             Ok(())
         }
@@ -127,7 +132,7 @@ pub fn enforce(args: &Args) -> Result<(), Failure> {
 fn tell(out: &mut dyn Write, args: &Args, mode: Mode, changed: &Value) -> std::io::Result<()> {
     let name = args.name.as_deref().unwrap_or("the whole filter");
     let missing = changed["missing"].as_str().map_or(String::new(), |why| {
-        format!(": behaves as observe, because {why}")
+        format!(": not every class is in force, because {why}; `bcp38 status` shows which")
     });
     match changed["state"].as_str() {
         Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}"),

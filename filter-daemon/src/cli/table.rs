@@ -79,7 +79,7 @@ impl<'a> Row<'a> {
         let state = text(peer, "state");
         let style = match state {
             "enforcing" | "observing" => GOOD,
-            "syncing" | "holding" => WAITING,
+            "partly" | "syncing" | "holding" => WAITING,
             _ => BAD,
         };
         let (passed, violations, dropped) = totals(&peer["counters"]);
@@ -92,12 +92,9 @@ impl<'a> Row<'a> {
             peer["sources"].to_string(),
             peer["destinations"].to_string()
         )?;
+        self.write_classes(out, width)?;
         if let Some(missing) = peer["missing"].as_str() {
-            writeln!(
-                out,
-                "{:width$}  {WAITING}behaves as observe: {missing}{WAITING:#}",
-                ""
-            )?;
+            writeln!(out, "{:width$}  {WAITING}{missing}{WAITING:#}", "")?;
         }
         if let Some(why) = peer["publish_error"].as_str() {
             writeln!(out, "{:width$}  {BAD}{why}{BAD:#}", "")?;
@@ -110,6 +107,44 @@ impl<'a> Row<'a> {
             )?;
         }
         Ok(())
+    }
+
+    /// What the data plane drops for now, and what it does not although it is wanted.
+    fn write_classes(&self, out: &mut dyn Write, width: usize) -> io::Result<()> {
+        let classes = self.peer["classes"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let (in_force, others): (Vec<&Value>, Vec<&Value>) =
+            classes.iter().partition(|class| class["in_force"] == true);
+        if !in_force.is_empty() {
+            let names: Vec<String> = in_force.into_iter().map(class_name).collect();
+            writeln!(
+                out,
+                "{:width$}  {GOOD}in force: {}{GOOD:#}",
+                "",
+                names.join(", ")
+            )?;
+        }
+        let waiting = others.into_iter().filter(|class| class["wanted"] == true);
+        let waiting: Vec<String> = waiting
+            .map(|class| format!("{} ({})", class_name(class), text(class, "missing")))
+            .collect();
+        if !waiting.is_empty() {
+            writeln!(
+                out,
+                "{:width$}  {WAITING}not in force: {}{WAITING:#}",
+                "",
+                waiting.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn class_name(class: &Value) -> String {
+    match class["family"].as_str() {
+        Some(family) => format!("{} {family}", text(class, "class")),
+        None => text(class, "class").to_owned(),
     }
 }
 
