@@ -9,7 +9,7 @@ use super::directory::Owner;
 use super::doubt::{Doubts, Evidence};
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
-use super::routes::{Announced, Gone, Routes, Scope};
+use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
 use super::state::{Cue, State};
 use crate::route::{FeedId, Origin, Table};
 
@@ -87,6 +87,8 @@ pub(super) struct Source {
     pace: Pace,
     pub doubts: Doubts,
     hold_until: Option<Duration>,
+    /// That hold is as long as a lost feed's: see [`Source::spare`].
+    spared: bool,
 }
 
 impl Source {
@@ -122,6 +124,7 @@ impl Source {
             pace: Pace::default(),
             doubts: Doubts::default(),
             hold_until: None,
+            spared: false,
         };
         source.start(now, mid_life);
         source
@@ -208,8 +211,13 @@ impl Source {
     }
 
     /// Its feed is connected again and tells everything from the start.
-    pub(super) fn feed_back(&mut self, now: Duration) {
+    pub(super) fn feed_back(&mut self, now: Duration, peer_down_hold: Duration) {
         self.end_silence(now);
+        if std::mem::take(&mut self.spared) {
+            // The feed can say again whether the session is up: it gets as long as after any other end.
+            let hold = self.hold_until;
+            self.hold_until = hold.map(|until| until.min(now + peer_down_hold));
+        }
         self.restart(now);
         self.mid_life = false;
         self.reported = false;
@@ -278,6 +286,7 @@ impl Source {
     pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
         if !matches!(self.state, State::Held | State::Down) {
             self.hold_until = Some(hold_until);
+            self.spared = false;
             self.ended_at = now;
         }
         if self.kind.tells_sessions() {
@@ -336,6 +345,15 @@ impl Source {
             self.doubts.overflow();
         }
         back
+    }
+
+    /// Its feed was lost: a session that ended right before is part of the loss. A routing daemon that ends closes its
+    /// sessions first, and its host may forward for long after.
+    pub(super) fn spare(&mut self, now: Duration, until: Duration) {
+        if self.state == State::Held && !self.stranger && now < self.ended_at + LAST_WORDS {
+            self.hold_until = self.hold_until.max(Some(until));
+            self.spared = true;
+        }
     }
 
     fn cue(&mut self, now: Duration, cue: Cue) {

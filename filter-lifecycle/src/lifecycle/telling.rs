@@ -15,14 +15,16 @@ use super::{
     session_of,
 };
 use crate::route::{DownCause, FeedId, Origin, Route, RouteEvent, Session, Table};
+use crate::spec::OnStale;
 use filter_core::{Asn, Family};
 
 impl Lifecycle {
     pub(super) fn feed_up(&mut self, now: Duration, feed: FeedId) {
         let state = &mut self.feeds[usize::from(feed.0)];
         (state.up_since, state.lost_at) = (Some(now), None);
+        let peer_down_hold = self.spec.timers.peer_down_hold;
         for key in self.keys(|key| key.feed == feed) {
-            self.with(key, |source| source.feed_back(now));
+            self.with(key, |source| source.feed_back(now, peer_down_hold));
         }
         self.sessions.retain(|(of, _), _| *of != feed);
         self.strangers.retain(|(of, _), _| *of != feed);
@@ -34,8 +36,20 @@ impl Lifecycle {
         (state.up_since, state.lost_at) = (None, state.lost_at.or(Some(now)));
         for key in self.keys(|key| key.feed == feed) {
             self.lose(now, key);
+            let until = self.stale_until(now, key);
+            self.with(key, |source| source.spare(now, until));
         }
         self.tell(Event::FeedDown(feed, why.to_owned()));
+    }
+
+    /// Until when what a lost feed carried counts.
+    fn stale_until(&self, now: Duration, key: SourceKey) -> Duration {
+        let peers = self.concerned(key).into_iter();
+        let mut peers = peers.map(|id| &self.spec.peers[id.0 as usize]);
+        if peers.any(|peer| peer.on_stale == OnStale::Keep) {
+            return Duration::MAX;
+        }
+        now + self.spec.timers.stale_hold
     }
 
     /// Of one table, or of all of a session. A table nobody has told of yet is lost too, so that what comes of it

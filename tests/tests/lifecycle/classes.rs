@@ -151,6 +151,43 @@ fn a_session_that_ends_opens_nothing_and_is_remembered_for_a_day() {
     }
 }
 
+/// "session ends and withdrawals received in the 5 s before are part of the loss": a routing daemon that ends closes its
+/// sessions first, and its host may forward for long after.
+#[test]
+fn a_session_that_ends_right_before_its_feed_is_part_of_the_loss() {
+    for (gap, kept) in [(4, &[A][..]), (6, &[])] {
+        let mut world = World::synced(&[A]);
+        world.at(10);
+        world.down(0, P1, DownCause::Notification);
+        world.at(10 + gap);
+        world.feed_down(0);
+        world.at(300);
+        world.sources(0, kept);
+        assert_eq!(world.granted(0), ALL_V4, "{gap} s");
+        world.at(320);
+        world.sources(0, &[]);
+        let left = ALL_V4.without(Classes::SOURCES);
+        assert_eq!(world.granted(0), left, "{gap} s");
+    }
+}
+
+/// Once the feed is back, its session has as long as after any other end to come up again.
+#[test]
+fn a_spared_session_that_stays_down_is_down() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.down(0, P1, DownCause::Notification);
+    world.at(11);
+    world.feed_down(0);
+    world.at(150);
+    world.feed_up(0);
+    world.at(269);
+    world.sources(0, &[A]);
+    world.at(271);
+    world.sources(0, &[]);
+    assert_eq!(world.granted(0), ALL_V4);
+}
+
 #[test]
 fn a_flapping_session_opens_nothing() {
     let mut world = World::synced(&[A]);

@@ -199,7 +199,7 @@ impl Run {
             }
             said.restart(now);
             said.silent_since = said.known.then_some(now);
-            said.down_at = said.down_at.filter(|_| said.known);
+            said.down_at = said.down_at.filter(|_| said.known).map(|at| at.min(now));
         });
     }
 
@@ -207,7 +207,10 @@ impl Run {
         let (now, before) = (self.world.now, self.everyones());
         self.world.feed_down(feed);
         self.model.connected.remove(&feed);
-        self.each_of(feed, |said| said.lose(now));
+        self.each_of(feed, |said| {
+            said.lose(now);
+            said.spare(now);
+        });
         for (before, after) in before.iter().zip(self.everyones()) {
             assert!(after.is_superset(before), "feed loss removes");
         }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use filter_core::Prefix;
-use filter_lifecycle::{SETTLE, TICK};
+use filter_lifecycle::{LAST_WORDS, SETTLE, TICK};
 
 use super::world::secs;
 
@@ -113,6 +113,15 @@ impl Said {
         self.wrong = true;
         self.silent_since = None;
         self.former.extend(&self.told);
+    }
+
+    /// A session that ended right before its feed was lost counts as down so much later that its hold ends with that
+    /// of the loss.
+    pub fn spare(&mut self, now: Duration) {
+        let recent = |at: &Duration| now < *at + LAST_WORDS + 2 * TICK;
+        if self.down_at.as_ref().is_some_and(recent) {
+            self.down_at = Some(now + STALE_HOLD - DOWN_HOLD);
+        }
     }
 
     pub fn complete(&mut self, now: Duration) {

@@ -377,7 +377,10 @@ fn a_session_that_is_down_while_its_feed_is_lost() {
         [(PRE, V4, State::Held)],
         "nobody says that it is up"
     );
-    world.at(131);
+    // It has as long as after any other end, from when the feed can say so again.
+    world.at(139);
+    world.sources(0, &[A]);
+    world.at(141);
     world.sources(0, &[]);
 }
 
