@@ -8,15 +8,20 @@ use std::process::Command;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tests::kernel::{Feature, require_kernel};
+use tests::kernel::{Feature, require_kernel, version};
 
 /// Object, program, then at most: instructions verified, bytes translated, bytes of native code. The figures of
 /// `docs/performance.md` and a quarter more: other kernels count differently. The verifier's own limit is 1,000,000.
+/// Linux before 6.6 may verify [`EARLIER`] instructions of each.
 const BUDGETS: &[(&str, &str, [u32; 3])] = &[
     ("bcp38", "bcp38", [190_000, 31_500, 18_500]),
     ("bcp38", "bcp38_linear", [190_000, 31_500, 18_500]),
     ("baseline", "bcp38", [190_000, 26_500, 16_500]),
 ];
+
+/// Linux 6.1 merges fewer of the states that the verifier comes by: 242,306 instructions of the product's program, where
+/// 6.12 processes 157,748.
+const EARLIER: u32 = 300_000;
 
 const COSTS: [&str; 3] = ["instructions verified", "bytes translated", "bytes native"];
 /// The one program for kernels without multi-buffer frames.
@@ -39,7 +44,10 @@ fn programs_stay_within_their_budget() {
     if !require_kernel("programs_stay_within_their_budget") {
         return;
     }
-    for &(object, name, budget) in BUDGETS {
+    for &(object, name, mut budget) in BUDGETS {
+        if version() < (6, 6) {
+            budget[0] = EARLIER;
+        }
         let mut ebpf = load(object);
         let program = ebpf.program_mut(name).expect("it is in the object");
         let program: &mut Xdp = program.try_into().expect("an xdp program");

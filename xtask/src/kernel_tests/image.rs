@@ -36,6 +36,7 @@ impl Image {
             image.add(&format!("bin/{applet}"), LINK, b"busybox".to_vec());
         }
         image.program("bin/ip", &tool("ip")?)?;
+        image.program("bin/unshare", &tool("unshare")?)?;
         for (name, path) in binaries {
             image.program(&format!("tests/{name}"), &stripped(path, &dir.join(name))?)?;
         }
