@@ -11,4 +11,5 @@ pub mod control;
 pub mod demo;
 pub mod feeds;
 pub mod runtime;
+pub mod service;
 pub mod snapshot;

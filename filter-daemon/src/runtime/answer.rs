@@ -101,6 +101,7 @@ impl Runtime {
                     .note("switched", &format!("the whole filter: {mode}"));
                 value(AllModeSet { mode: *mode })
             }
+            Request::Reload => self.reload().and_then(value),
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {

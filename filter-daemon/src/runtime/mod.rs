@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::service::Manager;
 
 mod answer;
 mod journal;
@@ -144,6 +145,7 @@ pub struct Runtime {
     stop_feeds: Stop,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
+    manager: Manager,
     _server: Server,
 }
 
@@ -175,6 +177,7 @@ impl Runtime {
             tended: Duration::ZERO,
             stop_feeds: Stop::default(),
             triggers: Vec::new(),
+            manager: Manager::from_environment(),
             _server: server,
             config,
         };
@@ -195,9 +198,11 @@ impl Runtime {
     /// # Errors
     /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
     pub fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         while !self.handle.is_stopped() {
             self.turn();
         }
+        self.manager.stopping();
         self.stop_feeds.stop();
         drop(self.batches); // a feed that waits to hand over sees that nobody takes it
         for thread in self.feeds.into_iter().filter_map(|feed| feed.thread) {
@@ -218,11 +223,13 @@ impl Runtime {
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
-            self.reload();
+            _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
         self.engine.work(self.now());
         self.tell_notices();
+        let now = self.now();
+        self.manager.alive(now);
     }
 
     /// Takes what the feeds have, until it may be published.
