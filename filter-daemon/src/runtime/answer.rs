@@ -102,6 +102,7 @@ impl Runtime {
                 value(AllModeSet { mode: *mode })
             }
             Request::Events { after } => value(self.journal.after(*after)),
+            Request::Violations { after } => value(self.journal.violations_after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {
                     self.journal.note("detached", interface);
