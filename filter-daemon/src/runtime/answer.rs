@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::journal::describe;
+use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
 
@@ -29,6 +30,8 @@ struct ModeSet<'a> {
     mode: Mode,
     state: &'static str,
     missing: Option<String>,
+    /// Only of `enforce`: the sides that are known only from polls, and what that costs.
+    polled: Vec<Polled>,
 }
 
 /// `observe` and `enforce` of an interface's own classes.
@@ -142,7 +145,12 @@ impl Runtime {
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Result<Value, String> {
         let status = self.engine.set_mode(self.now(), id, mode);
+        let polled = match mode {
+            Mode::Enforce => polled::sides(&self.config, &status.tables),
+            Mode::Observe => Vec::new(),
+        };
         value(ModeSet {
+            polled,
             peer: &self.config.spec.peers[id.0 as usize].name,
             mode,
             state: status.state.name(),

@@ -20,6 +20,7 @@ use supervision::{Ended, Supervision};
 mod answer;
 mod bounded;
 mod journal;
+mod polled;
 mod reload;
 mod status;
 mod supervision;
