@@ -11,7 +11,7 @@ use filter_lifecycle::json::{text, texts};
 use filter_lifecycle::route::{FeedId, PeerId, Session};
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
-use filter_lifecycle::Event;
+use filter_lifecycle::{Event, FOREIGN_PEERS};
 use serde::Serialize;
 
 use crate::config::{Config, Feed};
@@ -510,6 +510,23 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
             format!(
                 "the router says that {s} is AS{told}, configured is AS{configured}: its routes do not count"
             ),
+        ),
+        Event::ForeignFeed { feed: id, peers } => (
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: None,
+            },
+            format!(
+                "feed {}: {peers} peers at once have another AS than the configured one: it counts as lost until fewer than {FOREIGN_PEERS} have; is it another router\'s?",
+                id.0
+            ),
+        ),
+        Event::ForeignFeedOver(id) => (
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: None,
+            },
+            format!("feed {} counts again", id.0),
         ),
         Event::UnknownSession(id, s) => (
             Fields::UnknownSession {

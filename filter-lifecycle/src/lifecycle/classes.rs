@@ -272,16 +272,14 @@ impl Lifecycle {
         }
         let mut lost = Vec::new();
         for (feed, state) in (0..).map(crate::route::FeedId).zip(&mut self.feeds) {
-            let late = state.lost_at.is_some_and(|at| now >= at + hold);
+            let late = state.ignorant_since().is_some_and(|at| now >= at + hold);
             if late && !state.was_late {
                 lost.push(feed);
             }
             state.was_late = late;
         }
         for feed in lost {
-            for key in self.keys(|key| key.feed == feed) {
-                self.unsettle(key);
-            }
+            self.unsettle_feed(feed);
         }
         // An empty side is believed when time has passed.
         let unknown = |peer: &super::peer::Peer| {

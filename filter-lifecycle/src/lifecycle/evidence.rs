@@ -124,6 +124,10 @@ impl Lifecycle {
             return Standing::Silent;
         };
         let (side, family) = (Side::of(key.table), key.family);
+        let foreign = self.feed_state(key.feed).foreign_since;
+        if source.state() != State::Unknown && self.is_ignorant(now, id, foreign) {
+            return Standing::Blocks(Missing::FeedLost(side, family));
+        }
         match source.state() {
             State::Held if source.is_kept() => return Standing::Usable,
             State::Held | State::Down if self.is_lost(now, id, key) => return Standing::Lost,

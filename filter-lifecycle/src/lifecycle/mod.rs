@@ -33,6 +33,7 @@ pub mod directory;
 mod doubt;
 mod event;
 mod evidence;
+mod foreign;
 mod key;
 mod kind;
 mod ledger;
@@ -53,6 +54,7 @@ pub use coverage::COVERAGE_PERCENT;
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use event::Event;
+pub use foreign::FOREIGN_PEERS;
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
 pub use peer::{
     MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, Missing, PeerState, REFUSED_PERIOD,
@@ -92,12 +94,20 @@ struct FeedState {
     kind: Kind,
     up_since: Option<Duration>,
     lost_at: Option<Duration>,
+    /// Since when it reports other neighbours than the configured ones, several at once.
+    foreign_since: Option<Duration>,
     /// It was lost for longer than `stale_hold` when last looked at.
     was_late: bool,
     pace: Pace,
 }
 
 impl FeedState {
+    /// Since when nothing is known from it.
+    fn ignorant_since(&self) -> Option<Duration> {
+        let since = [self.lost_at, self.foreign_since];
+        since.into_iter().flatten().min()
+    }
+
     /// Did it connect so long ago that what comes up now comes up mid-life?
     fn is_mid_life(&self, now: Duration) -> bool {
         self.up_since.is_none_or(|since| now > since + MID_LIFE)
@@ -152,6 +162,7 @@ impl Lifecycle {
             kind: Kind::of(&spec, FeedId(index as u16)),
             up_since: None,
             lost_at: None,
+            foreign_since: None,
             was_late: false,
             pace: Pace::default(),
         });
@@ -268,6 +279,7 @@ impl Lifecycle {
             self.tick_source(now, key);
         }
         self.expire(now);
+        self.end_suspicions(now);
         self.unsettle_late(now);
         self.settle(now);
     }

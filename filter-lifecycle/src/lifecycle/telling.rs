@@ -142,6 +142,7 @@ impl Lifecycle {
                 told,
                 configured,
             });
+            self.suspect(now, feed);
         }
     }
 
