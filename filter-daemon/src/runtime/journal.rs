@@ -47,7 +47,7 @@ enum Fields {
     },
     Source {
         session: Option<String>,
-        table: &'static str,
+        rib: &'static str,
         family: &'static str,
         state: &'static str,
     },
@@ -423,18 +423,18 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
         ),
         Event::SourceState {
             session: s,
-            table,
+            rib,
             family,
             state,
         } => (
             Fields::Source {
                 session: session(*s),
-                table: table.name(),
+                rib: rib.name(),
                 family: family.name(),
                 state: state.name(),
             },
             format!(
-                "{} {table} {family}: {state}",
+                "{} {rib} {family}: {state}",
                 s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),
