@@ -146,7 +146,7 @@ impl Runtime {
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Result<Value, String> {
         let status = self.engine.set_mode(self.now(), id, mode);
         let polled = match mode {
-            Mode::Enforce => polled::sides(&self.config, &status.tables),
+            Mode::Enforce => polled::sides(&self.config, &status.ribs),
             Mode::Observe => Vec::new(),
         };
         value(ModeSet {

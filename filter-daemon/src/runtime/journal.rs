@@ -50,7 +50,7 @@ enum Fields {
     },
     Source {
         session: Option<String>,
-        table: &'static str,
+        rib: &'static str,
         family: &'static str,
         state: &'static str,
     },
@@ -468,18 +468,18 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
         ),
         Event::SourceState {
             session: s,
-            table,
+            rib,
             family,
             state,
         } => (
             Fields::Source {
                 session: session(*s),
-                table: table.name(),
+                rib: rib.name(),
                 family: family.name(),
                 state: state.name(),
             },
             format!(
-                "{} {table} {family}: {state}",
+                "{} {rib} {family}: {state}",
                 s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),

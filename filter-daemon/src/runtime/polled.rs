@@ -18,14 +18,14 @@ pub(super) struct Polled {
     seconds: u64,
 }
 
-/// The sides of a peer with these tables that no feed tells of as they change.
-pub(super) fn sides(config: &Config, tables: &[SourceStatus]) -> Vec<Polled> {
+/// The sides of a peer with these Adj-RIBs that no feed sends as they change.
+pub(super) fn sides(config: &Config, ribs: &[SourceStatus]) -> Vec<Polled> {
     let of = |side| {
-        let told = tables.iter().filter(|table| {
-            let is_told = table.routes > 0 && table.state != State::Down;
-            Side::of(table.table) == side && is_told
+        let sent = ribs.iter().filter(|rib| {
+            let has_routes = rib.routes > 0 && rib.state != State::Down;
+            Side::of(rib.rib) == side && has_routes
         });
-        let feeds = told.filter_map(|table| config.feeds.get(usize::from(table.feed.0)));
+        let feeds = sent.filter_map(|rib| config.feeds.get(usize::from(rib.feed.0)));
         let feeds: Vec<&Feed> = feeds.collect();
         if feeds.iter().any(|feed| feed.is_push()) {
             return None;
@@ -45,7 +45,7 @@ pub(super) fn sides(config: &Config, tables: &[SourceStatus]) -> Vec<Polled> {
 #[cfg(test)]
 mod tests {
     use filter_core::Family;
-    use filter_lifecycle::route::{FeedId, Session, Table};
+    use filter_lifecycle::route::{AdjRib, FeedId, Session};
 
     use super::*;
 
@@ -84,11 +84,11 @@ advertised_by_peer = ["45.146.194.0/23"]
     const SHADOW: u16 = 3;
     const STATIC: u16 = 4;
 
-    fn table(feed: u16, table: Table, routes: usize) -> SourceStatus {
+    fn rib(feed: u16, rib: AdjRib, routes: usize) -> SourceStatus {
         SourceStatus {
             feed: FeedId(feed),
             session: Some(Session::global("192.0.2.11".parse().unwrap())),
-            table,
+            rib,
             family: Family::Ipv4,
             state: State::Synced,
             age: Duration::ZERO,
@@ -108,8 +108,8 @@ advertised_by_peer = ["45.146.194.0/23"]
     #[test]
     fn a_side_that_only_polls_speak_of_costs_an_interval() {
         let (config, _) = Config::parse(CONFIG, "test").unwrap();
-        let (sources, destinations) = (Table::AdjInPre, Table::AdjOut);
-        let both = [table(FRR, sources, 3), table(FRR, destinations, 2)];
+        let (sources, destinations) = (AdjRib::InPrePolicy, AdjRib::OutPostPolicy);
+        let both = [rib(FRR, sources, 3), rib(FRR, destinations, 2)];
         let cases: [(&[SourceStatus], &[Polled]); 7] = [
             (&[], &[]),
             (
@@ -120,24 +120,24 @@ advertised_by_peer = ["45.146.194.0/23"]
                 ],
             ),
             (
-                &[table(BIRD, sources, 3), table(FRR, sources, 3)],
+                &[rib(BIRD, sources, 3), rib(FRR, sources, 3)],
                 &[polled("sources", "frr", 30)],
             ),
-            (&[table(BIRD, sources, 3)], &[polled("sources", "bird", 60)]),
-            (&[table(FRR, sources, 3), table(BMP, sources, 3)], &[]),
+            (&[rib(BIRD, sources, 3)], &[polled("sources", "bird", 60)]),
+            (&[rib(FRR, sources, 3), rib(BMP, sources, 3)], &[]),
             // What a stream has not told anything of is not known from it.
             (
                 &[
-                    table(FRR, sources, 3),
-                    table(BMP, sources, 0),
-                    table(SHADOW, destinations, 1),
+                    rib(FRR, sources, 3),
+                    rib(BMP, sources, 0),
+                    rib(SHADOW, destinations, 1),
                 ],
                 &[polled("sources", "frr", 30)],
             ),
-            (&[table(STATIC, sources, 1)], &[]),
+            (&[rib(STATIC, sources, 1)], &[]),
         ];
-        for (tables, expected) in cases {
-            assert_eq!(sides(&config, tables), expected, "{tables:?}");
+        for (ribs, expected) in cases {
+            assert_eq!(sides(&config, ribs), expected, "{ribs:?}");
         }
     }
 }

@@ -139,7 +139,7 @@ impl Lifecycle {
         let peer = &self.peers[id.0 as usize];
         let knowledge = &peer.knowledge[side as usize][family as usize];
         if peer.crowded {
-            return Some(Waits::forever(Missing::TooManyTables, Duration::ZERO));
+            return Some(Waits::forever(Missing::TooManyRibs, Duration::ZERO));
         }
         if knowledge.known {
             let (why, at) = peer.unpublished.as_ref()?;
@@ -215,7 +215,7 @@ impl Lifecycle {
 
     fn keys_of(&self, id: PeerId, side: Side, family: Family) -> impl Iterator<Item = &SourceKey> {
         let keys = self.peers[id.0 as usize].keys.iter();
-        keys.filter(move |key| Side::of(key.table) == side && key.family == family)
+        keys.filter(move |key| Side::of(key.rib) == side && key.family == family)
     }
 
     /// Takes note of what is known now. Returns whether that changes what is judged, or granted.

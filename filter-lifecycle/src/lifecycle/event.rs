@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use filter_core::{Asn, Family, Prefix};
 
 use super::{Missing, PeerState, Refusal, State};
-use crate::route::{FeedId, PeerId, Session, Table};
+use crate::route::{AdjRib, FeedId, PeerId, Session};
 
 /// Something an operator may want to know. Exhaustive, so that whoever turns events into words misses none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family.
         family: Family,
         /// What it is now.
@@ -80,7 +80,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family.
         family: Family,
         /// Before.
@@ -95,7 +95,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// What the feed told.
         told: u64,
         /// What the router counts.
@@ -106,7 +106,7 @@ pub enum Event {
         /// Whose.
         session: Session,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// How many prefixes only one of them has.
         prefixes: usize,
         /// Some of them.

@@ -3,7 +3,7 @@ use filter_core::{Asn, Classes};
 use filter_lifecycle::route::{DownCause, FeedId, RouteEvent};
 use filter_lifecycle::{Event, FOREIGN_PEERS, Missing, STRANGER_HOLD, Side};
 
-use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs, session};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, POLL, PRE, V4, V6, World, secs, session};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -20,8 +20,8 @@ fn up_as(world: &mut World, feed: u16, asn: u32) {
     world.tell(feed, event);
 }
 
-fn station() -> World {
-    let mut world = World::new(&[ONE, STATION, MINE]);
+fn listener() -> World {
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world
@@ -30,7 +30,7 @@ fn station() -> World {
 /// The AS at the peer's address is another: nothing it tells counts, and it is told once.
 #[test]
 fn another_as_at_the_peers_address_does_not_count() {
-    let mut world = station();
+    let mut world = listener();
     for _ in 0..3 {
         up_as(&mut world, 0, 64999);
         world.announce(0, P1, PRE, A);
@@ -59,7 +59,7 @@ fn another_as_at_the_peers_address_does_not_count() {
 /// What the peer had before stays in force for a day, and does not grow.
 #[test]
 fn what_was_known_outlives_another_as() {
-    let mut world = station();
+    let mut world = listener();
     up_as(&mut world, 0, 64501);
     world.announce(0, P1, PRE, A);
     world.end(0, P1, PRE, V4);
@@ -81,7 +81,7 @@ fn what_was_known_outlives_another_as() {
 fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
     let both = both.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     let told = |world: &mut World| {
         world.feed_up(0);
@@ -126,7 +126,7 @@ fn a_table_known_before_its_session_came_up_again_is_stale() {
     world.at(404);
     world.lacks(0, Missing::FeedLost(Side::Sources, V4));
     // … and a table that never was complete is not known, whatever came of it.
-    let mut world = station();
+    let mut world = listener();
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
     world.feed_down(0);
@@ -137,7 +137,7 @@ fn a_table_known_before_its_session_came_up_again_is_stale() {
 #[test]
 fn a_family_that_was_not_negotiated_never_counts() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     world.feed_up(0);
     up_as(&mut world, 0, 64501);
@@ -152,7 +152,7 @@ fn a_family_that_was_not_negotiated_never_counts() {
 /// GoBGP sends no Peer Down of a neighbour that was deleted: the poll that no longer finds it says so.
 #[test]
 fn a_session_that_a_poll_no_longer_finds_is_down() {
-    let mut world = World::new(&[ONE, STATION, POLL, MINE]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL, MINE]);
     world.by_hand(2, &[MINE_OUT]);
     for feed in [0, 1] {
         world.feed_up(feed);
@@ -173,7 +173,7 @@ fn a_session_that_a_poll_no_longer_finds_is_down() {
 /// A router that never had the session says nothing about another router's.
 #[test]
 fn a_poll_that_never_found_a_session_does_not_end_it() {
-    let mut world = World::new(&[ONE, STATION, POLL, MINE]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL, MINE]);
     world.by_hand(2, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -193,7 +193,7 @@ fn a_hijack_through_another_peer_changes_nothing() {
         .replace("p1", "p2")
         .replace(P1, "192.0.2.12")
         .replace("64501", "64502");
-    let mut world = World::new(&[ONE, &two, STATION, MINE]);
+    let mut world = World::new(&[ONE, &two, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     for address in [P1, "192.0.2.12"] {
