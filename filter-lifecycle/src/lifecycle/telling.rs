@@ -378,10 +378,13 @@ impl Lifecycle {
     }
 
     pub(super) fn end_of_rib(&mut self, now: Duration, key: SourceKey) {
-        if let Some(source) = self.opened(now, key)
-            && source.end_of_rib()
-        {
+        let Some(source) = self.opened(now, key) else {
+            return;
+        };
+        if source.end_of_rib() {
             self.complete(now, key, Evidence::Said);
+        } else {
+            self.unsettle(key); // it is not lost any more
         }
     }
 
@@ -403,6 +406,8 @@ impl Lifecycle {
             .is_some_and(|source| source.end_of_snapshot(now, changed));
         if believed {
             self.complete(now, key, Evidence::Said);
+        } else {
+            self.unsettle(key); // it is not lost any more
         }
         if self.kind(key.feed) == Kind::Poll {
             self.compare(key);
