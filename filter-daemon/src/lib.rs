@@ -12,3 +12,4 @@ pub mod demo;
 pub mod feeds;
 pub mod runtime;
 pub mod snapshot;
+pub mod state;

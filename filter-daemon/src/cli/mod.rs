@@ -49,7 +49,7 @@ pub enum Command {
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
-    Enforce(switch::Args),
+    Enforce(switch::EnforceArgs),
     /// Remove the filter from an interface
     Detach(detach::Args),
     /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space

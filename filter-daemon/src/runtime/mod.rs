@@ -1,6 +1,8 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
+use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::state::StateFile;
 
 mod answer;
 mod journal;
@@ -50,6 +53,18 @@ pub enum RunError {
         kind: &'static str,
         /// What is wrong.
         why: String,
+    },
+    /// A reload cannot change it.
+    #[error("a reload cannot change `{key}` from `{old}` to `{new}`: {advice}")]
+    Unchangeable {
+        /// The key.
+        key: &'static str,
+        /// What is in force.
+        old: String,
+        /// What the file says.
+        new: String,
+        /// What changes it.
+        advice: &'static str,
     },
     /// No thread can be started.
     #[error("cannot start thread {what}: {source}")]
@@ -125,6 +140,13 @@ struct Running {
     skipped: Skipped,
 }
 
+/// A feed that is about to be started.
+struct Built {
+    /// None if the address it listens on is not free yet.
+    feed: Option<Box<dyn filter_feeds::Feed>>,
+    trigger: Trigger,
+}
+
 /// The daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -178,9 +200,12 @@ impl Runtime {
             _server: server,
             config,
         };
+        runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        match runtime.start_feeds() {
+        let config = Arc::clone(&runtime.config);
+        let feeds = runtime.build_feeds(&config, &BTreeSet::new());
+        match feeds.and_then(|feeds| runtime.start_feeds(feeds)) {
             Ok(()) => Ok(runtime),
             Err(error) => {
                 runtime.stop_feeds.stop();
@@ -279,25 +304,76 @@ impl Runtime {
         }
     }
 
-    fn start_feeds(&mut self) -> Result<(), RunError> {
+    /// What operators switched before the last reboot. A file that is no good is told of and stops nothing.
+    fn recall_switched(&mut self) {
+        match StateFile::new(&self.config.daemon.state_file).read() {
+            Ok(switched) => self.engine.remember(switched),
+            Err(error) => {
+                let text = format!("{error}; until then the configuration alone decides");
+                log::warn!("{text}");
+                self.journal.note("state-unreadable", &text);
+            }
+        }
+    }
+
+    /// Makes the feeds of a configuration, but for those that listen where one of the former configuration still does: they
+    /// are made when that has ended.
+    fn build_feeds(
+        &self,
+        config: &Config,
+        taken: &BTreeSet<SocketAddr>,
+    ) -> Result<Vec<Built>, RunError> {
+        let build = |feed: &Feed| {
+            let trigger = Trigger::default();
+            let waits = feed.listens().is_some_and(|listen| taken.contains(&listen));
+            let built = match waits {
+                true => Ok(None),
+                false => feeds::build(config, feed, &trigger).map(Some),
+            };
+            match built {
+                Ok(feed) => Ok(Built { feed, trigger }),
+                Err(why) => Err(RunError::Feed {
+                    kind: feed.kind(),
+                    why,
+                }),
+            }
+        };
+        config.feeds.iter().map(build).collect()
+    }
+
+    fn start_feeds(&mut self, built: Vec<Built>) -> Result<(), RunError> {
         self.stop_feeds = Stop::default();
         self.triggers.clear();
-        for index in 0..self.config.feeds.len() {
-            let trigger = Trigger::default();
-            let config = &self.config.feeds[index];
-            let feed =
-                feeds::build(&self.config, config, &trigger).map_err(|why| RunError::Feed {
-                    kind: config.kind(),
-                    why,
-                })?;
+        for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
             self.triggers.push(trigger);
-            let running = self.spawn(index, feed).map_err(|source| RunError::Thread {
-                what: "feed",
-                source,
-            })?;
+            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
+            let running = match feed {
+                Ok(feed) => self.spawn(index, feed).map_err(|source| RunError::Thread {
+                    what: "feed",
+                    source,
+                })?,
+                Err(why) => self.not_started(index, why),
+            };
             self.feeds.push(running);
         }
         Ok(())
+    }
+
+    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
+        let config = &self.config.feeds[index];
+        feeds::build(&self.config, config, &self.triggers[index])
+    }
+
+    /// A feed that cannot be made now is lost, and tried again with those whose threads ended.
+    fn not_started(&mut self, index: usize, why: String) -> Running {
+        let now = self.now();
+        let event = RouteEvent::FeedDown { why };
+        self.engine.event(now, FeedId(index as u16), &event);
+        self.engine.settle(now);
+        Running {
+            thread: None,
+            skipped: Skipped::default(),
+        }
     }
 
     fn spawn(&self, index: usize, feed: Box<dyn filter_feeds::Feed>) -> io::Result<Running> {
@@ -332,8 +408,7 @@ impl Runtime {
                 self.engine.settle(now);
             }
             let config = &self.config.feeds[index];
-            let built = feeds::build(&self.config, config, &self.triggers[index]);
-            let started = built.and_then(|feed| {
+            let started = self.build_feed(index).and_then(|feed| {
                 let spawned = self.spawn(index, feed);
                 spawned.map_err(|error| format!("cannot start thread feed: {error}"))
             });
@@ -352,9 +427,14 @@ impl Runtime {
 
     /// Reads the exchanges' member exports; one that is no good is told of, and what it had seeded stays.
     fn read_exports(&mut self) -> Exports {
+        let config = Arc::clone(&self.config);
+        self.read_exports_of(&config)
+    }
+
+    fn read_exports_of(&mut self, config: &Config) -> Exports {
         let mut exports = Exports::new();
-        for (&id, path) in &self.config.exports {
-            let interface = self.config.spec.interface(id);
+        for (&id, path) in &config.exports {
+            let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
             let read = ixf::read(path);
             if let Err(error) = &read {
