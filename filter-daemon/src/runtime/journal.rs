@@ -233,6 +233,10 @@ impl Journal {
             Notice::DefaultPointing(id, finding) => self.default_pointing(config, *id, *finding),
             Notice::Attached { interface, hook } => self.attached(interface, hook),
             Notice::Detached { interface, why } => self.lost(interface, why),
+            Notice::NotAsConfigured { interface, why } => {
+                self.note("not-as-configured", &format!("{interface}: {why}"));
+            }
+            Notice::NotLookedUp(error) => log::warn!("{error}: trying again"),
             Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
                 let text = "nothing is enforced before the feeds have told everything anew";
