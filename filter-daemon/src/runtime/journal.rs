@@ -699,9 +699,11 @@ addresses = ["192.0.2.11"]
         let violation = Notice::Violation(Violation {
             peer: Some(PeerId(0)),
             interface: "ixp0".to_owned(),
+            ifindex: 2,
             reason: Reason::SourceUnannounced,
             dropped: true,
             length: 60,
+            header: Vec::new(),
             flow: None,
         });
         let flood = MAX_VIOLATIONS as u64 + 1;
