@@ -82,7 +82,7 @@ pub struct FeedStatus {
     pub up: bool,
     /// For how long it has been so or not; none if it never was.
     pub age: Option<Duration>,
-    /// Why it is not connected, if it said so.
+    /// Why it is not connected, if it said so, or why it counts as lost although it is.
     pub why: Option<String>,
 }
 
@@ -156,8 +156,12 @@ impl Engine {
         let feeds = self.fitted.spec().feeds.len();
         let feeds = (0..feeds).map(|index| {
             let (up, age) = self.lifecycle.feed(now, FeedId(index as u16));
-            let why = self.feeds_down.get(&FeedId(index as u16));
-            let why = why.filter(|_| !up).cloned();
+            let feed = FeedId(index as u16);
+            let why = self.feeds_down.get(&feed).filter(|_| !up).cloned();
+            let foreign = self.lifecycle.foreign(feed).map(|peers| {
+                format!("it counts as lost: {peers} peers have another AS than the configured one")
+            });
+            let why = why.or(foreign);
             FeedStatus { up, age, why }
         });
         let seen = self.with_stations();

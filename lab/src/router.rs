@@ -279,6 +279,17 @@ impl GoBgpRouter {
         self.client.clone()
     }
 
+    /// Deletes a neighbour of the daemon in this namespace: it sends no Peer Down.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn forget(&self, namespace: &Namespace, neighbour: &str) {
+        let mut gobgp = Command::new(&self.client);
+        gobgp.args(["neighbor", "del", neighbour]);
+        let deleted = namespace.run(|| run(&mut gobgp));
+        deleted.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Where its files are.
     #[must_use]
     pub const fn directory(&self) -> &Directory {

@@ -115,6 +115,24 @@ impl ShadowSession {
 }
 
 impl Feed {
+    /// Does the router send what changes, when it does?
+    #[must_use]
+    pub const fn is_push(&self) -> bool {
+        matches!(self, Self::Bmp { .. } | Self::Shadow { .. })
+    }
+
+    /// How often the router is asked, if it is.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Frr { interval, .. }
+            | Self::Bird { interval, .. }
+            | Self::OpenBgpd { interval, .. }
+            | Self::GoBgp { interval, .. } => Some(*interval),
+            Self::Static { .. } | Self::Bmp { .. } | Self::Mrt { .. } | Self::Shadow { .. } => None,
+        }
+    }
+
     /// What it can carry.
     #[must_use]
     pub fn carries(&self) -> spec::Feed {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::journal::describe;
+use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
 
@@ -29,6 +30,8 @@ struct ModeSet<'a> {
     mode: Mode,
     state: &'static str,
     missing: Option<String>,
+    /// Only of `enforce`: the sides that are known only from polls, and what that costs.
+    polled: Vec<Polled>,
 }
 
 /// `observe` and `enforce` of an interface's own classes.
@@ -102,6 +105,7 @@ impl Runtime {
                 value(AllModeSet { mode: *mode })
             }
             Request::Events { after } => value(self.journal.after(*after)),
+            Request::Violations { after } => value(self.journal.violations_after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {
                     self.journal.note("detached", interface);
@@ -141,7 +145,12 @@ impl Runtime {
 
     fn set_mode(&mut self, id: PeerId, mode: Mode) -> Result<Value, String> {
         let status = self.engine.set_mode(self.now(), id, mode);
+        let polled = match mode {
+            Mode::Enforce => polled::sides(&self.config, &status.ribs),
+            Mode::Observe => Vec::new(),
+        };
         value(ModeSet {
+            polled,
             peer: &self.config.spec.peers[id.0 as usize].name,
             mode,
             state: status.state.name(),

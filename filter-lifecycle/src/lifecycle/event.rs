@@ -41,6 +41,15 @@ pub enum Event {
         /// The AS it should be.
         configured: Asn,
     },
+    /// A feed reports other AS numbers than configured for several peers at once: it counts as lost.
+    ForeignFeed {
+        /// Which.
+        feed: FeedId,
+        /// How many peers and route servers.
+        peers: usize,
+    },
+    /// It does not any more.
+    ForeignFeedOver(FeedId),
     /// A feed names a session no peer has. Told once for each.
     UnknownSession(FeedId, Session),
     /// A route is not admitted to the peer's sources. Told once for each prefix.
@@ -119,6 +128,8 @@ impl Event {
             Self::SourceState { .. } => "source-state",
             Self::PeerState(..) => "peer-state",
             Self::AsnMismatch { .. } => "asn-mismatch",
+            Self::ForeignFeed { .. } => "foreign-feed",
+            Self::ForeignFeedOver(..) => "foreign-feed-over",
             Self::UnknownSession(..) => "unknown-session",
             Self::PrefixRefused(..) => "prefix-refused",
             Self::MaxPrefixExceeded { .. } => "max-prefix-exceeded",

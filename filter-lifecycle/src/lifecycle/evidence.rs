@@ -117,6 +117,10 @@ impl View<'_> {
             return Standing::Silent;
         };
         let (side, family) = (Side::of(key.rib), key.family);
+        let foreign = self.feeds.foreign_since(key.feed);
+        if source.state() != State::Unknown && self.is_ignorant(id, foreign) {
+            return Standing::Blocks(Missing::FeedLost(side, family));
+        }
         match source.state() {
             State::Held if source.is_kept() => return Standing::Usable,
             State::Held | State::Down if self.is_lost(id, key) => return Standing::Lost,

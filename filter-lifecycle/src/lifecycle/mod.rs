@@ -63,6 +63,7 @@ pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use event::Event;
 pub use feeds::MAX_SESSIONS;
+pub use fold::FOREIGN_PEERS;
 pub use grants::ClassStatus;
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};

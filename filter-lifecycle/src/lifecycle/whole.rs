@@ -10,7 +10,7 @@ use filter_core::{Address, Classes, Family, Mode, Prefix};
 use super::evidence::View;
 use super::facts::Facts;
 use super::feeds::Feeds;
-use super::fold::Fold;
+use super::fold::{Fold, foreign_peers};
 use super::grants::{self, Grants};
 use super::outbox::Outbox;
 use super::pending::Pending;
@@ -274,6 +274,13 @@ impl Lifecycle {
     #[must_use]
     pub fn feed(&self, now: Duration, feed: FeedId) -> (bool, Option<Duration>) {
         self.feeds.status(now, feed)
+    }
+
+    /// How many peers and route servers have another AS by this feed, if that is why it counts as lost.
+    #[must_use]
+    pub fn foreign(&self, feed: FeedId) -> Option<usize> {
+        self.feeds.foreign_since(feed)?;
+        Some(foreign_peers(&self.facts, &self.feeds, feed))
     }
 
     /// Events about sessions of no peer, so far.

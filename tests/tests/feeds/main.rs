@@ -13,4 +13,5 @@ mod poll;
 mod poll_special;
 mod shadow;
 mod shadow_live;
+mod vanished;
 mod versions;

@@ -1,7 +1,7 @@
 //! Who a session's neighbour is, what it exchanges, and what of it stays when its feed is lost.
-use filter_core::Asn;
+use filter_core::{Asn, Classes};
 use filter_lifecycle::route::{DownCause, FeedId, RouteEvent};
-use filter_lifecycle::{Event, Missing, STRANGER_HOLD, Side};
+use filter_lifecycle::{Event, FOREIGN_PEERS, Missing, STRANGER_HOLD, Side};
 
 use super::world::{BMP_LISTENER, MINE, ONE, OUT, POLL, PRE, V4, V6, World, secs, session};
 
@@ -218,4 +218,140 @@ fn a_hijack_through_another_peer_changes_nothing() {
         before
     );
     world.enforcing(0);
+}
+
+/// Four peers and one feed; the fourth is a peer whose AS is right all the time.
+struct Mixed(World);
+
+impl Mixed {
+    const ADDRESSES: [&str; 4] = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14"];
+
+    /// Everything is as configured and enforced.
+    fn new(more: &[&str]) -> Self {
+        let peers: Vec<String> = (0..4)
+            .map(|peer| {
+                ONE.replace("p1", &format!("p{}", peer + 1))
+                    .replace(P1, Self::ADDRESSES[peer])
+                    .replace("64501", &format!("{}", 64501 + peer))
+            })
+            .collect();
+        let extra = "mode = \"enforce\"\nextra_destinations = [\"198.51.100.0/24\"]";
+        let peers = peers.join("\n").replace("mode = \"enforce\"", extra);
+        let mut mixed = Self(World::new(&[&[&peers, BMP_LISTENER], more].concat()));
+        mixed.0.feed_up(0);
+        for peer in 0..4 {
+            mixed.right(0, peer);
+        }
+        mixed.0.at(100);
+        mixed.0.news();
+        mixed
+    }
+
+    /// The session is up, with the configured AS or another, and its table is sent.
+    fn up(&mut self, feed: u16, peer: usize, asn: u32) {
+        let event = RouteEvent::SessionUp {
+            session: session(Self::ADDRESSES[peer]),
+            asn: Some(Asn::new(asn)),
+            restart_time: None,
+            families: Some([true, false]),
+        };
+        self.0.tell(feed, event);
+        let route = format!("45.{peer}.0.0/16");
+        self.0.announce(feed, Self::ADDRESSES[peer], PRE, &route);
+        self.0.end(feed, Self::ADDRESSES[peer], PRE, V4);
+    }
+
+    fn right(&mut self, feed: u16, peer: usize) {
+        self.up(feed, peer, 64501 + peer as u32);
+    }
+
+    fn wrong(&mut self, feed: u16, peer: usize) {
+        self.up(feed, peer, 65000);
+    }
+
+    /// Are `sources` of this peer granted?
+    fn granted(&self, peer: u32) -> bool {
+        self.0.granted(peer).meets(Classes::sources(V4))
+    }
+
+    fn all_granted(&self, expected: bool) {
+        let granted = [0, 1, 2, 3].map(|peer| self.granted(peer));
+        assert_eq!(granted, [expected; 4], "at {:?}", self.0.now);
+    }
+
+    /// How often each event was reported.
+    fn told(&mut self) -> [usize; 3] {
+        let names = self.0.names();
+        ["asn-mismatch", "foreign-feed", "foreign-feed-over"]
+            .map(|name| names.iter().filter(|each| **each == name).count())
+    }
+}
+
+/// Two peers with another AS are two peers' affair; what is known of them stays for a day.
+#[test]
+fn fewer_peers_with_another_as_cost_nobody_else() {
+    let mut mixed = Mixed::new(&[]);
+    for peer in 0..FOREIGN_PEERS - 1 {
+        mixed.wrong(0, peer);
+    }
+    assert_eq!(mixed.told(), [2, 0, 0]);
+    mixed.0.wait(1000);
+    mixed.all_granted(true);
+    assert_eq!(mixed.0.life.foreign(FeedId(0)), None);
+}
+
+/// With a third the feed is another router's: as a lost feed for all of its peers, until it is the right one again.
+#[test]
+fn a_feed_of_another_router_counts_as_lost() {
+    let mut mixed = Mixed::new(&[]);
+    for peer in 0..FOREIGN_PEERS {
+        mixed.wrong(0, peer);
+    }
+    assert_eq!(mixed.told(), [3, 1, 0]);
+    assert_eq!(mixed.0.life.foreign(FeedId(0)), Some(3));
+    let began = mixed.0.now;
+    // Everything stays in force for `stale_hold`; reconnecting does not prolong that.
+    mixed.0.wait(200);
+    mixed.0.feed_down(0);
+    mixed.0.feed_up(0);
+    mixed.right(0, 3);
+    for peer in 0..FOREIGN_PEERS {
+        mixed.wrong(0, peer);
+    }
+    mixed.0.go(began + secs(299));
+    mixed.all_granted(true);
+    mixed.0.go(began + secs(301));
+    mixed.all_granted(false);
+    for peer in 0..4 {
+        mixed.0.lacks(peer, Missing::FeedLost(Side::Sources, V4));
+    }
+    assert_eq!(mixed.told(), [3, 0, 0]);
+    // One of them is the configured one again: the healthy one is in force, and those that are as configured.
+    mixed.right(0, 0);
+    mixed.0.wait(20);
+    assert_eq!(mixed.told(), [0, 0, 1]);
+    assert!(mixed.granted(0) && mixed.granted(3));
+    assert_eq!(mixed.0.life.foreign(FeedId(0)), None);
+    mixed.right(0, 1);
+    mixed.right(0, 2);
+    mixed.0.wait(20);
+    mixed.all_granted(true);
+}
+
+/// What another feed carries does not leave.
+#[test]
+fn what_another_feed_carries_outlives_a_feed_of_another_router() {
+    let mut mixed = Mixed::new(&[POLL]);
+    mixed.0.feed_up(1);
+    for peer in 0..4 {
+        let (address, route) = (Mixed::ADDRESSES[peer], format!("45.{peer}.0.0/16"));
+        mixed.0.up(1, address);
+        mixed.0.snapshot(1, address, PRE, V4, &[&route]);
+    }
+    for peer in 0..FOREIGN_PEERS {
+        mixed.wrong(0, peer);
+    }
+    mixed.0.wait(400);
+    assert_eq!(mixed.0.life.foreign(FeedId(0)), Some(3));
+    mixed.all_granted(true);
 }

@@ -115,6 +115,7 @@ impl Fold<'_> {
                 told: asn,
                 configured,
             });
+            self.suspect(feed);
         }
     }
 

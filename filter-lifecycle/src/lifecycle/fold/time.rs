@@ -16,11 +16,10 @@ impl Fold<'_> {
             self.tick_source(key);
         }
         self.wanted.expire(self.now, self.pending);
+        self.end_suspicions();
         let stale_hold = self.facts.timers().stale_hold;
         for feed in self.feeds.newly_late(self.now, stale_hold) {
-            for key in self.sources.keys(|key| key.feed == feed) {
-                self.unsettle(key);
-            }
+            self.unsettle_feed(feed);
         }
     }
 
