@@ -211,6 +211,7 @@ fn the_documented_limits_are_these() {
             "COVERAGE_PERCENT",
             filter_lifecycle::COVERAGE_PERCENT as usize,
         ),
+        ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
