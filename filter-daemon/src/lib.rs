@@ -12,4 +12,5 @@ pub mod demo;
 pub mod feeds;
 pub mod logging;
 pub mod runtime;
+pub mod service;
 pub mod snapshot;

@@ -104,6 +104,7 @@ impl Runtime {
                     .note("switched", &format!("the whole filter: {mode}"));
                 value(AllModeSet { mode: *mode })
             }
+            Request::Reload => self.reload().and_then(value),
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::service::Manager;
 use supervision::{Ended, Supervision};
 
 mod answer;
@@ -123,6 +124,7 @@ pub struct Runtime {
     feeds: Supervision,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
+    manager: Manager,
     _server: Server,
 }
 
@@ -151,6 +153,7 @@ impl Runtime {
             requests,
             feeds,
             triggers: Vec::new(),
+            manager: Manager::from_environment(),
             _server: server,
             config,
         };
@@ -171,9 +174,11 @@ impl Runtime {
     /// # Errors
     /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
     pub fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         while !self.handle.is_stopped() {
             self.turn();
         }
+        self.manager.stopping();
         self.end_feeds();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
@@ -193,11 +198,13 @@ impl Runtime {
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
-            self.reload();
+            _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
         self.engine.work(self.now());
         self.tell_notices();
+        let now = self.now();
+        self.manager.alive(now);
     }
 
     /// Takes what the feeds have, until it may be published.
