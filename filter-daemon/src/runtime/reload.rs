@@ -1,5 +1,5 @@
 //! Taking another configuration in force without letting go of the wire: tables, counters and the program stay
-//! while the feeds tell everything anew. Never leaves half a configuration in force.
+//! while the feeds send everything anew. Never leaves half a configuration in force.
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Runtime {
         Err(error.to_string())
     }
 
-    /// Everything is told anew by the feeds; until then the tables in force stay, as after a restart.
+    /// The feeds send everything anew; until then the tables in force stay, as after a restart.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         self.end_feeds();
