@@ -457,7 +457,7 @@ fn what_is_odd_is_told() {
         (
             "addresses = [\"203.0.113.250\"]\n",
             "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nour_routes_reach = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
-            "28: route server \"rs1\": `our_routes_reach` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
+            "28: route server \"rs1\": `our_routes_reach` = \"communities\": frr does not list the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
         ),
         (
             "prefixes = [\"198.51.100.0/24\"]",
@@ -514,7 +514,7 @@ fn an_enforced_peer_without_a_feed_is_told() {
     assert_eq!(
         told,
         [
-            "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
+            "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed reports what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
         ]
     );
 }

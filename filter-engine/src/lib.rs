@@ -122,9 +122,11 @@ impl Engine {
             ..LoaderOptions::default()
         })?;
         let samples = filter.take_samples()?;
+        let follower = Follower::new().map_err(EngineError::Epoll)?;
+        follower.watch(&samples).map_err(EngineError::Epoll)?;
         Ok(Self {
             lifecycle: Lifecycle::new(spec.clone()),
-            follower: Follower::new().map_err(EngineError::Epoll)?,
+            follower,
             sampler: Sampler::new(samples),
             slots: Slots::default(),
             adopted: Adopted::default(),
@@ -387,3 +389,8 @@ impl AsFd for Engine {
         self.follower.as_fd()
     }
 }
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -54,7 +54,7 @@ pub struct Link {
     pub networks: BTreeMap<(Vlans, IpAddr), Prefix>,
 }
 
-/// The configuration leaves open what only a device could tell, and there is none.
+/// The configuration leaves out what can be read from a device, and there is no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "interface `{interface}`: no `{key}` in the configuration and no device of that name to read it from: add `{key}` to the interface"
@@ -62,7 +62,7 @@ pub struct Link {
 pub struct MissingFact {
     /// The interface.
     pub interface: String,
-    /// The key that would tell.
+    /// The key to add.
     pub key: &'static str,
 }
 
@@ -70,7 +70,7 @@ impl Link {
     /// Takes what is configured, and adds what the device has.
     ///
     /// # Errors
-    /// [`MissingFact`] if neither says it.
+    /// [`MissingFact`] if neither has it.
     pub fn new(
         interface: &Interface,
         ifindex: u32,

@@ -183,7 +183,7 @@ pub struct Interface {
     pub mac: Option<Mac>,
     /// `addresses`: ours on it. Default: read from the device.
     pub addresses: Option<Vec<IpAddr>>,
-    /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
+    /// `unknown_peer`: what packets meet that come from no known peer. Default `observe`.
     pub unknown_peer: Mode,
     /// `lan_rules`: what has no business on a peering LAN meets. Default `observe` on a `lan`, `pass` on a `port`.
     pub lan_rules: LanRules,
@@ -402,7 +402,7 @@ impl RouteServer {
     }
 }
 
-/// What happens when nobody has renewed the lease for its whole length.
+/// What happens when the daemon has not renewed the lease for its whole length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLeaseEnd {
     /// Every peer falls back to `observe`. The default.

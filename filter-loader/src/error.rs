@@ -148,7 +148,7 @@ pub enum Error {
     /// bpffs is not there, or the directory cannot be made.
     #[error("cannot keep state in `{path}`: {why}; mount it with `mount -t bpf bpf /sys/fs/bpf`")]
     Pin {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
         /// What failed.
         why: String,
@@ -158,7 +158,7 @@ pub enum Error {
         "pinned state in `{path}` does not match: {why}; run `bcp38 detach` for each interface to start afresh"
     )]
     ForeignState {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
         /// What differs.
         why: String,

@@ -245,7 +245,7 @@ fn everything_missing_is_documented() {
     let doc = std::fs::read_to_string(path).unwrap();
     let of = (Side::Sources, V4);
     for missing in [
-        Missing::NeverTold(of.0, of.1),
+        Missing::NotReceived(of.0, of.1),
         Missing::Loading(of.0, of.1),
         Missing::CountMismatch(of.0, of.1),
         Missing::ShrinkUnconfirmed(of.0, of.1),
