@@ -76,6 +76,7 @@ pub use lease::Lease;
 pub use object::Engine;
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces};
 pub use samples::Samples;
+pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};
 pub use slot::PeerSlot;
 pub use stats::{Counter, Counters, Fates};
 pub use switch::{Named, Switch, Target};

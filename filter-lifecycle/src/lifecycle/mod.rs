@@ -363,13 +363,13 @@ impl Lifecycle {
         self.peers[id.0 as usize].mode
     }
 
-    /// S'(p): the admitted routes of S(p), less what nobody can claim, and the operator's extras. Works out anew only
+    /// S'(p): the admitted routes of S(p), less what nobody can claim, and what is in it always. Works out anew only
     /// what changed since the last call. A family that covers too much of the address space stops growing.
     pub fn sources(&mut self, id: PeerId) -> PrefixSet {
-        let extras = &self.spec.peers[id.0 as usize].extra_sources;
-        let extras: PrefixSet = extras.iter().copied().collect();
+        let always = self.spec.peers[id.0 as usize].always_sources();
+        let always: PrefixSet = always.into_iter().collect();
         let peer = &mut self.peers[id.0 as usize];
-        let mut sources = peer.members(Side::Sources, &self.withheld.all, &extras);
+        let mut sources = peer.members(Side::Sources, &self.withheld.all, &always);
         let was = peer.too_wide;
         peer.too_wide = coverage::freeze(&mut sources, &peer.good_sources);
         peer.good_sources = sources.clone();
@@ -386,12 +386,12 @@ impl Lifecycle {
         sources
     }
 
-    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and the operator's extras. Works out
-    /// anew only what changed since the last call.
+    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and what is in it always. Works out anew
+    /// only what changed since the last call.
     pub fn destinations(&mut self, id: PeerId, own_addresses: &[Address]) -> PrefixSet {
-        let extras = &self.spec.peers[id.0 as usize].extra_destinations;
+        let always = self.spec.peers[id.0 as usize].always_destinations();
         let own = own_addresses.iter().copied().map(Prefix::host);
-        let always: PrefixSet = extras.iter().copied().chain(own).collect();
+        let always: PrefixSet = always.into_iter().chain(own).collect();
         self.peers[id.0 as usize].members(Side::Destinations, PrefixSet::empty(), &always)
     }
 

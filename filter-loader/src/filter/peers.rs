@@ -18,10 +18,10 @@ impl Filter {
             name: name.to_owned(),
             limit,
         };
-        Ok(PeerSlot(
-            self.take_slot(name, MAX_INTERFACES..self.max_slots)
-                .ok_or_else(full)??,
-        ))
+        let slot = self.take_slot(name, MAX_INTERFACES..self.max_slots);
+        let slot = slot.ok_or_else(full)??;
+        name.clone_into(&mut self.tested.entry(slot).or_default().name);
+        Ok(PeerSlot(slot))
     }
 
     /// Forgets a peer: first what is wanted for it, then its stations, then its table, then its name.
@@ -32,6 +32,7 @@ impl Filter {
         self.switch.want(peer.0, Wanted::NONE);
         self.set_stations(peer, &[])?;
         self.tables.retire(peer.0)?;
+        self.tested.remove(&peer.0);
         self.names.remove(&peer.0);
         self.meta()?
             .set(peer.0, [0, 0], 0)
