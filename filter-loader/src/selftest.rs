@@ -96,28 +96,29 @@ pub(crate) struct Place {
     pub record: Interface,
     pub network: Network,
     frames: Frames,
+    /// Is it a peer's interface, and not one of which nothing is known?
+    is_known: bool,
 }
 
 impl Place {
-    /// An interface, as frames without tags find it.
-    pub(crate) fn new(spec: &InterfaceSpec) -> Result<Self, Error> {
+    /// An interface, as frames without tags find it; one of which nothing is known if the peer has no station yet.
+    pub(crate) fn new(spec: Option<&InterfaceSpec>) -> Result<Self, Error> {
+        let unknown = InterfaceSpec::new("", OWN);
+        let is_known = spec.is_some();
+        let spec = spec.unwrap_or(&unknown);
         let untagged = spec.networks.get(&Vlans::NONE);
         let network = untagged.and_then(|network| network.record().ok());
         Ok(Self {
             record: spec.record()?,
             network: network.unwrap_or_default(),
             frames: Frames::new(spec.macs.first().copied().unwrap_or(OWN)),
+            is_known,
         })
     }
 
     /// Its frames, to be filled in.
     pub(crate) fn frames(&self) -> Frames {
         self.frames.clone()
-    }
-
-    /// An interface of which nothing is known.
-    pub(crate) fn unknown() -> InterfaceSpec {
-        InterfaceSpec::new("", OWN)
     }
 }
 
@@ -290,7 +291,12 @@ impl Policies<'_> {
     /// The questions that do not follow the change, or all of them, by their answers.
     pub(crate) fn questions(&self, sessions: &Sessions, change: Option<&Change>) -> Vec<Question> {
         let mut packets = vec![Packet::Arp, Packet::NeighbourSolicitation];
-        packets.extend(sessions_of(sessions).take(MAX_SESSIONS));
+        // Where the link is not known, none is on it: that the family is not peered would be held against a session.
+        let families = self.table.rules.families;
+        let sessions = sessions_of(sessions)
+            .filter(|&(from, _)| self.place.is_known || families.contains(from.family));
+        let sessions = sessions.map(|(from, to)| Packet::Session(from, to));
+        packets.extend(sessions.take(MAX_SESSIONS));
         for family in Family::ALL {
             let set = 2 * family as usize;
             let sets = &self.table.sets()[set..set + 2];
@@ -401,13 +407,13 @@ fn pairs(from: &Edges, to: &Edges) -> Vec<Packet> {
     pairs
 }
 
-fn sessions_of(sessions: &Sessions) -> impl Iterator<Item = Packet> + '_ {
+fn sessions_of(sessions: &Sessions) -> impl Iterator<Item = (Address, Address)> {
     let addresses = |list: &[IpAddr]| list.iter().copied().map(Address::from).collect::<Vec<_>>();
     let (theirs, ours) = (addresses(&sessions.theirs), addresses(&sessions.ours));
     theirs.into_iter().flat_map(move |from| {
         let ours = ours.clone().into_iter();
         let alike = ours.filter(move |to| to.family == from.family);
-        alike.map(move |to| Packet::Session(from, to))
+        alike.map(move |to| (from, to))
     })
 }
 
@@ -483,7 +489,7 @@ mod tests {
             lan: vec!["203.0.113.0/24".parse().unwrap()],
             ..crate::NetworkSpec::default()
         };
-        Place::new(&interface).unwrap()
+        Place::new(Some(&interface)).unwrap()
     }
 
     fn asked(before: &[&str], now: &[&str], in_force: Classes) -> Vec<(String, String)> {

@@ -73,7 +73,6 @@ impl Arena {
     }
 
     /// The four sets, and how each came to be.
-    #[expect(clippy::type_complexity, reason = "an array for each, side by side")]
     fn store_all(
         &mut self,
         slot: u32,

@@ -141,7 +141,7 @@ impl Filter {
         table: &PeerTables<'_>,
         change: &Change,
     ) -> Result<(), Error> {
-        let place = Place::new(&self.spec_of(slot))?;
+        let place = Place::new(self.spec_of(slot).as_ref())?;
         let program = self.program_fd()?;
         self.write_records(SELF_TEST, &place.record, &place.network)?;
         let before = self.set_entry(TEST_IFINDEX, interface_entry(SELF_TEST, SELF_TEST))?;
@@ -187,15 +187,14 @@ impl Filter {
     }
 
     /// The interface the peer is on, as frames without tags find it: packets of the self-test have none.
-    fn spec_of(&self, slot: u32) -> InterfaceSpec {
+    fn spec_of(&self, slot: u32) -> Option<InterfaceSpec> {
         let mut stations = self.stations().filter(|&(_, owner)| owner.0 == slot);
-        let found = stations.find_map(|(station, _)| {
+        stations.find_map(|(station, _)| {
             let mut spec = self.specs.get(&station.ifindex)?.clone();
             let network = spec.networks.remove(&station.vlans)?;
             spec.networks = [(Vlans::NONE, network)].into();
             Some(spec)
-        });
-        found.unwrap_or_else(Place::unknown)
+        })
     }
 
     fn program_fd(&mut self) -> Result<OwnedFd, Error> {

@@ -119,8 +119,8 @@ fn tables_of_every_shape_pass_in_little_time() {
     assert!(took[took.len() / 2] < PUBLISH, "{took:?}");
 }
 
-/// Damages of each part of each table.
-const DAMAGES: u64 = 150;
+/// How many prefixes of each family, and how many damages of each part of the table.
+const DAMAGES: [(usize, u64); 3] = [(2, 150), (60, 150), (8_000, 50)];
 
 /// Members of both families that change a little from step to step: prefixes within /64s among them.
 struct Steps {
@@ -203,12 +203,12 @@ fn every_damage_of_a_changed_part_is_caught_or_does_nothing() {
     if !require_kernel("every_damage_of_a_changed_part_is_caught_or_does_nothing") {
         return;
     }
-    for count in [2, 60, 8_000] {
+    for (count, damages) in DAMAGES {
         let mut filter = rig::load(&rig::options(Engine::Tables));
         let peer = rig::guard_test_runs(&mut filter, Mode::Observe);
         let mut steps = Steps::new(count);
         let mut caught = std::collections::BTreeMap::new();
-        for generation in 0..DAMAGES * Part::ALL.len() as u64 {
+        for generation in 0..damages * Part::ALL.len() as u64 {
             let part = Part::ALL[(generation % Part::ALL.len() as u64) as usize];
             let how = steps.how();
             let damage = Damage {
