@@ -10,5 +10,8 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
+pub mod logging;
 pub mod runtime;
+pub mod service;
 pub mod snapshot;
+pub mod state;

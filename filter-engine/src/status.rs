@@ -45,6 +45,8 @@ pub struct Status {
     pub unknown_sessions: u64,
     /// Events and notices that were pushed out unread.
     pub events_lost: u64,
+    /// Does an operator permit that anything is dropped at all? None if it could not be read.
+    pub allowed: Option<bool>,
     /// By [`InterfaceId`].
     pub interfaces: Vec<InterfaceStatus>,
     /// By [`FeedId`]; whoever runs the feeds knows their names.
@@ -60,13 +62,15 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
+    /// What its device is called now, if otherwise.
+    pub device: Option<String>,
     /// The device's index now; none if there is no such device.
     pub ifindex: Option<u32>,
     /// Where the program sits, as the kernel says; none if it is not there.
     pub hook: Option<&'static str>,
     /// Is our program on the device? None if that could not be read.
     pub attached: Option<bool>,
-    /// Why it is not, if it is not.
+    /// Why it is not, or why it is attached otherwise than as configured.
     pub why: Option<String>,
     /// What is in force for packets of no peer.
     pub classes: Vec<ClassStatus>,
@@ -82,7 +86,7 @@ pub struct FeedStatus {
     pub up: bool,
     /// For how long it has been so or not; none if it never was.
     pub age: Option<Duration>,
-    /// Why it is not connected, if it said so.
+    /// Why it is not connected, if it said so, or why it counts as lost although it is.
     pub why: Option<String>,
 }
 
@@ -95,6 +99,12 @@ pub struct PeerStatus {
     /// Its AS number.
     #[cfg_attr(feature = "serde", serde(serialize_with = "asn"))]
     pub asn: Asn,
+    /// Its mode in the configuration, whatever an operator switched since.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "filter_lifecycle::json::text")
+    )]
+    pub mode_configured: Mode,
     /// The IP versions it is configured for.
     #[cfg_attr(feature = "serde", serde(serialize_with = "families"))]
     pub families: Families,
@@ -156,8 +166,12 @@ impl Engine {
         let feeds = self.fitted.spec().feeds.len();
         let feeds = (0..feeds).map(|index| {
             let (up, age) = self.lifecycle.feed(now, FeedId(index as u16));
-            let why = self.feeds_down.get(&FeedId(index as u16));
-            let why = why.filter(|_| !up).cloned();
+            let feed = FeedId(index as u16);
+            let why = self.feeds_down.get(&feed).filter(|_| !up).cloned();
+            let foreign = self.lifecycle.foreign(feed).map(|peers| {
+                format!("it counts as lost: {peers} peers have another AS than the configured one")
+            });
+            let why = why.or(foreign);
             FeedStatus { up, age, why }
         });
         let seen = self.with_stations();
@@ -172,6 +186,11 @@ impl Engine {
             samples_lost: self.filter.samples_lost().ok(),
             unknown_sessions: self.lifecycle.unknown_sessions(),
             events_lost: self.lifecycle.events_lost() + self.notices.lost(),
+            allowed: self
+                .filter
+                .allowed(Target::WholeFilter)
+                .ok()
+                .map(|word| !word.is_empty()),
             interfaces: interfaces.collect(),
             feeds: feeds.collect(),
             peers: peers.collect(),
@@ -184,11 +203,13 @@ impl Engine {
             hook,
             attached,
             why,
+            renamed,
         } = self.devices.attachment(id);
         let interface = &self.fitted.spec().interfaces[usize::from(id.0)];
         let holder = Holder::Interface(id.0);
         InterfaceStatus {
             name: interface.name.clone(),
+            device: renamed,
             ifindex,
             hook,
             attached,
@@ -209,6 +230,7 @@ impl Engine {
         PeerStatus {
             name: peer.name.clone(),
             asn: peer.asn,
+            mode_configured: peer.mode,
             families: peer.families,
             lifecycle: self.peer_on_the_wire(now, id, &switch),
             mode_in_force: mode_in_force(&switch),

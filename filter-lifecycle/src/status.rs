@@ -32,7 +32,7 @@ pub enum Obstacle {
     /// Most of an Adj-RIB is gone at once, and nothing confirms it yet.
     ShrinkUnconfirmed,
     /// The feeds have more Adj-RIBs than are kept.
-    TooManyTables,
+    TooManyRibs,
     /// The data plane's switch could not be read.
     Unreadable,
 }
@@ -52,7 +52,7 @@ impl Obstacle {
         Self::FeedLost,
         Self::CountMismatch,
         Self::ShrinkUnconfirmed,
-        Self::TooManyTables,
+        Self::TooManyRibs,
         Self::Unreadable,
     ];
 
@@ -72,7 +72,7 @@ impl Obstacle {
             Self::FeedLost => "feed-lost",
             Self::CountMismatch => "count-mismatch",
             Self::ShrinkUnconfirmed => "shrink-unconfirmed",
-            Self::TooManyTables => "too-many-tables",
+            Self::TooManyRibs => "too-many-ribs",
             Self::Unreadable => "unreadable",
         }
     }

@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 pub mod check_config;
 pub mod client;
 pub mod detach;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod switch;
@@ -46,10 +47,14 @@ pub enum Command {
     Explain(client::Explain),
     /// What happened
     Events(client::Events),
+    /// Sampled packets that broke the policy
+    Violations(client::Events),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
-    Enforce(switch::Args),
+    Enforce(switch::EnforceArgs),
+    /// Have the daemon read its configuration again; says whether it took it in force, or why not
+    Reload(reload::Args),
     /// Remove the filter from an interface
     Detach(detach::Args),
     /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space
@@ -124,8 +129,10 @@ impl Cli {
             Command::Status(args) => client::status(args),
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => client::events(args),
+            Command::Violations(args) => client::violations(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),
             Command::Demo => client::demo(),
         };

@@ -69,7 +69,8 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "icmp_errors_per_second = {icmp_errors}")?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
-    writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))
+    writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))?;
+    writeln!(f, "state_file = {}", path(&daemon.state_file))
 }
 
 fn interface(
@@ -226,9 +227,9 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
                 None => Ok(()),
             }
         }
-        Feed::Mrt { path: file, table } => {
+        Feed::Mrt { path: file, rib } => {
             writeln!(f, "path = {}", path(file))?;
-            writeln!(f, "table = \"{table}\"")
+            writeln!(f, "rib = \"{rib}\"")
         }
         Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
             writeln!(f, "socket = {}", path(socket))?;
@@ -274,7 +275,7 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 /// A line of its own, so that a comment fits behind it.
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
     let (address, session) = (shadow.address, shadow.session);
-    let table = shadow.table;
+    let rib = shadow.rib;
     let vrf = shadow.vrf.map_or(String::new(), |vrf| {
         format!(", route_distinguisher = \"{vrf}\"")
     });
@@ -284,7 +285,7 @@ fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result 
     };
     writeln!(
         f,
-        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, table = \"{table}\" }},{password}"
+        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, rib = \"{rib}\" }},{password}"
     )
 }
 

@@ -1,16 +1,15 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
-use std::io;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
-use filter_feeds::skipped::Skipped;
+use filter_feeds::ixf;
 use filter_feeds::trigger::Trigger;
-use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop, ixf};
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
 use serde_json::{Value, json};
@@ -18,11 +17,17 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::service::Manager;
+use crate::state::StateFile;
+use supervision::{Ended, Supervision};
 
 mod answer;
+mod bounded;
 mod journal;
+mod polled;
 mod reload;
 mod status;
+mod supervision;
 
 pub use journal::{Journal, MAX_ENTRIES};
 
@@ -30,8 +35,10 @@ pub use journal::{Journal, MAX_ENTRIES};
 const IDLE: Duration = Duration::from_millis(20);
 /// How long routes may keep coming before everything else is looked at.
 const GATHER: Duration = Duration::from_millis(4);
-/// Control requests that may wait.
+/// Control requests that may wait, and how many are answered before everything else is looked at.
 const MAX_REQUESTS: usize = 16;
+/// How long files that the run loop itself needs may take to be read. The shortest lease there may be is 5 s.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +58,17 @@ pub enum RunError {
         /// What is wrong.
         why: String,
     },
-    /// No thread can be started.
-    #[error("cannot start thread {what}: {source}")]
-    Thread {
-        /// Which.
-        what: &'static str,
-        /// What the system says.
-        source: std::io::Error,
+    /// A reload cannot change it.
+    #[error("a reload cannot change `{key}` from `{old}` to `{new}`: {advice}")]
+    Unchangeable {
+        /// The key.
+        key: &'static str,
+        /// What is in force.
+        old: String,
+        /// What the file says.
+        new: String,
+        /// What changes it.
+        advice: &'static str,
     },
 }
 
@@ -114,15 +125,11 @@ impl Handle {
     }
 }
 
-/// How often the feeds' threads are looked at, and how soon one that ended is started again.
-const TEND: Duration = Duration::from_secs(5);
-
-/// One feed.
-#[derive(Debug)]
-struct Running {
-    /// None if it could not be started.
-    thread: Option<JoinHandle<()>>,
-    skipped: Skipped,
+/// A feed that is about to be started.
+struct Built {
+    /// None if the address it listens on is not free yet.
+    feed: Option<Box<dyn filter_feeds::Feed>>,
+    trigger: Trigger,
 }
 
 /// The daemon.
@@ -135,15 +142,11 @@ pub struct Runtime {
     engine: Engine,
     journal: Journal,
     batches: Receiver<Batch>,
-    /// Kept so that feeds can be started again on a reload.
-    outlet: Outlet,
     requests: Receiver<Pending>,
-    feeds: Vec<Running>,
-    /// When the feeds' threads were last looked at.
-    tended: Duration,
-    stop_feeds: Stop,
+    feeds: Supervision,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
+    manager: Manager,
     _server: Server,
 }
 
@@ -161,7 +164,7 @@ impl Runtime {
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
-        let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let (feeds, batches) = Supervision::new();
         let mut runtime = Self {
             options,
             handle,
@@ -169,21 +172,24 @@ impl Runtime {
             engine,
             journal: Journal::default(),
             batches,
-            outlet: Outlet::new(FeedId(0), outlet, Stop::default()),
             requests,
-            feeds: Vec::new(),
-            tended: Duration::ZERO,
-            stop_feeds: Stop::default(),
+            feeds,
             triggers: Vec::new(),
+            manager: Manager::from_environment(),
             _server: server,
             config,
         };
+        runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        match runtime.start_feeds() {
-            Ok(()) => Ok(runtime),
+        let config = Arc::clone(&runtime.config);
+        let feeds = runtime.build_feeds(&config, &BTreeSet::new());
+        match feeds {
+            Ok(feeds) => {
+                runtime.start_feeds(feeds);
+                Ok(runtime)
+            }
             Err(error) => {
-                runtime.stop_feeds.stop();
                 runtime.engine.undo();
                 Err(error)
             }
@@ -195,14 +201,12 @@ impl Runtime {
     /// # Errors
     /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
     pub fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         while !self.handle.is_stopped() {
             self.turn();
         }
-        self.stop_feeds.stop();
-        drop(self.batches); // a feed that waits to hand over sees that nobody takes it
-        for thread in self.feeds.into_iter().filter_map(|feed| feed.thread) {
-            _ = thread.join(); // a feed that panicked has said so
-        }
+        self.manager.stopping();
+        self.end_feeds();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
             // Detached everywhere by request: nothing is left that the pins are for.
@@ -213,16 +217,21 @@ impl Runtime {
     /// One turn of the loop: routes, requests, a reload, the engine's work, what there is to tell.
     fn turn(&mut self) {
         self.take_routes();
-        while let Ok(Pending { request, reply }) = self.requests.try_recv() {
+        for _ in 0..MAX_REQUESTS {
+            let Ok(Pending { request, reply }) = self.requests.try_recv() else {
+                break;
+            };
             let answer = self.answer(&request);
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
-            self.reload();
+            _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
         self.engine.work(self.now());
         self.tell_notices();
+        let now = self.now();
+        self.manager.alive(now);
     }
 
     /// Takes what the feeds have, until it may be published.
@@ -260,7 +269,7 @@ impl Runtime {
 
     fn is_push(&self, feed: FeedId) -> bool {
         let feed = self.config.feeds.get(usize::from(feed.0));
-        matches!(feed, Some(Feed::Bmp { .. } | Feed::Shadow { .. }))
+        feed.is_some_and(Feed::is_push)
     }
 
     fn tell_notices(&mut self) {
@@ -279,84 +288,102 @@ impl Runtime {
         }
     }
 
-    fn start_feeds(&mut self) -> Result<(), RunError> {
-        self.stop_feeds = Stop::default();
-        self.triggers.clear();
-        for index in 0..self.config.feeds.len() {
-            let trigger = Trigger::default();
-            let config = &self.config.feeds[index];
-            let feed =
-                feeds::build(&self.config, config, &trigger).map_err(|why| RunError::Feed {
-                    kind: config.kind(),
-                    why,
-                })?;
-            self.triggers.push(trigger);
-            let running = self.spawn(index, feed).map_err(|source| RunError::Thread {
-                what: "feed",
-                source,
-            })?;
-            self.feeds.push(running);
+    /// What operators switched before the last reboot. A file that is no good is told of and stops nothing.
+    fn recall_switched(&mut self) {
+        match StateFile::new(&self.config.daemon.state_file).read() {
+            Ok(switched) => self.engine.remember(switched),
+            Err(error) => {
+                let text = format!("{error}; until then the configuration alone decides");
+                log::warn!("{text}");
+                self.journal.note("state-unreadable", &text);
+            }
         }
-        Ok(())
     }
 
-    fn spawn(&self, index: usize, feed: Box<dyn filter_feeds::Feed>) -> io::Result<Running> {
-        let outlet = self
-            .outlet
-            .of(FeedId(index as u16), self.stop_feeds.clone());
-        let skipped = feed.skipped();
-        let name = format!("feed {}", self.config.feeds[index].kind());
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || feed.run(&outlet))?;
-        let thread = Some(thread);
-        Ok(Running { thread, skipped })
+    /// Makes the feeds of a configuration, but for those that listen where one of the former configuration still does: they
+    /// are made when that has ended.
+    fn build_feeds(
+        &self,
+        config: &Config,
+        taken: &BTreeSet<SocketAddr>,
+    ) -> Result<Vec<Built>, RunError> {
+        let build = |feed: &Feed| {
+            let trigger = Trigger::default();
+            let waits = feed.listens().is_some_and(|listen| taken.contains(&listen));
+            let built = match waits {
+                true => Ok(None),
+                false => feeds::build(config, feed, &trigger).map(Some),
+            };
+            match built {
+                Ok(feed) => Ok(Built { feed, trigger }),
+                Err(why) => Err(RunError::Feed {
+                    kind: feed.kind(),
+                    why,
+                }),
+            }
+        };
+        config.feeds.iter().map(build).collect()
     }
 
-    /// A feed's thread ends only when it is told to: one that ended otherwise is lost, and started again.
+    fn start_feeds(&mut self, built: Vec<Built>) {
+        self.triggers.clear();
+        for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
+            self.triggers.push(trigger);
+            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
+            self.feeds.start(feed);
+        }
+    }
+
+    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
+        let config = &self.config.feeds[index];
+        feeds::build(&self.config, config, &self.triggers[index])
+    }
+
+    /// Stops the feeds. What they still send arrives nowhere.
+    fn end_feeds(&mut self) {
+        let (none, batches) = Supervision::new();
+        self.batches = batches; // a feed that waits for room sees that its channel is gone
+        std::mem::replace(&mut self.feeds, none).end();
+    }
+
+    /// A feed that does not run is lost, and started again.
     fn tend_feeds(&mut self) {
         let now = self.now();
-        if now < self.tended + TEND {
-            return;
-        }
-        self.tended = now;
-        for index in 0..self.feeds.len() {
-            let ended = |thread: &JoinHandle<()>| thread.is_finished();
-            if !self.feeds[index].thread.as_ref().is_none_or(ended) {
-                continue;
-            }
-            let why = "the feed's thread ended by an error of the program; it is started again";
-            if self.feeds[index].thread.take().is_some() {
-                let event = RouteEvent::FeedDown { why: why.into() };
-                self.engine.event(now, FeedId(index as u16), &event);
-                self.engine.settle(now);
-            }
-            let config = &self.config.feeds[index];
-            let built = feeds::build(&self.config, config, &self.triggers[index]);
-            let started = built.and_then(|feed| {
-                let spawned = self.spawn(index, feed);
-                spawned.map_err(|error| format!("cannot start thread feed: {error}"))
-            });
-            match started {
-                Ok(running) => self.feeds[index] = running,
-                Err(why) => log::error!("feed {index} ({}): {why}; trying again", config.kind()),
-            }
+        let (config, triggers) = (&self.config, &self.triggers);
+        let build = |index: usize| feeds::build(config, &config.feeds[index], &triggers[index]);
+        for Ended { feed, why } in self.feeds.tend(now, &build) {
+            log::error!("feed {}: {why}", feed.0);
+            self.engine.event(now, feed, &RouteEvent::FeedDown { why });
+            self.engine.settle(now);
         }
     }
 
     /// What a feed left out so far.
     fn left_out(&self, index: usize) -> Value {
-        let all = self.feeds.get(index).map(|feed| feed.skipped.all());
-        json!(all.unwrap_or_default())
+        json!(self.feeds.skipped(index).all())
     }
 
-    /// Reads the exchanges' member exports; one that is no good is told of, and what it had seeded stays.
+    /// Reads the exchanges' member exports; one that is no good, or cannot be read in time, is an event, and what it had
+    /// seeded stays.
     fn read_exports(&mut self) -> Exports {
+        let config = Arc::clone(&self.config);
+        self.read_exports_of(&config)
+    }
+
+    fn read_exports_of(&mut self, config: &Config) -> Exports {
         let mut exports = Exports::new();
-        for (&id, path) in &self.config.exports {
-            let interface = self.config.spec.interface(id);
+        let end = self.now() + READ_WITHIN;
+        for (&id, path) in &config.exports {
+            let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
-            let read = ixf::read(path);
+            let left = end.saturating_sub(self.started.elapsed());
+            let file = path.clone();
+            let read = bounded::within(left, move || ixf::read(&file));
+            let read = match read {
+                Ok(Ok(seeds)) => Ok(seeds),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(format!("member export {}: {error}", path.display())),
+            };
             if let Err(error) = &read {
                 let text = format!("interface {name}: {error}; what it had seeded stays");
                 log::warn!("{text}");

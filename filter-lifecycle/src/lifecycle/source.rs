@@ -6,12 +6,12 @@ use std::time::Duration;
 use filter_core::{Family, Prefix};
 
 use super::directory::Owner;
-use super::doubt::{Doubts, Evidence};
+use super::doubt::{Doubt, Doubts, Evidence};
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
 use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
 use super::state::{Cue, State};
-use crate::route::{FeedId, Origin, Table};
+use crate::route::{AdjRib, FeedId, Origin};
 
 /// A session that came up this long after its feed did is told mid-life: its End-of-RIB may come before its
 /// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
@@ -33,7 +33,7 @@ pub struct SourceKey {
     /// Whose routes.
     pub origin: Origin,
     /// Which table.
-    pub table: Table,
+    pub rib: AdjRib,
     /// Which family.
     pub family: Family,
     /// Who tells.
@@ -41,18 +41,18 @@ pub struct SourceKey {
 }
 
 impl SourceKey {
-    /// Is it the same table, as another feed may tell it?
+    /// Is it the same Adj-RIB, as another feed may report it?
     #[must_use]
-    pub fn same_table(&self, other: &Self) -> bool {
-        (self.origin, self.table, self.family) == (other.origin, other.table, other.family)
+    pub fn is_same_rib(&self, other: &Self) -> bool {
+        (self.origin, self.rib, self.family) == (other.origin, other.rib, other.family)
     }
 }
 
 /// See the file's head.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    pub kind: Kind,
-    pub owner: Owner,
+    kind: Kind,
+    owner: Owner,
     state: State,
     since: Duration,
     started: Duration,
@@ -82,10 +82,10 @@ pub(super) struct Source {
     empty: bool,
     /// It is held although its neighbour turned out to be another: what was known of it stays in force.
     stranger: bool,
-    pub routes: Routes,
+    routes: Routes,
     last_change: Duration,
     pace: Pace,
-    pub doubts: Doubts,
+    doubts: Doubts,
     hold_until: Option<Duration>,
     /// That hold is as long as a lost feed's: see [`Source::spare`].
     spared: bool,
@@ -132,6 +132,35 @@ impl Source {
 
     pub(super) const fn state(&self) -> State {
         self.state
+    }
+
+    /// How its feed reports.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Who its session, or its list of prefixes by hand, belongs to.
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    pub(super) const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// What speaks against it now.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        self.doubts.current()
+    }
+
+    /// What speaks against the last known table, while it is received from the start.
+    pub(super) fn doubt_of_last_known(&self) -> Option<Doubt> {
+        self.doubts.of_last_known()
+    }
+
+    /// Does the router count no prefixes in it?
+    pub(super) fn counts_none(&self) -> bool {
+        self.doubts.counts_none()
     }
 
     /// Since when it is in its state.
@@ -389,7 +418,7 @@ impl Source {
 
     /// A route was withdrawn. Returns what was remembered of it.
     pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
-        let may_be_last = self.kind == Kind::Station;
+        let may_be_last = self.kind == Kind::Stream;
         let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
         if self.telling && self.left.len() < MAX_LEFT {
             self.left.insert(prefix);
@@ -489,7 +518,7 @@ impl Source {
         &mut self,
         now: Duration,
         evidence: Evidence,
-    ) -> Result<Vec<Gone>, super::Doubt> {
+    ) -> Result<Vec<Gone>, Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
         self.doubts
             .judge(now, self.routes.telling(), (had, has), evidence)?;
@@ -501,7 +530,7 @@ impl Source {
         self.cue(now, Cue::Completed);
         if self.state == State::Synced {
             // A stream that ends an empty table may not have begun it (BIRD).
-            self.known |= has != 0 || self.kind != Kind::Station && !self.silent;
+            self.known |= has != 0 || self.kind != Kind::Stream && !self.silent;
             self.empty = !self.known;
         }
         let gone = self.routes.remove_former();

@@ -30,6 +30,13 @@ pub(super) struct Tested {
     live: Option<[Ranges; record::SETS]>,
 }
 
+impl Tested {
+    /// Nothing is live any more.
+    pub(super) fn retire(&mut self) {
+        self.live = None;
+    }
+}
+
 /// Mistakes that tests plant.
 #[cfg(feature = "test-hooks")]
 #[derive(Debug, Default)]

@@ -49,9 +49,10 @@ impl Site {
     /// Writes the configuration file: `text`, and where this daemon keeps its things.
     pub fn write(&self, text: &str) -> PathBuf {
         let text = format!(
-            "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\n",
+            "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\nstate_file = {:?}\n",
             self.socket(),
-            self.pins
+            self.pins,
+            self.state_file()
         );
         self.directory.write("bcp38.toml", &text)
     }
@@ -123,6 +124,12 @@ impl Site {
     pub fn start(&self, text: &str) -> Bcp38 {
         self.try_start(text, AtExit::Leave)
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Where it keeps what operators switched.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        self.directory.path().join("state.json")
     }
 
     fn socket(&self) -> PathBuf {
@@ -219,6 +226,7 @@ impl Bcp38 {
         let request = Request::SetMode {
             peer: peer.to_owned(),
             mode,
+            only: Vec::new(),
         };
         self.ask(&request).unwrap_or_else(|error| panic!("{error}"));
         self.until("the mode to be in force", peer, |status| {
@@ -239,6 +247,19 @@ impl Bcp38 {
         }
     }
 
+    /// Every sampled violation so far.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Value> {
+        let answer = self.ask(&Request::Violations { after: 0 });
+        match answer.unwrap_or_else(|error| panic!("{error}")) {
+            Value::Array(violations) => violations,
+            other => panic!("{other}"),
+        }
+    }
+
     /// The events of this name.
     #[must_use]
     pub fn events_named(&self, name: &str) -> Vec<Value> {
@@ -247,13 +268,13 @@ impl Bcp38 {
         events
     }
 
-    /// The events but for violations, as lines.
+    /// The events, as lines.
     #[must_use]
     pub fn story(&self) -> Vec<String> {
         let events = self.events();
-        let told = events.iter().filter(|event| event["event"] != "violation");
-        told.map(|event| format!("{}: {}", event["event"], event["text"]))
-            .collect()
+        let lines = events.iter();
+        let line = |event: &Value| format!("{}: {}", event["event"], event["text"]);
+        lines.map(line).collect()
     }
 
     /// Waits for an event of this name that is as wanted.
