@@ -178,6 +178,7 @@ fn defaults_are_those_documented() {
         (1024, 64)
     );
     assert_eq!(config.spec.limits.samples_per_second, 10);
+    assert_eq!(config.spec.limits.icmp_errors_per_second, 1_000);
     assert_eq!(config.spec.timers.settle_max, seconds(300));
     let icrc = &config.spec.peers[0];
     assert_eq!(icrc.enforce, Classes::PEER);
@@ -313,6 +314,7 @@ on_lease_end = "keep"
 max_peers = 2
 table_memory_mib = 1024
 samples_per_second = 0
+icmp_errors_per_second = 1000000
 
 [daemon]
 socket = "/tmp/b.sock"

@@ -119,6 +119,7 @@ impl Engine {
             max_peers: spec.limits.max_peers,
             table_memory_mib: spec.limits.table_memory_mib,
             samples_per_second: spec.limits.samples_per_second,
+            icmp_errors_per_second: spec.limits.icmp_errors_per_second,
             ..LoaderOptions::default()
         })?;
         let samples = filter.take_samples()?;

@@ -170,7 +170,7 @@ pub struct Routes {
 /// S'(p).
 #[must_use]
 pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> ExplainedSet {
-    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.extra_sources)
+    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.always_sources())
 }
 
 /// D'(p); our own addresses are those on the interfaces the peer is attached to.
@@ -193,7 +193,7 @@ pub fn destination_side(
         .flat_map(|link| &link.addresses)
         .map(|&address| Address::from(address))
         .collect();
-    ExplainedSet::destinations(&routes.destinations, &own, &peer.extra_destinations)
+    ExplainedSet::destinations(&routes.destinations, &own, &peer.always_destinations())
 }
 
 /// The stations the configuration itself names; learned MACs are added to them. A peer on a `port` without

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Classes, Family, LanRules, Mode, Prefix};
+use filter_core::{Address, Asn, Classes, Family, LanRules, Mode, Prefix};
 
 use crate::route::{AdjRib, PeerId, Session, Vrf};
 
@@ -322,6 +322,33 @@ impl Peer {
             extra_destinations: Vec::new(),
         }
     }
+
+    /// The addresses of its BGP sessions.
+    pub fn session_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let attachments = self.attachments.iter();
+        attachments.flat_map(|attachment| attachment.addresses.iter().copied())
+    }
+
+    /// What is in S'(p) whatever the routes say: its session addresses, and what the operator adds.
+    #[must_use]
+    pub fn always_sources(&self) -> Vec<Prefix> {
+        self.with_sessions(&self.extra_sources)
+    }
+
+    /// What is in D'(p) whatever the routes say, besides our own addresses: its session addresses (BFD's echo comes
+    /// back by us), and what the operator adds.
+    #[must_use]
+    pub fn always_destinations(&self) -> Vec<Prefix> {
+        self.with_sessions(&self.extra_destinations)
+    }
+
+    fn with_sessions(&self, extras: &[Prefix]) -> Vec<Prefix> {
+        let sessions = self
+            .session_addresses()
+            .map(Address::from)
+            .map(Prefix::host);
+        extras.iter().copied().chain(sessions).collect()
+    }
 }
 
 /// One place a peer is connected at.
@@ -452,6 +479,9 @@ pub struct Limits {
     pub table_memory_mib: u32,
     /// `samples_per_second` and peer. Default 10; 0 for none.
     pub samples_per_second: u32,
+    /// `icmp_errors_per_second` that may pass to a peer's account, and as many that say "packet too big". Default 1,000;
+    /// 0 for none.
+    pub icmp_errors_per_second: u32,
 }
 
 impl Default for Limits {
@@ -460,6 +490,7 @@ impl Default for Limits {
             max_peers: 1024,
             table_memory_mib: 64,
             samples_per_second: 10,
+            icmp_errors_per_second: 1_000,
         }
     }
 }

@@ -78,6 +78,7 @@ pub use object::Engine;
 pub use occupant::Occupant;
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 pub use samples::Samples;
+pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};
 pub use slot::{Identity, PeerSlot};
 pub use stats::{Counter, Counters, Fates};
 pub use switch::{Named, Switch, Target};

@@ -65,6 +65,8 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "max_peers = {}", limits.max_peers)?;
     writeln!(f, "table_memory_mib = {}", limits.table_memory_mib)?;
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
+    let icmp_errors = limits.icmp_errors_per_second;
+    writeln!(f, "icmp_errors_per_second = {icmp_errors}")?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
     writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))?;
