@@ -7,6 +7,7 @@ mod bmp_live;
 mod bmp_mangled;
 mod control;
 mod first_configuration;
+mod keys;
 mod live;
 mod mrt;
 mod passwords;
