@@ -80,7 +80,8 @@ pub mod map {
     pub const WANTED: &str = "wanted";
     /// Slot → [`crate::Classes`]: what the operator allows to be in force; slot 0 is the whole filter's.
     pub const ALLOWED: &str = "allowed";
-    /// Slot → schema and fingerprint (slot 0) or hash of the peer's name: what a restarted loader adopts by.
+    /// Slot → schema and fingerprint (slot 0), or the hash of its holder's name and, of an interface, its index, of a
+    /// peer, who it is: what a restarted loader adopts by.
     pub const META: &str = "meta";
     /// The arena of the compiled tables.
     pub const TABLES: &str = "tables";

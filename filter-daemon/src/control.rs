@@ -13,7 +13,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use filter_core::Mode;
+use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,6 +52,9 @@ pub enum Request {
         /// The new one.
         #[serde(with = "mode")]
         mode: Mode,
+        /// With `enforce`: the classes that may be in force; none named: all.
+        #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
+        only: Vec<Class>,
     },
     /// Let everything be in force that is wanted, or nothing at all.
     SetModeOfAll {
@@ -76,6 +79,31 @@ pub enum Request {
         /// Its name.
         interface: String,
     },
+}
+
+/// Classes by their names.
+mod classes {
+    use filter_core::Class;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        classes: &[Class],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(classes.iter().map(|class| class.name()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Class>, D::Error> {
+        let read = |name: String| {
+            let unknown = || D::Error::custom(format!("unknown class `{name}`"));
+            Class::from_name(&name).ok_or_else(unknown)
+        };
+        let names = Vec::<String>::deserialize(deserializer)?;
+        names.into_iter().map(read).collect()
+    }
 }
 
 /// Modes by their names.

@@ -14,3 +14,4 @@ pub mod logging;
 pub mod runtime;
 pub mod service;
 pub mod snapshot;
+pub mod state;

@@ -118,7 +118,10 @@ impl Scene {
     /// `bcp38 observe` or `enforce`.
     fn switch(&self, command: &str, what: &str) -> Output {
         let mut switch = bcp38(command);
-        switch.arg(what).arg("--socket").arg(self.socket());
+        switch.args(what.split(' '));
+        switch.arg("--socket").arg(self.socket());
+        let state = self.directory.path().join("state.json");
+        switch.arg("--state-file").arg(state);
         switch.arg("--pin-dir").arg(&self.pins).output().unwrap()
     }
 
@@ -194,9 +197,11 @@ table_memory_mib = 8
 [daemon]
 socket = "{}"
 pin_dir = "{}"
+state_file = "{}"
 "#,
         directory.join("bcp38.sock").display(),
-        pins.display()
+        pins.display(),
+        directory.join("state.json").display()
     )
 }
 

@@ -27,8 +27,10 @@ pub(crate) struct Attachment {
     pub(crate) hook: Option<&'static str>,
     /// Is it there? None if that could not be read.
     pub(crate) attached: Option<bool>,
-    /// Why it is not.
+    /// Why it is not, or why it is there otherwise than as configured.
     pub(crate) why: Option<String>,
+    /// What the device is called now, if it is not what the configuration calls it.
+    pub(crate) renamed: Option<String>,
 }
 
 /// What there is to do about an interface.
@@ -50,6 +52,8 @@ struct State {
     ours: Option<u32>,
     /// Why it could not be attached, as the last try said.
     refused: Option<String>,
+    /// Why it is attached otherwise than as configured.
+    unlike: Option<String>,
     /// Not to be attached before.
     retry_at: Duration,
     /// An operator detached it: it is left alone until the specification is applied again.
@@ -83,6 +87,7 @@ impl Devices {
             let mut state = place.map_or_else(State::default, |at| former.swap_remove(at).1);
             // Its facts are said again: what the specification adds to them may be other.
             (state.own, state.retry_at, state.released) = (None, Duration::ZERO, false);
+            state.unlike = None;
             self.names.push(interface.name.clone());
             self.interfaces.push(state);
         }
@@ -133,6 +138,7 @@ impl Devices {
     }
 
     fn compare(&mut self) -> Vec<(InterfaceId, Change)> {
+        self.fresh = false;
         let Some(links) = &self.links else {
             return Vec::new();
         };
@@ -151,6 +157,7 @@ impl Devices {
             }
             if state.index != index {
                 (state.ours, state.refused, state.retry_at) = (None, None, Duration::ZERO);
+                state.unlike = None;
             }
             let was_there = state.index.is_some();
             (state.index, state.own) = (index, own);
@@ -193,11 +200,65 @@ impl Devices {
         let released = state.released.then(|| "an operator detached it".to_owned());
         let refused = released.or_else(|| state.refused.clone());
         let refused = refused.filter(|_| why.is_some());
+        let unlike = state.unlike.clone().filter(|_| ours.is_some());
         Attachment {
             ifindex: state.index,
             hook: ours.map(|program| program.hook.name()),
             attached: Some(ours.is_some()),
-            why: refused.or(why),
+            why: refused.or(why).or(unlike),
+            renamed: self.other_name(id),
+        }
+    }
+
+    /// What an interface's device is called, if the configuration calls it otherwise.
+    fn other_name(&self, id: InterfaceId) -> Option<String> {
+        let state = self.interfaces.get(usize::from(id.0))?;
+        let device = self.links.as_ref()?.devices().get(state.index?)?;
+        let name = self.names.get(usize::from(id.0))?;
+        (device.name != *name).then(|| device.name.clone())
+    }
+
+    /// The program on an interface's device, ours or not.
+    pub(crate) fn program(&self, id: InterfaceId) -> Option<Program> {
+        self.interfaces.get(usize::from(id.0))?.program
+    }
+
+    /// The members of an interface that is a bond: the program runs with their indices.
+    pub(crate) fn members(&self, id: InterfaceId) -> &[u32] {
+        let state = self.interfaces.get(usize::from(id.0));
+        let own = state.and_then(|state| state.own.as_ref());
+        own.map_or(&[], |own| own.members.as_slice())
+    }
+
+    /// Interfaces without a device of their name.
+    pub(crate) fn missing(&self) -> Vec<(InterfaceId, String)> {
+        let each = (0..)
+            .map(InterfaceId)
+            .zip(&self.interfaces)
+            .zip(&self.names);
+        each.filter(|((_, state), _)| state.index.is_none())
+            .map(|((id, _), name)| (id, name.clone()))
+            .collect()
+    }
+
+    /// An earlier process attached this program to the interface when its device had this index. If it is still there, the
+    /// device was renamed since, and is the interface as before.
+    pub(crate) fn was(&mut self, id: InterfaceId, index: u32, program: u32) {
+        let devices = self.links.as_ref().map(Links::devices);
+        let device = devices.and_then(|devices| devices.get(index));
+        let on_it = device.and_then(|device| device.program);
+        if on_it.is_some_and(|on_it| on_it.id == program)
+            && let Some(state) = self.interfaces.get_mut(usize::from(id.0))
+        {
+            state.index = Some(index);
+            self.fresh = true;
+        }
+    }
+
+    /// It is attached, but not as configured.
+    pub(crate) fn is_unlike(&mut self, id: InterfaceId, why: String) {
+        if let Some(state) = self.interfaces.get_mut(usize::from(id.0)) {
+            state.unlike = Some(why);
         }
     }
 
@@ -277,10 +338,11 @@ impl Devices {
 
     /// The device of this index is which interface?
     pub(crate) fn interface(&self, ifindex: u32) -> Option<InterfaceId> {
-        let place = self
-            .interfaces
-            .iter()
-            .position(|each| each.index == Some(ifindex))?;
+        let place = self.interfaces.iter().position(|each| {
+            let own = each.own.as_ref();
+            let is_member = own.is_some_and(|own| own.members.contains(&ifindex));
+            each.index == Some(ifindex) || is_member
+        })?;
         Some(InterfaceId(place as u16))
     }
 

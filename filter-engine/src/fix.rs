@@ -3,8 +3,9 @@
 //! being protected.
 use std::time::Duration;
 
+use filter_lifecycle::devices::Hook;
 use filter_lifecycle::spec::{InterfaceId, Xdp};
-use filter_loader::{AttachMode, Error, LeaseEnd, Target, Wanted};
+use filter_loader::{AttachMode, Device, Error, LeaseEnd, Occupant, Target, Wanted, XdpKind};
 
 use crate::devices::Change;
 use crate::notice::Notice;
@@ -14,8 +15,14 @@ impl Engine {
     /// The devices of a new specification, before anything is attached.
     pub(crate) fn look_up_devices(&mut self, now: Duration) -> Result<(), EngineError> {
         self.devices.reset(self.fitted.spec());
-        let (changes, looked) = self.devices.work(now);
-        looked?;
+        let (mut changes, looked) = self.devices.work(now);
+        for (id, name) in self.devices.missing() {
+            if let Some((index, program)) = self.filter.left_on(&name) {
+                self.devices.was(id, index, program);
+            }
+        }
+        let (renamed, _) = self.devices.work(now); // an error shows again with the next look
+        changes.extend(renamed);
         for (id, change) in changes {
             match change {
                 Change::Facts(facts) => _ = self.fitted.set_facts(id, &facts),
@@ -23,48 +30,110 @@ impl Engine {
             }
         }
         self.watch_devices();
-        Ok(())
+        Ok(looked?)
     }
 
-    /// Attaches wherever there is a device. One that is not there yet is waited for; any other refusal is an error.
+    /// Attaches wherever there is a device. One that is not there yet, or that refuses now, keeps no other unprotected: that
+    /// is said, and it is tried again.
+    ///
+    /// # Errors
+    /// What will not change by itself: the device has no Ethernet header, or the filter has no room for the interface.
     pub(crate) fn attach(&mut self, now: Duration) -> Result<(), EngineError> {
         let ids: Vec<InterfaceId> = self.fitted.links().keys().copied().collect();
+        let mut refused = Ok(());
         for id in ids {
             match self.attach_one(now, id) {
-                Ok(()) | Err(Error::UnknownInterface(_)) => {}
-                Err(error) => return Err(error.into()),
+                Ok(())
+                | Err(Error::UnknownInterface(_) | Error::Busy { .. } | Error::Attach { .. }) => {}
+                Err(error) => refused = refused.and(Err(error.into())),
             }
         }
         self.say_where();
-        Ok(())
+        refused
     }
 
     fn attach_one(&mut self, now: Duration, id: InterfaceId) -> Result<(), Error> {
+        let attached = self.try_to_attach(id);
+        let attached = attached.map_err(|error| self.name_occupant(id, error));
+        let refused = attached.as_ref().err().map(ToString::to_string);
+        self.devices.tried(now, id, refused);
+        if attached.is_ok() {
+            self.attach_as_configured(now, id);
+        }
+        attached
+    }
+
+    fn try_to_attach(&mut self, id: InterfaceId) -> Result<(), Error> {
         let whole = self.fitted.spec();
         let (Some(interface), Some(link)) = (whole.interface(id), self.fitted.links().get(&id))
         else {
             return Ok(());
         };
-        let mode = match interface.xdp {
-            Xdp::Auto => AttachMode::Auto,
-            Xdp::Native => AttachMode::Native,
-            Xdp::Generic => AttachMode::Generic,
-        };
         let Some(spec) = peering::interface_spec(whole, id, link) else {
             return Ok(());
         };
+        let mode = attach_mode(interface.xdp);
         let wanted = Wanted::new(peering::interface_classes(interface), LeaseEnd::Observe);
         if self.devices.is_stubborn(id) {
             // What was taken over is on a device of another namespace, or on none: it is of no use here.
             self.filter.detach(&spec.name)?;
         }
-        let attached = self.filter.attach(&spec, mode).and_then(|_| {
-            self.filter
-                .set_wanted(Target::Interface(&spec.name), wanted)
-        });
-        let refused = attached.as_ref().err().map(ToString::to_string);
-        self.devices.tried(now, id, refused);
-        attached
+        let device = Device::at(link.ifindex, &spec.name)?;
+        let is_new = !self.filter.knows_interface(&spec.name);
+        self.filter.attach_to(&device, &spec, mode)?;
+        self.filter
+            .set_members(&spec.name, self.devices.members(id))?;
+        let target = Target::Interface(&spec.name);
+        if let Some(permit) = self.switched.interfaces.get(&spec.name)
+            && is_new
+        {
+            self.filter.permit(target, permit.classes())?;
+        }
+        self.filter.set_wanted(target, wanted)
+    }
+
+    /// A program that an earlier process, or specification, attached in another mode than the configured one gets that mode,
+    /// or it is said why not.
+    fn attach_as_configured(&mut self, now: Duration, id: InterfaceId) {
+        let hook = self.devices.program(id).map(|program| program.hook);
+        let (Some(interface), Some(link)) = (
+            self.fitted.spec().interface(id),
+            self.fitted.links().get(&id),
+        ) else {
+            return;
+        };
+        let former = match (interface.xdp, hook) {
+            (Xdp::Native, Some(Hook::XdpGeneric)) => AttachMode::Generic,
+            (Xdp::Generic, Some(Hook::XdpNative)) => AttachMode::Native,
+            _ => return,
+        };
+        let (name, mode) = (interface.name.clone(), attach_mode(interface.xdp));
+        let moved = Device::at(link.ifindex, &name)
+            .and_then(|device| self.filter.attach_otherwise(&device, &name, mode, former));
+        self.devices.tried(now, id, None);
+        if let Err(error) = moved {
+            let why = format!(
+                "the configuration asks for xdp = \"{}\": {error}",
+                mode.name()
+            );
+            self.devices.is_unlike(id, why.clone());
+            self.notices.push(Notice::NotAsConfigured {
+                interface: name,
+                why,
+            });
+        }
+    }
+
+    /// Says which program keeps ours from a device, as far as the kernel tells.
+    fn name_occupant(&self, id: InterfaceId, error: Error) -> Error {
+        let program = self.devices.program(id);
+        match (error, program) {
+            (Error::Busy { name, .. }, Some(program)) => Error::Busy {
+                name,
+                occupant: Some(Occupant::find(program.id, kind(program.hook))),
+            },
+            (error, _) => error,
+        }
     }
 
     /// Follows what became of the devices, and brings the program back where it is not.
@@ -99,7 +168,16 @@ impl Engine {
 
     /// An interface's device has become another, or is otherwise than it was.
     fn relink(&mut self, id: InterfaceId, facts: &filter_lifecycle::policy::DeviceFacts) {
-        if !self.fitted.set_facts(id, facts) {
+        let is_new = self.fitted.set_facts(id, facts);
+        if let Some(interface) = self.fitted.spec().interface(id)
+            && self.devices.attachment(id).attached == Some(true)
+            && let Err(error) = self
+                .filter
+                .set_members(&interface.name, self.devices.members(id))
+        {
+            self.notices.push(Notice::KernelFailed(error));
+        }
+        if !is_new {
             return;
         }
         if let Some(link) = self.fitted.links().get(&id)
@@ -147,5 +225,21 @@ impl Engine {
         let interface = of_device.and_then(|id| self.fitted.spec().interface(id));
         let name = interface.map(|interface| interface.name.as_str());
         name.or_else(|| self.fitted.interface_name(ifindex))
+    }
+}
+
+const fn attach_mode(xdp: Xdp) -> AttachMode {
+    match xdp {
+        Xdp::Auto => AttachMode::Auto,
+        Xdp::Native => AttachMode::Native,
+        Xdp::Generic => AttachMode::Generic,
+    }
+}
+
+const fn kind(hook: Hook) -> Option<XdpKind> {
+    match hook {
+        Hook::XdpNative => Some(XdpKind::Native),
+        Hook::XdpGeneric => Some(XdpKind::Generic),
+        Hook::XdpOffload => None,
     }
 }

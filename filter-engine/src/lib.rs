@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::{Classes, Mode};
-use filter_lifecycle::policy::MissingFact;
+use filter_core::Mode;
+use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Target, Wanted};
+use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
 use nix::errno::Errno;
 
 mod classes;
@@ -37,12 +37,14 @@ pub mod neighbours;
 mod netlink;
 mod notice;
 pub mod peering;
+mod permit;
 mod place;
 mod publish;
 mod reload;
 mod sample;
 mod slots;
 mod status;
+pub mod switched;
 
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
@@ -50,6 +52,7 @@ pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
 pub use place::Exports;
 pub use status::{FeedStatus, InterfaceStatus, PeerStatus, SCHEMA, StationStatus, Status};
+pub use switched::{Permit, Switched};
 
 use classes::ClassWatch;
 use devices::Devices;
@@ -92,6 +95,8 @@ pub struct Engine {
     placer: Placer,
     devices: Devices,
     class_watch: ClassWatch,
+    /// What operators switched at run time.
+    switched: Switched,
     /// Why feeds are not connected, as they said.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
@@ -130,6 +135,7 @@ impl Engine {
             placer: Placer::default(),
             devices: Devices::default(),
             class_watch: ClassWatch::default(),
+            switched: Switched::default(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
@@ -151,14 +157,15 @@ impl Engine {
     }
 
     fn bring_up(&mut self, now: Duration, exports: Exports) -> Result<(), EngineError> {
+        self.check(&self.fitted)?;
         self.look_up_devices(now)?;
-        let slots = self.reserve_slots(&Arc::clone(self.fitted.spec()))?;
-        self.take_slots(now, slots);
-        self.give_back_slots()?;
+        self.let_go_of_others()?;
+        let replaced = self.take_peers(now)?;
+        self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
         LeaseKeeper::renew(&self.filter, timers)?;
-        self.publish_lists()?;
+        self.publish_lists(&Arc::clone(self.fitted.spec()))?;
         self.publish(now);
         self.attach(now)?;
         self.placer.seed(exports);
@@ -246,42 +253,6 @@ impl Engine {
         &self.fitted
     }
 
-    /// An operator changes a peer's mode.
-    pub fn set_mode(
-        &mut self,
-        now: Duration,
-        id: PeerId,
-        mode: Mode,
-    ) -> filter_lifecycle::PeerStatus {
-        self.lifecycle.set_mode(id, mode);
-        self.permit(self.slots.of(id).into(), mode);
-        self.lifecycle.settle(now);
-        self.lifecycle.status(now, id)
-    }
-
-    /// An operator allows what is wanted of an interface's own classes, or forbids it.
-    ///
-    /// # Errors
-    /// What the loader says.
-    pub fn permit_interface(&mut self, interface: &str, mode: Mode) -> Result<(), EngineError> {
-        // Known to the filter, or an error.
-        self.filter.allowed(Target::Interface(interface))?;
-        self.permit(Target::Interface(interface), mode);
-        Ok(())
-    }
-
-    /// An operator allows what is wanted anywhere, or forbids all of it.
-    pub fn permit_all(&mut self, mode: Mode) {
-        self.permit(Target::WholeFilter, mode);
-    }
-
-    fn permit(&mut self, target: Target<'_>, mode: Mode) {
-        let classes = Classes::ALL.when(mode == Mode::Enforce);
-        if let Err(error) = self.filter.permit(target, classes) {
-            self.notices.push(Notice::KernelFailed(error));
-        }
-    }
-
     /// Lets go of one interface, and leaves it alone until a specification is applied.
     ///
     /// # Errors
@@ -348,51 +319,14 @@ impl Engine {
         }
     }
 
-    fn publish_lists(&mut self) -> Result<(), EngineError> {
-        let withheld = self.fitted.withheld();
+    fn publish_lists(&mut self, spec: &Spec) -> Result<(), EngineError> {
+        let withheld = Withheld::of(spec);
         let lists = PeerTables {
             sources: &withheld.bogons,
             destinations: &withheld.ours,
             ..PeerTables::default()
         };
         Ok(self.filter.publish_lists(&lists)?)
-    }
-
-    /// A slot for every peer of a specification, before anything relies on it.
-    fn reserve_slots(&mut self, spec: &Spec) -> Result<Vec<PeerSlot>, EngineError> {
-        let peers = spec.peers.iter();
-        let slots = peers.map(|peer| self.filter.add_peer(&peer.name));
-        Ok(slots.collect::<Result<_, _>>()?)
-    }
-
-    /// The peers of the specification have these slots. Everything that is kept by a peer's number follows here, in one
-    /// step that cannot fail: whatever fails later leaves no number without its peer.
-    fn take_slots(&mut self, now: Duration, slots: Vec<PeerSlot>) {
-        let until = now + self.fitted.spec().timers.stale_hold;
-        let mut adopted = Vec::new();
-        for &slot in &slots {
-            let generation = self.filter.generation(slot);
-            if let Some(generation) = generation {
-                self.publisher.adopt(slot, generation);
-            }
-            adopted.push(generation.map(|_| until));
-        }
-        self.publisher.reset(slots.len());
-        self.sampler.reset(slots.len());
-        self.slots = Slots::new(slots);
-        self.adopted = Adopted::new(adopted);
-        self.class_watch.forget();
-    }
-
-    /// The slots of peers that are no longer specified are given back.
-    fn give_back_slots(&mut self) -> Result<(), EngineError> {
-        let slots: Vec<PeerSlot> = self.slots.iter().map(|(_, slot)| slot).collect();
-        for orphan in self.filter.orphans(&slots) {
-            self.filter.remove_peer(orphan)?;
-            self.publisher.forget(orphan);
-        }
-        self.placer.inherit(&self.filter, &self.slots);
-        Ok(())
     }
 
     fn take_neighbours(&mut self, now: Duration) {

@@ -7,6 +7,7 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
 
+use crate::EngineError;
 use crate::links::LinkError;
 use crate::neighbours::NeighbourError;
 
@@ -42,6 +43,15 @@ pub enum Notice {
     DevicesLost(LinkError),
     /// The lease had ended before this process came: nothing is enforced before the feeds have told everything anew.
     LeaseEnded,
+    /// The program is on an interface, but not as its configuration asks.
+    NotAsConfigured {
+        /// The interface.
+        interface: String,
+        /// What was tried, and why it failed.
+        why: String,
+    },
+    /// The devices of a new specification could not be looked up, or one of them refused; tried again.
+    NotLookedUp(EngineError),
     /// A peer's tables could not be published; the last ones stay, and it is tried again.
     PublishFailed(PeerId, filter_loader::Error),
     /// The peers' MACs could not be written; tried again.

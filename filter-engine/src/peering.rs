@@ -77,6 +77,14 @@ fn tags(spec: &Spec, id: InterfaceId) -> BTreeSet<Vlans> {
     tags
 }
 
+/// The networks behind tags that an interface needs places for.
+pub(crate) fn tagged_networks(spec: &Spec, id: InterfaceId) -> usize {
+    tags(spec, id)
+        .into_iter()
+        .filter(|&vlans| vlans != Vlans::NONE)
+        .count()
+}
+
 /// The classes that an interface's configuration enforces.
 #[must_use]
 pub fn interface_classes(interface: &Interface) -> Classes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_lifecycle::neighbour::MemberSeed;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::{Facts, StationEvent, Stations};
-use filter_loader::{Error, Filter};
+use filter_loader::{Error, Filter, PeerSlot};
 
 use crate::fitted::Fitted;
 use crate::follow::Learned;
@@ -41,10 +41,16 @@ pub(crate) struct Hands<'a> {
 }
 
 impl Placer {
-    /// What an earlier process, or specification, had learned.
-    pub(crate) fn inherit(&mut self, filter: &Filter, slots: &Slots) {
+    /// What an earlier process, or specification, had learned of these peers, but for those `replaced` since.
+    pub(crate) fn inherit(
+        &mut self,
+        filter: &Filter,
+        slots: &Slots,
+        replaced: &BTreeSet<PeerSlot>,
+    ) {
         let held = filter
             .stations()
+            .filter(|(_, slot)| !replaced.contains(slot))
             .filter_map(|(held, slot)| Some((held, slots.peer(slot)?)));
         self.stations.inherit(held.collect::<Vec<_>>());
     }

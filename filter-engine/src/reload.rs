@@ -1,55 +1,96 @@
 //! Taking another specification in force without letting go of the wire: tables, counters and the program stay while
-//! the feeds tell everything anew.
-use std::collections::BTreeMap;
+//! the feeds tell everything anew. Everything that can be refused is refused before anything is touched.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::Mode;
+use filter_core::layout::{MAX_INTERFACES, MAX_TAGGED_NETWORKS};
 use filter_lifecycle::Lifecycle;
+use filter_loader::{Device, Error, NetworkSpec, PeerSlot};
 
 use crate::fitted::Fitted;
+use crate::notice::Notice;
 use crate::place::Exports;
-use crate::{Engine, EngineError};
-
-/// A mode that an operator set against the specification.
-#[derive(Clone, Copy, Debug)]
-struct Override {
-    specified: Mode,
-    mode: Mode,
-}
+use crate::{Engine, EngineError, peering, slots};
 
 impl Engine {
+    /// Could this specification be taken in force? Asks only; a start asks the same.
+    ///
+    /// # Errors
+    /// What the data plane has no room for, or a device it cannot be attached to.
+    pub fn check(&self, fitted: &Fitted) -> Result<(), EngineError> {
+        let spec = fitted.spec();
+        let limit = self.filter.max_peers();
+        if let Some(peer) = spec.peers.get(limit as usize) {
+            let name = peer.name.clone();
+            return Err(Error::TooManyPeers { name, limit }.into());
+        }
+        if let Some(interface) = spec.interfaces.get(MAX_INTERFACES as usize - 2) {
+            return Err(Error::TooManyInterfaces(interface.name.clone()).into());
+        }
+        let mut tagged = 0;
+        for (id, interface) in spec.interface_ids() {
+            tagged += peering::tagged_networks(spec, id);
+            if tagged > MAX_TAGGED_NETWORKS as usize {
+                return Err(Error::TooManyTags(interface.name.clone()).into());
+            }
+            let lan = NetworkSpec {
+                lan: interface.lan.clone(),
+                ..NetworkSpec::default()
+            };
+            let overflow = |what| Error::InterfaceRecord {
+                name: interface.name.clone(),
+                what,
+            };
+            lan.record().map_err(overflow)?;
+            if let Some(link) = fitted.links().get(&id) {
+                match Device::at(link.ifindex, &interface.name) {
+                    Ok(device) => device.check()?,
+                    Err(Error::UnknownInterface(_)) => {} // gone again: it is waited for
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes another specification in force. The feeds, by their new numbers, are expected to tell everything anew;
     /// until then the tables in force stay, as after a restart. Modes an operator set stay for peers
     /// whose specified mode is the same. Take the notices first: their ids are the former specification's.
     ///
     /// # Errors
-    /// What failed. Part of the new specification may be in force then: apply the former one again.
+    /// What was refused: nothing is changed then. A map of the data plane that could not be written, which may leave part of
+    /// the new specification in force: apply the former one again.
     pub fn apply(
         &mut self,
         now: Duration,
         fitted: Fitted,
         exports: Exports,
     ) -> Result<(), EngineError> {
-        let overrides = self.overrides();
-        let slots = self.reserve_slots(&Arc::clone(fitted.spec()))?;
+        self.check(&fitted)?;
+        // Makes place for what it needs before the former lists go, or fails.
+        self.publish_lists(fitted.spec())?;
         let former = std::mem::replace(&mut self.fitted, fitted);
         self.lifecycle = Lifecycle::new(Arc::clone(self.fitted.spec()));
         self.publisher.forget_pending();
         self.feeds_down.clear();
-        self.take_slots(now, slots);
+        if let Err(error) = self.look_up_devices(now) {
+            self.notices.push(Notice::NotLookedUp(error)); // looked at again within a second
+        }
+        self.let_go_of_others()?;
+        let replaced = self.take_peers(now)?;
         let spec = self.fitted.spec();
+        let slots = &self.slots;
         self.placer.renumber(|old| {
             let name = &former.spec().peer(old)?.name;
             let (id, _) = spec.peer_named(name)?;
-            Some(id)
+            (!replaced.contains(&slots.of(id))).then_some(id)
         });
-        self.repeat(&overrides);
-        self.look_up_devices(now)?;
-        self.detach_others()?;
-        self.publish_lists()?;
-        self.give_back_slots()?;
-        self.attach(now)?;
+        self.placer.inherit(&self.filter, &self.slots, &replaced);
+        // What a device refuses is said of its interface, and tried again.
+        if let Err(error) = self.attach(now) {
+            self.notices.push(Notice::NotLookedUp(error));
+        }
         self.placer.seed(exports);
         self.place_stations()?;
         self.follower.follow(self.devices.places());
@@ -57,39 +98,55 @@ impl Engine {
         Ok(())
     }
 
-    /// By the peer's name.
-    fn overrides(&self) -> BTreeMap<String, Override> {
-        let mut overrides = BTreeMap::new();
-        for (id, peer) in self.fitted.spec().peer_ids() {
-            let mode = self.lifecycle.wanted_mode(id);
-            if mode != peer.mode {
-                let specified = peer.mode;
-                overrides.insert(peer.name.clone(), Override { specified, mode });
-            }
-        }
-        overrides
+    /// Lets go of interfaces that are not specified, whoever attached them.
+    pub(crate) fn let_go_of_others(&mut self) -> Result<(), EngineError> {
+        let interfaces = self.fitted.spec().interfaces.iter();
+        let names: Vec<&str> = interfaces.map(|each| each.name.as_str()).collect();
+        Ok(self.filter.keep_only(&names)?)
     }
 
-    /// What an operator said at run time holds until the specification itself says something new.
-    fn repeat(&mut self, overrides: &BTreeMap<String, Override>) {
-        for (id, peer) in self.fitted.spec().peer_ids() {
-            if let Some(former) = overrides.get(&peer.name)
-                && former.specified == peer.mode
-            {
-                self.lifecycle.set_mode(id, former.mode);
+    /// The peers of the specification get their slots, and those of all others are given back. What the data plane holds for a
+    /// peer stays, unless it was another of the same name; returns whose did not. Everything that is kept by a peer's number
+    /// follows in one step that cannot fail: whatever fails later leaves no number without its peer.
+    pub(crate) fn take_peers(&mut self, now: Duration) -> Result<BTreeSet<PeerSlot>, EngineError> {
+        let spec = Arc::clone(self.fitted.spec());
+        let names: Vec<&str> = spec.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let is_new = !self.filter.took_over() && self.slots.is_empty();
+        for gone in self.filter.keep_only_peers(&names)? {
+            self.publisher.forget(gone);
+        }
+        let (mut taken, mut known, mut replaced) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for peer in &spec.peers {
+            let is_known = self.filter.knows_peer(&peer.name);
+            let slot = self.filter.add_peer(&peer.name)?;
+            taken.push(slot);
+            if is_known {
+                known.insert(slot);
+            }
+            if self.filter.identify(slot, slots::identity(peer))? {
+                self.publisher.forget(slot);
+                replaced.insert(slot);
             }
         }
+        self.take_slots(now, taken);
+        self.repeat_permits(&known, is_new);
+        Ok(replaced)
     }
 
-    /// Lets go of interfaces that are no longer specified.
-    fn detach_others(&mut self) -> Result<(), EngineError> {
-        let attached = self.filter.interfaces().map(|(name, _)| name.to_owned());
-        let attached: Vec<String> = attached.collect();
-        for name in attached {
-            if self.fitted.spec().interface_named(&name).is_none() {
-                self.filter.detach(&name)?;
+    fn take_slots(&mut self, now: Duration, slots: Vec<PeerSlot>) {
+        let until = now + self.fitted.spec().timers.stale_hold;
+        let mut adopted = Vec::new();
+        for &slot in &slots {
+            let generation = self.filter.generation(slot);
+            if let Some(generation) = generation {
+                self.publisher.adopt(slot, generation);
             }
+            adopted.push(generation.map(|_| until));
         }
-        Ok(())
+        self.publisher.reset(slots.len());
+        self.sampler.reset(slots.len());
+        self.slots = slots::Slots::new(slots);
+        self.adopted = crate::lease::Adopted::new(adopted);
+        self.class_watch.forget();
     }
 }

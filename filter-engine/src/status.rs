@@ -45,6 +45,8 @@ pub struct Status {
     pub unknown_sessions: u64,
     /// Events and notices that were pushed out unread.
     pub events_lost: u64,
+    /// Does an operator permit that anything is dropped at all? None if it could not be read.
+    pub allowed: Option<bool>,
     /// By [`InterfaceId`].
     pub interfaces: Vec<InterfaceStatus>,
     /// By [`FeedId`]; whoever runs the feeds knows their names.
@@ -60,13 +62,15 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
+    /// What its device is called now, if otherwise.
+    pub device: Option<String>,
     /// The device's index now; none if there is no such device.
     pub ifindex: Option<u32>,
     /// Where the program sits, as the kernel says; none if it is not there.
     pub hook: Option<&'static str>,
     /// Is our program on the device? None if that could not be read.
     pub attached: Option<bool>,
-    /// Why it is not, if it is not.
+    /// Why it is not, or why it is attached otherwise than as configured.
     pub why: Option<String>,
     /// What is in force for packets of no peer.
     pub classes: Vec<ClassStatus>,
@@ -95,6 +99,12 @@ pub struct PeerStatus {
     /// Its AS number.
     #[cfg_attr(feature = "serde", serde(serialize_with = "asn"))]
     pub asn: Asn,
+    /// Its mode in the configuration, whatever an operator switched since.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "filter_lifecycle::json::text")
+    )]
+    pub mode_configured: Mode,
     /// The IP versions it is configured for.
     #[cfg_attr(feature = "serde", serde(serialize_with = "families"))]
     pub families: Families,
@@ -176,6 +186,11 @@ impl Engine {
             samples_lost: self.filter.samples_lost().ok(),
             unknown_sessions: self.lifecycle.unknown_sessions(),
             events_lost: self.lifecycle.events_lost() + self.notices.lost(),
+            allowed: self
+                .filter
+                .allowed(Target::WholeFilter)
+                .ok()
+                .map(|word| !word.is_empty()),
             interfaces: interfaces.collect(),
             feeds: feeds.collect(),
             peers: peers.collect(),
@@ -188,11 +203,13 @@ impl Engine {
             hook,
             attached,
             why,
+            renamed,
         } = self.devices.attachment(id);
         let interface = &self.fitted.spec().interfaces[usize::from(id.0)];
         let holder = Holder::Interface(id.0);
         InterfaceStatus {
             name: interface.name.clone(),
+            device: renamed,
             ifindex,
             hook,
             attached,
@@ -213,6 +230,7 @@ impl Engine {
         PeerStatus {
             name: peer.name.clone(),
             asn: peer.asn,
+            mode_configured: peer.mode,
             families: peer.families,
             lifecycle: self.peer_on_the_wire(now, id, &switch),
             mode_in_force: mode_in_force(&switch),

@@ -1,6 +1,6 @@
 //! Attaching the program to a device and keeping it there: native if the driver can, else generic.
 //! Attached once, then only the link's program is replaced: taking it off and on can reset a NIC.
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use nix::errno::Errno;
@@ -19,6 +19,18 @@ pub enum AttachMode {
     Native,
     /// Generic, for tests and for drivers that promise native and fail.
     Generic,
+}
+
+impl AttachMode {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// How the program is attached.
@@ -49,14 +61,15 @@ pub(crate) struct Hook {
     _link: FdLink,
 }
 
-/// Takes over the pinned link if there is one, else attaches (and pins).
+/// Takes over the link pinned under this name if there is one, else attaches (and pins).
 pub(crate) fn attach(
     program: &mut Xdp,
     device: &Device,
+    name: &str,
     mode: AttachMode,
     pins: Option<&PinDir>,
 ) -> Result<Hook, Error> {
-    if let Some(link) = pins.and_then(|pins| adopt(program, device, pins)) {
+    if let Some(link) = pins.and_then(|pins| adopt(program, name, pins)) {
         return Ok(Hook {
             ifindex: device.ifindex,
             kind: XdpKind::Adopted,
@@ -65,7 +78,7 @@ pub(crate) fn attach(
     }
     let (kind, link) = attach_new(program, device, mode)?;
     if let Some(pins) = pins {
-        let path = pins.link(&device.name);
+        let path = pins.link(name);
         // The pinned handle is dropped on purpose: the pin itself is what keeps the link.
         let pinned = link.pin(&path).map_err(|error| Error::Pin {
             path,
@@ -85,9 +98,8 @@ pub(crate) fn attach(
 }
 
 /// Puts our program on a link an earlier process pinned. A link whose device is gone is forgotten.
-fn adopt(program: &mut Xdp, device: &Device, pins: &PinDir) -> Option<FdLink> {
-    let path = pins.link(&device.name);
-    let pinned = PinnedLink::from_pin(&path).ok()?;
+fn adopt(program: &mut Xdp, name: &str, pins: &PinDir) -> Option<FdLink> {
+    let pinned = pins.open_link(name)?;
     let adopted = XdpLink::try_from(FdLink::from(pinned))
         .map_err(|error| chain(&error))
         .and_then(|link| {
@@ -100,11 +112,8 @@ fn adopt(program: &mut Xdp, device: &Device, pins: &PinDir) -> Option<FdLink> {
     match adopted {
         Ok(link) => Some(link),
         Err(why) => {
-            log::warn!(
-                "the pinned link of `{}` leads nowhere ({why}): attaching anew",
-                device.name
-            );
-            _ = std::fs::remove_file(&path);
+            log::warn!("the pinned link of `{name}` leads nowhere ({why}): attaching anew");
+            _ = pins.remove_link(name); // attaching anew says what is wrong with the directory
             None
         }
     }
@@ -132,7 +141,7 @@ fn attach_new(
         Ok(link) => {
             if mode == AttachMode::Auto {
                 log::warn!(
-                    "`{}` has no native xdp ({native}): attached in generic mode, which builds a packet buffer for \
+                    "`{}` cannot take native xdp ({native}): attached in generic mode, which builds a packet buffer for \
                      every frame before the filter sees it and costs several times as much",
                     device.name
                 );
@@ -162,7 +171,15 @@ fn try_mode(program: &mut Xdp, device: &Device, mode: XdpMode) -> Result<FdLink,
 /// The kernel's reason for not offering a mode; an error if no mode can help.
 fn refusal(device: &Device, error: &ProgramError) -> Result<String, Error> {
     match os_error(error).map(Errno::from_raw) {
-        Some(Errno::EBUSY | Errno::EEXIST) => Err(Error::Busy(device.name.clone())),
+        Some(Errno::EBUSY | Errno::EEXIST) => Err(Error::Busy {
+            name: device.name.clone(),
+            occupant: None,
+        }),
+        // Of the drivers with XDP, veth says this.
+        Some(Errno::ENOSPC) => Ok(
+            "its other end sends on more queues than it receives on: give both ends as many (`ethtool --set-channels`)"
+                .to_owned(),
+        ),
         Some(Errno::EPERM) => Err(Error::Privileges),
         Some(Errno::ENODEV) => Err(Error::UnknownInterface(device.name.clone())),
         _ => Ok(chain(error)),

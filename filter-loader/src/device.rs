@@ -6,7 +6,7 @@ use filter_core::layout::{Interface, Network, TooMany, Traits};
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Address, Prefix};
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use crate::error::Error;
 
@@ -18,7 +18,7 @@ const ARPHRD_NONE: u16 = 0xfffe;
 /// A device of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Its name.
+    /// Its name, as the configuration has it.
     pub name: String,
     /// Its index.
     pub ifindex: u32,
@@ -36,31 +36,37 @@ impl Device {
     /// # Errors
     /// [`Error::UnknownInterface`], or what the kernel answered.
     pub fn find(name: &str) -> Result<Self, Error> {
-        let mut found = None;
+        let index = if_nametoindex(name).map_err(|_| Error::UnknownInterface(name.to_owned()))?;
+        Self::at(index, name)
+    }
+
+    /// Looks a device up by its index; `name` is what the configuration calls it, which may be another name of it, or one
+    /// it had before.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`], or what the system call says.
+    pub fn at(ifindex: u32, name: &str) -> Result<Self, Error> {
+        let unknown = || Error::UnknownInterface(name.to_owned());
+        let own = if_indextoname(ifindex).map_err(|_| unknown())?;
+        let own = own.to_string_lossy();
+        // Devices without a hardware address have no link-level entry in the list of addresses.
+        let (mut kind, mut mac) = (ARPHRD_NONE, Mac::from_bits(0));
         let mut addresses = Vec::new();
         for entry in getifaddrs().map_err(Error::os("cannot list interfaces"))? {
-            if entry.interface_name != name {
-                continue;
-            }
             let Some(address) = entry.address else {
                 continue;
             };
             if let Some(link) = address.as_link_addr() {
-                let mac = Mac::from_bytes(link.addr().unwrap_or_default());
-                found = Some((
-                    u32::try_from(link.ifindex()).unwrap_or(u32::MAX),
-                    link.hatype(),
-                    mac,
-                ));
-            } else if let Some(v4) = address.as_sockaddr_in() {
-                addresses.push(IpAddr::V4(v4.ip()));
-            } else if let Some(v6) = address.as_sockaddr_in6() {
-                addresses.push(IpAddr::V6(v6.ip()));
+                if u32::try_from(link.ifindex()) == Ok(ifindex) {
+                    kind = link.hatype();
+                    mac = Mac::from_bytes(link.addr().unwrap_or_default());
+                }
+            } else if entry.interface_name == own {
+                let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+                let v6 = address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
+                addresses.extend(v4.or(v6));
             }
         }
-        let (ifindex, kind, mac) = found
-            .or_else(|| Self::without_mac(name))
-            .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
         Ok(Self {
             name: name.to_owned(),
             ifindex,
@@ -68,12 +74,6 @@ impl Device {
             mac,
             addresses,
         })
-    }
-
-    /// Devices without a hardware address have no link-level entry in the list of addresses.
-    fn without_mac(name: &str) -> Option<(u32, u16, Mac)> {
-        let ifindex = if_nametoindex(name).ok()?;
-        Some((ifindex, ARPHRD_NONE, Mac::from_bits(0)))
     }
 
     /// May the program be attached here?

@@ -8,6 +8,7 @@ use filter_core::layout::{
 };
 use filter_core::packet::Mac;
 
+use crate::occupant::{Busy, Occupant};
 use crate::slot::PeerSlot;
 
 /// Errors of this crate.
@@ -28,10 +29,13 @@ pub enum Error {
         kind: u16,
     },
     /// Another XDP program holds the hook.
-    #[error(
-        "interface `{0}` already has an xdp program: remove it first (`bcp38 detach {0}` if it is ours, else `ip link set dev {0} xdp off`)"
-    )]
-    Busy(String),
+    #[error("{}", Busy(name, occupant.as_ref()))]
+    Busy {
+        /// The device.
+        name: String,
+        /// Which program it is, if that was asked.
+        occupant: Option<Occupant>,
+    },
     /// The kernel refused to attach in any allowed mode.
     #[error("cannot attach to interface `{name}`: {why}")]
     Attach {

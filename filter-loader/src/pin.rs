@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::PinnedLink;
+use aya::programs::links::{FdLink, PinnedLink};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
@@ -64,6 +64,17 @@ impl PinDir {
 
     pub(crate) fn link(&self, interface: &str) -> PathBuf {
         self.path.join(format!("{LINK_PREFIX}{interface}"))
+    }
+
+    /// The pinned link of an interface, if there is one.
+    pub(crate) fn open_link(&self, interface: &str) -> Option<PinnedLink> {
+        PinnedLink::from_pin(self.link(interface)).ok()
+    }
+
+    /// The number of the program on an interface's pinned link.
+    pub(crate) fn program_of(&self, interface: &str) -> Option<u32> {
+        let link = FdLink::from(self.open_link(interface)?);
+        link.info().ok().map(|info| info.program_id())
     }
 
     /// Removes the pin of an interface's link, if there is one: the program stays where another reference to the
@@ -132,7 +143,7 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
     let pins = PinDir::open(dir)?;
     // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
     // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
-    let last = PinnedLink::from_pin(pins.link(interface));
+    let last = pins.open_link(interface);
     pins.remove_link(interface)?;
     drop(last);
     pins.remove_if_unused()?;

@@ -52,7 +52,7 @@ pub enum Command {
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
-    Enforce(switch::Args),
+    Enforce(switch::EnforceArgs),
     /// Have the daemon read its configuration again; prints whether it is in force now, or why not
     Reload(reload::Args),
     /// Remove the filter from an interface

@@ -1,16 +1,19 @@
 //! `bcp38 observe` and `bcp38 enforce`: the operator's hand on the switch. Off is one store into a pinned word, before
 //! anything else is asked or said: it needs no daemon. On goes through the daemon, after the tables it relies on.
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use filter_core::Mode;
+use filter_core::{Class, Mode};
+use filter_engine::Permit;
 use filter_loader::{DEFAULT_PIN_DIR, Error as LoaderError, Named, Switch};
 use serde_json::Value;
 
 use super::{Failure, load, warn};
+use crate::config::Daemon;
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request, TIMEOUT};
+use crate::state::{DEFAULT_STATE_FILE, StateFile};
 
 /// How long `observe` waits for a daemon that hangs, once the switch is off.
 const TELL: Duration = Duration::from_secs(2);
@@ -25,7 +28,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "name")]
     all: bool,
     /// The configuration, which names control socket and pin directory
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "pin_dir"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "pin_dir", "state_file"])]
     config: Option<PathBuf>,
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -33,27 +36,72 @@ pub struct Args {
     /// Where the filter is pinned
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pin_dir: PathBuf,
+    /// Where what is switched is kept for reboots
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_STATE_FILE)]
+    state_file: PathBuf,
+}
+
+/// What to drop for again.
+#[derive(Debug, ClapArgs)]
+pub struct EnforceArgs {
+    #[command(flatten)]
+    args: Args,
+    /// Only these classes, of those that the configuration enforces: bogons, families, malformed, sources, destinations of
+    /// a peer; lan, unknown, malformed of an interface
+    #[arg(
+        long,
+        value_name = "CLASS,...",
+        value_delimiter = ',',
+        value_parser = class,
+        conflicts_with = "all"
+    )]
+    only: Vec<Class>,
+}
+
+fn class(name: &str) -> Result<Class, String> {
+    let names = || Class::ALL.map(Class::name).join(", ");
+    Class::from_name(name).ok_or_else(|| format!("there are {}", names()))
 }
 
 impl Args {
-    /// Control socket and pin directory.
-    fn places(&self) -> Result<(PathBuf, PathBuf), Failure> {
+    fn places(&self) -> Result<Daemon, Failure> {
         match &self.config {
-            Some(file) => {
-                let daemon = load(file)?.daemon;
-                Ok((daemon.socket, daemon.pin_dir))
-            }
-            None => Ok((self.socket.clone(), self.pin_dir.clone())),
+            Some(file) => Ok(load(file)?.daemon),
+            None => Ok(Daemon {
+                socket: self.socket.clone(),
+                pin_dir: self.pin_dir.clone(),
+                state_file: self.state_file.clone(),
+            }),
         }
     }
 
-    fn request(&self, mode: Mode) -> Request {
+    fn request(&self, mode: Mode, only: &[Class]) -> Request {
         match &self.name {
             Some(name) => Request::SetMode {
                 peer: name.clone(),
                 mode,
+                only: only.to_vec(),
             },
             None => Request::SetModeOfAll { mode },
+        }
+    }
+
+    /// For the time after a reboot, when the words in the data plane are gone.
+    fn remember(&self, state_file: &Path, named: Option<Named>) {
+        let remembered = StateFile::new(state_file).change(TELL, |switched| {
+            let (Some(name), Some(named)) = (&self.name, named) else {
+                switched.all_off = true;
+                return;
+            };
+            if matches!(named, Named::Peer | Named::Both) {
+                switched.set_peer(name, Permit::observe());
+            }
+            if matches!(named, Named::Interface | Named::Both) {
+                switched.set_interface(name, Permit::observe());
+            }
+        });
+        if let Err(error) = remembered {
+            warn(format!("switched off until the next reboot only: {error}"));
         }
     }
 }
@@ -63,8 +111,8 @@ impl Args {
 /// # Errors
 /// If neither the pinned word nor a daemon could be reached.
 pub fn observe(args: &Args) -> Result<(), Failure> {
-    let (socket, pin_dir) = args.places()?;
-    let stored = Switch::open(&pin_dir).and_then(|switch| match &args.name {
+    let places = args.places()?;
+    let stored = Switch::open(&places.pin_dir).and_then(|switch| match &args.name {
         Some(name) => switch.observe(name).map(Some),
         None => {
             switch.observe_all();
@@ -76,9 +124,10 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
         let name = args.name.as_deref().unwrap_or("the whole filter");
         writeln!(out, "{name}: {}", said(*named))?;
         out.flush()?;
+        args.remember(&places.state_file, *named);
     }
     let timeout = if stored.is_ok() { TELL } else { 2 * TIMEOUT };
-    let answer = control::ask_within(&socket, &args.request(Mode::Observe), timeout);
+    let answer = control::ask_within(&places.socket, &args.request(Mode::Observe, &[]), timeout);
     match (stored, answer) {
         (_, Ok(changed)) => Ok(tell(&mut out, args, Mode::Observe, &changed)?),
         (Ok(_), Err(error)) => {
@@ -113,9 +162,9 @@ const fn said(named: Option<Named>) -> &'static str {
 ///
 /// # Errors
 /// If no daemon answers, or it knows no such peer or interface.
-pub fn enforce(args: &Args) -> Result<(), Failure> {
-    let (socket, _) = args.places()?;
-    let changed = control::ask(&socket, &args.request(Mode::Enforce));
+pub fn enforce(EnforceArgs { args, only }: &EnforceArgs) -> Result<(), Failure> {
+    let socket = args.places()?.socket;
+    let changed = control::ask(&socket, &args.request(Mode::Enforce, only));
     let changed = changed.map_err(|error| match error {
         ControlError::Refused(_) => Failure::usage(error),
         _ => Failure::failed(error),
@@ -134,6 +183,9 @@ fn tell(out: &mut dyn Write, args: &Args, mode: Mode, changed: &Value) -> std::i
     let missing = changed["missing"].as_str().map_or(String::new(), |why| {
         format!(": not every class is in force, because {why}; `bcp38 status` shows which")
     });
+    if let Some(why) = changed["not_kept"].as_str() {
+        warn(format!("switched until the next reboot only: {why}"));
+    }
     match changed["state"].as_str() {
         Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}")?,
         None => writeln!(out, "{name}: mode {mode}")?,
@@ -180,6 +232,7 @@ mod tests {
             config: None,
             socket: PathBuf::new(),
             pin_dir: PathBuf::new(),
+            state_file: PathBuf::new(),
         };
         let changed = json!({
             "peer": "p1", "mode": "enforce", "state": "enforcing", "missing": null,

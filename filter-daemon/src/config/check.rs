@@ -341,7 +341,7 @@ fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
         .chain(servers)
         .collect();
     for Read { value, section } in &sections.feeds {
-        if let Some(listen) = parse_feed::listens(value)
+        if let Some(listen) = value.listens()
             && let Some(line) = listening.insert(listen, section.line())
         {
             let what = "`listen`";

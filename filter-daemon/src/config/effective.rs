@@ -67,7 +67,8 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
-    writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))
+    writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))?;
+    writeln!(f, "state_file = {}", path(&daemon.state_file))
 }
 
 fn interface(

@@ -149,6 +149,15 @@ impl Feed {
         }
     }
 
+    /// Where it listens, if it does.
+    #[must_use]
+    pub const fn listens(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Bmp { listen, .. } | Self::Shadow { listen, .. } => Some(*listen),
+            _ => None,
+        }
+    }
+
     /// What it is called in status: what it reads, or whose prefixes it has.
     #[must_use]
     pub fn name(&self, spec: &spec::Spec) -> String {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use filter_lifecycle::spec::{InterfaceId, Spec};
 
+use crate::state::DEFAULT_STATE_FILE;
+
 mod check;
 mod duration;
 mod effective;
@@ -44,6 +46,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// `pin_dir` on a BPF file system, where the filter outlives the daemon. Default `/sys/fs/bpf/bcp38`.
     pub pin_dir: PathBuf,
+    /// `state_file`, where what operators switch at run time outlives a reboot. Default `/var/lib/bcp38/state.json`.
+    pub state_file: PathBuf,
 }
 
 impl Default for Daemon {
@@ -51,6 +55,7 @@ impl Default for Daemon {
         Self {
             socket: PathBuf::from(crate::control::DEFAULT_SOCKET),
             pin_dir: PathBuf::from("/sys/fs/bpf/bcp38"),
+            state_file: PathBuf::from(DEFAULT_STATE_FILE),
         }
     }
 }

@@ -101,7 +101,7 @@ pub(super) const PEER_CLASSES: [Class; 5] = [
     Class::Sources,
     Class::Destinations,
 ];
-const DAEMON: &[&str] = &["socket", "pin_dir"];
+const DAEMON: &[&str] = &["socket", "pin_dir", "state_file"];
 
 /// VLAN ids that name a VLAN (IEEE 802.1Q).
 const VLAN_IDS: (u64, u64) = (1, 4094);
@@ -527,6 +527,9 @@ fn daemon(top: &Section<'_>) -> Result<Daemon, ConfigError> {
         pin_dir: section
             .optional("pin_dir", parse_feed::path)?
             .unwrap_or(default.pin_dir),
+        state_file: section
+            .optional("state_file", parse_feed::path)?
+            .unwrap_or(default.state_file),
     })
 }
 

@@ -235,14 +235,6 @@ fn socket(item: &Item<'_>) -> Result<SocketAddr, ConfigError> {
         .map_err(|_| item.error(Problem::Socket))
 }
 
-/// The listening socket of a feed, if it has one.
-pub(super) fn listens(feed: &Feed) -> Option<SocketAddr> {
-    match feed {
-        Feed::Bmp { listen, .. } | Feed::Shadow { listen, .. } => Some(*listen),
-        _ => None,
-    }
-}
-
 /// The sessions a feed names.
 pub(super) fn named_sessions(feed: &Feed) -> impl Iterator<Item = Session> + '_ {
     let sessions = match feed {

@@ -179,6 +179,7 @@ fn on_the_wire(screen: &mut Screen<'_>) -> Result<(), DemoError> {
         &Request::SetMode {
             peer: "icrc".to_owned(),
             mode: filter_core::Mode::Enforce,
+            only: Vec::new(),
         },
     )?;
     daemon.wait_for("icrc to be enforced", |status| {
@@ -500,7 +501,9 @@ fn expect(number: usize, packet: &Packet, got: &str) -> Result<(), DemoError> {
 }
 
 fn configuration(socket: &Path, pins: &Path) -> Result<Config, DemoError> {
-    let daemon = format!("\n[daemon]\nsocket = {:?}\npin_dir = {:?}\n", socket, pins);
+    let state = socket.with_extension("json");
+    let daemon =
+        format!("\n[daemon]\nsocket = {socket:?}\npin_dir = {pins:?}\nstate_file = {state:?}\n");
     let parsed = Config::parse(&format!("{CONFIG}{daemon}"), "demo.toml");
     parsed
         .map(|(config, _)| config)

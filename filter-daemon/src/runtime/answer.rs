@@ -1,9 +1,10 @@
 //! Answers to the control socket's requests, as types; JSON is made of them where they leave.
 use std::net::IpAddr;
+use std::time::Duration;
 
-use filter_core::Mode;
-use filter_core::Prefix;
-use filter_engine::Explanation;
+use filter_core::{Class, Classes, Mode, Prefix};
+use filter_engine::peering::interface_classes;
+use filter_engine::{Explanation, Switched};
 use filter_lifecycle::Told;
 use filter_lifecycle::json::{optional_text, text};
 use filter_lifecycle::route::PeerId;
@@ -15,6 +16,7 @@ use super::journal::describe;
 use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
+use crate::state::StateFile;
 
 /// `detach`: done.
 #[derive(Debug, Serialize)]
@@ -32,6 +34,8 @@ struct ModeSet<'a> {
     missing: Option<String>,
     /// Only of `enforce`: the sides that are known only from polls, and what that costs.
     polled: Vec<Polled>,
+    /// Why it does not outlive a reboot.
+    not_kept: Option<String>,
 }
 
 /// `observe` and `enforce` of an interface's own classes.
@@ -40,6 +44,7 @@ struct InterfaceModeSet<'a> {
     interface: &'a str,
     #[serde(serialize_with = "text")]
     mode: Mode,
+    not_kept: Option<String>,
 }
 
 /// `observe --all` and `enforce --all`.
@@ -47,6 +52,7 @@ struct InterfaceModeSet<'a> {
 struct AllModeSet {
     #[serde(serialize_with = "text")]
     mode: Mode,
+    not_kept: Option<String>,
 }
 
 /// `explain`: what would become of a packet.
@@ -81,6 +87,21 @@ struct ToldBy {
     seconds_ago: u64,
 }
 
+/// How long the loop waits for a command that writes the state file.
+const LOCK: Duration = Duration::from_millis(100);
+
+/// Only what the configuration enforces can be switched on.
+fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
+    let other = only
+        .iter()
+        .find(|&&class| !configured.meets(Classes::of(class)));
+    other.map_or(Ok(()), |class| {
+        Err(format!(
+            "the configuration of {who} does not enforce `{class}`: add it there, and reload"
+        ))
+    })
+}
+
 /// As it leaves. Only a value that is no JSON fails, and none of these types has one.
 fn value(answer: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(answer).map_err(|error| error.to_string())
@@ -97,12 +118,15 @@ impl Runtime {
             } => self
                 .peer_named(peer)
                 .and_then(|id| self.explain(id, *source, *destination)),
-            Request::SetMode { peer, mode } => self.set_mode_of(peer, *mode),
+            Request::SetMode { peer, mode, only } => self.set_mode_of(peer, *mode, only),
             Request::SetModeOfAll { mode } => {
                 self.engine.permit_all(*mode);
                 self.journal
                     .note("switched", &format!("the whole filter: {mode}"));
-                value(AllModeSet { mode: *mode })
+                value(AllModeSet {
+                    mode: *mode,
+                    not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
+                })
             }
             Request::Reload => self.reload().and_then(value),
             Request::Events { after } => value(self.journal.after(*after)),
@@ -127,36 +151,78 @@ impl Runtime {
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
     }
 
-    fn set_mode_of(&mut self, name: &str, mode: Mode) -> Result<Value, String> {
+    fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {
         match self.peer_named(name) {
-            Ok(id) => self.set_mode(id, mode),
+            Ok(id) => self.set_mode(id, mode, only),
             Err(_) if self.config.spec.interface_named(name).is_some() => {
-                let switched = self.engine.permit_interface(name, mode);
-                switched.map_err(|error| error.to_string())?;
-                self.journal
-                    .note("switched", &format!("interface {name}: {mode}"));
-                value(InterfaceModeSet {
-                    interface: name,
-                    mode,
-                })
+                self.set_interface_mode(name, mode, only)
             }
             Err(unknown) => Err(unknown),
         }
     }
 
-    fn set_mode(&mut self, id: PeerId, mode: Mode) -> Result<Value, String> {
-        let status = self.engine.set_mode(self.now(), id, mode);
+    fn set_mode(&mut self, id: PeerId, mode: Mode, only: &[Class]) -> Result<Value, String> {
+        let peer = &self.config.spec.peers[id.0 as usize];
+        let name = peer.name.clone();
+        refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
+        let status = self.engine.set_mode_only(self.now(), id, mode, only);
+        let not_kept = self.keep_switched(|kept, now| match now.peers.get(&name) {
+            Some(permit) => kept.set_peer(&name, permit.clone()),
+            None => _ = kept.peers.remove(&name),
+        });
         let polled = match mode {
             Mode::Enforce => polled::sides(&self.config, &status.ribs),
             Mode::Observe => Vec::new(),
         };
         value(ModeSet {
             polled,
-            peer: &self.config.spec.peers[id.0 as usize].name,
+            peer: &name,
             mode,
             state: status.state.name(),
             missing: status.missing.map(|missing| missing.to_string()),
+            not_kept,
         })
+    }
+
+    fn set_interface_mode(
+        &mut self,
+        name: &str,
+        mode: Mode,
+        only: &[Class],
+    ) -> Result<Value, String> {
+        let interface = self.config.spec.interface_named(name);
+        let configured = interface.map_or(Classes::NONE, |(_, each)| interface_classes(each));
+        refuse_others(&format!("interface `{name}`"), configured, only)?;
+        let switched = self.engine.permit_interface(name, mode, only);
+        switched.map_err(|error| error.to_string())?;
+        self.journal
+            .note("switched", &format!("interface {name}: {mode}"));
+        let not_kept = self.keep_switched(|kept, now| match now.interfaces.get(name) {
+            Some(permit) => kept.set_interface(name, permit.clone()),
+            None => _ = kept.interfaces.remove(name),
+        });
+        value(InterfaceModeSet {
+            interface: name,
+            mode,
+            not_kept,
+        })
+    }
+
+    /// Keeps what was switched for reboots. What commands wrote meanwhile stays; what is not configured any more goes.
+    /// Returns why it could not be kept.
+    fn keep_switched(&mut self, change: impl FnOnce(&mut Switched, &Switched)) -> Option<String> {
+        let now = self.engine.switched();
+        let spec = &self.config.spec;
+        let file = StateFile::new(&self.config.daemon.state_file);
+        let kept = file.change(LOCK, |kept| {
+            change(kept, now);
+            kept.peers.retain(|name, _| spec.peer_named(name).is_some());
+            let interfaces = &mut kept.interfaces;
+            interfaces.retain(|name, _| spec.interface_named(name).is_some());
+        });
+        let why = kept.err()?.to_string();
+        self.journal.note("not-kept", &why);
+        Some(why)
     }
 
     /// What would become of a packet with these addresses.

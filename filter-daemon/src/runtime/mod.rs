@@ -1,5 +1,7 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -16,6 +18,7 @@ use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
 use crate::service::Manager;
+use crate::state::StateFile;
 use supervision::{Ended, Supervision};
 
 mod answer;
@@ -54,6 +57,18 @@ pub enum RunError {
         kind: &'static str,
         /// What is wrong.
         why: String,
+    },
+    /// A reload cannot change it.
+    #[error("a reload cannot change `{key}` from `{old}` to `{new}`: {advice}")]
+    Unchangeable {
+        /// The key.
+        key: &'static str,
+        /// What is in force.
+        old: String,
+        /// What the file says.
+        new: String,
+        /// What changes it.
+        advice: &'static str,
     },
 }
 
@@ -110,6 +125,13 @@ impl Handle {
     }
 }
 
+/// A feed that is about to be started.
+struct Built {
+    /// None if the address it listens on is not free yet.
+    feed: Option<Box<dyn filter_feeds::Feed>>,
+    trigger: Trigger,
+}
+
 /// The daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -157,12 +179,17 @@ impl Runtime {
             _server: server,
             config,
         };
+        runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        match runtime.start_feeds() {
-            Ok(()) => Ok(runtime),
+        let config = Arc::clone(&runtime.config);
+        let feeds = runtime.build_feeds(&config, &BTreeSet::new());
+        match feeds {
+            Ok(feeds) => {
+                runtime.start_feeds(feeds);
+                Ok(runtime)
+            }
             Err(error) => {
-                runtime.end_feeds();
                 runtime.engine.undo();
                 Err(error)
             }
@@ -261,19 +288,55 @@ impl Runtime {
         }
     }
 
-    fn start_feeds(&mut self) -> Result<(), RunError> {
-        self.triggers.clear();
-        for config in &self.config.feeds {
+    /// What operators switched before the last reboot. A file that is no good is told of and stops nothing.
+    fn recall_switched(&mut self) {
+        match StateFile::new(&self.config.daemon.state_file).read() {
+            Ok(switched) => self.engine.remember(switched),
+            Err(error) => {
+                let text = format!("{error}; until then the configuration alone decides");
+                log::warn!("{text}");
+                self.journal.note("state-unreadable", &text);
+            }
+        }
+    }
+
+    /// Makes the feeds of a configuration, but for those that listen where one of the former configuration still does: they
+    /// are made when that has ended.
+    fn build_feeds(
+        &self,
+        config: &Config,
+        taken: &BTreeSet<SocketAddr>,
+    ) -> Result<Vec<Built>, RunError> {
+        let build = |feed: &Feed| {
             let trigger = Trigger::default();
-            let feed =
-                feeds::build(&self.config, config, &trigger).map_err(|why| RunError::Feed {
-                    kind: config.kind(),
+            let waits = feed.listens().is_some_and(|listen| taken.contains(&listen));
+            let built = match waits {
+                true => Ok(None),
+                false => feeds::build(config, feed, &trigger).map(Some),
+            };
+            match built {
+                Ok(feed) => Ok(Built { feed, trigger }),
+                Err(why) => Err(RunError::Feed {
+                    kind: feed.kind(),
                     why,
-                })?;
+                }),
+            }
+        };
+        config.feeds.iter().map(build).collect()
+    }
+
+    fn start_feeds(&mut self, built: Vec<Built>) {
+        self.triggers.clear();
+        for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
             self.triggers.push(trigger);
+            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
             self.feeds.start(feed);
         }
-        Ok(())
+    }
+
+    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
+        let config = &self.config.feeds[index];
+        feeds::build(&self.config, config, &self.triggers[index])
     }
 
     /// Stops the feeds. What they still send arrives nowhere.
@@ -303,10 +366,15 @@ impl Runtime {
     /// Reads the exchanges' member exports; one that is no good, or cannot be read in time, is an event, and what it had
     /// seeded stays.
     fn read_exports(&mut self) -> Exports {
+        let config = Arc::clone(&self.config);
+        self.read_exports_of(&config)
+    }
+
+    fn read_exports_of(&mut self, config: &Config) -> Exports {
         let mut exports = Exports::new();
         let end = self.now() + READ_WITHIN;
-        for (&id, path) in &self.config.exports {
-            let interface = self.config.spec.interface(id);
+        for (&id, path) in &config.exports {
+            let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
             let left = end.saturating_sub(self.started.elapsed());
             let file = path.clone();

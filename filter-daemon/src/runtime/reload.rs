@@ -7,7 +7,7 @@ use filter_engine::Fitted;
 use serde::Serialize;
 
 use super::{READ_WITHIN, RunError, Runtime, bounded};
-use crate::config::{Config, Warning};
+use crate::config::{Config, Feed, Warning};
 
 /// `reload`: what is in force now.
 #[derive(Debug, Serialize)]
@@ -45,6 +45,10 @@ impl Runtime {
                 warnings: warnings.iter().map(ToString::to_string).collect(),
             });
         };
+        let untouched = Arc::ptr_eq(self.engine.fitted().spec(), &former.spec);
+        if untouched && Arc::ptr_eq(&self.config, &former) {
+            return Err(error.to_string());
+        }
         if let Err(error) = self.apply_config(former) {
             let text = format!("the former configuration cannot be had back either: {error}");
             self.journal.note("reload-incomplete", &text);
@@ -52,15 +56,21 @@ impl Runtime {
         Err(error.to_string())
     }
 
-    /// The feeds send everything anew; until then the tables in force stay, as after a restart.
+    /// Everything is received anew from the feeds; until then the tables in force stay, as after a restart. What can be
+    /// refused is refused before anything is touched.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
+        unchangeable(&self.config, &config)?;
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
-        self.end_feeds();
+        self.engine.check(&fitted)?;
+        let taken = self.config.feeds.iter().filter_map(Feed::listens).collect();
+        let built = self.build_feeds(&config, &taken)?;
         self.tell_notices(); // they are of the former configuration
-        self.config = config;
-        let exports = self.read_exports();
+        let exports = self.read_exports_of(&config);
         self.engine.apply(self.now(), fitted, exports)?;
-        self.start_feeds()
+        self.config = config;
+        self.end_feeds();
+        self.start_feeds(built);
+        Ok(())
     }
 }
 
@@ -71,4 +81,63 @@ fn read(file: &Path) -> Result<(Config, Vec<Warning>), String> {
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }
+}
+
+/// What the maps were made for, and where the daemon's own things are, stays until the daemon is started anew.
+fn unchangeable(former: &Config, new: &Config) -> Result<(), RunError> {
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (old_daemon, daemon) = (&former.daemon, &new.daemon);
+    let (old_limits, limits) = (&former.spec.limits, &new.spec.limits);
+    let (old_asn, asn) = (former.spec.router.asn, new.spec.router.asn);
+    let samples = [old_limits, limits].map(|each| each.samples_per_second.to_string());
+    let restart = "restart the daemon";
+    let anew = "stop the daemon, run `bcp38 detach` for each interface, and start it again";
+    let keys = [
+        (
+            "socket",
+            path(&old_daemon.socket),
+            path(&daemon.socket),
+            restart,
+        ),
+        (
+            "pin_dir",
+            path(&old_daemon.pin_dir),
+            path(&daemon.pin_dir),
+            anew,
+        ),
+        (
+            "state_file",
+            path(&old_daemon.state_file),
+            path(&daemon.state_file),
+            restart,
+        ),
+        (
+            "max_peers",
+            old_limits.max_peers.to_string(),
+            limits.max_peers.to_string(),
+            anew,
+        ),
+        (
+            "table_memory_mib",
+            old_limits.table_memory_mib.to_string(),
+            limits.table_memory_mib.to_string(),
+            anew,
+        ),
+        (
+            "samples_per_second",
+            samples[0].clone(),
+            samples[1].clone(),
+            restart,
+        ),
+        ("asn", old_asn.to_string(), asn.to_string(), anew),
+    ];
+    let changed = keys.into_iter().find(|(_, old, new, _)| old != new);
+    changed.map_or(Ok(()), |(key, old, new, advice)| {
+        Err(RunError::Unchangeable {
+            key,
+            old,
+            new,
+            advice,
+        })
+    })
 }

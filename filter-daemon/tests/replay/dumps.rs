@@ -1,6 +1,6 @@
 //! `bcp38 replay` by the routes of a recorded table dump, and by the MACs of an exchange's member export.
-use super::common::{MICRO, Scratch, ethernet, pcap, udp};
-use super::{Case, EXAMPLE, bcp38, expected, frames, replay};
+use super::common::{MICRO, Order, Scratch, ethernet, pcap, udp};
+use super::{Case, EXAMPLE, P4, US4, expected, frames, replay};
 
 /// The lab of the recorded dumps, without routes; what of them is P1's and P2's is told by the file.
 const DUMPED: &str = r#"

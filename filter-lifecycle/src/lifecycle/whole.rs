@@ -279,11 +279,8 @@ impl Lifecycle {
     /// How many peers and route servers have another AS by this feed, if that is why it counts as lost.
     #[must_use]
     pub fn foreign(&self, feed: FeedId) -> Option<usize> {
-        if !self.feeds.has(feed) {
-            return None;
-        }
-        let since = self.feeds.foreign_since(feed);
-        since.map(|_| foreign_peers(&self.facts, &self.feeds, feed))
+        self.feeds.foreign_since(feed)?;
+        Some(foreign_peers(&self.facts, &self.feeds, feed))
     }
 
     /// Events about sessions of no peer, so far.

@@ -1,6 +1,6 @@
 //! The interfaces of a filter: their records, what is attached to them, and how all of it goes again.
 //! Never knows a peer's table.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{Array, HashMap, MapData};
 use filter_core::layout::{
@@ -9,12 +9,12 @@ use filter_core::layout::{
 };
 use filter_core::packet::Vlans;
 
-use super::{Filter, SELF_TEST, name_hash};
+use super::{Filter, SELF_TEST, TEST_IFINDEX, name_hash};
 use crate::attach::{self, AttachMode, Attached, XdpKind};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::Error;
 use crate::object::{self};
-use crate::pin::PinDir;
+use crate::pin::{PinDir, pinned_interfaces};
 
 impl Filter {
     /// Attaches to an interface, after its record is in place. Taking over an earlier process's link counts
@@ -24,27 +24,127 @@ impl Filter {
     /// [`Error::UnknownInterface`], [`Error::NotEthernet`], [`Error::Busy`], [`Error::Attach`] and map errors.
     pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
         let device = Device::find(&spec.name)?;
+        self.attach_to(&device, spec, mode)
+    }
+
+    /// As [`Filter::attach`], to a device that may have another name by now.
+    ///
+    /// # Errors
+    /// As [`Filter::attach`].
+    pub fn attach_to(
+        &mut self,
+        device: &Device,
+        spec: &InterfaceSpec,
+        mode: AttachMode,
+    ) -> Result<Attached, Error> {
         device.check()?;
-        if !self.is_known(&device)? {
+        if !self.is_known(device, &spec.name)? {
             // A link pinned under this name would be that of a device renamed since, or of another namespace.
             self.pins
                 .as_ref()
-                .map_or(Ok(()), |pins| pins.remove_link(&device.name))?;
+                .map_or(Ok(()), |pins| pins.remove_link(&spec.name))?;
         }
         self.set_interface(device.ifindex, spec)?;
+        self.hook(device, &spec.name, mode)
+    }
+
+    fn hook(&mut self, device: &Device, name: &str, mode: AttachMode) -> Result<Attached, Error> {
         let program = object::program(&mut self.ebpf, self.program)?;
-        let hook = attach::attach(program, &device, mode, self.pins.as_ref())?;
+        let hook = attach::attach(program, device, name, mode, self.pins.as_ref())?;
         let attached = Attached {
             ifindex: hook.ifindex,
             kind: hook.kind,
         };
-        self.hooks.insert(spec.name.clone(), hook);
+        self.hooks.insert(name.to_owned(), hook);
         Ok(attached)
     }
 
+    /// Takes the program off an interface and puts it there again in another mode: a link keeps the mode it was made with.
+    /// If the device refuses that mode, the program goes back to `former`, and the refusal is returned.
+    ///
+    /// # Errors
+    /// As [`Filter::attach`].
+    pub fn attach_otherwise(
+        &mut self,
+        device: &Device,
+        name: &str,
+        mode: AttachMode,
+        former: AttachMode,
+    ) -> Result<Attached, Error> {
+        let hook = self.hooks.remove(name);
+        if let Some(pins) = &self.pins {
+            pins.remove_link(name)?;
+        }
+        drop(hook);
+        match self.hook(device, name, mode) {
+            Err(error) => {
+                self.hook(device, name, former)?;
+                Err(error)
+            }
+            attached => attached,
+        }
+    }
+
+    /// The index of the device that an earlier process attached under this name, and the number of the program there; none
+    /// if no link is left of it.
+    #[must_use]
+    pub fn left_on(&self, name: &str) -> Option<(u32, u32)> {
+        let ifindex = *self.indices.get(&self.interface_slot(name)?)?;
+        let program = self.pins.as_ref()?.program_of(name)?;
+        Some((ifindex, program))
+    }
+
+    /// Has an interface of this name a slot already, with all that was kept under it?
+    #[must_use]
+    pub fn knows_interface(&self, name: &str) -> bool {
+        self.interface_slot(name).is_some()
+    }
+
+    /// Lets go of every interface but these, also of what an earlier process left, attached or not.
+    ///
+    /// # Errors
+    /// [`Error::Pin`], map errors: the first that occurs; the rest is still let go.
+    pub fn keep_only(&mut self, names: &[&str]) -> Result<(), Error> {
+        let pinned = match &self.pins {
+            Some(pins) => pinned_interfaces(pins.path())?,
+            None => Vec::new(),
+        };
+        let hooked: Vec<String> = self.hooks.keys().cloned().collect();
+        let gone: BTreeSet<String> = pinned
+            .into_iter()
+            .chain(hooked)
+            .filter(|name| !names.contains(&name.as_str()))
+            .collect();
+        let mut done: Vec<Result<(), Error>> = gone.iter().map(|name| self.let_go(name)).collect();
+        let kept: Vec<u64> = names.iter().map(|name| name_hash(name)).collect();
+        let interfaces = self.names.range(..SELF_TEST);
+        let orphans: Vec<u32> = interfaces
+            .filter(|(_, held)| !kept.contains(held))
+            .map(|(&slot, _)| slot)
+            .collect();
+        done.extend(orphans.into_iter().map(|slot| self.forget_interface(slot)));
+        done.into_iter().collect()
+    }
+
+    /// Detaches the program from an interface, whether this process attached it or an earlier one.
+    fn let_go(&mut self, name: &str) -> Result<(), Error> {
+        // Whoever drops a link's last reference detaches the program: at once if it is a descriptor.
+        let hook = self.hooks.remove(name);
+        if let Some(pins) = &self.pins {
+            let last = pins.open_link(name);
+            pins.remove_link(name)?;
+            drop(last);
+        }
+        drop(hook);
+        match self.interface_slot(name) {
+            Some(slot) => self.forget_interface(slot),
+            None => Ok(()),
+        }
+    }
+
     /// Did this name have this index when its record was last written?
-    fn is_known(&mut self, device: &Device) -> Result<bool, Error> {
-        let Some(slot) = self.interface_slot(&device.name) else {
+    fn is_known(&mut self, device: &Device, name: &str) -> Result<bool, Error> {
+        let Some(slot) = self.interface_slot(name) else {
             return Ok(false);
         };
         let (_, held) = from_interface_entry(self.entry(device.ifindex)?);
@@ -73,17 +173,53 @@ impl Filter {
         let untagged = networks.remove(&Vlans::NONE).unwrap_or_default();
         self.write_records(place, &record, &untagged)?;
         self.set_tagged(slot, &spec.name, &networks)?;
-        self.set_entry(ifindex, interface_entry(place, slot))
-            .map_err(|error| match error {
-                Error::Map { map, .. } if map == map::FAR_INTERFACES => Error::TooManyFarIndices {
-                    name: spec.name.clone(),
-                    index: ifindex,
-                },
-                error => error,
-            })?;
+        // Also for the members of a bond, before the place they lead to is written again.
+        let mut leading = self.leading_to(slot);
+        leading.insert(ifindex);
+        for index in leading {
+            self.lead(index, interface_entry(place, slot), &spec.name)?;
+        }
         self.set_index(slot, ifindex)?;
         self.specs.insert(ifindex, spec.clone());
         Ok(())
+    }
+
+    /// Says which devices' frames come in with an index of their own and belong to this interface all the same: the
+    /// members of a bond. Others that were said before lead nowhere any more.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`] if it has no record, [`Error::TooManyFarIndices`], map errors.
+    pub fn set_members(&mut self, name: &str, members: &[u32]) -> Result<(), Error> {
+        let unknown = || Error::UnknownInterface(name.to_owned());
+        let slot = self.interface_slot(name).ok_or_else(unknown)?;
+        let ifindex = *self.indices.get(&slot).ok_or_else(unknown)?;
+        let entry = self.entry(ifindex)?;
+        for &member in members {
+            self.lead(member, entry, name)?;
+        }
+        for index in self.leading_to(slot) {
+            if index != ifindex && !members.contains(&index) {
+                self.set_entry(index, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, index: u32, entry: u32, name: &str) -> Result<(), Error> {
+        let set = self.set_entry(index, entry);
+        set.map(drop).map_err(|error| match error {
+            Error::Map { map, .. } if map == map::FAR_INTERFACES => Error::TooManyFarIndices {
+                name: name.to_owned(),
+                index,
+            },
+            error => error,
+        })
+    }
+
+    /// The indices that lead to an interface's record.
+    fn leading_to(&self, slot: u32) -> BTreeSet<u32> {
+        let leading = self.leading.iter().filter(|&(_, &held)| held == slot);
+        leading.map(|(&index, _)| index).collect()
     }
 
     /// The record of an interface, and of its frames without tags, at a place that no packet reads.
@@ -171,8 +307,32 @@ impl Filter {
                 indices.insert(slot, index as u32);
             }
         }
+        self.leading = match indices.is_empty() {
+            true => BTreeMap::new(),
+            false => self.read_leading()?,
+        };
         self.indices = indices;
         Ok(())
+    }
+
+    /// Every index that leads to a record.
+    fn read_leading(&mut self) -> Result<BTreeMap<u32, u32>, Error> {
+        let near: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+        let mut leading = BTreeMap::new();
+        for (index, entry) in (0..).zip(near.iter()) {
+            let entry = entry.map_err(Error::map(map::INTERFACE_SLOTS))?;
+            leading.insert(index, entry);
+        }
+        let far: HashMap<_, u32, u32> = self.hash_mut(map::FAR_INTERFACES)?;
+        for entry in far.iter() {
+            let (index, entry) = entry.map_err(Error::map(map::FAR_INTERFACES))?;
+            leading.insert(index, entry);
+        }
+        leading.retain(|&index, entry| *entry != 0 && index != TEST_IFINDEX);
+        let slots = leading.into_iter();
+        Ok(slots
+            .map(|(index, entry)| (index, from_interface_entry(entry).1))
+            .collect())
     }
 
     /// Notes the index of an interface for the next process; an index it had before leads nowhere any more.
@@ -209,6 +369,11 @@ impl Filter {
     /// Says what the program is to know of an index, and returns what it knew.
     pub(super) fn set_entry(&mut self, ifindex: u32, entry: u32) -> Result<u32, Error> {
         let before = self.entry(ifindex)?;
+        if entry == 0 {
+            self.leading.remove(&ifindex);
+        } else if ifindex != TEST_IFINDEX {
+            self.leading.insert(ifindex, from_interface_entry(entry).1);
+        }
         if ifindex > NEAR_IFINDEX {
             let mut far: HashMap<_, u32, u32> = self.hash_mut(map::FAR_INTERFACES)?;
             let set = match entry {
@@ -241,32 +406,28 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`] if it is not attached; [`Error::Pin`], map errors.
     pub fn detach(&mut self, name: &str) -> Result<(), Error> {
-        let hook = self
-            .hooks
-            .remove(name)
-            .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
-        if let Some(pins) = &self.pins {
-            pins.remove_link(name)?;
+        if !self.hooks.contains_key(name) {
+            return Err(Error::UnknownInterface(name.to_owned()));
         }
-        let ifindex = hook.ifindex;
-        drop(hook);
-        self.forget_interface(name, ifindex)
+        self.let_go(name)
     }
 
     /// The program knows nothing of the interface any more: what comes in there is `no-record`.
-    fn forget_interface(&mut self, name: &str, ifindex: u32) -> Result<(), Error> {
-        let (_, slot) = from_interface_entry(self.set_entry(ifindex, 0)?);
+    fn forget_interface(&mut self, slot: u32) -> Result<(), Error> {
+        for index in self.leading_to(slot) {
+            self.set_entry(index, 0)?;
+            self.specs.remove(&index);
+        }
         let known = self.stations.known().keys();
         let gone: Vec<PeerKey> = known
             .filter(|key| SlotStation::from_key(key).slot == slot)
             .copied()
             .collect();
         self.stations.remove(&gone)?;
-        self.set_tagged(slot, name, &BTreeMap::new())?;
+        self.set_tagged(slot, "", &BTreeMap::new())?;
         self.switch.want(slot, Wanted::NONE);
         self.indices.remove(&slot);
-        self.specs.remove(&ifindex);
-        self.release(name)
+        self.release(slot)
     }
 
     /// Detaches everywhere and removes every pin.

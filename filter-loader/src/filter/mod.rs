@@ -20,7 +20,7 @@ use crate::mapped::array;
 use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Sizes};
 use crate::pin::PinDir;
 use crate::selftest::Lists;
-use crate::slot::PeerSlot;
+use crate::slot::{PeerSlot, fnv};
 use crate::stations::Stations;
 use crate::switch;
 use crate::tables::{Memory, PeerTables, TableStore};
@@ -110,6 +110,8 @@ pub struct Filter {
     names: BTreeMap<u32, u64>,
     /// Slot of an interface → its index.
     indices: BTreeMap<u32, u32>,
+    /// Every index that leads to an interface's record → its slot: the interface's own, and those of a bond's members.
+    leading: BTreeMap<u32, u32>,
     /// Key of tags → place of their network.
     tagged: BTreeMap<u64, u32>,
     max_slots: u32,
@@ -119,6 +121,8 @@ pub struct Filter {
     lists: Lists,
     self_test: bool,
     is_compiled: bool,
+    /// An earlier process left its maps to this one.
+    took_over: bool,
     #[cfg(feature = "test-hooks")]
     planted_bug: bool,
 }
@@ -167,12 +171,14 @@ impl Filter {
             stations,
             names: BTreeMap::new(),
             indices: BTreeMap::new(),
+            leading: BTreeMap::new(),
             tagged: BTreeMap::new(),
             max_slots: 0,
             specs: BTreeMap::new(),
             lists: Lists::default(),
             self_test: options.self_test && options.engine.is_compiled(),
             is_compiled: options.engine.is_compiled(),
+            took_over: false,
             #[cfg(feature = "test-hooks")]
             planted_bug: false,
         };
@@ -193,7 +199,7 @@ impl Filter {
                     .set(0, ours, 0)
                     .map_err(Error::map(map::META))?;
             }
-            found if found == ours => {}
+            found if found == ours => self.took_over = true,
             found => {
                 let path = pins.map(|pins| pins.path().to_owned()).unwrap_or_default();
                 let why = match found {
@@ -219,6 +225,18 @@ impl Filter {
         self.names = names;
         self.adopt_interfaces()?;
         self.stations.check_copy()
+    }
+
+    /// Did an earlier process leave its maps to this one, and with them what operators switched?
+    #[must_use]
+    pub const fn took_over(&self) -> bool {
+        self.took_over
+    }
+
+    /// How many peers there is room for.
+    #[must_use]
+    pub const fn max_peers(&self) -> u32 {
+        self.max_slots - MAX_INTERFACES
     }
 
     /// Sets the two lists that name a violation's reason: bogons and `[router] prefixes`.
@@ -329,10 +347,7 @@ impl Filter {
     }
 
     /// Gives an interface's slot back.
-    fn release(&mut self, name: &str) -> Result<(), Error> {
-        let Some(slot) = self.interface_slot(name) else {
-            return Ok(());
-        };
+    fn release(&mut self, slot: u32) -> Result<(), Error> {
         self.meta()?
             .set(slot, [0, 0], 0)
             .map_err(Error::map(map::META))?;
@@ -341,6 +356,16 @@ impl Filter {
     }
 
     fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
+        self.clear_counters(slot)?;
+        self.switch.reset(slot);
+        self.meta()?
+            .set(slot, [hash, 0], 0)
+            .map_err(Error::map(map::META))?;
+        self.names.insert(slot, hash);
+        Ok(())
+    }
+
+    fn clear_counters(&mut self, slot: u32) -> Result<(), Error> {
         let zeros = nix_cpus()?;
         let mut counters: PerCpuArray<_, [u64; 2]> = self.per_cpu_mut(map::COUNTERS)?;
         for reason in Reason::ALL {
@@ -352,11 +377,6 @@ impl Filter {
                     .map_err(Error::map(map::COUNTERS))?;
             }
         }
-        self.switch.reset(slot);
-        self.meta()?
-            .set(slot, [hash, 0], 0)
-            .map_err(Error::map(map::META))?;
-        self.names.insert(slot, hash);
         Ok(())
     }
 
@@ -406,12 +426,9 @@ fn nix_cpus() -> Result<usize, Error> {
     })
 }
 
-/// FNV-1a, 64 bits: names a slot's holder across restarts. Zero is a free slot.
+/// Names a slot's holder across restarts. Zero is a free slot.
 pub(crate) fn name_hash(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    hash.max(1)
+    fnv(name).max(1)
 }
 
 impl std::fmt::Debug for Filter {

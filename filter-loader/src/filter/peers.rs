@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 
 use filter_core::layout::{MAX_INTERFACES, PeerKey, SlotStation, Station, Wanted, map};
 
-use super::{Filter, SELF_TEST};
+use super::{Filter, SELF_TEST, name_hash};
 use crate::error::Error;
-use crate::slot::PeerSlot;
+use crate::slot::{Identity, PeerSlot};
 
 impl Filter {
     /// A slot for the peer of this name: the one it had before, or a fresh one with counters at zero.
@@ -22,6 +22,56 @@ impl Filter {
             self.take_slot(name, MAX_INTERFACES..self.max_slots)
                 .ok_or_else(full)??,
         ))
+    }
+
+    /// Says who the peer of this slot is. If an earlier process, or specification, meant another by its name, nothing of
+    /// that one is left: not what is wanted for it, and not its table; its counters stay if the two are one network. Its
+    /// stations stay until others are set. What the operator allows goes by the name, and stays. Returns whether it was
+    /// another.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn identify(&mut self, peer: PeerSlot, identity: Identity) -> Result<bool, Error> {
+        let meta = self.meta()?;
+        let [name, word] = meta.get(&peer.0, 0).map_err(Error::map(map::META))?;
+        let before = Identity::from_word(word);
+        if before == identity {
+            return Ok(false);
+        }
+        self.switch.want(peer.0, Wanted::NONE);
+        self.tables.retire(peer.0)?;
+        if !before.is_same_network(identity) {
+            self.clear_counters(peer.0)?;
+        }
+        self.meta()?
+            .set(peer.0, [name, identity.word()], 0)
+            .map_err(Error::map(map::META))?;
+        Ok(word != 0)
+    }
+
+    /// Has a peer of this name a slot already, with all that was kept under it?
+    #[must_use]
+    pub fn knows_peer(&self, name: &str) -> bool {
+        let hash = name_hash(name);
+        let mut peers = self.names.range(MAX_INTERFACES..);
+        peers.any(|(_, &held)| held == hash)
+    }
+
+    /// Gives back the slots of all peers but those of these names, and returns them.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn keep_only_peers(&mut self, names: &[&str]) -> Result<Vec<PeerSlot>, Error> {
+        let kept: Vec<u64> = names.iter().map(|name| name_hash(name)).collect();
+        let peers = self.names.range(MAX_INTERFACES..);
+        let gone: Vec<PeerSlot> = peers
+            .filter(|(_, held)| !kept.contains(held))
+            .map(|(&slot, _)| PeerSlot(slot))
+            .collect();
+        for &peer in &gone {
+            self.remove_peer(peer)?;
+        }
+        Ok(gone)
     }
 
     /// Forgets a peer: first what is wanted for it, then its stations, then its table, then its name.

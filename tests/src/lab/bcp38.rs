@@ -49,9 +49,10 @@ impl Site {
     /// Writes the configuration file: `text`, and where this daemon keeps its things.
     pub fn write(&self, text: &str) -> PathBuf {
         let text = format!(
-            "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\n",
+            "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\nstate_file = {:?}\n",
             self.socket(),
-            self.pins
+            self.pins,
+            self.state_file()
         );
         self.directory.write("bcp38.toml", &text)
     }
@@ -123,6 +124,12 @@ impl Site {
     pub fn start(&self, text: &str) -> Bcp38 {
         self.try_start(text, AtExit::Leave)
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Where it keeps what operators switched.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        self.directory.path().join("state.json")
     }
 
     fn socket(&self) -> PathBuf {
@@ -219,6 +226,7 @@ impl Bcp38 {
         let request = Request::SetMode {
             peer: peer.to_owned(),
             mode,
+            only: Vec::new(),
         };
         self.ask(&request).unwrap_or_else(|error| panic!("{error}"));
         self.until("the mode to be in force", peer, |status| {

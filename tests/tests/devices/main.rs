@@ -3,6 +3,7 @@
 //! the peer is enforced.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod adoption;
 mod changes;
 mod scene;
 mod status;

@@ -17,7 +17,7 @@ const AFTER: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(2);
 /// Between two looks at status.
 const LOOK: Duration = Duration::from_millis(50);
-const WITHIN: Duration = Duration::from_secs(20);
+pub const WITHIN: Duration = Duration::from_secs(20);
 const UDP: u8 = 17;
 
 /// What the peer announces, what nobody does, and what we announce to it.
@@ -26,12 +26,12 @@ pub const SPOOFED: &str = "9.9.9.9";
 pub const OURS: &str = "44.1.0.1";
 
 const OUR_MAC: &str = "02:00:00:00:00:01";
-const ITS_MAC: &str = "02:00:00:00:00:11";
+pub const ITS_MAC: &str = "02:00:00:00:00:11";
 
 /// See the file's head.
 pub struct Scene {
     pub daemon: Bcp38,
-    _site: Site,
+    site: Site,
     pub router: Namespace,
     pub peer: Namespace,
     number: u32,
@@ -62,7 +62,8 @@ pub struct Outcome {
     said: Vec<(Duration, Value)>,
 }
 
-fn config(more: &str) -> String {
+/// The configuration with these interfaces.
+pub fn config(more: &str) -> String {
     format!(
         r#"
 [router]
@@ -117,11 +118,41 @@ impl Scene {
         let daemon = site.start(&config(interfaces));
         Self {
             daemon,
-            _site: site,
+            site,
             router,
             peer,
             number: 0,
         }
+    }
+
+    /// Another process, with this configuration, after whatever `meanwhile` does.
+    pub fn restart(self, config: &str, meanwhile: impl FnOnce(&Site, &Namespace)) -> Self {
+        let Self {
+            daemon,
+            site,
+            router,
+            peer,
+            number,
+        } = self;
+        daemon.stop();
+        meanwhile(&site, &router);
+        Self {
+            daemon: site.start(config),
+            site,
+            router,
+            peer,
+            number,
+        }
+    }
+
+    /// Reloads this configuration, and waits for the event that says what became of it.
+    pub fn reload(&self, config: &str, event: &str) -> Value {
+        let before = self.daemon.events_named(event).len();
+        self.daemon.rewrite(&self.site, config);
+        self.daemon.reload();
+        wait_for(event, WITHIN, || {
+            self.daemon.events_named(event).into_iter().nth(before)
+        })
     }
 
     /// Plugs the two together anew.
@@ -144,19 +175,39 @@ impl Scene {
             .clone()
     }
 
+    /// Sends so many packets of this flow, from this MAC, and counts those that arrive.
+    pub fn arrive(&mut self, from: &str, flow: Flow) -> usize {
+        const PACKETS: u32 = 20;
+        let sink = self.router.run(|| Wire::open("ixp0").unwrap());
+        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
+        let first = self.number + 1;
+        self.number += PACKETS;
+        for number in first..=self.number {
+            sender.send(&Self::frame_from(from, number, our_mac(), flow));
+        }
+        // Nothing overtakes on a wire, and what goes to another MAC always passes.
+        let last = Self::frame_from(from, u32::MAX, "02:00:00:00:0f:ff".parse().unwrap(), flow);
+        sender.send(&last);
+        let mut arrived = BTreeSet::new();
+        wait_for("the last packet", WITHIN, || {
+            arrived.extend(sink.waiting().iter().filter_map(|frame| number(frame)));
+            arrived.contains(&u32::MAX).then_some(())
+        });
+        arrived.range(first..=self.number).count()
+    }
+
     /// The bytes of a packet with this number, to this MAC of ours.
     fn frame(number: u32, to: Mac, flow: Flow) -> Vec<u8> {
-        let payload = format!("{} {number:08}", std::process::id());
+        Self::frame_from(ITS_MAC, number, to, flow)
+    }
+
+    fn frame_from(from: &str, number: u32, to: Mac, flow: Flow) -> Vec<u8> {
+        let payload = format!("{} {number:010}", std::process::id());
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let (source, destination) = (address(flow.source), address(flow.destination));
         let datagram = frame::udp(payload.as_bytes());
         let packet = frame::packet(source, destination, UDP, 64, &datagram);
-        frame::ethernet(
-            to,
-            ITS_MAC.parse().unwrap(),
-            frame::ethertype(source),
-            &packet,
-        )
+        frame::ethernet(to, from.parse().unwrap(), frame::ethertype(source), &packet)
     }
 
     /// Sends both flows to a MAC of ours for as long as a change may take and a while longer. Devices that are gone
@@ -289,6 +340,6 @@ pub fn detach_link(router: &Namespace, pin: &std::path::Path) {
 impl Scene {
     /// Where an interface's link is pinned.
     pub fn link_pin(&self, interface: &str) -> std::path::PathBuf {
-        self._site.pins().join(format!("link-{interface}"))
+        self.site.pins().join(format!("link-{interface}"))
     }
 }

@@ -81,7 +81,7 @@ fn an_interface_with_another_program_is_left_to_it() {
         for how in [AttachMode::Auto, AttachMode::Native, AttachMode::Generic] {
             assert_eq!(
                 refusal(NEAR, how),
-                "interface `near` already has an xdp program: remove it first (`bcp38 detach near` if it is ours, else `ip link set dev near xdp off`)",
+                "interface `near` already has an xdp program: remove it first (`bpftool net` shows which it is, and how it is attached)",
                 "{how:?} beside {first:?}"
             );
             assert!(has_xdp(NEAR));

@@ -1,0 +1,173 @@
+//! What operators switched at run time, in a file, for reboots: within one boot the data plane's own words keep it. Written
+//! whole (a temporary file, then a rename) and under a lock, so that daemon and commands never lose each other's changes.
+//! Never decides what is switched, and a file that cannot be read never stops anybody.
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use filter_engine::Switched;
+use serde::{Deserialize, Serialize};
+
+/// Where it lies unless configured otherwise.
+pub const DEFAULT_STATE_FILE: &str = "/var/lib/bcp38/state.json";
+/// The version of the file: it grows whenever a field changes its name or its meaning.
+pub const STATE_SCHEMA: u32 = 1;
+/// Longest file that is read, in bytes: what is switched of thousands of peers fits.
+pub const MAX_STATE: u64 = 4 << 20;
+/// Between two tries for the lock.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Why the file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The system's words.
+    #[error("cannot {what} `{path}`: {source}")]
+    Io {
+        /// Doing what.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what a daemon of this version writes.
+    #[error(
+        "`{path}` is no state file of this version: {why}; remove it, and switch again what is to be switched"
+    )]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another process writes it.
+    #[error("`{path}` is locked by another process: try again")]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: u32,
+    switched: Switched,
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// The file at this path, which need not be there.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// What is in it; nothing if it is not there.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], [`StateError::Foreign`].
+    pub fn read(&self) -> Result<Switched, StateError> {
+        let mut bytes = Vec::new();
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Switched::default()),
+            file => file.map_err(self.failed("read"))?,
+        };
+        file.take(MAX_STATE + 1)
+            .read_to_end(&mut bytes)
+            .map_err(self.failed("read"))?;
+        if bytes.len() as u64 > MAX_STATE {
+            return Err(self.foreign(format!("it is longer than {MAX_STATE} bytes")));
+        }
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))?;
+        if value["schema"] != STATE_SCHEMA {
+            let found = &value["schema"];
+            return Err(self.foreign(format!("its schema is {found}, not {STATE_SCHEMA}")));
+        }
+        let document: Document =
+            serde_json::from_value(value).map_err(|error| self.foreign(error.to_string()))?;
+        Ok(document.switched)
+    }
+
+    /// Changes what is in it, and returns that. What cannot be read is replaced. Waits for the lock for so long at most.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], [`StateError::Locked`]: the file is as it was.
+    pub fn change(
+        &self,
+        patience: Duration,
+        change: impl FnOnce(&mut Switched),
+    ) -> Result<Switched, StateError> {
+        if let Some(directory) = self.path.parent() {
+            fs::create_dir_all(directory).map_err(self.failed("make the directory of"))?;
+        }
+        let _lock = self.lock(patience)?;
+        let mut switched = self.read().unwrap_or_default(); // whoever starts is told what is wrong with it
+        change(&mut switched);
+        self.write(&switched)?;
+        Ok(switched)
+    }
+
+    /// Held until it is dropped. A file of its own: the state file is replaced.
+    fn lock(&self, patience: Duration) -> Result<File, StateError> {
+        let path = self.path.with_extension("lock");
+        let lock = File::options().create(true).append(true).open(&path);
+        let lock = lock.map_err(self.failed("lock"))?;
+        let end = Instant::now() + patience;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < end => {
+                    std::thread::sleep(AGAIN);
+                }
+                Err(fs::TryLockError::WouldBlock) => return Err(StateError::Locked { path }),
+                Err(fs::TryLockError::Error(error)) => return Err(self.failed("lock")(error)),
+            }
+        }
+    }
+
+    fn write(&self, switched: &Switched) -> Result<(), StateError> {
+        let document = Document {
+            schema: STATE_SCHEMA,
+            switched: switched.clone(),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&document)
+            .map_err(|error| self.failed("write")(error.into()))?;
+        bytes.push(b'\n');
+        let temporary = self.path.with_extension("new");
+        let written = File::create(&temporary)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&temporary, &self.path));
+        written.map_err(self.failed("write"))?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        // The rename is what must survive.
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(self.failed("write"))
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> StateError {
+        let path = self.path.clone();
+        move |source| StateError::Io {
+            what,
+            path: path.clone(),
+            source,
+        }
+    }
+
+    fn foreign(&self, why: String) -> StateError {
+        StateError::Foreign {
+            path: self.path.clone(),
+            why,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The operator's hand on the switch, as the engine takes it: what is permitted goes into the data plane's own words, which
+//! outlive this process, and is kept for those that the data plane will have to be given anew.
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use filter_core::{Class, Classes, Mode};
+use filter_lifecycle::route::PeerId;
+use filter_loader::{PeerSlot, Target};
+
+use crate::notice::Notice;
+use crate::switched::{Permit, Switched, some_of};
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// What operators switched before this process, as somebody kept it: for peers and interfaces of which the data plane
+    /// itself knows nothing, as after a reboot. Before [`Engine::start`].
+    pub fn remember(&mut self, switched: Switched) {
+        self.switched = switched;
+    }
+
+    /// What operators switched at run time, to be kept.
+    #[must_use]
+    pub const fn switched(&self) -> &Switched {
+        &self.switched
+    }
+
+    /// An operator changes a peer's mode.
+    pub fn set_mode(
+        &mut self,
+        now: Duration,
+        id: PeerId,
+        mode: Mode,
+    ) -> filter_lifecycle::PeerStatus {
+        self.set_mode_only(now, id, mode, &[])
+    }
+
+    /// An operator changes a peer's mode, and names the classes that may be in force; none named: all.
+    pub fn set_mode_only(
+        &mut self,
+        now: Duration,
+        id: PeerId,
+        mode: Mode,
+        only: &[Class],
+    ) -> filter_lifecycle::PeerStatus {
+        if let Some(peer) = self.fitted.spec().peer(id) {
+            let permit = Permit {
+                mode,
+                only: only.to_vec(),
+                specified: Some(peer.mode),
+            };
+            let name = peer.name.clone();
+            self.permit(self.slots.of(id).into(), permit.classes());
+            self.switched.set_peer(&name, permit);
+        }
+        self.lifecycle.set_mode(id, mode);
+        self.lifecycle.settle(now);
+        self.lifecycle.status(now, id)
+    }
+
+    /// An operator allows what is wanted of an interface's own classes, or forbids it. With `enforce`, `only` names the
+    /// classes that may be in force; none named: all.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub fn permit_interface(
+        &mut self,
+        interface: &str,
+        mode: Mode,
+        only: &[Class],
+    ) -> Result<(), EngineError> {
+        let permit = Permit {
+            mode,
+            only: only.to_vec(),
+            specified: None,
+        };
+        self.filter
+            .permit(Target::Interface(interface), permit.classes())?;
+        self.switched.set_interface(interface, permit);
+        Ok(())
+    }
+
+    /// An operator allows what is wanted anywhere, or forbids all of it.
+    pub fn permit_all(&mut self, mode: Mode) {
+        self.permit(
+            Target::WholeFilter,
+            Classes::ALL.when(mode == Mode::Enforce),
+        );
+        self.switched.all_off = mode == Mode::Observe;
+    }
+
+    fn permit(&mut self, target: Target<'_>, classes: Classes) {
+        if let Err(error) = self.filter.permit(target, classes) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
+    }
+
+    /// What the data plane keeps of the operators' words stays, and what it knows nothing of is given to it anew: `known` are
+    /// the peers it did know, `is_new` says that it knew none at all.
+    pub(crate) fn repeat_permits(&mut self, known: &BTreeSet<PeerSlot>, is_new: bool) {
+        if is_new && self.switched.all_off {
+            self.permit(Target::WholeFilter, Classes::NONE);
+        }
+        let all = self.filter.allowed(Target::WholeFilter);
+        self.switched.all_off = all.is_ok_and(Classes::is_empty);
+        let peers: Vec<_> = self.slots.iter().collect();
+        for (id, slot) in peers {
+            self.repeat_permit(id, slot, known.contains(&slot));
+        }
+    }
+
+    fn repeat_permit(&mut self, id: PeerId, slot: PeerSlot, is_known: bool) {
+        let Some(peer) = self.fitted.spec().peer(id) else {
+            return;
+        };
+        let (name, specified) = (peer.name.clone(), peer.mode);
+        let kept = self.switched.peers.remove(&name);
+        if let (false, Some(permit)) = (is_known, &kept) {
+            self.permit(slot.into(), permit.classes());
+        }
+        let word = self.filter.allowed(slot).unwrap_or(Classes::NONE);
+        // `enforce` against the configuration ends as soon as that says something else.
+        let is_on = kept.is_some_and(|permit| {
+            permit.mode == Mode::Enforce && permit.specified == Some(specified)
+        });
+        let permit = match (word, is_on) {
+            (Classes::NONE, _) => Permit {
+                specified: Some(specified),
+                ..Permit::observe()
+            },
+            (Classes::ALL, false) => {
+                return;
+            }
+            (word, is_on) => Permit {
+                only: some_of(word),
+                specified: is_on.then_some(specified),
+                ..Permit::enforce()
+            },
+        };
+        let mode = match is_on {
+            _ if permit.mode == Mode::Observe => Mode::Observe,
+            true => Mode::Enforce,
+            false => specified,
+        };
+        if mode != specified {
+            self.lifecycle.set_mode(id, mode);
+        }
+        self.switched.set_peer(&name, permit);
+    }
+}

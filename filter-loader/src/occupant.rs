@@ -1,0 +1,112 @@
+//! The XDP program of somebody else that is where ours is to be: what the kernel says of it, and what takes it off. Reads
+//! only.
+use std::fmt;
+
+use aya::programs::links::LinkType;
+use aya::programs::{loaded_links, loaded_programs};
+
+use crate::attach::XdpKind;
+
+/// See the file's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// Its number in the kernel.
+    pub program: u32,
+    /// The name it was loaded with; empty if it has none, or it cannot be read.
+    pub name: String,
+    /// How it is attached; none for a program in the hardware.
+    pub kind: Option<XdpKind>,
+    /// The BPF link that keeps it there; none if it was attached without one, as `ip link` does.
+    pub link: Option<u32>,
+}
+
+impl Occupant {
+    /// What the kernel says of the program with this number, which is attached like this.
+    #[must_use]
+    pub fn find(program: u32, kind: Option<XdpKind>) -> Self {
+        let mut programs = loaded_programs().filter_map(Result::ok);
+        let found = programs.find(|each| each.id() == program);
+        let name = found.as_ref().and_then(|info| info.name_as_str());
+        let mut links = loaded_links().filter_map(Result::ok);
+        let link = links.find(|link| {
+            link.program_id() == program && link.link_type().is_ok_and(|kind| kind == LinkType::Xdp)
+        });
+        Self {
+            program,
+            name: name.unwrap_or_default().to_owned(),
+            kind,
+            link: link.map(|link| link.id()),
+        }
+    }
+}
+
+/// What is there, and what takes it off `interface`: only what works for a program attached like this.
+pub(crate) struct Busy<'a>(pub &'a str, pub Option<&'a Occupant>);
+
+impl fmt::Display for Busy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(interface, occupant) = self;
+        write!(f, "interface `{interface}` already has an xdp program")?;
+        let Some(occupant) = occupant else {
+            return f.write_str(
+                ": remove it first (`bpftool net` shows which it is, and how it is attached)",
+            );
+        };
+        let (mode, word) = match occupant.kind {
+            Some(XdpKind::Native | XdpKind::Adopted) => ("native", "xdpdrv"),
+            Some(XdpKind::Generic) => ("generic", "xdpgeneric"),
+            None => ("offload", "xdpoffload"),
+        };
+        let (name, number) = (&occupant.name, occupant.program);
+        write!(f, ": `{name}` (program {number}), attached in {mode} mode")?;
+        match occupant.link {
+            Some(link) => write!(
+                f,
+                " by bpf link {link}: stop the process that made the link, or `bpftool link detach id {link}`"
+            ),
+            None => write!(f, ": `ip link set dev {interface} {word} off` removes it"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_works_is_advised() {
+        let occupant = |kind, link| Occupant {
+            program: 7,
+            name: "xdp_pass".to_owned(),
+            kind,
+            link,
+        };
+        let said = |kind, link| Busy("ixp0", Some(&occupant(kind, link))).to_string();
+        let head =
+            "interface `ixp0` already has an xdp program: `xdp_pass` (program 7), attached in";
+        for (kind, link, tail) in [
+            (
+                Some(XdpKind::Native),
+                None,
+                "native mode: `ip link set dev ixp0 xdpdrv off` removes it",
+            ),
+            (
+                Some(XdpKind::Generic),
+                None,
+                "generic mode: `ip link set dev ixp0 xdpgeneric off` removes it",
+            ),
+            (
+                None,
+                None,
+                "offload mode: `ip link set dev ixp0 xdpoffload off` removes it",
+            ),
+            (
+                Some(XdpKind::Native),
+                Some(3),
+                "native mode by bpf link 3: stop the process that made the link, or `bpftool link detach id 3`",
+            ),
+        ] {
+            assert_eq!(said(kind, link), format!("{head} {tail}"));
+        }
+    }
+}
