@@ -6,7 +6,7 @@ use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use super::address_set::{AddressSet, Valid};
-use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
+use super::ledger::{Change, Departure, Expiry, Ledger, Moment, Word};
 use super::limits::{Leaves, Limited, Limits};
 use super::refused::Refused;
 use super::{Refusal, Side};
@@ -27,8 +27,8 @@ impl Peer {
 
     /// Adds one holder of the prefix: a session's route or a static entry. Returns whether the side's valid prefixes
     /// changed.
-    pub(super) fn add(&mut self, side: Side, prefix: Prefix, by_hand: bool) -> Change {
-        let change = self.ledgers[side as usize].add(prefix, by_hand);
+    pub(super) fn add(&mut self, side: Side, prefix: Prefix, word: Word) -> Change {
+        let change = self.ledgers[side as usize].add(prefix, word);
         if change == Change::Changed && !self.is_frozen(side, prefix.family()) {
             let len = self.len(side);
             self.addresses[side as usize].changed(prefix, len);
@@ -48,8 +48,14 @@ impl Peer {
     }
 
     /// The hold of a prefix is over. Returns also whether that changes what is wanted.
-    pub(super) fn expire(&mut self, side: Side, prefix: Prefix, now: Moment) -> (Expiry, Change) {
-        let expiry = self.ledgers[side as usize].expire(prefix, now);
+    pub(super) fn expire(
+        &mut self,
+        side: Side,
+        prefix: Prefix,
+        due: Moment,
+        now: Moment,
+    ) -> (Expiry, Change) {
+        let expiry = self.ledgers[side as usize].expire(prefix, due, now);
         if expiry != Expiry::Gone {
             return (expiry, Change::Same);
         }

@@ -7,6 +7,7 @@ use filter_core::{Family, Prefix};
 
 use super::directory::Owner;
 use super::doubt::{Doubt, Doubts, Evidence};
+use super::former::{Formers, REVIVAL};
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
 use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
@@ -22,8 +23,6 @@ pub const SETTLE: Duration = Duration::from_secs(15);
 /// all tables in one order, so a small one may have its first route at the start and its last at the end.
 pub const BUSY: Duration = Duration::from_secs(60);
 
-/// What a session held when it ended counts again at its return, until it is complete, if that was within this time.
-pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
 /// Withdrawn prefixes remembered of a table that is being told.
 pub const MAX_LEFT: usize = 65_536;
 
@@ -48,6 +47,21 @@ impl SourceKey {
     }
 }
 
+/// The timers that decide for how long former sessions' routes count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holds {
+    pub peer_down: Duration,
+    pub settle_max: Duration,
+}
+
+/// A route that is no more, and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub gone: Gone,
+    /// The hold that runs since it stopped being advertised, if that was before.
+    pub held_until: Option<Duration>,
+}
+
 /// See the file's head.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -70,8 +84,13 @@ pub(super) struct Source {
     lost: bool,
     /// Since when it is not known whether its table is whole: it was lost, and not complete since.
     lost_since: Option<Duration>,
-    /// Its session is down and its hold over: the routes are kept and do not count.
+    /// Its feed knows no sessions, and the session is down and its hold over: the routes are kept and do not count.
     muted: bool,
+    /// Its former sessions, if its feed reports them: their routes leave each after its own hold.
+    formers: Formers,
+    /// Since when anything was received that was not complete since: a session that comes and goes does not put off for
+    /// ever when it is.
+    received_since: Option<Duration>,
     /// When its session went down.
     ended_at: Duration,
     /// What was withdrawn of this telling: told again it is not new.
@@ -114,6 +133,8 @@ impl Source {
             lost: false,
             lost_since: None,
             muted: false,
+            formers: Formers::default(),
+            received_since: None,
             ended_at: now,
             left: HashSet::new(),
             known: false,
@@ -191,6 +212,7 @@ impl Source {
     pub(super) fn wants_tick(&self) -> bool {
         self.telling
             || self.hold_until.is_some()
+            || !self.formers.is_empty()
             || self.state == State::Stale
             || self.doubts.wants_tick()
     }
@@ -205,9 +227,15 @@ impl Source {
         self.stranger && self.known && matches!(self.state, State::Held)
     }
 
-    /// Do its routes count?
+    /// Its feed knows no sessions: do its routes not count, because the session is down?
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
+    }
+
+    /// The routes that count, and since when.
+    pub(super) fn counting(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
+        let counts = move |telling| !self.muted && !self.formers.is_muted(telling);
+        self.routes.iter_of(counts)
     }
 
     /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
@@ -221,22 +249,46 @@ impl Source {
         self.cue(now, Cue::Started);
     }
 
-    /// Its session came up. What it has now is not what it had, unless only its feed was away.
-    pub(super) fn session_up(&mut self, now: Duration, mid_life: bool) {
+    /// Its session came up. What it has now is not what it had, unless only its feed was away. What the session held when
+    /// it ended counts until the table is complete again; returns the routes that did not count.
+    pub(super) fn session_up(&mut self, now: Duration, mid_life: bool, holds: Holds) -> Vec<Gone> {
         self.empty &= !self.reported;
+        let is_up = !matches!(self.state, State::Held | State::Down);
+        if is_up && self.reported && !self.lost {
+            self.end_life(now, holds.peer_down); // it came up again, and nothing said that it went down
+        }
         self.start(now, mid_life);
+        let mut revived = Vec::new();
+        for tellings in self.formers.returned(now, holds.settle_max) {
+            revived.append(&mut self.routes.of(tellings));
+        }
+        revived
     }
 
-    /// Its session is back: what it held when it ended counts until it is complete again, if that was not long ago.
-    /// Returns those routes.
-    pub(super) fn revive(&mut self, now: Duration) -> Vec<Gone> {
-        if !std::mem::take(&mut self.muted) {
-            return Vec::new();
+    /// What it holds is a former session's from now on, and what comes late.
+    fn end_life(&mut self, now: Duration, hold: Duration) {
+        if self.kind.tells_sessions() {
+            self.formers.end(now, self.routes.telling(), hold);
         }
-        if now >= self.ended_at + REVIVAL {
-            self.routes.clear();
+    }
+
+    /// Ends the holds of former sessions whose time has come. Returns the routes that do not count any more.
+    pub(super) fn lapse(&mut self, now: Duration, settle_max: Duration) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        for lapse in self.formers.lapse(now, settle_max, self.lost) {
+            let mut routes = if lapse.forgotten {
+                self.routes.take_of(lapse.routes)
+            } else {
+                self.routes.of(lapse.routes)
+            };
+            if lapse.counted {
+                gone.append(&mut routes);
+            }
         }
-        self.routes.iter().map(|(gone, _)| gone).collect()
+        if !gone.is_empty() {
+            self.touch(now, false);
+        }
+        gone
     }
 
     /// Its feed is connected again and tells everything from the start.
@@ -246,7 +298,10 @@ impl Source {
             // The feed can say again whether the session is up: it gets as long as after any other end.
             let hold = self.hold_until;
             self.hold_until = hold.map(|until| until.min(now + peer_down_hold));
+            self.formers.renew_last(now, self.hold_until.unwrap_or(now));
         }
+        self.formers.feed_back(now);
+        self.received_since = None;
         self.restart(now);
         self.mid_life = false;
         self.reported = false;
@@ -311,12 +366,14 @@ impl Source {
         }
     }
 
-    /// Its session went down: its routes are kept until then. A second word does not make the hold longer.
-    pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
+    /// Its session went down: its routes are kept for so long. A second report does not make the hold longer.
+    pub(super) fn session_down(&mut self, now: Duration, hold: Duration) {
         if !matches!(self.state, State::Held | State::Down) {
-            self.hold_until = Some(hold_until);
+            let hold = hold.min(REVIVAL);
+            self.hold_until = Some(now + hold);
             self.spared = false;
             self.ended_at = now;
+            self.end_life(now, hold);
         }
         if self.kind.tells_sessions() {
             self.doubts.forget();
@@ -326,13 +383,22 @@ impl Source {
     }
 
     /// Its session came up with a neighbour that is not the configured one: nothing of this session counts, and what
-    /// was known before stays until then.
-    pub(super) fn estrange(&mut self, now: Duration, hold_until: Duration) {
-        self.session_down(now, hold_until);
+    /// was known before stays for so long.
+    pub(super) fn estrange(&mut self, now: Duration, hold: Duration) {
+        self.session_down(now, hold);
         if self.state == State::Held && !self.stranger {
-            self.hold_until = Some(hold_until);
+            self.lengthen(hold);
             self.stranger = true;
         }
+    }
+
+    /// The holds of its routes are at least so long, each from when its session ended.
+    pub(super) fn lengthen(&mut self, hold: Duration) {
+        if self.state == State::Held {
+            let until = self.ended_at.saturating_add(hold);
+            self.hold_until = self.hold_until.max(Some(until));
+        }
+        self.formers.lengthen(hold);
     }
 
     /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
@@ -369,9 +435,12 @@ impl Source {
         );
         self.lost = true;
         self.lost_since.get_or_insert(now);
-        let (back, more) = self.routes.take_back(now);
+        let (mut back, more) = self.routes.take_back(now);
         if more {
             self.doubts.overflow();
+        }
+        if self.formers.is_muted(self.routes.telling().wrapping_sub(1)) {
+            back.clear();
         }
         back
     }
@@ -381,6 +450,7 @@ impl Source {
     pub(super) fn spare(&mut self, now: Duration, until: Duration) {
         if self.state == State::Held && !self.stranger && now < self.ended_at + LAST_WORDS {
             self.hold_until = self.hold_until.max(Some(until));
+            self.formers.hold_last(self.hold_until.unwrap_or(until));
             self.spared = true;
         }
     }
@@ -400,7 +470,12 @@ impl Source {
         (prefix, path): (Prefix, u32),
         scope: &Scope,
     ) -> Announced {
-        let announced = self.routes.announce(now, prefix, path, scope);
+        if self.telling {
+            self.received_since.get_or_insert(now);
+        }
+        let formers = &self.formers;
+        let is_muted = |telling| formers.is_muted(telling);
+        let announced = self.routes.announce(now, (prefix, path), scope, is_muted);
         match announced {
             Announced::New => {
                 self.empty = false;
@@ -416,15 +491,24 @@ impl Source {
         announced
     }
 
-    /// A route was withdrawn. Returns what was remembered of it.
-    pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
+    /// A route was withdrawn. Returns what was remembered of it, if it counted.
+    pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Leaving> {
         let may_be_last = self.kind == Kind::Stream;
-        let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
+        let (gone, telling) = self.routes.withdraw(now, (prefix, path), may_be_last)?;
         if self.telling && self.left.len() < MAX_LEFT {
             self.left.insert(prefix);
         }
         self.touch(now, false);
-        Some(gone)
+        self.leaving(gone, telling)
+    }
+
+    /// How a route that is no more leaves, if it counted.
+    fn leaving(&self, gone: Gone, telling: u32) -> Option<Leaving> {
+        let counted = !self.muted && !self.formers.is_muted(telling);
+        counted.then(|| Leaving {
+            held_until: self.formers.hold_of(telling),
+            gone,
+        })
     }
 
     /// Something changed. Only prefixes that are new in this telling show that it goes on.
@@ -488,7 +572,11 @@ impl Source {
 
     /// Is it told for so long that what there is of it must do?
     fn is_late(&self, now: Duration, settle_max: Duration) -> bool {
-        now >= self.started + settle_max && self.routes.fresh() > 0
+        let since = self
+            .received_since
+            .unwrap_or(self.started)
+            .min(self.started);
+        now >= since + settle_max && self.routes.fresh() > 0
     }
 
     /// Its feed has been back for long enough and has not named its session: the session is not up.
@@ -518,12 +606,13 @@ impl Source {
         &mut self,
         now: Duration,
         evidence: Evidence,
-    ) -> Result<Vec<Gone>, Doubt> {
+    ) -> Result<Vec<Leaving>, Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
         self.doubts
             .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
         self.left = HashSet::new();
+        self.received_since = None;
         self.lost_since = None;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
@@ -537,16 +626,21 @@ impl Source {
         if !gone.is_empty() {
             self.touch(now, false);
         }
-        Ok(gone)
+        let leaving = gone.into_iter();
+        let leaving = leaving.filter_map(|(gone, telling)| self.leaving(gone, telling));
+        let leaving = leaving.collect();
+        self.formers.clear();
+        Ok(leaving)
     }
 
-    /// The hold is over: nothing of it counts any more. A feed that tells on keeps telling.
+    /// The hold is over: nothing of it counts any more. A feed that knows no sessions goes on reporting it; the routes
+    /// of others leave by [`Source::lapse`].
     pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;
         self.known = false;
         self.lost_since = None;
-        if std::mem::replace(&mut self.muted, true) {
+        if self.kind.tells_sessions() || std::mem::replace(&mut self.muted, true) {
             return Vec::new();
         }
         self.routes.iter().map(|(gone, _)| gone).collect()
@@ -555,7 +649,10 @@ impl Source {
     /// Forgets its routes; returns those that counted.
     pub(super) fn clear(&mut self) -> Vec<Gone> {
         self.known = false;
-        let gone = self.routes.clear();
-        if self.muted { Vec::new() } else { gone }
+        let gone = self.routes.clear().into_iter();
+        let counted = gone.filter_map(|(gone, telling)| self.leaving(gone, telling));
+        let counted = counted.map(|leaving| leaving.gone).collect();
+        self.formers.clear();
+        counted
     }
 }

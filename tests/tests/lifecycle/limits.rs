@@ -200,6 +200,7 @@ fn the_documented_limits_are_these() {
         ("REFUSED_PERIOD", REFUSED_PERIOD),
         ("STRANGER_HOLD", filter_lifecycle::STRANGER_HOLD),
         ("REVIVAL", filter_lifecycle::REVIVAL),
+        ("TOGETHER", filter_lifecycle::TOGETHER),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
@@ -212,6 +213,9 @@ fn the_documented_limits_are_these() {
             filter_lifecycle::COVERAGE_PERCENT as usize,
         ),
         ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
+        ("MAX_FORMER", filter_lifecycle::MAX_FORMER),
+        ("MASS_PEERS", filter_lifecycle::MASS_PEERS),
+        ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
         ("MAX_SESSIONS", filter_lifecycle::MAX_SESSIONS),
