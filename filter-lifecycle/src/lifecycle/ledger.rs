@@ -62,6 +62,10 @@ impl Moment {
         Self::of(time.as_millis() / TICK.as_millis())
     }
 
+    pub(super) const fn time(self) -> Duration {
+        TICK.saturating_mul(self.0.get() - 1)
+    }
+
     fn of(ticks: u128) -> Self {
         let ticks = u32::try_from(ticks.saturating_add(1)).unwrap_or(u32::MAX);
         Self(std::num::NonZeroU32::new(ticks).unwrap_or(std::num::NonZeroU32::MIN))

@@ -7,7 +7,7 @@
 //! | `facts`, with [`directory`] and `kind` | what the specification says: who owns a session, whom a route concerns |
 //! | `feeds` | which feed is connected, which session is up, which ended together (`ends`) |
 //! | `sources` | each *source*, that is one Adj-RIB of one family of one session as one feed reports it: its state (`state`), its routes (`routes`) and those of its former sessions (`former`), what speaks against it (`doubt`), whether it is quiet (`pace`) |
-//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`), when they leave (`holds`) |
+//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`), when they leave (`holds`), what left lately (`recent`) |
 //! | `grants` | which sides are known, and so which classes may be in force; the reasons come from `evidence` |
 //! | `pending`, `outbox` | which peers have to be looked at; events that wait to be taken |
 //!
@@ -48,6 +48,7 @@ mod outbox;
 mod pace;
 mod peer;
 mod pending;
+mod recent;
 mod reconcile;
 mod refused;
 mod routes;
@@ -72,6 +73,7 @@ pub use grants::ClassStatus;
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
+pub use recent::{MAX_RECENT, RECENT, RecentlyValid};
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
 pub use refused::{MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, REFUSED_PERIOD};
 pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};

@@ -4,7 +4,9 @@
 
 mod holds;
 mod judge;
+mod limits;
 mod mass;
+mod recent;
 mod rows;
 #[path = "../lifecycle/world.rs"]
 #[allow(dead_code, reason = "the other test uses the rest")]
