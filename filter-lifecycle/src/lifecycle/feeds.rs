@@ -115,7 +115,7 @@ impl Feeds {
         since.is_none_or(|since| now > since + MID_LIFE)
     }
 
-    /// A route of the feed is new.
+    /// A route of the feed's initial dump is new.
     pub(super) fn changed(&mut self, now: Duration, feed: FeedId) {
         self.each[usize::from(feed.0)].pace.change(now);
     }

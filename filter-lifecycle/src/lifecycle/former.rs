@@ -116,6 +116,13 @@ impl Formers {
         self.limit();
     }
 
+    /// What comes in this telling is of the session that ended last: it is received late.
+    pub(super) fn cover(&mut self, telling: u32) {
+        if let Some(last) = self.0.last_mut() {
+            last.up_to = telling;
+        }
+    }
+
     /// Every hold is at least so long, from the end of its session.
     pub(super) fn lengthen(&mut self, hold: Duration) {
         for former in self.0.iter_mut().filter(|former| !former.muted) {

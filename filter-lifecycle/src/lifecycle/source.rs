@@ -205,6 +205,11 @@ impl Source {
         self.telling
     }
 
+    /// Is it part of its feed's initial dump? What a session does later is its own affair.
+    pub(super) const fn is_dumped(&self) -> bool {
+        self.telling && !self.mid_life
+    }
+
     /// Since when it is told from the start.
     pub(super) const fn started(&self) -> Duration {
         self.started
@@ -257,6 +262,7 @@ impl Source {
     pub(super) fn begin_snapshot(&mut self) {
         self.hear();
         self.routes.next_telling();
+        self.cover_late();
     }
 
     /// Something of the table itself is told.

@@ -2,6 +2,7 @@
 //! judges numbered packets, good and spoofed. `docs/lifecycle.md` names each test; never looks inside.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod churn;
 mod holds;
 mod judge;
 mod limits;

@@ -37,7 +37,7 @@ impl Fold<'_> {
             return false; // too late: the session decides
         }
         let (owner, muted, doubted) = (source.owner(), source.is_muted(), source.doubt());
-        let was_empty = source.is_empty();
+        let (was_empty, is_dumped) = (source.is_empty(), source.is_dumped());
         let scope = self.facts.scope(key, owner, route);
         let announced = source.announce(self.now, (route.prefix, route.path), &scope);
         if was_empty {
@@ -55,8 +55,8 @@ impl Fold<'_> {
                 }
                 return false;
             }
-            Announced::New => self.feeds.changed(self.now, key.feed),
-            Announced::Replaced(_) => {}
+            Announced::New if is_dumped => self.feeds.changed(self.now, key.feed),
+            Announced::New | Announced::Replaced(_) => {}
         }
         if muted {
             return true;

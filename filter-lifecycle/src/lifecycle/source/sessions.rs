@@ -46,6 +46,13 @@ impl Source {
         }
     }
 
+    /// A telling begins while the session is down: what comes of it is that session's.
+    pub(in super::super) fn cover_late(&mut self) {
+        if matches!(self.state, State::Held | State::Down) {
+            self.formers.cover(self.routes.telling());
+        }
+    }
+
     /// Ends the holds of former sessions whose time has come. Returns the routes that do not count any more.
     pub(in super::super) fn lapse(&mut self, now: Duration, settle_max: Duration) -> Vec<Gone> {
         let mut gone = Vec::new();
@@ -77,6 +84,7 @@ impl Source {
         self.formers.feed_back(now);
         self.received_since = None;
         self.restart(now);
+        self.cover_late();
         self.mid_life = false;
         self.reported = false;
         self.cue(now, Cue::FeedBack);
@@ -213,6 +221,7 @@ mod tests {
         let mut source = Source::new(Kind::Stream, owner, Family::Ipv4, at(0), false);
         source.session_down(at(15), at(120));
         let prefix = "192.0.2.0/24".parse().unwrap();
+        source.begin_snapshot();
         _ = source.announce(at(16), (prefix, 0), &everyone);
         assert_eq!(source.complete(at(17), Evidence::Said), Ok(Vec::new()));
         assert_eq!(source.counting().count(), 1);
