@@ -305,6 +305,7 @@ sessions = [
 [timers]
 withdraw_hold = 0
 peer_down_hold = "90s"
+restart_max = "4095s"
 stale_hold = "1h"
 settle_max = "20s"
 lease = "10s"

@@ -245,7 +245,8 @@ pub enum RouteEvent {
         session: Session,
         /// The neighbour's AS number, if the feed reports it.
         asn: Option<Asn>,
-        /// The restart time the neighbour asked for (RFC 4724), if graceful restart was negotiated.
+        /// The longer of the restart times that the two sides asked for (RFC 4724), as far as the feed reports them, if
+        /// graceful restart was negotiated.
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the feed reports them.
         families: Option<[bool; 2]>,

@@ -446,6 +446,9 @@ pub struct Timers {
     pub withdraw_hold: Duration,
     /// `peer_down_hold`: how long a peer's sets outlive its sessions. Default 120 s.
     pub peer_down_hold: Duration,
+    /// `restart_max`: how long a peer's sets outlive its sessions at most where graceful restart asks for more than
+    /// `peer_down_hold`. Default 600 s.
+    pub restart_max: Duration,
     /// `stale_hold`: how long tables outlive their feed. Default 300 s.
     pub stale_hold: Duration,
     /// `settle_max`: how long a table that is being received is waited for at most, once anything of it came. Default
@@ -462,6 +465,7 @@ impl Default for Timers {
         Self {
             withdraw_hold: Duration::from_secs(30),
             peer_down_hold: Duration::from_secs(120),
+            restart_max: Duration::from_secs(600),
             stale_hold: Duration::from_secs(300),
             settle_max: Duration::from_secs(300),
             lease: Duration::from_secs(60),

@@ -54,6 +54,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
         "peer_down_hold = \"{}\"",
         duration(timers.peer_down_hold)
     )?;
+    writeln!(f, "restart_max = \"{}\"", duration(timers.restart_max))?;
     writeln!(f, "stale_hold = \"{}\"", duration(timers.stale_hold))?;
     writeln!(f, "settle_max = \"{}\"", duration(timers.settle_max))?;
     writeln!(f, "lease = \"{}\"", duration(timers.lease))?;

@@ -84,6 +84,7 @@ const ROUTE_SERVER: &[&str] = &[
 const TIMERS: &[&str] = &[
     "withdraw_hold",
     "peer_down_hold",
+    "restart_max",
     "stale_hold",
     "settle_max",
     "lease",
@@ -466,6 +467,7 @@ fn timers(top: &Section<'_>) -> Result<Timers, ConfigError> {
     Ok(Timers {
         withdraw_hold: timer("withdraw_hold", Duration::ZERO, default.withdraw_hold)?,
         peer_down_hold: timer("peer_down_hold", Duration::ZERO, default.peer_down_hold)?,
+        restart_max: timer("restart_max", Duration::ZERO, default.restart_max)?,
         stale_hold: timer("stale_hold", Duration::ZERO, default.stale_hold)?,
         settle_max: timer("settle_max", MIN_SETTLE, default.settle_max)?,
         lease: timer("lease", MIN_LEASE, default.lease)?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use filter_core::Asn;
 
+use super::ends::Ends;
 use super::pace::Pace;
 use super::source::{MID_LIFE, SETTLE};
 use crate::route::{FeedId, Session};
@@ -21,7 +22,7 @@ pub(super) struct Feeds {
     strangers: HashMap<(FeedId, Session), Asn>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct FeedState {
     up_since: Option<Duration>,
     lost_at: Option<Duration>,
@@ -30,6 +31,7 @@ struct FeedState {
     /// It was lost for longer than `stale_hold` when last looked at.
     was_late: bool,
     pace: Pace,
+    ends: Ends,
 }
 
 /// What one feed reports of one session.
@@ -53,7 +55,9 @@ impl Feeds {
     /// So many feeds, none of which ever connected.
     pub(super) fn new(count: usize) -> Self {
         Self {
-            each: vec![FeedState::default(); count],
+            each: std::iter::repeat_with(FeedState::default)
+                .take(count)
+                .collect(),
             sessions: HashMap::new(),
             strangers: HashMap::new(),
         }
@@ -97,7 +101,7 @@ impl Feeds {
         since.is_none_or(|since| now > since + MID_LIFE)
     }
 
-    /// A route of the feed is new.
+    /// A route of the feed's initial dump is new.
     pub(super) fn changed(&mut self, now: Duration, feed: FeedId) {
         self.each[usize::from(feed.0)].pace.change(now);
     }
@@ -147,6 +151,21 @@ impl Feeds {
             return None;
         }
         self.sessions.insert(key, state)
+    }
+
+    /// A session ended, as this feed reports. Returns those that are thereby found to be the router's loss; `peers`
+    /// counts whose some sessions are.
+    pub(super) fn ended(
+        &mut self,
+        now: Duration,
+        feed: FeedId,
+        session: Session,
+        peers: impl Fn(&mut dyn Iterator<Item = Session>) -> usize,
+    ) -> Vec<Session> {
+        let of_feed = self.sessions.iter().filter(|((of, _), _)| *of == feed);
+        let up = of_feed.filter(|(_, state)| state.up).count();
+        let ends = &mut self.each[usize::from(feed.0)].ends;
+        ends.ended(now, session, up, peers)
     }
 
     /// Does a feed report that the session is up?

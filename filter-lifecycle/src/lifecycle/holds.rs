@@ -28,13 +28,13 @@ impl Holds {
         self.leaving.entry(at).or_default().push(place);
     }
 
-    /// The prefixes whose hold is over, so many at most; the rest comes with the next call.
-    pub(super) fn over(&mut self, now: Moment, most: usize) -> Vec<Place> {
+    /// The prefixes whose hold is over, and when that was; so many at most, the rest comes with the next call.
+    pub(super) fn over(&mut self, now: Moment, most: usize) -> Vec<(Moment, Place)> {
         let mut over = Vec::new();
         while let Some(due) = self.leaving.first_entry().filter(|due| *due.key() <= now) {
             let (at, mut list) = due.remove_entry();
             let rest = list.split_off(list.len().min(most - over.len()));
-            over.append(&mut list);
+            over.extend(list.into_iter().map(|place| (at, place)));
             if !rest.is_empty() {
                 self.leaving.insert(at, rest);
             }
@@ -64,10 +64,10 @@ mod tests {
             holds.add(Departure(at(seconds)), place(peer));
         }
         assert_eq!(holds.over(at(9), 10), []);
-        assert_eq!(holds.over(at(30), 1), [place(1)]);
-        assert_eq!(holds.over(at(30), 1), [place(2)]);
-        assert_eq!(holds.over(at(30), 2), [place(3)]);
+        assert_eq!(holds.over(at(30), 1), [(at(10), place(1))]);
+        assert_eq!(holds.over(at(30), 1), [(at(10), place(2))]);
+        assert_eq!(holds.over(at(30), 2), [(at(30), place(3))]);
         assert_eq!(holds.over(at(30), 2), []);
-        assert_eq!(holds.over(at(99), 2), [place(4)]);
+        assert_eq!(holds.over(at(99), 2), [(at(40), place(4))]);
     }
 }

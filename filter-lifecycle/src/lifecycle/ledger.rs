@@ -25,8 +25,26 @@ struct Entry {
     /// Routes that feeds report, and static entries.
     told: u32,
     by_hand: u16,
-    /// Not to leave before, if a holder was removed: there is one [`Departure`] under way then.
+    /// Not to leave before, if a holder has let go of it since it was last advertised.
     leaves_at: Option<Moment>,
+    /// When it is looked at again: the [`Departure`] that counts, of those that are under way.
+    due: Option<Moment>,
+}
+
+/// How a prefix is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    /// By the operator's hand, not by a feed.
+    pub by_hand: bool,
+    /// It is advertised now: that ends every hold of it.
+    pub is_new: bool,
+}
+
+impl Entry {
+    const fn departs(&mut self, at: Moment) -> Departure {
+        self.due = Some(at);
+        Departure(at)
+    }
 }
 
 /// A time in units of [`TICK`], counted from 1: a million of them cost a quarter of what [`Duration`]s do.
@@ -42,6 +60,10 @@ impl Moment {
     /// The last whole tick until `time`.
     pub(super) fn until(time: Duration) -> Self {
         Self::of(time.as_millis() / TICK.as_millis())
+    }
+
+    pub(super) const fn time(self) -> Duration {
+        TICK.saturating_mul(self.0.get() - 1)
     }
 
     fn of(ticks: u128) -> Self {
@@ -79,13 +101,16 @@ pub(super) enum Expiry {
 
 impl Ledger {
     /// Adds one holder of the prefix: a session's route or a static entry.
-    pub(super) fn add(&mut self, prefix: Prefix, by_hand: bool) -> Change {
+    pub(super) fn add(&mut self, prefix: Prefix, word: Word) -> Change {
         let family = prefix.family() as usize;
         let (entry, change) = match self.entries[family].entry(RouteKey::new(prefix, 0)) {
             btree_map::Entry::Vacant(vacant) => (vacant.insert(Entry::default()), Change::Changed),
             btree_map::Entry::Occupied(known) => (known.into_mut(), Change::Same),
         };
-        if by_hand {
+        if word.is_new {
+            entry.leaves_at = None;
+        }
+        if word.by_hand {
             entry.by_hand = entry.by_hand.saturating_add(1);
         } else {
             self.told[family] += u32::from(entry.told == 0);
@@ -109,19 +134,24 @@ impl Ledger {
             entry.told = entry.told.checked_sub(1)?;
             self.told[family] -= u32::from(entry.told == 0);
         }
-        let under_way = entry.leaves_at;
-        entry.leaves_at = under_way.max(Some(leaves_at));
-        under_way.is_none().then_some(Departure(leaves_at))
+        let leaves_at = entry.leaves_at.map_or(leaves_at, |at| at.max(leaves_at));
+        entry.leaves_at = Some(leaves_at);
+        let is_under_way = entry.due.is_some_and(|due| due <= leaves_at);
+        (!is_under_way).then(|| entry.departs(leaves_at))
     }
 
-    /// The time of a [`Departure`] has come.
-    pub(super) fn expire(&mut self, prefix: Prefix, now: Moment) -> Expiry {
+    /// The time of a [`Departure`] has come: that which was `due` then.
+    pub(super) fn expire(&mut self, prefix: Prefix, due: Moment, now: Moment) -> Expiry {
         let entries = &mut self.entries[prefix.family() as usize];
         let btree_map::Entry::Occupied(mut entry) = entries.entry(RouteKey::new(prefix, 0)) else {
             return Expiry::Stays;
         };
+        if entry.get().due != Some(due) {
+            return Expiry::Stays; // an earlier one has taken its place
+        }
+        entry.get_mut().due = None;
         match entry.get().leaves_at {
-            Some(later) if later > now => Expiry::Later(Departure(later)),
+            Some(later) if later > now => Expiry::Later(entry.get_mut().departs(later)),
             _ if entry.get().told > 0 || entry.get().by_hand > 0 => {
                 entry.get_mut().leaves_at = None;
                 Expiry::Stays
@@ -185,6 +215,19 @@ mod tests {
         Moment::at_or_after(Duration::from_secs(seconds))
     }
 
+    const BY_FEED: Word = Word {
+        by_hand: false,
+        is_new: true,
+    };
+    const REVIVED: Word = Word {
+        by_hand: false,
+        is_new: false,
+    };
+    const BY_HAND: Word = Word {
+        by_hand: true,
+        is_new: true,
+    };
+
     fn departs(seconds: u64) -> Option<Departure> {
         Some(Departure(at(seconds)))
     }
@@ -193,11 +236,11 @@ mod tests {
     fn one_withdraw_never_removes_anothers_permit() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
-        assert_eq!(ledger.add(prefix, false), Change::Changed);
-        assert_eq!(ledger.add(prefix, false), Change::Same);
+        assert_eq!(ledger.add(prefix, BY_FEED), Change::Changed);
+        assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
         assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
-        assert_eq!(ledger.expire(prefix, at(30)), Expiry::Stays);
-        assert_eq!(ledger.expire(prefix, at(99)), Expiry::Stays);
+        assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
+        assert_eq!(ledger.expire(prefix, at(30), at(99)), Expiry::Stays);
         assert_eq!(ledger.remove(prefix, false, at(130)), departs(130));
         assert_eq!(
             ledger.remove(prefix, false, at(140)),
@@ -208,7 +251,7 @@ mod tests {
             (ledger.len(Family::Ipv4), ledger.told(Family::Ipv4)),
             (1, 0)
         );
-        assert_eq!(ledger.expire(prefix, at(130)), Expiry::Gone);
+        assert_eq!(ledger.expire(prefix, at(130), at(130)), Expiry::Gone);
         assert_eq!(ledger.len(Family::Ipv4), 0);
     }
 
@@ -216,8 +259,8 @@ mod tests {
     fn a_short_hold_never_shortens_a_long_one_and_a_flap_queues_once() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
-        _ = ledger.add(prefix, false);
-        _ = ledger.add(prefix, false);
+        _ = ledger.add(prefix, BY_FEED);
+        _ = ledger.add(prefix, BY_FEED);
         assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
         assert_eq!(
             ledger.remove(prefix, false, at(5)),
@@ -225,24 +268,46 @@ mod tests {
             "under way already"
         );
         for time in 31..99 {
-            _ = ledger.add(prefix, false);
+            _ = ledger.add(prefix, BY_FEED);
             assert_eq!(ledger.remove(prefix, false, at(time)), None);
         }
         assert_eq!(
-            ledger.expire(prefix, at(30)),
+            ledger.expire(prefix, at(30), at(30)),
             Expiry::Later(Departure(at(98)))
         );
-        assert_eq!(ledger.expire(prefix, at(98)), Expiry::Gone);
+        assert_eq!(ledger.expire(prefix, at(98), at(98)), Expiry::Gone);
+    }
+
+    #[test]
+    fn being_advertised_again_ends_a_long_hold_and_revival_does_not() {
+        let mut ledger = Ledger::default();
+        let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
+        _ = ledger.add(prefix, BY_FEED);
+        assert_eq!(ledger.remove(prefix, false, at(600)), departs(600));
+        _ = ledger.add(prefix, REVIVED);
+        assert_eq!(ledger.remove(prefix, false, at(30)), None);
+        assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
+        _ = ledger.add(prefix, BY_FEED);
+        assert_eq!(ledger.remove(prefix, false, at(60)), departs(60));
+        assert_eq!(ledger.expire(prefix, at(60), at(60)), Expiry::Gone);
+        _ = ledger.add(prefix, BY_FEED);
+        assert_eq!(ledger.remove(prefix, false, at(630)), departs(630));
+        assert_eq!(
+            ledger.expire(prefix, at(600), at(600)),
+            Expiry::Stays,
+            "of a hold that has ended"
+        );
+        assert_eq!(ledger.expire(prefix, at(630), at(630)), Expiry::Gone);
     }
 
     #[test]
     fn coming_back_within_the_hold_is_no_change() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "2001:db8::/32".parse().unwrap();
-        assert_eq!(ledger.add(prefix, false), Change::Changed);
+        assert_eq!(ledger.add(prefix, BY_FEED), Change::Changed);
         assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
-        assert_eq!(ledger.add(prefix, false), Change::Same);
-        assert_eq!(ledger.expire(prefix, at(30)), Expiry::Stays);
+        assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
+        assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
         assert_eq!(
             ledger.prefixes(Family::Ipv6).collect::<Vec<_>>(),
             [(prefix, true)]
@@ -264,7 +329,7 @@ mod tests {
         ]
         .map(prefix);
         for prefix in all {
-            _ = ledger.add(prefix, false);
+            _ = ledger.add(prefix, BY_FEED);
         }
         for (asked, covering) in [
             ("10.1.2.3/32", Some("10.1.2.0/24")),
@@ -294,13 +359,13 @@ mod tests {
     fn words_by_hand_hold_but_are_not_counted() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
-        assert_eq!(ledger.add(prefix, true), Change::Changed);
+        assert_eq!(ledger.add(prefix, BY_HAND), Change::Changed);
         assert_eq!(ledger.told(Family::Ipv4), 0);
-        assert_eq!(ledger.add(prefix, false), Change::Same);
+        assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
         assert_eq!(ledger.told(Family::Ipv4), 1);
         assert_eq!(ledger.remove(prefix, false, at(1)), departs(1));
         assert_eq!(ledger.told(Family::Ipv4), 0);
-        assert_eq!(ledger.expire(prefix, at(9)), Expiry::Stays);
+        assert_eq!(ledger.expire(prefix, at(1), at(9)), Expiry::Stays);
     }
 
     #[test]
@@ -309,7 +374,7 @@ mod tests {
         assert!(Moment::until(ms(30_249)) < Moment::at_or_after(ms(30_001)));
         assert_eq!(Moment::until(ms(30_250)), Moment::at_or_after(ms(30_001)));
         assert_eq!(Moment::until(ms(0)), Moment::at_or_after(ms(0)));
-        assert_eq!(size_of::<(RouteKey, Entry)>(), 36);
+        assert_eq!(size_of::<(RouteKey, Entry)>(), 40);
         _ = Moment::until(Duration::MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! What freezes the growth of one peer's sources: `max_prefixes` per family, and the share of the address space they
 //! cover. A frozen family keeps its last good prefixes, and withdrawals go on. Knows the peer's prefixes only as it is
 //! given them; reports nothing.
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use filter_core::set::PrefixSet;
 use filter_core::{Family, Prefix};
@@ -23,10 +23,8 @@ pub(super) struct Limits {
 /// The last good sources of a family.
 #[derive(Debug)]
 struct Frozen {
-    /// With whether no route holds the prefix any more, so that it leaves when its hold is over.
-    good: BTreeMap<Prefix, bool>,
-    /// Was there a good prefix when it froze? Without any, what is received counts: it still drops the rest.
-    was_good: bool,
+    /// Without any, what is received counts: it still drops the rest.
+    good: BTreeSet<Prefix>,
     /// Has an event reported it?
     reported: bool,
 }
@@ -54,10 +52,10 @@ pub(super) enum Leaves {
 }
 
 impl Limits {
-    /// The last good sources of a family that is over its limit, if there were any.
-    pub(super) fn good(&self, family: Family) -> Option<&BTreeMap<Prefix, bool>> {
+    /// The last good sources of a family that is over its limit, if any are left: an emptied set is no last good table.
+    pub(super) fn good(&self, family: Family) -> Option<&BTreeSet<Prefix>> {
         let frozen = self.frozen[family as usize].as_ref()?;
-        frozen.was_good.then_some(&frozen.good)
+        (!frozen.good.is_empty()).then_some(&frozen.good)
     }
 
     /// Is the family over `max_prefixes`?
@@ -65,24 +63,21 @@ impl Limits {
         self.frozen[family as usize].is_some()
     }
 
-    /// Freezes or thaws a family. `sources` are its prefixes, each with whether a route holds it; what was there before
-    /// `newest` is good, if the sources were ever complete.
+    /// Freezes or thaws a family. `sources` are its prefixes; what was there before `newest` is good, if the sources were
+    /// ever complete.
     pub(super) fn check(
         &mut self,
         family: Family,
         is_over: bool,
         newest: Option<Prefix>,
-        sources: impl Iterator<Item = (Prefix, bool)>,
+        sources: impl Iterator<Item = Prefix>,
     ) -> Limited {
         let any = self.was_complete[family as usize];
         match (is_over, &mut self.frozen[family as usize]) {
             (true, frozen @ None) => {
-                let good = sources.filter(|(prefix, _)| any && Some(*prefix) != newest);
-                let good: BTreeMap<Prefix, bool> =
-                    good.map(|(prefix, held)| (prefix, !held)).collect();
+                let good = sources.filter(|prefix| any && Some(*prefix) != newest);
                 *frozen = Some(Frozen {
-                    was_good: !good.is_empty(), // an emptied set is no last good table
-                    good,
+                    good: good.collect(),
                     reported: false,
                 });
                 Limited::Froze
@@ -115,12 +110,12 @@ impl Limits {
     /// The hold of a prefix that no route holds is over.
     pub(super) fn leave(&mut self, prefix: Prefix) -> Leaves {
         match &mut self.frozen[prefix.family() as usize] {
-            Some(frozen) if frozen.was_good => {
-                if frozen.good.get(&prefix) != Some(&true) {
-                    return Leaves::Not;
+            Some(frozen) if !frozen.good.is_empty() => {
+                if frozen.good.remove(&prefix) {
+                    Leaves::Good
+                } else {
+                    Leaves::Not
                 }
-                frozen.good.remove(&prefix);
-                Leaves::Good
             }
             _ => Leaves::AsReceived,
         }

@@ -5,9 +5,9 @@
 //! | part | knows |
 //! |---|---|
 //! | `facts`, with [`directory`] and `kind` | what the specification says: who owns a session, whom a route concerns |
-//! | `feeds` | which feed is connected, which session is up |
-//! | `sources` | each *source*, that is one Adj-RIB of one family of one session as one feed reports it: its state (`state`), its routes (`routes`), what speaks against it (`doubt`), whether it is quiet (`pace`) |
-//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`), when they leave (`holds`) |
+//! | `feeds` | which feed is connected, which session is up, which ended together (`ends`) |
+//! | `sources` | each *source*, that is one Adj-RIB of one family of one session as one feed reports it: its state (`state`), its routes (`routes`) and those of its former sessions (`former`), what speaks against it (`doubt`), whether it is quiet (`pace`) |
+//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`), when they leave (`holds`), what left lately (`recent`) |
 //! | `grants` | which sides are known, and so which classes may be in force; the reasons come from `evidence` |
 //! | `pending`, `outbox` | which peers have to be looked at; events that wait to be taken |
 //!
@@ -18,7 +18,7 @@
 //! whose tables changed; [`Lifecycle::sources`], [`Lifecycle::destinations`], [`Lifecycle::known`] and
 //! [`Lifecycle::granted`] are what to publish.
 //!
-//! Memory: a route costs 40 bytes in its source, in hash tables that are between 44 and 88 % full, and its prefix 36
+//! Memory: a route costs 40 bytes in its source, in hash tables that are between 44 and 88 % full, and its prefix 40
 //! in the ledger of each peer it concerns, in trees whose nodes are at least half full: 137 MB for 1.06 million routes
 //! of one peer, 136 bytes a route. A withdrawal costs 40 bytes more for its hold and 36 for [`LAST_WORDS`]. Tables do
 //! not give memory back.
@@ -30,11 +30,13 @@ mod address_set;
 mod coverage;
 pub mod directory;
 mod doubt;
+mod ends;
 mod event;
 mod evidence;
 mod facts;
 mod feeds;
 mod fold;
+mod former;
 mod grants;
 mod holds;
 mod key;
@@ -46,6 +48,7 @@ mod outbox;
 mod pace;
 mod peer;
 mod pending;
+mod recent;
 mod reconcile;
 mod refused;
 mod routes;
@@ -61,18 +64,21 @@ pub use crate::admission::Refusal;
 pub use coverage::COVERAGE_PERCENT;
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
+pub use ends::{MASS_PEERS, TOGETHER};
 pub use event::Event;
 pub use feeds::MAX_SESSIONS;
 pub use fold::FOREIGN_PEERS;
+pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
+pub use recent::{MAX_RECENT, RECENT, RecentlyValid};
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
 pub use refused::{MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, REFUSED_PERIOD};
 pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
-pub use source::{BUSY, MAX_LEFT, MID_LIFE, REVIVAL, SETTLE, SourceKey};
+pub use source::{BUSY, MAX_LEFT, MID_LIFE, SETTLE, SourceKey};
 pub use sources::MAX_SOURCES;
 pub use state::{Cue, State};
 pub use status::{PeerStatus, RefusedPrefix, SourceStatus, Told};

@@ -6,8 +6,9 @@ use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use super::address_set::{AddressSet, Valid};
-use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
+use super::ledger::{Change, Departure, Expiry, Ledger, Moment, Word};
 use super::limits::{Leaves, Limited, Limits};
+use super::recent::{Recent, RecentlyValid};
 use super::refused::Refused;
 use super::{Refusal, Side};
 
@@ -18,6 +19,7 @@ pub(super) struct Peer {
     addresses: [AddressSet; 2],
     refused: Refused,
     limits: Limits,
+    recent: Recent,
 }
 
 impl Peer {
@@ -27,8 +29,8 @@ impl Peer {
 
     /// Adds one holder of the prefix: a session's route or a static entry. Returns whether the side's valid prefixes
     /// changed.
-    pub(super) fn add(&mut self, side: Side, prefix: Prefix, by_hand: bool) -> Change {
-        let change = self.ledgers[side as usize].add(prefix, by_hand);
+    pub(super) fn add(&mut self, side: Side, prefix: Prefix, word: Word) -> Change {
+        let change = self.ledgers[side as usize].add(prefix, word);
         if change == Change::Changed && !self.is_frozen(side, prefix.family()) {
             let len = self.len(side);
             self.addresses[side as usize].changed(prefix, len);
@@ -48,8 +50,14 @@ impl Peer {
     }
 
     /// The hold of a prefix is over. Returns also whether that changes what is wanted.
-    pub(super) fn expire(&mut self, side: Side, prefix: Prefix, now: Moment) -> (Expiry, Change) {
-        let expiry = self.ledgers[side as usize].expire(prefix, now);
+    pub(super) fn expire(
+        &mut self,
+        side: Side,
+        prefix: Prefix,
+        due: Moment,
+        now: Moment,
+    ) -> (Expiry, Change) {
+        let expiry = self.ledgers[side as usize].expire(prefix, due, now);
         if expiry != Expiry::Gone {
             return (expiry, Change::Same);
         }
@@ -64,6 +72,7 @@ impl Peer {
             Leaves::Good => addresses.all_changed(),
             Leaves::Not => return (expiry, Change::Same),
         }
+        self.recent.left(now.time(), side, prefix);
         (expiry, Change::Changed)
     }
 
@@ -123,6 +132,7 @@ impl Peer {
     pub(super) fn limit(&mut self, family: Family, limit: u32, newest: Option<Prefix>) -> Limited {
         let is_over = self.advertised(family) > limit;
         let sources = self.ledgers[Side::Sources as usize].prefixes(family);
+        let sources = sources.map(|(prefix, _)| prefix);
         let limited = self.limits.check(family, is_over, newest, sources);
         if limited != Limited::Unchanged {
             self.addresses[Side::Sources as usize].all_changed();
@@ -148,7 +158,7 @@ impl Peer {
         family: Family,
     ) -> Box<dyn Iterator<Item = Prefix> + '_> {
         match self.limits.good(family) {
-            Some(good) if side == Side::Sources => Box::new(good.keys().copied()),
+            Some(good) if side == Side::Sources => Box::new(good.iter().copied()),
             _ => Box::new(self.ledger(side).prefixes(family).map(|(prefix, _)| prefix)),
         }
     }
@@ -158,11 +168,21 @@ impl Peer {
         let host = Prefix::host(address);
         match self.limits.good(address.family) {
             Some(good) if side == Side::Sources => {
-                let good = good.keys().filter(|good| good.covers(host));
+                let good = good.iter().filter(|good| good.covers(host));
                 good.max_by_key(|good| good.len()).copied()
             }
             _ => self.ledger(side).covering(host),
         }
+    }
+
+    /// The longest prefix that left this side within the last day and covers this address.
+    pub(super) fn recently_valid(
+        &self,
+        now: Duration,
+        side: Side,
+        address: Address,
+    ) -> Option<RecentlyValid> {
+        self.recent.covering(now, side, address)
     }
 
     /// Does any route, or hold, stand in the ledger of this side and family, frozen or not?

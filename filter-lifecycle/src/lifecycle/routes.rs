@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use filter_core::{Family, Prefix};
 
+use super::former::Tellings;
 use super::key::RouteKey;
 use super::ledger::Moment;
 use crate::route::{Community, PeerId};
@@ -96,7 +97,7 @@ impl Routes {
     pub(super) fn new(family: Family) -> Self {
         Self {
             family,
-            epoch: 0,
+            epoch: 1, // what is taken back is of the one before
             fresh: 0,
             entries: HashMap::new(),
             communities: HashMap::new(),
@@ -119,10 +120,32 @@ impl Routes {
 
     /// Its prefixes, one for each path, with whom they concern and the second they were first announced in.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
-        self.entries.iter().map(|(key, entry)| {
+        self.iter_of(|_| true)
+    }
+
+    /// Those that were last received in such a telling.
+    pub(super) fn iter_of(
+        &self,
+        which: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = (Gone, Duration)> {
+        let entries = self.entries.iter();
+        let entries = entries.filter(move |(_, entry)| which(entry.epoch));
+        entries.map(|(key, entry)| {
             let since = Duration::from_secs(entry.since.into());
             (self.described(*key, entry.whom), since)
         })
+    }
+
+    /// Those that were last received in these tellings.
+    pub(super) fn of(&self, tellings: Tellings) -> Vec<Gone> {
+        let routes = self.iter_of(|telling| tellings.contain(telling));
+        routes.map(|(gone, _)| gone).collect()
+    }
+
+    /// Forgets those that were last received in these tellings.
+    pub(super) fn take_of(&mut self, tellings: Tellings) -> Vec<Gone> {
+        let gone = self.extract(|telling| tellings.contain(telling));
+        gone.into_iter().map(|(gone, _)| gone).collect()
     }
 
     /// Its prefixes, one for each path.
@@ -163,13 +186,13 @@ impl Routes {
         self.fresh = 0;
     }
 
-    /// A route was announced.
+    /// A route was announced. One that was last received in a transfer whose routes do not count is new.
     pub(super) fn announce(
         &mut self,
         now: Duration,
-        prefix: Prefix,
-        path: u32,
+        (prefix, path): (Prefix, u32),
         scope: &Scope,
+        is_muted: impl Fn(u32) -> bool,
     ) -> Announced {
         let key = RouteKey::new(prefix, path);
         let len = self.entries.len();
@@ -191,34 +214,37 @@ impl Routes {
             hash_map::Entry::Occupied(known) => known.into_mut(),
         };
         self.fresh += usize::from(entry.epoch != self.epoch);
-        entry.epoch = self.epoch;
+        let was_muted = is_muted(std::mem::replace(&mut entry.epoch, self.epoch));
         let whom = std::mem::replace(&mut entry.whom, scope.whom);
         let communities = match &scope.communities {
             Some(communities) => self.communities.insert(key, Arc::clone(communities)),
             None if whom == Whom::Scoped => self.communities.remove(&key),
             None => None,
         };
+        if was_muted {
+            return Announced::New;
+        }
         if whom == scope.whom && communities == scope.communities {
             return Announced::Same;
         }
         Announced::Replaced(Scope { whom, communities })
     }
 
-    /// A route was withdrawn. Returns what was remembered of it. `may_be_last`: it is remembered for
-    /// [`Routes::take_back`].
+    /// A route was withdrawn. Returns what was remembered of it, and the telling it was last part of. `may_be_last`: it
+    /// is remembered for [`Routes::take_back`].
     pub(super) fn withdraw(
         &mut self,
         now: Duration,
         (prefix, path): (Prefix, u32),
         may_be_last: bool,
-    ) -> Option<Gone> {
+    ) -> Option<(Gone, u32)> {
         let key = RouteKey::new(prefix, path);
         let entry = self.entries.remove(&key)?;
         self.fresh -= usize::from(entry.epoch == self.epoch);
         let gone = self.described(key, entry.whom);
         if !may_be_last {
             self.forget_communities(key);
-            return Some(gone);
+            return Some((gone, entry.epoch));
         }
         self.forget_words(now);
         if self.last_words.len() >= self.max_last_words {
@@ -230,21 +256,25 @@ impl Routes {
             key,
             whom: entry.whom,
         });
-        Some(gone)
+        Some((gone, entry.epoch))
     }
 
-    /// Removes the routes that were not part of this transfer.
-    pub(super) fn remove_former(&mut self) -> Vec<Gone> {
-        if self.fresh == self.entries.len() {
+    /// Removes the routes that were not part of this telling; each with the telling it was last part of.
+    pub(super) fn remove_former(&mut self) -> Vec<(Gone, u32)> {
+        let telling = self.epoch;
+        self.extract(|of| of != telling)
+    }
+
+    fn extract(&mut self, which: impl Fn(u32) -> bool) -> Vec<(Gone, u32)> {
+        if self.fresh == self.entries.len() && !which(self.epoch) {
             return Vec::new();
         }
-        let epoch = self.epoch;
-        let former: Vec<(RouteKey, Entry)> = self
-            .entries
-            .extract_if(|_, entry| entry.epoch != epoch)
-            .collect();
-        let gone = former.into_iter();
-        gone.map(|(key, entry)| self.take_described(key, entry.whom))
+        let entries = self.entries.extract_if(|_, entry| which(entry.epoch));
+        let gone: Vec<(RouteKey, Entry)> = entries.collect();
+        let current = gone.iter().filter(|(_, entry)| entry.epoch == self.epoch);
+        self.fresh -= current.count();
+        let gone = gone.into_iter();
+        gone.map(|(key, entry)| (self.take_described(key, entry.whom), entry.epoch))
             .collect()
     }
 
@@ -270,14 +300,10 @@ impl Routes {
         (back, more)
     }
 
-    /// Forgets its routes.
-    pub(super) fn clear(&mut self) -> Vec<Gone> {
-        let routes = std::mem::take(&mut self.entries);
-        self.fresh = 0;
-        let gone = routes
-            .into_iter()
-            .map(|(key, entry)| self.take_described(key, entry.whom))
-            .collect();
+    /// Forgets its routes; each with the telling it was last part of.
+    pub(super) fn clear(&mut self) -> Vec<(Gone, u32)> {
+        let gone = self.extract(|_| true);
+        self.entries = HashMap::new();
         self.communities = HashMap::new();
         self.last_words = VecDeque::new();
         gone
@@ -337,6 +363,10 @@ mod tests {
         format!("10.{number}.0.0/16").parse().unwrap()
     }
 
+    fn announce(routes: &mut Routes, number: u32) -> Announced {
+        routes.announce(Duration::ZERO, (prefix(number), 0), &ALL, |_| false)
+    }
+
     fn filled(count: u32) -> Routes {
         let mut routes = Routes {
             max_routes: 3,
@@ -344,10 +374,7 @@ mod tests {
             ..Routes::new(Family::Ipv4)
         };
         for number in 0..count {
-            assert_eq!(
-                routes.announce(Duration::ZERO, prefix(number), 0, &ALL),
-                Announced::New
-            );
+            assert_eq!(announce(&mut routes, number), Announced::New);
         }
         routes
     }
@@ -355,14 +382,8 @@ mod tests {
     #[test]
     fn more_routes_than_there_may_be() {
         let mut routes = filled(3);
-        assert_eq!(
-            routes.announce(Duration::ZERO, prefix(3), 0, &ALL),
-            Announced::Overflow
-        );
-        assert_eq!(
-            routes.announce(Duration::ZERO, prefix(2), 0, &ALL),
-            Announced::Same
-        );
+        assert_eq!(announce(&mut routes, 3), Announced::Overflow);
+        assert_eq!(announce(&mut routes, 2), Announced::Same);
         assert_eq!((routes.len(), routes.fresh()), (3, 3));
     }
 
@@ -388,14 +409,11 @@ mod tests {
     fn what_was_not_told_again_is_former() {
         let mut routes = filled(3);
         routes.next_telling();
-        assert_eq!(
-            routes.announce(Duration::ZERO, prefix(1), 0, &ALL),
-            Announced::Same
-        );
+        assert_eq!(announce(&mut routes, 1), Announced::Same);
         let mut gone: Vec<Prefix> = routes
             .remove_former()
             .iter()
-            .map(|gone| gone.prefix)
+            .map(|(gone, _)| gone.prefix)
             .collect();
         gone.sort_unstable();
         assert_eq!(gone, [prefix(0), prefix(2)]);

@@ -7,11 +7,14 @@ use filter_core::{Family, Prefix};
 
 use super::directory::Owner;
 use super::doubt::{Doubt, Doubts, Evidence};
+use super::former::Formers;
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
-use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
+use super::routes::{Announced, Gone, Routes, Scope};
 use super::state::{Cue, State};
 use crate::route::{AdjRib, FeedId, Origin};
+
+mod sessions;
 
 /// A session that came up this long after its feed did is reported mid-life: its End-of-RIB may come before its
 /// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
@@ -22,8 +25,6 @@ pub const SETTLE: Duration = Duration::from_secs(15);
 /// all tables in one order, so a small one may have its first route at the start and its last at the end.
 pub const BUSY: Duration = Duration::from_secs(60);
 
-/// What a session held when it ended counts again at its return, until it is complete, if that was within this time.
-pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
 /// Withdrawn prefixes remembered of an Adj-RIB that is being received.
 pub const MAX_LEFT: usize = 65_536;
 
@@ -48,6 +49,21 @@ impl SourceKey {
     }
 }
 
+/// The timers that decide for how long former sessions' routes count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holds {
+    pub peer_down: Duration,
+    pub settle_max: Duration,
+}
+
+/// A route that is no more, and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub gone: Gone,
+    /// The hold that runs since it stopped being advertised, if that was before.
+    pub held_until: Option<Duration>,
+}
+
 /// See the file's head.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -70,8 +86,13 @@ pub(super) struct Source {
     lost: bool,
     /// Since when it is not known whether its table is whole: it was lost, and not complete since.
     lost_since: Option<Duration>,
-    /// Its session is down and its hold over: the routes are kept and do not count.
+    /// Its feed knows no sessions, and the session is down and its hold over: the routes are kept and do not count.
     muted: bool,
+    /// Its former sessions, if its feed reports them: their routes leave each after its own hold.
+    formers: Formers,
+    /// Since when anything was received that was not complete since: a session that comes and goes does not put off for
+    /// ever when it is.
+    received_since: Option<Duration>,
     /// When its session went down.
     ended_at: Duration,
     /// What was withdrawn during this transfer: announced again it is not new.
@@ -114,6 +135,8 @@ impl Source {
             lost: false,
             lost_since: None,
             muted: false,
+            formers: Formers::default(),
+            received_since: None,
             ended_at: now,
             left: HashSet::new(),
             known: false,
@@ -182,6 +205,11 @@ impl Source {
         self.telling
     }
 
+    /// Is it part of its feed's initial dump? What a session does later is its own affair.
+    pub(super) const fn is_dumped(&self) -> bool {
+        self.telling && !self.mid_life
+    }
+
     /// Since when it is received from the start.
     pub(super) const fn started(&self) -> Duration {
         self.started
@@ -191,6 +219,7 @@ impl Source {
     pub(super) fn wants_tick(&self) -> bool {
         self.telling
             || self.hold_until.is_some()
+            || !self.formers.is_empty()
             || self.state == State::Stale
             || self.doubts.wants_tick()
     }
@@ -205,55 +234,15 @@ impl Source {
         self.stranger && self.known && matches!(self.state, State::Held)
     }
 
-    /// Do its routes count?
+    /// Its feed knows no sessions: do its routes not count, because the session is down?
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
     }
 
-    /// Its session came up: the Adj-RIB is sent from the start, and routes that are not part of this transfer go when
-    /// it is complete.
-    pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
-        self.restart(now);
-        self.mid_life = mid_life && self.kind.needs_settling();
-        self.reported = true;
-        self.hold_until = None;
-        self.stranger = false;
-        self.cue(now, Cue::Started);
-    }
-
-    /// Its session came up. What it has now is not what it had, unless only its feed was away.
-    pub(super) fn session_up(&mut self, now: Duration, mid_life: bool) {
-        self.empty &= !self.reported;
-        self.start(now, mid_life);
-    }
-
-    /// Its session is back: what it held when it ended counts until it is complete again, if that was not long ago.
-    /// Returns those routes.
-    pub(super) fn revive(&mut self, now: Duration) -> Vec<Gone> {
-        if !std::mem::take(&mut self.muted) {
-            return Vec::new();
-        }
-        if now >= self.ended_at + REVIVAL {
-            self.routes.clear();
-        }
-        self.routes.iter().map(|(gone, _)| gone).collect()
-    }
-
-    /// Its feed is connected again and sends everything from the start.
-    pub(super) fn feed_back(&mut self, now: Duration, peer_down_hold: Duration) {
-        self.end_silence(now);
-        if std::mem::take(&mut self.spared) {
-            // The feed can report again whether the session is up: it gets as long as after any other end.
-            let hold = self.hold_until;
-            self.hold_until = hold.map(|until| until.min(now + peer_down_hold));
-        }
-        self.restart(now);
-        self.mid_life = false;
-        self.reported = false;
-        self.cue(now, Cue::FeedBack);
-        if self.known {
-            self.cue(now, Cue::KnownLost);
-        }
+    /// The routes that count, and since when.
+    pub(super) fn counting(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
+        let counts = move |telling| !self.muted && !self.formers.is_muted(telling);
+        self.routes.iter_of(counts)
     }
 
     fn restart(&mut self, now: Duration) {
@@ -273,6 +262,7 @@ impl Source {
     pub(super) fn begin_snapshot(&mut self) {
         self.hear();
         self.routes.next_telling();
+        self.cover_late();
     }
 
     /// Something of the Adj-RIB itself is received.
@@ -311,80 +301,6 @@ impl Source {
         }
     }
 
-    /// Its session went down: its routes are kept until then. A second report of that does not make the hold longer.
-    pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
-        if !matches!(self.state, State::Held | State::Down) {
-            self.hold_until = Some(hold_until);
-            self.spared = false;
-            self.ended_at = now;
-        }
-        if self.kind.tells_sessions() {
-            self.doubts.forget();
-        }
-        self.silent = false;
-        self.cue(now, Cue::SessionDown);
-    }
-
-    /// Its session came up with a neighbour that is not the configured one: nothing of this session counts, and what
-    /// was known before stays until then.
-    pub(super) fn estrange(&mut self, now: Duration, hold_until: Duration) {
-        self.session_down(now, hold_until);
-        if self.state == State::Held && !self.stranger {
-            self.hold_until = Some(hold_until);
-            self.stranger = true;
-        }
-    }
-
-    /// Its session is up again, and its feed, if connected, has reported it all the while. Returns whether its
-    /// routes did not count and now do.
-    pub(super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
-        self.hold_until = None;
-        self.stranger = false;
-        if matches!(self.state, State::Held | State::Down) {
-            self.cue(
-                now,
-                if self.telling {
-                    Cue::Started
-                } else {
-                    Cue::Resumed
-                },
-            );
-            if self.lost || !connected {
-                self.cue(now, Cue::FeedLost);
-            }
-        }
-        std::mem::take(&mut self.muted)
-    }
-
-    /// Its feed was lost, or reports it wrongly. Returns the routes that were withdrawn right before.
-    pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
-        self.end_silence(now);
-        self.cue(
-            now,
-            if self.known {
-                Cue::KnownLost
-            } else {
-                Cue::FeedLost
-            },
-        );
-        self.lost = true;
-        self.lost_since.get_or_insert(now);
-        let (back, more) = self.routes.take_back(now);
-        if more {
-            self.doubts.overflow();
-        }
-        back
-    }
-
-    /// Its feed was lost: a session that ended right before is part of the loss. A routing daemon that ends closes its
-    /// sessions first, and its host may forward for long after.
-    pub(super) fn spare(&mut self, now: Duration, until: Duration) {
-        if self.state == State::Held && !self.stranger && now < self.ended_at + LAST_WORDS {
-            self.hold_until = self.hold_until.max(Some(until));
-            self.spared = true;
-        }
-    }
-
     fn cue(&mut self, now: Duration, cue: Cue) {
         let after = self.state.after(cue);
         if after != self.state {
@@ -400,7 +316,12 @@ impl Source {
         (prefix, path): (Prefix, u32),
         scope: &Scope,
     ) -> Announced {
-        let announced = self.routes.announce(now, prefix, path, scope);
+        if self.telling {
+            self.received_since.get_or_insert(now);
+        }
+        let formers = &self.formers;
+        let is_muted = |telling| formers.is_muted(telling);
+        let announced = self.routes.announce(now, (prefix, path), scope, is_muted);
         match announced {
             Announced::New => {
                 self.empty = false;
@@ -416,15 +337,24 @@ impl Source {
         announced
     }
 
-    /// A route was withdrawn. Returns what was remembered of it.
-    pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
+    /// A route was withdrawn. Returns what was remembered of it, if it counted.
+    pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Leaving> {
         let may_be_last = self.kind == Kind::Stream;
-        let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
+        let (gone, telling) = self.routes.withdraw(now, (prefix, path), may_be_last)?;
         if self.telling && self.left.len() < MAX_LEFT {
             self.left.insert(prefix);
         }
         self.touch(now, false);
-        Some(gone)
+        self.leaving(gone, telling)
+    }
+
+    /// How a route that is no more leaves, if it counted.
+    fn leaving(&self, gone: Gone, telling: u32) -> Option<Leaving> {
+        let counted = !self.muted && !self.formers.is_muted(telling);
+        counted.then(|| Leaving {
+            held_until: self.formers.hold_of(telling),
+            gone,
+        })
     }
 
     /// Something changed. Only prefixes that are new in this transfer show that it goes on.
@@ -488,7 +418,11 @@ impl Source {
 
     /// Has it been received for so long that what there is of it must do?
     fn is_late(&self, now: Duration, settle_max: Duration) -> bool {
-        now >= self.started + settle_max && self.routes.fresh() > 0
+        let since = self
+            .received_since
+            .unwrap_or(self.started)
+            .min(self.started);
+        now >= since + settle_max && self.routes.fresh() > 0
     }
 
     /// Its feed has been back for long enough and has not named its session: the session is not up.
@@ -518,12 +452,13 @@ impl Source {
         &mut self,
         now: Duration,
         evidence: Evidence,
-    ) -> Result<Vec<Gone>, Doubt> {
+    ) -> Result<Vec<Leaving>, Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
         self.doubts
             .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
         self.left = HashSet::new();
+        self.received_since = None;
         self.lost_since = None;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
@@ -537,25 +472,22 @@ impl Source {
         if !gone.is_empty() {
             self.touch(now, false);
         }
-        Ok(gone)
-    }
-
-    /// The hold is over: nothing of it counts any more. What the feed goes on sending is still received.
-    pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
-        self.cue(now, Cue::HoldOver);
-        self.hold_until = None;
-        self.known = false;
-        self.lost_since = None;
-        if std::mem::replace(&mut self.muted, true) {
-            return Vec::new();
+        let leaving = gone.into_iter();
+        let leaving = leaving.filter_map(|(gone, telling)| self.leaving(gone, telling));
+        let leaving = leaving.collect();
+        if !matches!(self.state, State::Held | State::Down) {
+            self.formers.clear(); // else what it received last is a former session's
         }
-        self.routes.iter().map(|(gone, _)| gone).collect()
+        Ok(leaving)
     }
 
     /// Forgets its routes; returns those that counted.
     pub(super) fn clear(&mut self) -> Vec<Gone> {
         self.known = false;
-        let gone = self.routes.clear();
-        if self.muted { Vec::new() } else { gone }
+        let gone = self.routes.clear().into_iter();
+        let counted = gone.filter_map(|(gone, telling)| self.leaving(gone, telling));
+        let counted = counted.map(|leaving| leaving.gone).collect();
+        self.formers.clear();
+        counted
     }
 }

@@ -173,11 +173,10 @@ impl View<'_> {
     pub(super) fn told(self, id: PeerId, side: Side, address: Address) -> Vec<Told> {
         let mut told = Vec::new();
         for key in self.sources.of_side(id, side, address.family) {
-            let source = self.sources.get(key);
-            let Some(source) = source.filter(|source| !source.is_muted()) else {
+            let Some(source) = self.sources.get(key) else {
                 continue;
             };
-            for (route, since) in source.routes().iter() {
+            for (route, since) in source.counting() {
                 let targets = |scope| self.facts.targets(key, source.owner(), scope);
                 if route.prefix.contains(address) && targets(&route.scope).contains(id) {
                     told.push(Told {

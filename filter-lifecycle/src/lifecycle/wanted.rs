@@ -8,7 +8,7 @@ use filter_core::{Family, Prefix};
 use super::facts::Facts;
 use super::holds::{Holds, Place};
 use super::kind::Kind;
-use super::ledger::{Change, Expiry, Moment};
+use super::ledger::{Change, Expiry, Moment, Word};
 use super::limits::Limited;
 use super::outbox::Outbox;
 use super::peer::Peer;
@@ -50,9 +50,9 @@ impl Wanted {
     /// Ends holds, so many at once that nothing else waits for long: late is harmless.
     pub(super) fn expire(&mut self, now: Duration, pending: &mut Pending) {
         let now = Moment::until(now);
-        for place in self.holds.over(now, MAX_EXPIRED) {
+        for (due, place) in self.holds.over(now, MAX_EXPIRED) {
             let Place { peer, side, prefix } = place;
-            let (expiry, change) = self.peer_mut(peer).expire(side, prefix, now);
+            let (expiry, change) = self.peer_mut(peer).expire(side, prefix, due, now);
             if change == Change::Changed {
                 pending.publish(peer);
             }
@@ -110,7 +110,11 @@ impl Counting<'_> {
                 }
                 Ok(()) => {
                     let was_empty = !peer.has_any(side, key.family);
-                    if peer.add(side, prefix, by_hand) == Change::Changed {
+                    let word = Word {
+                        by_hand,
+                        is_new: newest.is_some(),
+                    };
+                    if peer.add(side, prefix, word) == Change::Changed {
                         self.pending.publish(id);
                     }
                     if was_empty {
@@ -124,8 +128,8 @@ impl Counting<'_> {
         }
     }
 
-    /// A route does not count any more for whom it concerned, after the hold.
-    pub(super) fn remove(&mut self, from: From, gone: &Gone, hold: Duration) {
+    /// A route does not count any more for whom it concerned, from then on.
+    pub(super) fn remove(&mut self, from: From, gone: &Gone, leaves_at: Duration) {
         let From { key, owner } = from;
         let by_hand = self.facts.kind(key.feed) == Kind::ByHand;
         let (side, prefix) = (Side::of(key.rib), gone.prefix);
@@ -134,7 +138,7 @@ impl Counting<'_> {
             if self.facts.admit(id, side, prefix, by_hand).is_err() {
                 peer.forget_refused(prefix);
             } else {
-                let leaves_at = Moment::at_or_after(self.now + hold);
+                let leaves_at = Moment::at_or_after(leaves_at);
                 if let Some(departure) = peer.remove(side, prefix, by_hand, leaves_at) {
                     let place = Place {
                         peer: id,

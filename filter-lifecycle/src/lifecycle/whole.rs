@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::pending::Pending;
 use super::sources::Sources;
 use super::wanted::Wanted;
-use super::{ClassStatus, Event, Missing, PeerStatus, Side, Told};
+use super::{ClassStatus, Event, Missing, PeerStatus, RecentlyValid, Side, Told};
 use crate::route::{FeedId, PeerId, RouteEvent};
 use crate::spec::Spec;
 
@@ -225,6 +225,21 @@ impl Lifecycle {
     #[must_use]
     pub fn covering(&self, id: PeerId, side: Side, address: Address) -> Option<Prefix> {
         self.wanted.peer(id).covering(side, address)
+    }
+
+    /// The longest prefix that left this side within the last day and covers this address; nothing if it is valid now.
+    #[must_use]
+    pub fn recently_valid(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        address: Address,
+    ) -> Option<RecentlyValid> {
+        let peer = self.wanted.peer(id);
+        let is_valid = peer.covering(side, address).is_some();
+        let recent = peer.recently_valid(now, side, address);
+        recent.filter(|_| !is_valid)
     }
 
     /// The peer's tables were published, or could not be.

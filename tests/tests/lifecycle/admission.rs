@@ -37,8 +37,10 @@ fn max_prefix_freezes_at_the_last_good_table() {
     assert_eq!(world.status(0).frozen, [V4]);
     world.announce(0, P1, PRE, "201.0.0.0/8");
     world.withdraw(0, P1, PRE, A);
-    world.at(60);
+    world.at(39);
     world.sources(0, &[A, B]);
+    world.at(60);
+    world.sources(0, &[B]);
     assert_eq!(world.names(), [""; 0], "told once");
     world.withdraw(0, P1, PRE, "201.0.0.0/8");
     assert_eq!(world.news(), [Event::MaxPrefixCleared(PeerId(0), V4)]);
@@ -48,7 +50,7 @@ fn max_prefix_freezes_at_the_last_good_table() {
     world.enforcing(0);
 }
 
-/// What was leaving when the table froze still leaves.
+/// What was leaving when the table froze leaves like what is withdrawn since.
 #[test]
 fn a_frozen_table_holds_withdrawals_no_longer() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");

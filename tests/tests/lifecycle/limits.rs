@@ -200,6 +200,8 @@ fn the_documented_limits_are_these() {
         ("REFUSED_PERIOD", REFUSED_PERIOD),
         ("STRANGER_HOLD", filter_lifecycle::STRANGER_HOLD),
         ("REVIVAL", filter_lifecycle::REVIVAL),
+        ("TOGETHER", filter_lifecycle::TOGETHER),
+        ("RECENT", filter_lifecycle::RECENT),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
@@ -213,6 +215,10 @@ fn the_documented_limits_are_these() {
         ),
         ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
+        ("MAX_FORMER", filter_lifecycle::MAX_FORMER),
+        ("MASS_PEERS", filter_lifecycle::MASS_PEERS),
+        ("MAX_RECENT", filter_lifecycle::MAX_RECENT),
+        ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
         ("MAX_SESSIONS", filter_lifecycle::MAX_SESSIONS),

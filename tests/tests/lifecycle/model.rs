@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::{Classes, Mode, Prefix};
 use filter_lifecycle::route::{DownCause, PeerId};
-use filter_lifecycle::{Event, Missing, PeerState, Side, TICK};
+use filter_lifecycle::{Event, MASS_PEERS, Missing, PeerState, Side, TICK, TOGETHER};
 use proptest::prelude::*;
 
 use super::liar::{self, Lie, lies};
@@ -108,6 +108,29 @@ struct Model {
     granted: BTreeSet<u32>,
     /// Of whom any table was ever told.
     ever: BTreeSet<u32>,
+    /// Sessions that are up, and when those ended lately that were, by feed.
+    up: BTreeSet<(u16, usize)>,
+    ended: BTreeMap<(u16, usize), Duration>,
+}
+
+impl Model {
+    /// A session ended. The sessions that ended together with it, if they are most of its router's, of all three peers.
+    fn end(&mut self, now: Duration, feed: u16, session: usize) -> Vec<usize> {
+        if !self.up.remove(&(feed, session)) {
+            return Vec::new();
+        }
+        self.ended.insert((feed, session), now);
+        let ended = self.ended.iter();
+        let ended = ended.filter(|((of, _), at)| *of == feed && now <= **at + TOGETHER);
+        let ended: Vec<usize> = ended.map(|((_, session), _)| *session).collect();
+        let up = self.up.iter().filter(|(of, _)| *of == feed).count();
+        let peers: BTreeSet<u32> = ended.iter().map(|&session| SESSIONS[session].1).collect();
+        if ended.len() > up && peers.len() >= MASS_PEERS {
+            ended
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 struct Run {
@@ -205,6 +228,7 @@ impl Run {
         let now = self.world.now;
         self.world.feed_up(feed);
         self.model.connected.insert(feed);
+        self.model.up.retain(|(of, _)| *of != feed);
         self.each_of(feed, |said| {
             if said.is_known(now) || said.was_complete {
                 said.lose(now);
@@ -236,6 +260,8 @@ impl Run {
         said.former.append(&mut remembered);
         said.restart(now);
         (said.up_at, said.down_at, said.silent_since) = (Some(now), None, None);
+        said.longer = Duration::ZERO;
+        self.model.up.insert((feed, session));
     }
 
     fn session_down(&mut self, feed: u16, session: usize, notified: bool) {
@@ -250,6 +276,9 @@ impl Run {
         said.restart(now);
         said.up_at = None;
         said.down_at = said.down_at.or(Some(now));
+        for together in self.model.end(now, feed, session) {
+            self.said(feed, together).end_with_others(now);
+        }
         assert_eq!(self.everyones(), before, "session loss removes at once");
     }
 

@@ -21,6 +21,10 @@ pub struct Said {
     pub remembered: BTreeSet<Prefix>,
     pub up_at: Option<Duration>,
     pub down_at: Option<Duration>,
+    /// How much longer than [`DOWN_HOLD`] its hold is: its session ended with most others.
+    pub longer: Duration,
+    /// Until when what such a session had may count, whatever became of it since.
+    pub former_until: Duration,
     /// The last time that the feed said that the table is complete.
     pub complete_at: Option<Duration>,
     /// It was complete before its session came up again, and what was told has counted since.
@@ -44,17 +48,26 @@ impl Said {
         }
     }
 
-    /// Has its session been down for so long?
+    /// Has its session been down for so long, or as much longer as its hold is?
     pub fn is_down_for(&self, now: Duration, time: Duration) -> bool {
         self.down_at
-            .is_some_and(|at| now >= at + time || !self.known)
+            .is_some_and(|at| now >= at + time + self.longer || !self.known)
+    }
+
+    /// Its session ended together with most others of its router.
+    pub fn end_with_others(&mut self, now: Duration) {
+        self.former_until = now + STALE_HOLD;
+        if self.down_at.is_some() {
+            self.longer = STALE_HOLD - DOWN_HOLD;
+        }
     }
 
     /// May it be a reason for a prefix to be there?
     pub fn justifies(&self, now: Duration, prefix: Prefix) -> bool {
         let down_for = |time| self.is_down_for(now, time + 2 * TICK);
         self.told.contains(&prefix) && !down_for(DOWN_HOLD)
-            || self.former.contains(&prefix) && !down_for(DOWN_HOLD + WITHDRAW_HOLD)
+            || self.former.contains(&prefix)
+                && (now < self.former_until + 2 * TICK || !down_for(DOWN_HOLD + WITHDRAW_HOLD))
     }
 
     /// A feed that is back and does not name a session for so long says that it is down; and when a hold is over
@@ -120,7 +133,7 @@ impl Said {
     pub fn spare(&mut self, now: Duration) {
         let recent = |at: &Duration| now < *at + LAST_WORDS + 2 * TICK;
         if self.down_at.as_ref().is_some_and(recent) {
-            self.down_at = Some(now + STALE_HOLD - DOWN_HOLD);
+            (self.down_at, self.longer) = (Some(now + STALE_HOLD - DOWN_HOLD), Duration::ZERO);
         }
     }
 

@@ -229,7 +229,7 @@ fn a_graceful_restart_holds_as_long_as_negotiated() {
     }
 }
 
-/// A session that comes back: the routes of its former life go when the new telling is complete, not before.
+/// A session that comes back: the routes of its former life go when their hold is over, and not before.
 #[test]
 fn a_session_that_comes_back() {
     let mut world = World::synced(&[A]);
@@ -244,8 +244,9 @@ fn a_session_that_comes_back() {
     world.keeps(0, Missing::Loading(Side::Sources, V4));
     world.at(66);
     world.enforcing(0);
+    world.at(129);
     world.sources(0, &[A, B]);
-    world.at(97);
+    world.at(131);
     world.sources(0, &[B]);
     world.at(500);
     world.sources(0, &[B]);

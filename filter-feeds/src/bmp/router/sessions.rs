@@ -123,7 +123,7 @@ impl Router {
             } else {
                 header.asn
             }),
-            restart_time: restart_time(&up),
+            restart_time: longer_restart_time(&up),
             families: up.sent.families_with(&up.received),
         });
         Ok(())
@@ -177,6 +177,18 @@ impl Router {
         events.push(RouteEvent::SessionDown { session, cause });
         Noted::Down(session)
     }
+}
+
+/// The longer of the restart times that the two sides asked for: whichever of them restarts, the neighbour goes on sending
+/// meanwhile. Only a side that keeps forwarding in some family asks.
+fn longer_restart_time(up: &PeerUp) -> Option<Duration> {
+    let both = [&up.sent, &up.received].map(|open| open.capabilities.graceful_restart);
+    let [Some(ours), Some(theirs)] = both else {
+        return None;
+    };
+    let asking = [ours, theirs].into_iter();
+    let asking = asking.filter(|side| side.families.contains(&true));
+    asking.map(|side| side.restart_time).max()
 }
 
 /// The restart time that the neighbour asked for: none unless both sides do graceful restart and the neighbour

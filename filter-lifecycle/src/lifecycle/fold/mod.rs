@@ -187,7 +187,7 @@ impl Fold<'_> {
         let mid_life = self.feeds.is_mid_life(self.now, key.feed);
         let mut source = Source::new(kind, owner, key.family, self.now, mid_life);
         if !kind.tells_sessions() && session.is_some_and(|session| self.feeds.is_down(session)) {
-            source.session_down(self.now, self.now);
+            source.session_down(self.now, Duration::ZERO);
         }
         source
     }

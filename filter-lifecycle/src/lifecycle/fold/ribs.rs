@@ -6,7 +6,7 @@ use filter_core::{Family, Prefix};
 use super::super::doubt::Evidence;
 use super::super::kind::Kind;
 use super::super::routes::{Announced, Gone, MAX_ROUTES};
-use super::super::source::SourceKey;
+use super::super::source::{Leaving, SourceKey};
 use super::super::sources::Transition;
 use super::super::wanted::From;
 use super::super::{Doubt, Event, State, session_of};
@@ -37,7 +37,7 @@ impl Fold<'_> {
             return false; // too late: the session decides
         }
         let (owner, muted, doubted) = (source.owner(), source.is_muted(), source.doubt());
-        let was_empty = source.is_empty();
+        let (was_empty, is_dumped) = (source.is_empty(), source.is_dumped());
         let scope = self.facts.scope(key, owner, route);
         let announced = source.announce(self.now, (route.prefix, route.path), &scope);
         if was_empty {
@@ -55,19 +55,20 @@ impl Fold<'_> {
                 }
                 return false;
             }
-            Announced::New => self.feeds.changed(self.now, key.feed),
-            Announced::Replaced(_) => {}
+            Announced::New if is_dumped => self.feeds.changed(self.now, key.feed),
+            Announced::New | Announced::Replaced(_) => {}
         }
         if muted {
             return true;
         }
-        let (from, hold) = (From { key, owner }, self.facts.timers().withdraw_hold);
+        let from = From { key, owner };
+        let leaves_at = self.now + self.facts.timers().withdraw_hold;
         let mut counting = self.counting();
         counting.add(from, route.prefix, &scope);
         // After the new: who is concerned as before never has a gap.
         if let Announced::Replaced(scope) = announced {
             let prefix = route.prefix;
-            counting.remove(from, &Gone { prefix, scope }, hold);
+            counting.remove(from, &Gone { prefix, scope }, leaves_at);
         }
         true
     }
@@ -78,13 +79,17 @@ impl Fold<'_> {
             return;
         };
         source.hear();
-        let (owner, muted) = (source.owner(), source.is_muted());
-        if let Some(gone) = source.withdraw(now, prefix, path)
-            && !muted
-        {
-            let hold = self.facts.timers().withdraw_hold;
-            self.counting().remove(From { key, owner }, &gone, hold);
+        let owner = source.owner();
+        if let Some(leaving) = source.withdraw(now, prefix, path) {
+            self.leave(From { key, owner }, &leaving);
         }
+    }
+
+    /// A route is no more: it leaves after `withdraw_hold`, or when the hold is over that runs since its session ended.
+    fn leave(&mut self, from: From, leaving: &Leaving) {
+        let hold = self.facts.timers().withdraw_hold;
+        let leaves_at = leaving.held_until.unwrap_or(self.now + hold);
+        self.counting().remove(from, &leaving.gone, leaves_at);
     }
 
     pub(super) fn end_of_rib(&mut self, key: SourceKey) {
@@ -168,17 +173,15 @@ impl Fold<'_> {
             return;
         };
         let (was, doubted) = (source.state(), source.doubt());
-        let (owner, muted) = (source.owner(), source.is_muted());
+        let owner = source.owner();
         let result = source.complete(self.now, evidence);
         let is = source.state();
         match result {
             Ok(gone) => {
-                let hold = self.facts.timers().withdraw_hold;
-                let mut counting = self.counting();
-                for gone in gone.iter().filter(|_| !muted) {
-                    counting.remove(From { key, owner }, gone, hold);
+                for leaving in &gone {
+                    self.leave(From { key, owner }, leaving);
                 }
-                counting.completed(key);
+                self.counting().completed(key);
             }
             Err(doubt) if doubted != Some(doubt) => self.report_doubt(key, doubt),
             Err(_) => {}

@@ -1,4 +1,5 @@
 //! Feeds that connect and are lost, sessions that come up and go down, Adj-RIBs that a feed can no longer vouch for.
+use std::collections::HashSet;
 use std::time::Duration;
 
 use filter_core::{Asn, Family};
@@ -6,7 +7,7 @@ use filter_core::{Asn, Family};
 use super::super::directory::Owner;
 use super::super::feeds::SessionState;
 use super::super::kind::Kind;
-use super::super::source::SourceKey;
+use super::super::source::{Holds, SourceKey};
 use super::super::{Event, STRANGER_HOLD};
 use super::{Fold, Reported, family_of};
 use crate::route::{AdjRib, DownCause, FeedId, Origin, Session};
@@ -104,9 +105,9 @@ impl Fold<'_> {
         };
         let state = SessionState::default(); // not up
         self.feeds.remember(feed, session, state);
-        let (now, until) = (self.now, self.now + STRANGER_HOLD);
+        let now = self.now;
         for key in self.follow(feed, session) {
-            self.with(key, |source| source.estrange(now, until));
+            self.with(key, |source| source.estrange(now, STRANGER_HOLD));
         }
         if !was_known {
             self.outbox.push(Event::AsnMismatch {
@@ -124,7 +125,10 @@ impl Fold<'_> {
         let (now, timers) = (self.now, self.facts.timers());
         let mid_life = before.is_some() || self.feeds.is_mid_life(now, feed);
         let exchanged = |family: Family| state.families.is_none_or(|all| all[family as usize]);
-        let until = now + timers.peer_down_hold.max(timers.withdraw_hold);
+        let holds = Holds {
+            peer_down: timers.peer_down_hold.max(timers.withdraw_hold),
+            settle_max: timers.settle_max,
+        };
         let origin = Origin::Session(session);
         for key in self
             .sources
@@ -132,10 +136,9 @@ impl Fold<'_> {
         {
             let revived = self.with_routes(key, |source| {
                 if exchanged(key.family) {
-                    source.session_up(now, mid_life);
-                    source.revive(now)
+                    source.session_up(now, mid_life, holds)
                 } else {
-                    source.session_down(now, until);
+                    source.session_down(now, holds.peer_down);
                     Vec::new()
                 }
             });
@@ -184,10 +187,10 @@ impl Fold<'_> {
         let timers = self.facts.timers();
         let hold = match (cause, restart_time) {
             // Graceful restart (RFC 4724): the peer keeps forwarding while it restarts.
-            (DownCause::Lost, Some(time)) => time,
+            (DownCause::Lost, Some(time)) => time.min(timers.restart_max),
             _ => timers.peer_down_hold,
         };
-        let (now, until) = (self.now, self.now + hold.max(timers.withdraw_hold));
+        let (now, hold) = (self.now, hold.max(timers.withdraw_hold));
         let state = SessionState {
             up: false,
             restart_time,
@@ -199,12 +202,31 @@ impl Fold<'_> {
             self.end_elsewhere(feed, session);
         }
         for key in self.follow(feed, session) {
-            self.with(key, |source| source.session_down(now, until));
+            self.with(key, |source| source.session_down(now, hold));
+        }
+        if had_it {
+            self.ended(feed, session);
         }
         if known.is_none_or(|state| state.up)
             && let Owner::Peer(peer) = owner
         {
             self.outbox.push(Event::SessionDown(peer, session));
+        }
+    }
+
+    /// A session ended that was up. Where most of a router's do so together, it is the router's doing, and their routes
+    /// stay as long as those of a lost feed.
+    fn ended(&mut self, feed: FeedId, session: Session) {
+        let facts = self.facts;
+        let peers = |sessions: &mut dyn Iterator<Item = Session>| {
+            let owners = sessions.filter_map(|session| facts.owner(session));
+            owners.collect::<HashSet<_>>().len()
+        };
+        let stale_hold = facts.timers().stale_hold;
+        for session in self.feeds.ended(self.now, feed, session, peers) {
+            for key in self.follow(feed, session) {
+                self.with(key, |source| source.lengthen(stale_hold));
+            }
         }
     }
 

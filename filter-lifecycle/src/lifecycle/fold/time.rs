@@ -30,6 +30,14 @@ impl Fold<'_> {
         let Some(source) = self.sources.get_mut(key) else {
             return;
         };
+        let lapsed = source.lapse(now, settle_max);
+        if !lapsed.is_empty() {
+            self.remove_all(key, &lapsed, Duration::ZERO);
+            self.unsettle(key);
+        }
+        let Some(source) = self.sources.get_mut(key) else {
+            return;
+        };
         if source.hold_until().is_some_and(|until| until <= now) {
             let gone = self.with_routes(key, |source| source.hold_over(now));
             self.remove_all(key, &gone, Duration::ZERO);
@@ -75,9 +83,10 @@ impl Fold<'_> {
         let Some(owner) = self.facts.owner_of(key.origin) else {
             return;
         };
+        let leaves_at = self.now + hold;
         let mut counting = self.counting();
         for gone in gone {
-            counting.remove(From { key, owner }, gone, hold);
+            counting.remove(From { key, owner }, gone, leaves_at);
         }
     }
 }
