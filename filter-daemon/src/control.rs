@@ -2,7 +2,7 @@
 //! One request per connection: a line of JSON there, a line of JSON back. Never decides or changes anything
 //! itself: requests are handed to the run loop.
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,10 @@ pub const MAX_REQUEST: u64 = 64 * 1024;
 pub const MAX_REPLY: u64 = 64 * 1024 * 1024;
 /// Connections served at once; a further one is told to try again.
 pub const MAX_CONNECTIONS: usize = 16;
-/// How long a client may take for its request, and the daemon for its reply.
+/// How long a client may take for its whole request, the run loop for its answer, and the client to read all of it.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
 
 /// What can be asked of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,11 @@ pub enum Request {
     },
     /// Events after this number.
     Events {
+        /// The last number the client has seen; 0 for all that are kept.
+        after: u64,
+    },
+    /// Sampled violations after this number: they have numbers of their own.
+    Violations {
         /// The last number the client has seen; 0 for all that are kept.
         after: u64,
     },
@@ -267,54 +274,120 @@ fn accept<D: Fn(Pending) -> bool + Send + Sync + 'static>(
         };
         if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::AcqRel);
-            _ = send(
-                &stream,
-                &Reply::Error("too many clients at once: try again".to_owned()),
-            );
+            turn_away(&stream, "too many clients at once: try again");
             continue;
         }
-        let (deliver, open) = (Arc::clone(deliver), Arc::clone(open));
+        let slot = Slot(Arc::clone(open));
+        let deliver = Arc::clone(deliver);
+        let stream = Arc::new(stream);
+        let client = Arc::clone(&stream);
         let serve = move || {
-            if let Err(error) = serve(&stream, &*deliver) {
+            let _slot = slot; // free again however this thread ends, and if it never starts
+            if let Err(error) = serve(&client, &*deliver) {
                 log::debug!("control client: {error}");
             }
-            open.fetch_sub(1, Ordering::AcqRel);
         };
-        if let Err(error) = thread::Builder::new()
-            .name("control client".to_owned())
-            .spawn(serve)
-        {
-            log::warn!("control socket: {error}");
+        let thread = thread::Builder::new().name("control client".to_owned());
+        if let Err(error) = thread.spawn(serve) {
+            log::warn!("control socket: cannot start thread control client: {error}");
+            turn_away(&stream, "the daemon cannot start a thread: try again");
         }
+    }
+}
+
+/// A connection that is being served.
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Never waits: a line fits into the empty buffer of a new connection.
+fn turn_away(stream: &UnixStream, why: &str) {
+    let told = stream
+        .set_nonblocking(true)
+        .and_then(|()| send(stream, &Reply::Error(why.to_owned()), TIMEOUT));
+    if let Err(error) = told {
+        log::debug!("control client: {error}");
     }
 }
 
 fn serve(stream: &UnixStream, deliver: &dyn Fn(Pending) -> bool) -> io::Result<()> {
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    let mut line = String::new();
-    BufReader::new(stream.take(MAX_REQUEST)).read_line(&mut line)?;
-    let request = match serde_json::from_str(&line) {
+    let refuse = |why: String| send(stream, &Reply::Error(why), TIMEOUT);
+    let line = match receive(stream, MAX_REQUEST, TIMEOUT) {
+        Ok(line) => line,
+        Err(error) => return refuse(format!("no whole request: {error}")),
+    };
+    let request = match serde_json::from_slice(&line) {
         Ok(request) => request,
-        Err(error) => return send(stream, &Reply::Error(format!("not a request: {error}"))),
+        Err(error) => return refuse(format!("not a request: {error}")),
     };
     let (reply, answer) = sync_channel(1);
     if !deliver(Pending { request, reply }) {
-        return send(stream, &Reply::Error("the daemon is stopping".to_owned()));
+        return refuse("the daemon is stopping".to_owned());
     }
     match answer.recv_timeout(TIMEOUT) {
-        Ok(reply) => send(stream, &reply),
-        Err(_) => send(
-            stream,
-            &Reply::Error("the daemon is busy: try again".to_owned()),
-        ),
+        Ok(reply) => send(stream, &reply, TIMEOUT),
+        Err(_) => refuse("the daemon is busy: try again".to_owned()),
     }
 }
 
-fn send(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
+/// What is left until `end`, as a socket's timeout.
+fn left_until(end: Instant) -> io::Result<Option<Duration>> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(Some(left))
+}
+
+/// A line, however many pieces it comes in, within the time given for all of it.
+fn receive(mut stream: &UnixStream, limit: u64, within: Duration) -> io::Result<Vec<u8>> {
+    let end = Instant::now() + within;
+    let (mut line, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        stream.set_read_timeout(left_until(end)?)?;
+        let read = match stream.read(&mut chunk) {
+            Ok(0) => return Ok(line),
+            Ok(read) => chunk.get(..read).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) => return Err(error),
+        };
+        let whole = read.iter().position(|&byte| byte == b'\n');
+        line.extend_from_slice(read.get(..whole.unwrap_or(read.len())).unwrap_or_default());
+        if line.len() as u64 > limit {
+            return Err(io::Error::other(format!("longer than {limit} bytes")));
+        }
+        if whole.is_some() {
+            return Ok(line);
+        }
+    }
+}
+
+/// A line, within the time given for all of it, however slowly it is read.
+fn send(mut stream: &UnixStream, line: &impl Serialize, within: Duration) -> io::Result<()> {
+    let end = Instant::now() + within;
+    let mut line = serde_json::to_vec(line)?;
     line.push(b'\n');
-    stream.write_all(&line)
+    let mut rest = line.as_slice();
+    while !rest.is_empty() {
+        stream.set_write_timeout(left_until(end)?)?;
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Asks a running daemon.
@@ -325,7 +398,7 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     ask_within(path, request, 2 * TIMEOUT)
 }
 
-/// As [`ask`], for who does not depend on the answer.
+/// As [`ask`], with as much time as given to send the request, and as much again for the whole answer.
 ///
 /// # Errors
 /// As [`ask`].
@@ -342,18 +415,120 @@ pub fn ask_within(
         path: path.to_owned(),
         source,
     })?;
-    stream.set_read_timeout(Some(timeout)).map_err(fail)?;
-    stream.set_write_timeout(Some(timeout)).map_err(fail)?;
-    let mut line = serde_json::to_vec(request).map_err(|error| fail(error.into()))?;
-    line.push(b'\n');
-    (&stream).write_all(&line).map_err(fail)?;
-    let mut reply = String::new();
-    BufReader::new((&stream).take(MAX_REPLY))
-        .read_line(&mut reply)
-        .map_err(fail)?;
-    match serde_json::from_str(&reply) {
+    send(&stream, request, timeout).map_err(fail)?;
+    let reply = receive(&stream, MAX_REPLY, timeout).map_err(fail)?;
+    match serde_json::from_slice(&reply) {
         Ok(Reply::Ok(value)) => Ok(value),
         Ok(Reply::Error(why)) => Err(ControlError::Refused(why)),
         Err(error) => Err(fail(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+    const BRIEF: Duration = Duration::from_millis(300);
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("bcp38-control-{name}-{}", std::process::id()))
+    }
+
+    /// Answers every request with its own name.
+    fn server(path: &Path, name: &'static str) -> Server {
+        let answer = move |pending: Pending| {
+            let answered = pending.reply.try_send(Reply::Ok(name.into()));
+            answered.is_ok()
+        };
+        Server::start(path, answer).unwrap()
+    }
+
+    #[test]
+    fn a_client_that_trickles_is_given_up_after_its_time() {
+        let (client, daemon) = UnixStream::pair().unwrap();
+        let begin = Instant::now();
+        thread::scope(|scope| {
+            let received = scope.spawn(|| receive(&daemon, MAX_REQUEST, BRIEF));
+            while !received.is_finished() {
+                assert!(begin.elapsed() < SOON, "each byte buys more time");
+                (&client).write_all(b" ").unwrap();
+                thread::sleep(BRIEF / 10);
+            }
+            let error = received.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+        assert!(begin.elapsed() >= BRIEF);
+    }
+
+    #[test]
+    fn a_client_that_never_reads_is_given_up_after_its_time() {
+        let (client, daemon) = UnixStream::pair().unwrap();
+        let begin = Instant::now();
+        let error = send(&daemon, &"x".repeat(16 << 20), BRIEF).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= BRIEF && begin.elapsed() < SOON);
+        drop(client);
+    }
+
+    #[test]
+    fn a_line_at_its_limit_is_taken_and_one_beyond_is_not() {
+        for (length, taken) in [(MAX_REQUEST, true), (MAX_REQUEST + 1, false)] {
+            let (client, daemon) = UnixStream::pair().unwrap();
+            thread::scope(|scope| {
+                let line = [vec![b'x'; length as usize], vec![b'\n']].concat();
+                scope.spawn(move || {
+                    _ = (&client).write_all(&line); // the other side closes a line that is too long
+                });
+                let received = receive(&daemon, MAX_REQUEST, SOON);
+                assert_eq!(received.is_ok(), taken);
+                drop(daemon);
+            });
+        }
+    }
+
+    #[test]
+    fn silent_clients_hold_their_slots_and_no_more_and_a_further_one_hears_so() {
+        let path = path("slots");
+        let _server = server(&path, "here");
+        let silent: Vec<UnixStream> = (0..MAX_CONNECTIONS)
+            .map(|_| UnixStream::connect(&path).unwrap())
+            .collect();
+        let refused = ask(&path, &Request::Status).unwrap_err().to_string();
+        assert!(refused.contains("too many clients"), "{refused}");
+        drop(silent);
+        let end = Instant::now() + SOON;
+        while ask(&path, &Request::Status).is_err() {
+            assert!(Instant::now() < end, "the slots stay taken");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn only_its_own_socket_file_is_removed() {
+        let path = path("own");
+        let first = server(&path, "first");
+        fs::remove_file(&path).unwrap();
+        let second = server(&path, "second");
+        drop(first);
+        assert_eq!(ask(&path, &Request::Status).unwrap(), "second");
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_answers_is_not_taken_and_one_left_over_is() {
+        let path = path("left-over");
+        drop(UnixListener::bind(&path).unwrap());
+        let server = server(&path, "here");
+        let busy = Server::start(&path, |_| true).unwrap_err();
+        assert!(matches!(busy, ControlError::Busy(_)), "{busy}");
+        drop(server);
+        fs::write(&path, "not ours").unwrap();
+        assert!(Server::start(&path, |_| true).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"not ours");
+        fs::remove_file(&path).unwrap();
     }
 }

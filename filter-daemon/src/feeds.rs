@@ -10,11 +10,11 @@ use filter_feeds::frr::{Frr, FrrConfig};
 use filter_feeds::gobgp::{GoBgp, GoBgpConfig};
 use filter_feeds::mrt::{MrtConfig, MrtFeed};
 use filter_feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
-use filter_feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
+use filter_feeds::poll::{AdjRibs, PollConfig, SessionSpec, Sessions};
 use filter_feeds::shadow::{ShadowFeed, ShadowSession};
 use filter_feeds::static_::{StaticFeed, StaticPeer};
 use filter_feeds::trigger::Trigger;
-use filter_lifecycle::route::{Session, Table};
+use filter_lifecycle::route::{AdjRib, Session};
 use filter_lifecycle::spec;
 
 /// Makes one feed; those that listen do so from here on, those that poll do so when `trigger` asks, too.
@@ -49,7 +49,7 @@ pub fn build(
             idle,
             password,
         } => {
-            let station = BmpConfig {
+            let listener = BmpConfig {
                 allow: allow.clone(),
                 max_routers: usize::from(*max_routers),
                 idle: *idle,
@@ -57,12 +57,12 @@ pub fn build(
                 ..BmpConfig::new(*listen)
             };
             Box::new(
-                BmpFeed::new(&station)
+                BmpFeed::new(&listener)
                     .map_err(|error| format!("cannot listen on {listen}: {error}"))?,
             )
         }
-        config::Feed::Mrt { path, table } => Box::new(MrtFeed::new(MrtConfig {
-            table: *table,
+        config::Feed::Mrt { path, rib } => Box::new(MrtFeed::new(MrtConfig {
+            rib: *rib,
             ..MrtConfig::new(path.clone())
         })),
         config::Feed::Frr { socket, interval } => Box::new(Frr::feed(FrrConfig {
@@ -101,7 +101,7 @@ pub fn build(
         } => {
             let shadow = |session: &config::ShadowSession| ShadowSession {
                 router_as: Some(config.spec.router.asn),
-                table: session.table,
+                rib: session.rib,
                 password: session.password.clone(),
                 ..ShadowSession::new(*listen, session.address, *asn, session.mirrors())
             };
@@ -120,11 +120,11 @@ fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
     let servers = config.spec.route_servers.iter();
     let scoped = servers.filter(|server| server.our_routes_reach == spec::Reach::Communities);
     for session in scoped.flat_map(spec::RouteServer::sessions) {
-        if session.vrf.is_none() && config.spec.has_shadow(session, Table::AdjOut) {
+        if session.vrf.is_none() && config.spec.has_shadow(session, AdjRib::OutPostPolicy) {
             let spec = specs
                 .iter_mut()
                 .filter(|spec| spec.address == session.address);
-            spec.for_each(|spec| spec.tables.adj_out = false);
+            spec.for_each(|spec| spec.ribs.out_post_policy = false);
         }
     }
     Sessions::Only(specs)
@@ -133,31 +133,31 @@ fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
 /// Every session of the global instance that the configuration names, with the tables its peers' views need: no
 /// poll tells of another instance's.
 fn sessions(config: &Config) -> Sessions {
-    let mut wanted: BTreeMap<IpAddr, Tables> = BTreeMap::new();
+    let mut wanted: BTreeMap<IpAddr, AdjRibs> = BTreeMap::new();
     let global = |session: &Session| session.vrf.is_none();
     for peer in &config.spec.peers {
         let own = peer.attachments.iter();
         let own = own.flat_map(spec::Attachment::sessions).filter(global);
-        wanted.extend(own.map(|session| (session.address, tables(&[peer.view]))));
+        wanted.extend(own.map(|session| (session.address, ribs(&[peer.view]))));
     }
     let views: Vec<spec::View> = config.spec.peers.iter().map(|peer| peer.view).collect();
     let servers = config.spec.route_servers.iter();
     let servers = servers.flat_map(spec::RouteServer::sessions).filter(global);
-    wanted.extend(servers.map(|session| (session.address, tables(&views))));
+    wanted.extend(servers.map(|session| (session.address, ribs(&views))));
     Sessions::Only(
         wanted
             .into_iter()
-            .map(|(address, tables)| SessionSpec { address, tables })
+            .map(|(address, ribs)| SessionSpec { address, ribs })
             .collect(),
     )
 }
 
-fn tables(views: &[spec::View]) -> Tables {
-    let reads = |table| views.iter().any(|view| view.table() == table);
-    Tables {
-        adj_in_pre: reads(Table::AdjInPre),
-        adj_in_post: reads(Table::AdjInPost),
-        adj_out: true,
+fn ribs(views: &[spec::View]) -> AdjRibs {
+    let reads = |rib| views.iter().any(|view| view.rib() == rib);
+    AdjRibs {
+        in_pre_policy: reads(AdjRib::InPrePolicy),
+        in_post_policy: reads(AdjRib::InPostPolicy),
+        out_post_policy: true,
     }
 }
 
@@ -193,16 +193,19 @@ sessions = [{ address = "127.0.3.250", session = "192.0.2.250" }, { address = "1
 
     #[test]
     fn what_a_shadow_tells_with_communities_is_not_asked_without() {
-        let adj_out = |text: &str| {
+        let out_post_policy = |text: &str| {
             let (config, _) = Config::parse(text, "test").unwrap();
             let sessions = leave_scopes_to_shadows(&config, sessions(&config));
             ["192.0.2.11", "192.0.2.250", "192.0.2.251"].map(|address| {
-                let tables = sessions.tables(address.parse().unwrap()).unwrap();
-                assert!(tables.adj_in_pre && !tables.adj_in_post);
-                tables.adj_out
+                let ribs = sessions.ribs(address.parse().unwrap()).unwrap();
+                assert!(ribs.in_pre_policy && !ribs.in_post_policy);
+                ribs.out_post_policy
             })
         };
-        assert_eq!(adj_out(CONFIG), [true, false, true]);
-        assert_eq!(adj_out(&CONFIG.replace("communities", "all")), [true; 3]);
+        assert_eq!(out_post_policy(CONFIG), [true, false, true]);
+        assert_eq!(
+            out_post_policy(&CONFIG.replace("communities", "all")),
+            [true; 3]
+        );
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
+pub mod logging;
 pub mod runtime;
 pub mod snapshot;
 pub mod state;

@@ -2,14 +2,29 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use filter_daemon::cli::Cli;
+use filter_daemon::cli::{Cli, Command};
+use filter_daemon::logging;
 
 /// Says how much is logged: a level, or `module=level` pairs.
 const LOG_VARIABLE: &str = "BCP38_LOG";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or(LOG_VARIABLE, cli.log_level()))
-        .init();
-    cli.run()
+    let environment = env_logger::Env::new().filter_or(LOG_VARIABLE, cli.log_level());
+    let mut logger = env_logger::Builder::from_env(environment);
+    if !matches!(cli.command, Command::Run(_)) {
+        logger.init();
+        return cli.run();
+    }
+    match logging::start(logger) {
+        Ok(log) => {
+            let code = cli.run();
+            log.end();
+            code
+        }
+        Err(error) => {
+            anstream::eprintln!("error: cannot start thread log: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

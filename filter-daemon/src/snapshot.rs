@@ -93,9 +93,9 @@ fn events(feed: &Feed) -> Result<Vec<RouteEvent>, SnapshotError> {
             advertised_to_peer: advertised_to_peer.clone(),
         }])
         .events()),
-        Feed::Mrt { path, table } => {
+        Feed::Mrt { path, rib } => {
             let feed = MrtFeed::new(MrtConfig {
-                table: *table,
+                rib: *rib,
                 ..MrtConfig::new(path.clone())
             });
             feed.load().map_err(|error| SnapshotError {
@@ -118,7 +118,7 @@ fn unused(
     for event in events {
         let RouteEvent::Snapshot {
             origin: Origin::Session(session),
-            table,
+            rib,
             routes,
             ..
         } = event
@@ -128,8 +128,8 @@ fn unused(
         match directory.owner(*session) {
             None => _ = strangers.insert(*session),
             Some(Owner::Peer(id)) => {
-                let view = config.spec.peer(id).map(|peer| peer.view.table());
-                if view != Some(*table) && !routes.is_empty() {
+                let view = config.spec.peer(id).map(|peer| peer.view.rib());
+                if view != Some(*rib) && !routes.is_empty() {
                     others.insert(id);
                 }
             }
@@ -139,7 +139,7 @@ fn unused(
     let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
     let others = others.iter().map(|id| {
         format!(
-            "peer \"{}\": its `view` is not the table the {} feed tells, so that its routes there do not count: set the peer's `view`, or the feed's `table`",
+            "peer \"{}\": its `view` is not the Adj-RIB that the {} feed reports, so that its routes there do not count: set the peer's `view`, or the feed's `rib`",
             name(id),
             feed.kind()
         )

@@ -9,7 +9,7 @@ use filter_core::packet::Vlans;
 use filter_core::{Asn, Classes, Family, LanRules, Mode};
 use filter_daemon::config::{Config, Feed};
 use filter_feeds::shadow::Password;
-use filter_lifecycle::route::{PeerId, Table, Vrf};
+use filter_lifecycle::route::{AdjRib, PeerId, Vrf};
 use filter_lifecycle::spec::{
     Bounds, DEFAULT_BOUNDS, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily, Reach,
     View, Xdp,
@@ -272,7 +272,7 @@ max_routers = 3
 [[feed]]
 kind = "mrt"
 path = "/tmp/rib \"1\".mrt"
-table = "adj-in-pre"
+rib = "adj-rib-in-pre-policy"
 [[feed]]
 kind = "frr"
 socket = "/run/x/bgpd.vty"
@@ -297,8 +297,8 @@ listen = "127.0.0.1:1790"
 asn = 4200000000
 sessions = [
   { address = "127.0.3.1", session = "203.0.113.10" },
-  { address = "127.0.3.2", session = "203.0.113.250", table = "adj-in-post" },
-  { address = "127.0.3.3", session = "192.0.2.2", route_distinguisher = "4200000000:7", table = "adj-in-pre" },
+  { address = "127.0.3.2", session = "203.0.113.250", rib = "adj-rib-in-post-policy" },
+  { address = "127.0.3.3", session = "192.0.2.2", route_distinguisher = "4200000000:7", rib = "adj-rib-in-pre-policy" },
 ]
 
 [timers]
@@ -405,10 +405,10 @@ fn everything_is_read_as_written() {
     };
     let session: IpAddr = "203.0.113.10".parse().unwrap();
     assert_eq!(
-        (sessions[0].session, sessions[0].table),
-        (session, Table::AdjOut)
+        (sessions[0].session, sessions[0].rib),
+        (session, AdjRib::OutPostPolicy)
     );
-    assert_eq!(sessions[1].table, Table::AdjInPost);
+    assert_eq!(sessions[1].rib, AdjRib::InPostPolicy);
     let vrf = Some("4200000000:7".parse().unwrap());
     assert_eq!(
         (peer.attachments[0].vrf, peer.attachments[1].vrf),

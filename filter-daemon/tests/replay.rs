@@ -524,7 +524,10 @@ fn routes_of_a_table_dump_are_whose_session_told_them() {
     let capture = scratch.file("c", &pcap(Order::Little, MICRO, 1, &frames(&cases)));
     for feeds in [
         dump("frr-10.3/mrt/mrt-rib.mrt", ""),
-        dump("frr-8.4.4/mrt/mrt-rib.mrt", "table = \"adj-in-post\""),
+        dump(
+            "frr-8.4.4/mrt/mrt-rib.mrt",
+            "rib = \"adj-rib-in-post-policy\"",
+        ),
         dump("openbgpd-8.8/mrt/mrt-rib.mrt", ""),
         dump("bird-2.19.2/mrt/mrt-rib-master4.mrt", "")
             + &dump("bird-2.19.2/mrt/mrt-rib-master6.mrt", ""),
@@ -555,7 +558,10 @@ fn a_dump_is_of_the_table_the_feed_says() {
         let first = out.lines().next().unwrap().to_owned();
         (first.contains("permitted"), err)
     };
-    let pre = dump("openbgpd-8.8/mrt/mrt-adjin.mrt", "table = \"adj-in-pre\"");
+    let pre = dump(
+        "openbgpd-8.8/mrt/mrt-adjin.mrt",
+        "rib = \"adj-rib-in-pre-policy\"",
+    );
     let post = dump("openbgpd-8.8/mrt/mrt-rib.mrt", "");
     assert_eq!(run("pre-policy", &pre), (true, String::new()));
     assert_eq!(run("post-policy", &post), (false, String::new()));
@@ -565,8 +571,9 @@ fn a_dump_is_of_the_table_the_feed_says() {
         let lines: Vec<&str> = err.lines().collect();
         assert_eq!(lines.len(), 2, "{err}");
         for (line, peer) in lines.iter().zip(["p1", "p2"]) {
-            let start =
-                format!("warning: peer \"{peer}\": its `view` is not the table the mrt feed");
+            let start = format!(
+                "warning: peer \"{peer}\": its `view` is not the Adj-RIB that the mrt feed"
+            );
             assert!(line.starts_with(&start), "{line}");
         }
     }

@@ -16,6 +16,9 @@ use lab::{BPFFS, Directory, Namespace, require};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+#[path = "switch/never_blocked.rs"]
+mod never_blocked;
+
 /// Sent at a time, of each kind.
 const PACKETS: u32 = 20;
 /// So long a command may take at most beside a daemon that hangs.
@@ -39,6 +42,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::start(str::to_owned, Stdio::null())
+    }
+
+    /// With another configuration, and a log that goes there.
+    fn start(edit: impl Fn(&str) -> String, log: Stdio) -> Self {
         let (router, peer) = (
             Namespace::quiet("router").unwrap(),
             Namespace::quiet("peer").unwrap(),
@@ -53,10 +61,11 @@ impl Scene {
         peer.ip(&["link", "set", "far", "up"]);
         let directory = Directory::new("switch");
         let pins = Path::new(BPFFS).join(router.name());
-        let config = directory.write("bcp38.toml", &config(directory.path(), &pins));
+        let text = edit(&config(directory.path(), &pins));
+        let config = directory.write("bcp38.toml", &text);
         let daemon = router.run(|| {
             let mut daemon = bcp38("run");
-            daemon.arg("--config").arg(config).stderr(Stdio::null());
+            daemon.arg("--config").arg(config).stderr(log);
             daemon.spawn().unwrap()
         });
         let mut scene = Self {

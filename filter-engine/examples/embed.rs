@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use filter_core::{Asn, Family, Mode};
 use filter_engine::{Engine, Exports, Fitted};
 use filter_lifecycle::PeerState;
-use filter_lifecycle::route::{FeedId, Origin, PeerId, Route, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, FeedId, Origin, PeerId, Route, RouteEvent};
 use filter_lifecycle::spec::{Attachment, Feed, Interface, InterfaceId, InterfaceKind, Peer, Spec};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -45,14 +45,17 @@ pub fn enforce() -> Result<(), Failure> {
 
     // What the feed says: everything the peer announces to us, everything we announce to it.
     engine.event(begin.elapsed(), FeedId(0), &RouteEvent::FeedUp);
-    for (table, prefixes) in [
-        (Table::AdjInPre, ["45.146.194.0/23", "2a13:47c0:146::/48"]),
-        (Table::AdjOut, ["44.1.0.0/16", "2a0f:1::/32"]),
+    for (rib, prefixes) in [
+        (
+            AdjRib::InPrePolicy,
+            ["45.146.194.0/23", "2a13:47c0:146::/48"],
+        ),
+        (AdjRib::OutPostPolicy, ["44.1.0.0/16", "2a0f:1::/32"]),
     ] {
         for (family, prefix) in Family::ALL.into_iter().zip(prefixes) {
             let snapshot = RouteEvent::Snapshot {
                 origin: Origin::Peer(PeerId(0)),
-                table,
+                rib,
                 family,
                 routes: [Route::bare(prefix.parse()?)].into(),
             };

@@ -17,11 +17,11 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    Counted, Listed, Lives, PollConfig, PollError, Polling, Reading, SessionReading, Source, State,
-    TableReading, of_table,
+    Counted, Listed, Lives, PollConfig, PollError, Polling, Reading, RibReading, SessionReading,
+    Source, State, of_table,
 };
 use super::unix::Conversation;
-use filter_lifecycle::route::{Route, Session, Table};
+use filter_lifecycle::route::{AdjRib, Route, Session};
 
 /// Where Debian and upstream put the control socket.
 pub const DEFAULT_SOCKET: &str = "/run/bird/bird.ctl";
@@ -71,7 +71,7 @@ impl Bird {
         config: &PollConfig,
         before: &[Protocol],
         after: Vec<Protocol>,
-        mut tables: BTreeMap<String, Vec<TableReading>>,
+        mut ribs: BTreeMap<String, Vec<RibReading>>,
     ) -> Reading {
         let mut reading = Reading::default();
         for protocol in after {
@@ -79,18 +79,18 @@ impl Bird {
             let Some(address) = protocol.address else {
                 continue;
             };
-            if config.sessions.tables(address).is_none() {
+            if config.sessions.ribs(address).is_none() {
                 continue;
             }
             let settled = before.iter().any(|former| is_settled(former, &protocol));
             reading.unsettled |= !settled;
-            let tables = tables
+            let ribs = ribs
                 .remove(&protocol.name)
                 .filter(|_| settled && protocol.established);
             reading.add(SessionReading {
                 session: Session::global(address),
                 state: state(&protocol, life),
-                tables: tables.unwrap_or_default(),
+                ribs: ribs.unwrap_or_default(),
                 counts: if protocol.established {
                     counts(&protocol)
                 } else {
@@ -127,17 +127,17 @@ impl Source for Bird {
         control.hear("greeting", check_greeting)?;
         control.ask("restrict", |reply| replies::lines(reply).map(|_| ()))?;
         let (before, _) = control.protocols()?;
-        let mut tables = BTreeMap::new();
+        let mut ribs = BTreeMap::new();
         for protocol in before.iter().filter(|protocol| protocol.established) {
             if let Some(address) = protocol.address {
-                tables.insert(
+                ribs.insert(
                     protocol.name.clone(),
-                    control.tables(protocol, address, config)?,
+                    control.ribs(protocol, address, config)?,
                 );
             }
         }
         let (after, unreadable) = control.protocols()?;
-        let mut reading = self.reading(config, &before, after, tables);
+        let mut reading = self.reading(config, &before, after, ribs);
         let listed = Listed::<()> {
             unreadable,
             ..Listed::default()
@@ -182,14 +182,14 @@ fn counts(protocol: &Protocol) -> Vec<Counted> {
             continue;
         };
         let pre = counts.filtered.map(|filtered| counts.imported + filtered);
-        for (table, prefixes) in [
-            (Table::AdjInPre, pre),
-            (Table::AdjInPost, Some(counts.imported)),
-            (Table::AdjOut, Some(counts.exported)),
+        for (rib, prefixes) in [
+            (AdjRib::InPrePolicy, pre),
+            (AdjRib::InPostPolicy, Some(counts.imported)),
+            (AdjRib::OutPostPolicy, Some(counts.exported)),
         ] {
             let family = Some(channel.family);
             counted.extend(prefixes.map(|prefixes| Counted {
-                table,
+                rib,
                 family,
                 prefixes,
             }));
@@ -233,23 +233,23 @@ impl Control<'_> {
         self.ask("show protocols all", parse_protocols)
     }
 
-    fn tables(
+    fn ribs(
         &mut self,
         protocol: &Protocol,
         address: IpAddr,
         config: &PollConfig,
-    ) -> Result<Vec<TableReading>, PollError> {
+    ) -> Result<Vec<RibReading>, PollError> {
         let mut readings = Vec::new();
-        let Some(wanted) = config.sessions.tables(address) else {
+        let Some(wanted) = config.sessions.ribs(address) else {
             return Ok(readings);
         };
         for channel in protocol.channels.iter().filter(|channel| channel.up) {
-            for table in wanted.iter() {
+            for rib in wanted.iter() {
                 let family = channel.family;
-                let routes = of_table(self.table(protocol, channel, table))?;
+                let routes = of_table(self.rib(protocol, channel, rib))?;
                 let routes = routes.and_then(|routes| routes);
-                readings.push(TableReading {
-                    table,
+                readings.push(RibReading {
+                    rib,
                     family,
                     routes,
                 });
@@ -259,25 +259,25 @@ impl Control<'_> {
     }
 
     /// Tries the ways to a table, best first; the answer to the last one counts.
-    fn table(
+    fn rib(
         &mut self,
         protocol: &Protocol,
         channel: &Channel,
-        table: Table,
+        rib: AdjRib,
     ) -> Result<Result<Vec<Route>, String>, PollError> {
         let family = channel.family;
         let name = symbol(&protocol.name)?;
         let in_table = format!("protocol {name} table {}", symbol(&channel.table)?);
-        match table {
-            Table::AdjInPost => self.routes(&in_table, channel),
-            Table::AdjOut => {
+        match rib {
+            AdjRib::InPostPolicy => self.routes(&in_table, channel),
+            AdjRib::OutPostPolicy => {
                 let sent = self.routes(&format!("export table {name}.{family}"), channel)?;
                 if sent.is_ok() {
                     return Ok(sent);
                 }
                 self.routes(&format!("export {name}.{family}"), channel)
             }
-            Table::AdjInPre => {
+            AdjRib::InPrePolicy => {
                 let received = self.routes(&format!("import table {name}.{family}"), channel)?;
                 if received.is_ok() {
                     return Ok(received);

@@ -1,10 +1,10 @@
-//! The BMP station: routers connect to us and tell what their peers advertise (RFC 7854), what of it they accept,
+//! The BMP listener: routers connect to us and tell what their peers advertise (RFC 7854), what of it they accept,
 //! and, where they can, what they advertise (RFC 8671). Sockets and threads only: what a stream means is
 //! [`router`]'s. Only bytes that are no BMP messages end a connection; what stands in a message concerns its session.
 //!
 //! Several routers may share a feed as long as no two report a session with the same neighbour. The feed is up
 //! while at least one of them is connected. When one of several is lost, its sessions' tables are
-//! [`RouteEvent::TableLost`]; when the last is lost, [`RouteEvent::FeedDown`].
+//! [`RouteEvent::RibLost`]; when the last is lost, [`RouteEvent::FeedDown`].
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -44,7 +44,7 @@ pub const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Refusals that are logged once each.
 const MAX_REFUSALS: usize = 1024;
 
-/// One station.
+/// One listener.
 #[derive(Clone, Debug)]
 pub struct BmpConfig {
     /// Where routers connect.
@@ -61,7 +61,7 @@ pub struct BmpConfig {
 }
 
 impl BmpConfig {
-    /// A station with the defaults.
+    /// A listener with the defaults.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
@@ -91,14 +91,14 @@ pub struct BmpFeed {
     max_routers: usize,
     idle: Option<Duration>,
     has_password: bool,
-    station: Mutex<Station>,
+    streams: Mutex<Streams>,
     refusals: Mutex<BTreeSet<(IpAddr, &'static str)>>,
     skipped: Skipped,
 }
 
-/// What the connections of a station share.
+/// What the streams of a listener share.
 #[derive(Debug, Default)]
-struct Station {
+struct Streams {
     connections: u64,
     /// Connections whose router has not told who it is, oldest first.
     nameless: Vec<Connected>,
@@ -152,7 +152,7 @@ impl BmpFeed {
             max_routers: config.max_routers,
             idle: config.idle,
             has_password: config.password.is_some(),
-            station: Mutex::default(),
+            streams: Mutex::default(),
             refusals: Mutex::default(),
             skipped: Skipped::default(),
         })
@@ -166,8 +166,8 @@ impl BmpFeed {
         self.listener.local_addr()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Station> {
-        let lock = self.station.lock();
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        let lock = self.streams.lock();
         lock.unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -191,15 +191,15 @@ impl BmpFeed {
         if let Err(error) = tcp::watch(stream) {
             log::warn!("BMP connection from {from}: a lost connection may go unnoticed: {error}");
         }
-        let mut station = self.lock();
-        station.connections += 1;
-        let number = station.connections;
-        if station.nameless.len() >= MAX_NAMELESS {
+        let mut streams = self.lock();
+        streams.connections += 1;
+        let number = streams.connections;
+        if streams.nameless.len() >= MAX_NAMELESS {
             // Whoever says nothing must not keep out who would.
-            station.nameless.remove(0).shut();
+            streams.nameless.remove(0).shut();
         }
         let stream = stream.try_clone().ok();
-        station.nameless.push(Connected {
+        streams.nameless.push(Connected {
             connection: number,
             stream,
         });
@@ -218,7 +218,7 @@ impl BmpFeed {
             router: Router::new(Instant::now()),
             events: Vec::with_capacity(MAX_BATCH_EVENTS),
         };
-        // Nothing may stop the station: an error of one stream is that stream's end, and so is a fault of ours.
+        // Nothing may stop the listener: an error of one stream is that stream's end, and so is a fault of ours.
         let read = catch_unwind(AssertUnwindSafe(|| connection.read(&stream)));
         let end = read.unwrap_or_else(|_| {
             connection.events.clear();
@@ -254,7 +254,7 @@ impl BmpFeed {
                 }
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        log::warn!("BMP station cannot accept: {error}");
+                        log::warn!("BMP listener cannot accept: {error}");
                     }
                     outlet.stop().sleep(STOP_CHECK / 4)?;
                     self.suspect_passwords(&mut refused);
@@ -407,12 +407,12 @@ impl Connection<'_> {
     fn hand_over(&self, mut batch: Vec<RouteEvent>) -> Result<bool, Stopped> {
         let turn = self.outlet.turn()?;
         loop {
-            let station = self.feed.lock();
-            if !station.is_current(self.id.as_ref(), self.number) {
+            let streams = self.feed.lock();
+            if !streams.is_current(self.id.as_ref(), self.number) {
                 return Ok(false);
             }
             let unsent = turn.try_send(batch)?;
-            drop(station);
+            drop(streams);
             match unsent {
                 None => return Ok(true),
                 Some(events) => batch = events,
@@ -433,31 +433,31 @@ impl Connection<'_> {
             return Err(lost(why));
         }
         let turn = self.outlet.turn().map_err(stopped)?;
-        let mut station = self.feed.lock();
-        if station.routers.len() >= self.feed.max_routers && !station.routers.contains_key(&id) {
-            drop((station, turn));
+        let mut streams = self.feed.lock();
+        if streams.routers.len() >= self.feed.max_routers && !streams.routers.contains_key(&id) {
+            drop((streams, turn));
             let why = "as many routers as `max_routers` allows are connected";
             self.feed.refuse(self.from, why);
             return Err(lost(why));
         }
         self.id = Some(id.clone());
         log::info!("BMP router {:?} connected from {}", id.1, self.from);
-        station.forget_nameless(self.number);
-        let first = station.routers.is_empty();
+        streams.forget_nameless(self.number);
+        let first = streams.routers.is_empty();
         let connected = Connected {
             connection: self.number,
             stream: stream.try_clone().ok(),
         };
         self.router
-            .recall(station.memories.remove(&id).unwrap_or_default());
-        if let Some(former) = station.routers.insert(id, connected) {
+            .recall(streams.memories.remove(&id).unwrap_or_default());
+        if let Some(former) = streams.routers.insert(id, connected) {
             log::warn!(
                 "BMP router {} connected again; its former connection is dead and closed",
                 self.from
             );
             let connection = former.connection;
             former.shut();
-            station
+            streams
                 .unreport(connection, "the router connected again", &turn)
                 .map_err(stopped)?;
         }
@@ -471,8 +471,8 @@ impl Connection<'_> {
     fn former_is_gone(&self, id: &RouterId) -> Result<bool, Stopped> {
         let probed = Instant::now();
         loop {
-            let station = self.feed.lock();
-            let Some(former) = station.routers.get(id) else {
+            let streams = self.feed.lock();
+            let Some(former) = streams.routers.get(id) else {
                 return Ok(true);
             };
             let Some(stream) = &former.stream else {
@@ -484,7 +484,7 @@ impl Connection<'_> {
             }
             // It may be gone already, which the next look shows.
             let _ = tcp::probe(stream);
-            drop(station);
+            drop(streams);
             self.outlet.stop().sleep(STOP_CHECK / 2)?;
         }
     }
@@ -512,24 +512,24 @@ impl Connection<'_> {
             return;
         };
         let was_named = self.id.is_some();
-        let mut station = self.feed.lock();
+        let mut streams = self.feed.lock();
         if let Some(id) = self
             .id
-            .take_if(|id| station.is_current(Some(id), self.number))
+            .take_if(|id| streams.is_current(Some(id), self.number))
         {
-            station.routers.remove(&id);
-            station.remember(id, self.router.memory(closed.as_ref()));
-            let told = if station.routers.is_empty() {
-                station.claims.clear();
+            streams.routers.remove(&id);
+            streams.remember(id, self.router.memory(closed.as_ref()));
+            let told = if streams.routers.is_empty() {
+                streams.claims.clear();
                 turn.send(vec![RouteEvent::FeedDown { why }])
             } else {
-                station.unreport(self.number, &why, &turn)
+                streams.unreport(self.number, &why, &turn)
             };
             if told.is_err() {
                 return;
             }
         }
-        drop((station, turn));
+        drop((streams, turn));
         let was_refused = closed
             .is_some_and(|closed| !matches!(closed, Closed::Heal(_) | Closed::Terminated { .. }));
         if was_named && was_refused {
@@ -548,7 +548,7 @@ impl Connected {
     }
 }
 
-impl Station {
+impl Streams {
     fn forget_nameless(&mut self, connection: u64) {
         self.nameless.retain(|other| other.connection != connection);
     }
@@ -573,9 +573,9 @@ impl Station {
     /// The sessions of one of several routers are not heard of any more.
     fn unreport(&mut self, connection: u64, why: &str, turn: &Turn<'_>) -> Result<(), Stopped> {
         let reported = self.claims.extract_if(|_, by| *by == connection);
-        let lost = reported.map(|(session, _)| RouteEvent::TableLost {
+        let lost = reported.map(|(session, _)| RouteEvent::RibLost {
             origin: Origin::Session(session),
-            table: None,
+            rib: None,
             why: why.into(),
         });
         match lost.collect::<Vec<_>>() {

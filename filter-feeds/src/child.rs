@@ -2,11 +2,15 @@
 //! takes too long or we are told to stop. Never interprets what it prints.
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Instant;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::poll::{PollConfig, PollError};
 use super::{STOP_CHECK, Stop};
@@ -59,11 +63,12 @@ impl Client<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn();
         let mut child = spawned.map_err(unreachable)?;
         let output = self.read(&mut child, arguments);
         // It closed its output, or we are through with it: whatever it still does is not waited for.
-        let _may_have_ended = child.kill();
+        end(&child);
         reap(child);
         output
     }
@@ -116,6 +121,13 @@ impl Client<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+}
+
+/// Kills it, and what it started: a child of its own that lives on would hold its output open, and a thread of ours with it.
+fn end(child: &Child) {
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _may_have_ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
 }
 
@@ -198,6 +210,29 @@ mod tests {
         let exactly = client.run(&["head -c 1000 /dev/zero"]).unwrap();
         assert_eq!(exactly.stdout.len(), 1000);
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_it_started_ends_with_it() {
+        let stop = Stop::default();
+        let config = PollConfig {
+            reply_timeout: Duration::from_millis(300),
+            ..PollConfig::default()
+        };
+        // The client ends at once, what it started holds its output open.
+        let file = std::env::temp_dir().join(format!("bcp38-child-{}", std::process::id()));
+        let script = format!("sleep 600 & echo $! >{}", file.display());
+        let error = client(&config, &stop).run(&[&script]).unwrap_err();
+        assert!(matches!(error, PollError::Timeout { .. }), "{error}");
+        let pid = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let process = format!("/proc/{}/stat", pid.trim());
+        let end = Instant::now() + Duration::from_secs(20);
+        // Gone, or dead and not yet buried by whoever adopted it.
+        while std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z")) {
+            assert!(Instant::now() < end, "{process} is still there");
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -18,10 +18,10 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    Lives, PollConfig, PollError, Polling, Reading, SessionReading, Source, TableReading, of_table,
+    Lives, PollConfig, PollError, Polling, Reading, RibReading, SessionReading, Source, of_table,
 };
 use super::unix::Conversation;
-use filter_lifecycle::route::{Route, Session, Table};
+use filter_lifecycle::route::{AdjRib, Route, Session};
 
 /// Where Debian and upstream put bgpd's vty socket.
 pub const DEFAULT_SOCKET: &str = "/var/run/frr/bgpd.vty";
@@ -69,14 +69,14 @@ impl Source for Frr {
         let mut vty = Vty(Conversation::connect(&self.socket, config, stop)?);
         vty.ask("enable", |_| Ok(()))?;
         let before = vty.neighbors()?;
-        let mut tables = BTreeMap::new();
+        let mut ribs = BTreeMap::new();
         for (address, neighbor) in &before.read {
             if neighbor.established() {
-                tables.insert(*address, vty.tables(*address, neighbor, config)?);
+                ribs.insert(*address, vty.ribs(*address, neighbor, config)?);
             }
         }
         let after = vty.neighbors()?;
-        Ok(reading(config, &before, &after, tables))
+        Ok(reading(config, &before, &after, ribs))
     }
 }
 
@@ -85,11 +85,11 @@ fn reading(
     config: &PollConfig,
     before: &Neighbors,
     after: &Neighbors,
-    mut tables: BTreeMap<IpAddr, Vec<TableReading>>,
+    mut ribs: BTreeMap<IpAddr, Vec<RibReading>>,
 ) -> Reading {
     let mut reading = Reading::default();
     for (&address, neighbor) in &after.read {
-        if config.sessions.tables(address).is_none() {
+        if config.sessions.ribs(address).is_none() {
             continue;
         }
         let settled = before
@@ -101,7 +101,7 @@ fn reading(
         reading.sessions.push(SessionReading {
             session: Session::global(address),
             state: neighbor.state(),
-            tables: tables
+            ribs: ribs
                 .remove(&address)
                 .filter(|_| settled && up)
                 .unwrap_or_default(),
@@ -139,21 +139,21 @@ impl Vty<'_> {
         self.ask("show bgp neighbors json", parse_neighbors)
     }
 
-    fn tables(
+    fn ribs(
         &mut self,
         address: IpAddr,
         neighbor: &Neighbor,
         config: &PollConfig,
-    ) -> Result<Vec<TableReading>, PollError> {
+    ) -> Result<Vec<RibReading>, PollError> {
         let mut readings = Vec::new();
-        let Some(wanted) = config.sessions.tables(address) else {
+        let Some(wanted) = config.sessions.ribs(address) else {
             return Ok(readings);
         };
         for (family, expected) in neighbor.families() {
-            for table in wanted.iter() {
-                let routes = self.table(address, family, table, expected)?;
-                readings.push(TableReading {
-                    table,
+            for rib in wanted.iter() {
+                let routes = self.rib(address, family, rib, expected)?;
+                readings.push(RibReading {
+                    rib,
                     family,
                     routes,
                 });
@@ -162,27 +162,27 @@ impl Vty<'_> {
         Ok(readings)
     }
 
-    fn table(
+    fn rib(
         &mut self,
         address: IpAddr,
         family: Family,
-        table: Table,
+        rib: AdjRib,
         expected: Expected,
     ) -> Result<Result<Vec<Route>, String>, PollError> {
         let show =
             |what: &str| format!("show bgp {family} unicast neighbors {address} {what} json");
-        let read = match table {
-            Table::AdjInPre if !expected.keeps_received => {
+        let read = match rib {
+            AdjRib::InPrePolicy if !expected.keeps_received => {
                 return Ok(Err(format!(
                     "the router keeps no copy of what {address} advertises: configure `neighbor {address} \
                      soft-reconfiguration inbound`, or use the post-policy view"
                 )));
             }
-            Table::AdjInPre => self.ask(&show("received-routes"), |text| {
+            AdjRib::InPrePolicy => self.ask(&show("received-routes"), |text| {
                 parse_received(text, family, expected)
             }),
-            Table::AdjInPost => self.ask(&show("routes"), |text| parse_routes(text, family)),
-            Table::AdjOut => self.ask(&show("advertised-routes"), |text| {
+            AdjRib::InPostPolicy => self.ask(&show("routes"), |text| parse_routes(text, family)),
+            AdjRib::OutPostPolicy => self.ask(&show("advertised-routes"), |text| {
                 parse_advertised(text, family, expected)
             }),
         };

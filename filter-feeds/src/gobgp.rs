@@ -17,10 +17,10 @@ use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source,
-    State, TableReading, of_table,
+    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, RibReading, SessionReading,
+    Source, State, of_table,
 };
-use filter_lifecycle::route::{Route, Session, Table};
+use filter_lifecycle::route::{AdjRib, Route, Session};
 
 /// The major version whose JSON we know.
 const MAJOR: u32 = 3;
@@ -107,12 +107,12 @@ impl Source for GoBgp {
         };
         check_version(&client)?;
         let before = neighbors(&client)?;
-        let mut tables = BTreeMap::new();
+        let mut ribs = BTreeMap::new();
         let mut global = Global::default();
         let up = before.read.iter();
         for (address, neighbor) in up.filter(|(_, neighbor)| neighbor.established()) {
-            let readings = read_tables(&client, *address, neighbor, &mut global)?;
-            tables.insert(*address, readings);
+            let readings = read_ribs(&client, *address, neighbor, &mut global)?;
+            ribs.insert(*address, readings);
         }
         let after = neighbors(&client)?;
         let mut reading = Reading {
@@ -122,13 +122,13 @@ impl Source for GoBgp {
         for (address, neighbor) in after.read {
             let up = neighbor.established();
             let cause = self.notified.cause(address, up, neighbor.notifications());
-            if config.sessions.tables(address).is_none() {
+            if config.sessions.ribs(address).is_none() {
                 continue;
             }
             let former = before.read.get(&address).map(Neighbor::life);
             let settled = former == Some(neighbor.life());
             reading.unsettled |= !settled;
-            let tables = tables.remove(&address).filter(|_| settled && up);
+            let ribs = ribs.remove(&address).filter(|_| settled && up);
             reading.sessions.push(SessionReading {
                 session: Session::global(address),
                 state: if up {
@@ -136,7 +136,7 @@ impl Source for GoBgp {
                 } else {
                     State::Down(cause)
                 },
-                tables: tables.unwrap_or_default(),
+                ribs: ribs.unwrap_or_default(),
                 counts: if up { neighbor.counts() } else { Vec::new() },
             });
         }
@@ -176,26 +176,26 @@ fn neighbors(client: &Client<'_>) -> Result<Listed<Neighbor>, PollError> {
     }
 }
 
-fn read_tables(
+fn read_ribs(
     client: &Client<'_>,
     address: IpAddr,
     neighbor: &Neighbor,
     global: &mut Global,
-) -> Result<Vec<TableReading>, PollError> {
+) -> Result<Vec<RibReading>, PollError> {
     let mut readings = Vec::new();
-    let Some(wanted) = client.config.sessions.tables(address) else {
+    let Some(wanted) = client.config.sessions.ribs(address) else {
         return Ok(readings);
     };
     for family in neighbor.families() {
-        for table in wanted.iter() {
-            let routes = match table {
-                Table::AdjInPre => read_table(client, address, "adj-in", family),
-                Table::AdjInPost => global.accepted(client, address, neighbor, family),
-                Table::AdjOut => read_table(client, address, "adj-out", family),
+        for rib in wanted.iter() {
+            let routes = match rib {
+                AdjRib::InPrePolicy => read_rib(client, address, "adj-in", family),
+                AdjRib::InPostPolicy => global.accepted(client, address, neighbor, family),
+                AdjRib::OutPostPolicy => read_rib(client, address, "adj-out", family),
             };
             let routes = of_table(routes)?.and_then(|routes| routes);
-            readings.push(TableReading {
-                table,
+            readings.push(RibReading {
+                rib,
                 family,
                 routes,
             });
@@ -204,7 +204,7 @@ fn read_tables(
     Ok(readings)
 }
 
-fn read_table(
+fn read_rib(
     client: &Client<'_>,
     address: IpAddr,
     which: &str,

@@ -22,7 +22,7 @@ use filter_core::{Family, Prefix};
 
 use super::skipped::Skipped;
 use super::{Feed, Outlet, Stopped};
-use filter_lifecycle::route::{Community, Origin, Route, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Community, Origin, Route, RouteEvent, Session};
 
 /// The largest file that is read, unless configured otherwise.
 pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
@@ -34,9 +34,9 @@ pub const POLL: Duration = Duration::from_secs(5);
 pub struct MrtConfig {
     /// Where it is. Read again whenever it changes.
     pub path: PathBuf,
-    /// Which table was dumped: [`Table::AdjInPost`] from most daemons, [`Table::AdjInPre`] from OpenBGPD's
+    /// Which table was dumped: [`AdjRib::InPostPolicy`] from most daemons, [`AdjRib::InPrePolicy`] from OpenBGPD's
     /// `dump rib Adj-RIB-In`.
-    pub table: Table,
+    pub rib: AdjRib,
     /// A larger file is refused; default [`DEFAULT_MAX_BYTES`].
     pub max_bytes: u64,
 }
@@ -47,7 +47,7 @@ impl MrtConfig {
     pub const fn new(path: PathBuf) -> Self {
         Self {
             path,
-            table: Table::AdjInPost,
+            rib: AdjRib::InPostPolicy,
             max_bytes: DEFAULT_MAX_BYTES,
         }
     }
@@ -135,7 +135,7 @@ impl MrtFeed {
             return Err(MrtError::TooLarge(max));
         }
         let bytes = unpack::unpack(bytes, max)?;
-        let (snapshots, foreign) = tables(&bytes, self.config.table)?;
+        let (snapshots, foreign) = ribs(&bytes, self.config.rib)?;
         self.skipped.add("foreign-family", foreign);
         Ok(snapshots)
     }
@@ -232,12 +232,12 @@ fn take_foreign(bytes: &mut &[u8], number: usize) -> Result<bool, MrtError> {
 ///
 /// # Errors
 /// [`MrtError`]; a file is believed as a whole or not at all.
-pub fn snapshots(bytes: &[u8], table: Table) -> Result<Vec<RouteEvent>, MrtError> {
-    tables(bytes, table).map(|(snapshots, _)| snapshots)
+pub fn snapshots(bytes: &[u8], rib: AdjRib) -> Result<Vec<RouteEvent>, MrtError> {
+    ribs(bytes, rib).map(|(snapshots, _)| snapshots)
 }
 
 /// … and how many records were of other families.
-fn tables(mut bytes: &[u8], table: Table) -> Result<(Vec<RouteEvent>, u64), MrtError> {
+fn ribs(mut bytes: &[u8], rib: AdjRib) -> Result<(Vec<RouteEvent>, u64), MrtError> {
     let mut foreign = 0;
     let mut peers = None;
     let mut held: BTreeMap<(IpAddr, Family), Vec<Route>> = BTreeMap::new();
@@ -287,7 +287,7 @@ fn tables(mut bytes: &[u8], table: Table) -> Result<(Vec<RouteEvent>, u64), MrtE
                 let routes = held.remove(&(address, family)).unwrap_or_default();
                 snapshots.push(RouteEvent::Snapshot {
                     origin: Origin::Session(Session::global(address)),
-                    table,
+                    rib,
                     family,
                     routes: routes.into(),
                 });

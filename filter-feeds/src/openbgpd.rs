@@ -16,10 +16,10 @@ use self::replies::{Neighbor, parse_neighbors, parse_rib};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, SessionReading, Source,
-    State, TableReading, of_table,
+    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, RibReading, SessionReading,
+    Source, State, of_table,
 };
-use filter_lifecycle::route::{Route, Session, Table};
+use filter_lifecycle::route::{AdjRib, Route, Session};
 
 /// Polls an OpenBGPD.
 #[derive(Clone, Debug)]
@@ -102,10 +102,10 @@ impl Source for OpenBgpd {
             stop,
         };
         let before = neighbors(&client)?;
-        let mut tables = BTreeMap::new();
+        let mut ribs = BTreeMap::new();
         let up = before.read.iter();
         for (address, neighbor) in up.filter(|(_, neighbor)| neighbor.established()) {
-            tables.insert(*address, read_tables(&client, *address, neighbor)?);
+            ribs.insert(*address, read_ribs(&client, *address, neighbor)?);
         }
         let after = neighbors(&client)?;
         let mut reading = Reading {
@@ -115,13 +115,13 @@ impl Source for OpenBgpd {
         for (address, neighbor) in after.read {
             let up = neighbor.established();
             let cause = self.notified.cause(address, up, neighbor.notifications());
-            if config.sessions.tables(address).is_none() {
+            if config.sessions.ribs(address).is_none() {
                 continue;
             }
             let former = before.read.get(&address).map(Neighbor::life);
             let settled = former == Some(neighbor.life());
             reading.unsettled |= !settled;
-            let tables = tables.remove(&address).filter(|_| settled && up);
+            let ribs = ribs.remove(&address).filter(|_| settled && up);
             reading.sessions.push(SessionReading {
                 session: Session::global(address),
                 state: if up {
@@ -129,7 +129,7 @@ impl Source for OpenBgpd {
                 } else {
                     State::Down(cause)
                 },
-                tables: tables.unwrap_or_default(),
+                ribs: ribs.unwrap_or_default(),
                 counts: if up { neighbor.counts() } else { Vec::new() },
             });
         }
@@ -142,20 +142,20 @@ fn neighbors(client: &Client<'_>) -> Result<Listed<Neighbor>, PollError> {
     ask(client, &["show", "neighbor"], parse_neighbors)
 }
 
-fn read_tables(
+fn read_ribs(
     client: &Client<'_>,
     address: IpAddr,
     neighbor: &Neighbor,
-) -> Result<Vec<TableReading>, PollError> {
+) -> Result<Vec<RibReading>, PollError> {
     let mut readings = Vec::new();
-    let Some(wanted) = client.config.sessions.tables(address) else {
+    let Some(wanted) = client.config.sessions.ribs(address) else {
         return Ok(readings);
     };
-    for table in wanted.iter() {
+    for rib in wanted.iter() {
         for family in neighbor.families() {
-            let routes = of_table(read_table(client, address, table, family, neighbor))?;
-            readings.push(TableReading {
-                table,
+            let routes = of_table(read_rib(client, address, rib, family, neighbor))?;
+            readings.push(RibReading {
+                rib,
                 family,
                 routes,
             });
@@ -164,10 +164,10 @@ fn read_tables(
     Ok(readings)
 }
 
-fn read_table(
+fn read_rib(
     client: &Client<'_>,
     address: IpAddr,
-    table: Table,
+    rib: AdjRib,
     family: Family,
     neighbor: &Neighbor,
 ) -> Result<Vec<Route>, PollError> {
@@ -177,13 +177,13 @@ fn read_table(
         Family::Ipv6 => "inet6",
     };
     let mut arguments = vec!["show", "rib", inet, "detail"];
-    match table {
-        Table::AdjInPre => arguments.push("in"),
-        Table::AdjInPost => {}
-        Table::AdjOut => arguments.push("out"),
+    match rib {
+        AdjRib::InPrePolicy => arguments.push("in"),
+        AdjRib::InPostPolicy => {}
+        AdjRib::OutPostPolicy => arguments.push("out"),
     }
     arguments.extend(["neighbor", &text]);
-    let may_be_empty = neighbor.may_be_empty(table);
+    let may_be_empty = neighbor.may_be_empty(rib);
     ask(client, &arguments, |reply| {
         parse_rib(reply, address, family, may_be_empty)
     })

@@ -13,7 +13,7 @@ use filter_core::{Asn, Family};
 use super::skipped::Skipped;
 use super::trigger::Trigger;
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
-use filter_lifecycle::route::{DownCause, Route, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, Route, RouteEvent, Session};
 use fold::Known;
 
 /// The longest reply to one question we keep in memory. FRR writes 300 MB of JSON for 1.06 million routes.
@@ -42,32 +42,32 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Which tables of a session to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tables {
+pub struct AdjRibs {
     /// What the peer advertises.
-    pub adj_in_pre: bool,
+    pub in_pre_policy: bool,
     /// What of it the router accepted.
-    pub adj_in_post: bool,
+    pub in_post_policy: bool,
     /// What the router advertises to the peer.
-    pub adj_out: bool,
+    pub out_post_policy: bool,
 }
 
-impl Tables {
+impl AdjRibs {
     /// Every table.
     pub const ALL: Self = Self {
-        adj_in_pre: true,
-        adj_in_post: true,
-        adj_out: true,
+        in_pre_policy: true,
+        in_post_policy: true,
+        out_post_policy: true,
     };
 
     /// Those to read, in a fixed order.
-    pub fn iter(self) -> impl Iterator<Item = Table> {
+    pub fn iter(self) -> impl Iterator<Item = AdjRib> {
         [
-            (self.adj_in_pre, Table::AdjInPre),
-            (self.adj_in_post, Table::AdjInPost),
-            (self.adj_out, Table::AdjOut),
+            (self.in_pre_policy, AdjRib::InPrePolicy),
+            (self.in_post_policy, AdjRib::InPostPolicy),
+            (self.out_post_policy, AdjRib::OutPostPolicy),
         ]
         .into_iter()
-        .filter_map(|(wanted, table)| wanted.then_some(table))
+        .filter_map(|(wanted, rib)| wanted.then_some(rib))
     }
 }
 
@@ -77,14 +77,14 @@ pub struct SessionSpec {
     /// The neighbour's address.
     pub address: IpAddr,
     /// Which of its tables.
-    pub tables: Tables,
+    pub ribs: AdjRibs,
 }
 
 /// Which sessions to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sessions {
     /// All the router has.
-    All(Tables),
+    All(AdjRibs),
     /// These; one the router does not have counts as down.
     Only(Vec<SessionSpec>),
 }
@@ -92,13 +92,13 @@ pub enum Sessions {
 impl Sessions {
     /// The tables wanted of the session to this neighbour, if any.
     #[must_use]
-    pub fn tables(&self, address: IpAddr) -> Option<Tables> {
+    pub fn ribs(&self, address: IpAddr) -> Option<AdjRibs> {
         match self {
-            Self::All(tables) => Some(*tables),
+            Self::All(ribs) => Some(*ribs),
             Self::Only(specs) => specs
                 .iter()
                 .find(|spec| spec.address == address)
-                .map(|spec| spec.tables),
+                .map(|spec| spec.ribs),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Default for PollConfig {
     fn default() -> Self {
         Self {
             interval: DEFAULT_INTERVAL,
-            sessions: Sessions::All(Tables::ALL),
+            sessions: Sessions::All(AdjRibs::ALL),
             reply_timeout: REPLY_TIMEOUT,
             max_reply: MAX_REPLY,
             trigger: Trigger::default(),
@@ -227,9 +227,9 @@ pub enum State {
 
 /// One table as one poll found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableReading {
+pub struct RibReading {
     /// Which.
-    pub table: Table,
+    pub rib: AdjRib,
     /// Of which family.
     pub family: Family,
     /// All its routes, or why it cannot be read on this router.
@@ -240,7 +240,7 @@ pub struct TableReading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Which.
-    pub table: Table,
+    pub rib: AdjRib,
     /// Of which family, or of both.
     pub family: Option<Family>,
     /// How many.
@@ -255,18 +255,17 @@ pub struct SessionReading {
     /// How it stands, before and after its tables were read.
     pub state: State,
     /// Its tables; none if it is down.
-    pub tables: Vec<TableReading>,
+    pub ribs: Vec<RibReading>,
     /// The router's counts.
     pub counts: Vec<Counted>,
 }
 
 impl SessionReading {
-    fn add_table(&mut self, found: TableReading) {
-        let same = |former: &&mut TableReading| {
-            (former.table, former.family) == (found.table, found.family)
-        };
-        let Some(former) = self.tables.iter_mut().find(same) else {
-            self.tables.push(found);
+    fn add_rib(&mut self, found: RibReading) {
+        let same =
+            |former: &&mut RibReading| (former.rib, former.family) == (found.rib, found.family);
+        let Some(former) = self.ribs.iter_mut().find(same) else {
+            self.ribs.push(found);
             return;
         };
         match (&mut former.routes, found.routes) {
@@ -305,8 +304,8 @@ impl Reading {
                 if let State::Up { families, .. } = &mut former.state {
                     *families = families.zip(more).map(|([a, b], [c, d])| [a || c, b || d]);
                 }
-                for table in found.tables {
-                    former.add_table(table);
+                for rib in found.ribs {
+                    former.add_rib(rib);
                 }
                 former.counts.extend(found.counts);
             }
@@ -327,7 +326,7 @@ impl Reading {
             self.sessions.push(SessionReading {
                 session,
                 state: State::Down(DownCause::Deconfigured),
-                tables: Vec::new(),
+                ribs: Vec::new(),
                 counts: Vec::new(),
             });
         }
@@ -337,7 +336,7 @@ impl Reading {
 /// What is wrong with the reply about one table concerns that table; what is wrong with the conversation all of them.
 pub(super) fn of_table<T>(read: Result<T, PollError>) -> Result<Result<T, String>, PollError> {
     match read {
-        Ok(table) => Ok(Ok(table)),
+        Ok(rib) => Ok(Ok(rib)),
         Err(error @ (PollError::Malformed { .. } | PollError::Refused { .. })) => {
             Ok(Err(error.to_string()))
         }
@@ -379,7 +378,7 @@ impl<T> Listed<T> {
     /// Those wanted of which nobody knows how they stand.
     pub(super) fn unreadable(&self, config: &PollConfig) -> BTreeMap<Session, String> {
         let wanted = self.unreadable.iter();
-        let wanted = wanted.filter(|(address, _)| config.sessions.tables(**address).is_some());
+        let wanted = wanted.filter(|(address, _)| config.sessions.ribs(**address).is_some());
         wanted
             .map(|(address, why)| (Session::global(*address), why.clone()))
             .collect()

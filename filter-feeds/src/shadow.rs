@@ -4,7 +4,7 @@
 //!
 //! It says nothing of the peer's own session: the shadow stays up when the peer is down, so no
 //! [`RouteEvent::SessionUp`] comes from here; the session's state is another feed's to tell. The feed is up while at
-//! least one shadow is established. When one of several is lost, its table is [`RouteEvent::TableLost`] until it is
+//! least one shadow is established. When one of several is lost, its table is [`RouteEvent::RibLost`] until it is
 //! told in full again; when the last is lost, [`RouteEvent::FeedDown`].
 use std::fmt;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ use crate::tcp;
 use crate::wire::ReceiveBuffer;
 use crate::wire::bgp::{self, Notification, write};
 use filter_core::Asn;
-use filter_lifecycle::route::{Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Origin, RouteEvent, Session};
 use md5::Refused;
 use speaker::{Ended, Out, Role, Speaker};
 
@@ -49,8 +49,8 @@ pub struct ShadowSession {
     pub router_id: Option<Ipv4Addr>,
     /// The peer's session whose export policy this one has.
     pub mirrors: Session,
-    /// Which of its tables this is: [`Table::AdjOut`], or [`Table::AdjInPost`] with ADD-PATH.
-    pub table: Table,
+    /// Which of its tables this is: [`AdjRib::OutPostPolicy`], or [`AdjRib::InPostPolicy`] with ADD-PATH.
+    pub rib: AdjRib,
     /// Does the router leave NEXT_HOP as it is (`next hop keep`)? If not, it is not passed on.
     pub next_hop_kept: bool,
     /// TCP MD5 password (RFC 2385).
@@ -70,7 +70,7 @@ impl ShadowSession {
             local_as,
             router_id: None,
             mirrors,
-            table: Table::AdjOut,
+            rib: AdjRib::OutPostPolicy,
             next_hop_kept: false,
             password: None,
             max_routes: DEFAULT_MAX_ROUTES,
@@ -84,7 +84,7 @@ impl ShadowSession {
             router_as: self.router_as,
             router_id: self.router_id.unwrap_or(router_id),
             mirrors: self.mirrors,
-            table: self.table,
+            rib: self.rib,
             next_hop_kept: self.next_hop_kept,
             max_routes: self.max_routes,
         }
@@ -527,9 +527,9 @@ impl<'a> Connection<'a> {
         }
         let shadow = &self.feed.sessions[self.session].1;
         let event = if slots.iter().any(|slot| slot.established) {
-            RouteEvent::TableLost {
+            RouteEvent::RibLost {
                 origin: Origin::Session(shadow.mirrors),
-                table: Some(shadow.table),
+                rib: Some(shadow.rib),
                 why,
             }
         } else {

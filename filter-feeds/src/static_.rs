@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::{Family, Prefix};
 
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stopped};
-use filter_lifecycle::route::{Origin, PeerId, Route, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, Origin, PeerId, Route, RouteEvent};
 
 /// Between two looks at whether to stop, which [`super::Stop`] interrupts anyway.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -38,32 +38,30 @@ impl StaticFeed {
     /// Everything it will ever say: both directions and families of each peer, empty ones too.
     #[must_use]
     pub fn events(&self) -> Vec<RouteEvent> {
-        let mut tables: BTreeMap<(PeerId, Table, Family), Vec<Route>> = BTreeMap::new();
+        let mut ribs: BTreeMap<(PeerId, AdjRib, Family), Vec<Route>> = BTreeMap::new();
         for entry in &self.peers {
-            for (table, prefixes) in [
-                (Table::AdjInPre, &entry.advertised_by_peer),
-                (Table::AdjOut, &entry.advertised_to_peer),
+            for (rib, prefixes) in [
+                (AdjRib::InPrePolicy, &entry.advertised_by_peer),
+                (AdjRib::OutPostPolicy, &entry.advertised_to_peer),
             ] {
                 for family in Family::ALL {
                     let of_family = prefixes.iter().filter(|prefix| prefix.family() == family);
-                    let routes = tables.entry((entry.peer, table, family)).or_default();
+                    let routes = ribs.entry((entry.peer, rib, family)).or_default();
                     routes.extend(of_family.copied().map(Route::bare));
                 }
             }
         }
-        let snapshots = tables
-            .into_iter()
-            .map(|((peer, table, family), mut routes)| {
-                routes.sort_unstable();
-                routes.dedup();
-                let (origin, routes) = (Origin::Peer(peer), routes.into());
-                RouteEvent::Snapshot {
-                    origin,
-                    table,
-                    family,
-                    routes,
-                }
-            });
+        let snapshots = ribs.into_iter().map(|((peer, rib, family), mut routes)| {
+            routes.sort_unstable();
+            routes.dedup();
+            let (origin, routes) = (Origin::Peer(peer), routes.into());
+            RouteEvent::Snapshot {
+                origin,
+                rib,
+                family,
+                routes,
+            }
+        });
         std::iter::once(RouteEvent::FeedUp)
             .chain(snapshots)
             .collect()
@@ -121,9 +119,9 @@ mod tests {
         let thread = thread::spawn(move || Box::new(feed).run(&outlet));
         let batch = receiver.recv().unwrap();
         assert_eq!(batch.feed, FeedId(3));
-        let snapshot = |table, family, texts: &[&str]| RouteEvent::Snapshot {
+        let snapshot = |rib, family, texts: &[&str]| RouteEvent::Snapshot {
             origin: Origin::Peer(PeerId(7)),
-            table,
+            rib,
             family,
             routes: prefixes(texts).into_iter().map(Route::bare).collect(),
         };
@@ -132,13 +130,13 @@ mod tests {
             [
                 RouteEvent::FeedUp,
                 snapshot(
-                    Table::AdjInPre,
+                    AdjRib::InPrePolicy,
                     Family::Ipv4,
                     &["45.146.194.0/23", "192.0.2.0/24"]
                 ),
-                snapshot(Table::AdjInPre, Family::Ipv6, &["2a13:47c0:146::/48"]),
-                snapshot(Table::AdjOut, Family::Ipv4, &["198.51.100.0/24"]),
-                snapshot(Table::AdjOut, Family::Ipv6, &[]),
+                snapshot(AdjRib::InPrePolicy, Family::Ipv6, &["2a13:47c0:146::/48"]),
+                snapshot(AdjRib::OutPostPolicy, Family::Ipv4, &["198.51.100.0/24"]),
+                snapshot(AdjRib::OutPostPolicy, Family::Ipv6, &[]),
             ]
         );
         stop.stop();

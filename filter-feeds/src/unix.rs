@@ -1,9 +1,15 @@
 //! One conversation over a daemon's Unix control socket: bounded in time and size, and it stops when told to.
 //! Never interprets what it carries.
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::poll::{PollConfig, PollError};
 use super::{STOP_CHECK, Stop};
@@ -27,21 +33,24 @@ impl<'a> Conversation<'a> {
         stop: &'a Stop,
     ) -> Result<Self, PollError> {
         let what = path.display().to_string();
-        let connect = || -> std::io::Result<UnixStream> {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(STOP_CHECK))?;
-            stream.set_write_timeout(Some(config.reply_timeout))?;
+        let connect = || -> Result<UnixStream, PollError> {
+            let unreachable = |source| PollError::Reach {
+                what: what.clone(),
+                source,
+            };
+            let stream = open(path, config, stop, &unreachable)?;
+            let timeouts = stream
+                .set_read_timeout(Some(STOP_CHECK))
+                .and_then(|()| stream.set_write_timeout(Some(config.reply_timeout)));
+            timeouts.map_err(unreachable)?;
             Ok(stream)
         };
-        match connect() {
-            Ok(stream) => Ok(Self {
-                stream,
-                what,
-                config,
-                stop,
-            }),
-            Err(source) => Err(PollError::Reach { what, source }),
-        }
+        Ok(Self {
+            stream: connect()?,
+            what,
+            config,
+            stop,
+        })
     }
 
     /// Sends `command` followed by `end`.
@@ -105,6 +114,41 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// Connects, within `reply_timeout`: a daemon that hangs takes no connections any more once its backlog is full, and
+/// [`UnixStream::connect`] would wait for it without end.
+fn open(
+    path: &Path,
+    config: &PollConfig,
+    stop: &Stop,
+    unreachable: &impl Fn(std::io::Error) -> PollError,
+) -> Result<UnixStream, PollError> {
+    let new = || -> nix::Result<(OwnedFd, UnixAddr)> {
+        let (family, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+        let fd = socket(family, SockType::Stream, flags, None)?;
+        let wait = TimeVal::milliseconds(STOP_CHECK.as_millis() as i64);
+        setsockopt(&fd, SendTimeout, &wait)?;
+        Ok((fd, UnixAddr::new(path)?))
+    };
+    let (fd, address) = new().map_err(|error| unreachable(error.into()))?;
+    let started = Instant::now();
+    loop {
+        match connect(fd.as_raw_fd(), &address) {
+            Ok(()) => return Ok(fd.into()),
+            Err(Errno::EAGAIN | Errno::EINTR) if stop.is_stopped() => {
+                return Err(super::Stopped.into());
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                let after = config.reply_timeout;
+                if started.elapsed() > after {
+                    let command = "connect".to_owned();
+                    return Err(PollError::Timeout { command, after });
+                }
+            }
+            Err(error) => return Err(unreachable(error.into())),
+        }
+    }
+}
+
 fn is_retry(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -114,6 +158,7 @@ fn is_retry(kind: ErrorKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{Backlog, bind, listen};
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -143,6 +188,35 @@ mod tests {
         let reply = conversation.hear("ask", ended);
         let _gone = std::fs::remove_file(path);
         reply
+    }
+
+    #[test]
+    fn a_daemon_that_takes_no_connections_is_given_up() {
+        let path = std::env::temp_dir().join(format!("b38-unix-{}-full", std::process::id()));
+        let _none_there = std::fs::remove_file(&path);
+        let daemon = socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .unwrap();
+        bind(daemon.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&daemon, Backlog::new(0).unwrap()).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        let config = PollConfig {
+            reply_timeout: Duration::from_millis(500),
+            ..PollConfig::default()
+        };
+        let begin = Instant::now();
+        let error = Conversation::connect(&path, &config, &Stop::default()).unwrap_err();
+        assert!(matches!(error, PollError::Timeout { .. }), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        let stop = Stop::default();
+        stop.stop();
+        let error = Conversation::connect(&path, &config, &stop).unwrap_err();
+        assert!(matches!(error, PollError::Stopped(_)), "{error}");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! are withdrawn (RFC 7606). Never decides how bytes are read.
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
-use filter_lifecycle::route::{Origin, Route, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, Origin, Route, RouteEvent};
 
 /// What goes, then what comes (RFC 4271 section 4.3: a prefix in both comes).
 ///
@@ -10,7 +10,7 @@ use filter_lifecycle::route::{Origin, Route, RouteEvent, Table};
 /// What is wrong with a prefix; [`Update::check`] tells before.
 pub fn push_routes(
     origin: Origin,
-    table: Table,
+    rib: AdjRib,
     (update, path_ids): (&Update<'_>, PathIds),
     events: &mut Vec<RouteEvent>,
 ) -> Result<(), WireError> {
@@ -18,7 +18,7 @@ pub fn push_routes(
         let nlri = withdrawn?;
         events.push(RouteEvent::Withdraw {
             origin,
-            table,
+            rib,
             prefix: nlri.prefix,
             path: nlri.path,
         });
@@ -28,7 +28,7 @@ pub fn push_routes(
             let nlri = announced?.nlri;
             events.push(RouteEvent::Withdraw {
                 origin,
-                table,
+                rib,
                 prefix: nlri.prefix,
                 path: nlri.path,
             });
@@ -44,11 +44,7 @@ pub fn push_routes(
             next_hop: announced.next_hop,
             communities: communities.clone(),
         };
-        events.push(RouteEvent::Announce {
-            origin,
-            table,
-            route,
-        });
+        events.push(RouteEvent::Announce { origin, rib, route });
     }
     Ok(())
 }

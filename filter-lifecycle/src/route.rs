@@ -121,30 +121,39 @@ pub enum Origin {
     Peer(PeerId),
 }
 
-/// Which of the router's tables a route stands in (RFC 4271 section 3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Table {
-    /// Adj-RIB-In before import policy: what the peer advertises.
-    AdjInPre,
-    /// Adj-RIB-In after import policy: what of it we accepted.
-    AdjInPost,
-    /// Adj-RIB-Out after export policy: what we advertise to the peer.
-    AdjOut,
-}
-
-impl Table {
-    /// The name in configuration, JSON and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AdjInPre => "adj-in-pre",
-            Self::AdjInPost => "adj-in-post",
-            Self::AdjOut => "adj-out",
+            Self::Session(session) => session.fmt(f),
+            Self::Peer(id) => write!(f, "configured peer {}", id.0),
         }
     }
 }
 
-impl fmt::Display for Table {
+/// Which Adj-RIB of the router a route stands in (RFC 4271 section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AdjRib {
+    /// Adj-RIB-In before import policy: what the peer advertises.
+    InPrePolicy,
+    /// Adj-RIB-In after import policy: what of it we accepted.
+    InPostPolicy,
+    /// Adj-RIB-Out after export policy: what we advertise to the peer.
+    OutPostPolicy,
+}
+
+impl AdjRib {
+    /// The name in configuration, JSON and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InPrePolicy => "adj-rib-in-pre-policy",
+            Self::InPostPolicy => "adj-rib-in-post-policy",
+            Self::OutPostPolicy => "adj-rib-out-post-policy",
+        }
+    }
+}
+
+impl fmt::Display for AdjRib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -253,7 +262,7 @@ pub enum RouteEvent {
         /// Whose.
         origin: Origin,
         /// Where.
-        table: Table,
+        rib: AdjRib,
         /// What.
         route: Route,
     },
@@ -262,7 +271,7 @@ pub enum RouteEvent {
         /// Whose.
         origin: Origin,
         /// Where.
-        table: Table,
+        rib: AdjRib,
         /// Which block.
         prefix: Prefix,
         /// Which of its paths, 0 without ADD-PATH.
@@ -273,7 +282,7 @@ pub enum RouteEvent {
         /// Whose.
         origin: Origin,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family.
         family: Family,
     },
@@ -282,7 +291,7 @@ pub enum RouteEvent {
         /// Whose.
         origin: Origin,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family; every route is of it.
         family: Family,
         /// Everything in it.
@@ -292,11 +301,11 @@ pub enum RouteEvent {
     /// came over is lost while others remain, or what comes is known to be wrong. What [`RouteEvent::FeedDown`] says
     /// of everything, for one table: what was told before goes stale, is never taken for the table, and never means
     /// that the routes are gone. Ends with the next [`RouteEvent::EndOfRib`] or [`RouteEvent::Snapshot`] of it.
-    TableLost {
+    RibLost {
         /// Whose.
         origin: Origin,
         /// Which, or all of them.
-        table: Option<Table>,
+        rib: Option<AdjRib>,
         /// What happened, for people.
         why: String,
     },
@@ -305,7 +314,7 @@ pub enum RouteEvent {
         /// Whose.
         origin: Origin,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family, or both together.
         family: Option<Family>,
         /// The router's number.

@@ -8,7 +8,7 @@ use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Asn, Classes, Family, LanRules, Mode, Prefix};
 
-use crate::route::{PeerId, Session, Table, Vrf};
+use crate::route::{AdjRib, PeerId, Session, Vrf};
 
 /// Everything the filter is to enforce. The order of the lists is their numbering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl Spec {
 
     /// Does a shadow session carry this table of the session?
     #[must_use]
-    pub fn has_shadow(&self, session: Session, table: Table) -> bool {
+    pub fn has_shadow(&self, session: Session, rib: AdjRib) -> bool {
         self.feeds.iter().any(|feed| match feed {
-            Feed::Shadow { carried } => carried.contains(&Carried { session, table }),
+            Feed::Shadow { carried } => carried.contains(&Carried { session, rib }),
             _ => false,
         })
     }
@@ -103,7 +103,7 @@ pub enum Feed {
     /// A file of tables (MRT, RFC 6396) of the global instance, all of this table.
     File {
         /// Which table was dumped.
-        table: Table,
+        rib: AdjRib,
     },
     /// Whole tables of the global instance, asked for again and again.
     Poll,
@@ -120,7 +120,7 @@ pub struct Carried {
     /// The router's session.
     pub session: Session,
     /// Which of its tables.
-    pub table: Table,
+    pub rib: AdjRib,
 }
 
 /// One configured `[[interface]]`, by its place in the configuration.
@@ -221,10 +221,10 @@ pub enum View {
 impl View {
     /// The table of a feed this is.
     #[must_use]
-    pub const fn table(self) -> Table {
+    pub const fn rib(self) -> AdjRib {
         match self {
-            Self::PrePolicy => Table::AdjInPre,
-            Self::PostPolicy => Table::AdjInPost,
+            Self::PrePolicy => AdjRib::InPrePolicy,
+            Self::PostPolicy => AdjRib::InPostPolicy,
         }
     }
 }

@@ -11,6 +11,10 @@ pub enum Obstacle {
     NotAllowed,
     /// The program is not on an interface of the peer, or the interface is not there.
     NotAttached,
+    /// Frames came in within the last ten seconds from devices that the program knows nothing of, and passed.
+    NoRecord,
+    /// The driver takes VLAN tags out of frames before the program sees them: only `malformed` can be judged.
+    TagsHidden,
     /// No MAC of the peer is known, so no packet is taken for its.
     NoStation,
     /// The data plane's lease has ended.
@@ -32,16 +36,18 @@ pub enum Obstacle {
     /// Most of an Adj-RIB is gone at once, and nothing confirms it yet.
     ShrinkUnconfirmed,
     /// The feeds have more Adj-RIBs than are kept.
-    TooManyTables,
+    TooManyRibs,
     /// The data plane's switch could not be read.
     Unreadable,
 }
 
 impl Obstacle {
     /// All of them, for the document and its test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::NotAllowed,
         Self::NotAttached,
+        Self::NoRecord,
+        Self::TagsHidden,
         Self::NoStation,
         Self::LeaseEnded,
         Self::NotPublished,
@@ -52,7 +58,7 @@ impl Obstacle {
         Self::FeedLost,
         Self::CountMismatch,
         Self::ShrinkUnconfirmed,
-        Self::TooManyTables,
+        Self::TooManyRibs,
         Self::Unreadable,
     ];
 
@@ -62,6 +68,8 @@ impl Obstacle {
         match self {
             Self::NotAllowed => "not-allowed",
             Self::NotAttached => "not-attached",
+            Self::NoRecord => "no-record",
+            Self::TagsHidden => "tags-hidden",
             Self::NoStation => "no-station",
             Self::LeaseEnded => "lease-ended",
             Self::NotPublished => "not-published",
@@ -72,7 +80,7 @@ impl Obstacle {
             Self::FeedLost => "feed-lost",
             Self::CountMismatch => "count-mismatch",
             Self::ShrinkUnconfirmed => "shrink-unconfirmed",
-            Self::TooManyTables => "too-many-tables",
+            Self::TooManyRibs => "too-many-ribs",
             Self::Unreadable => "unreadable",
         }
     }

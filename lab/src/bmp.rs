@@ -48,12 +48,12 @@ impl Router {
     /// # Errors
     /// If nobody listens there.
     pub fn connect(
-        station: SocketAddr,
+        listener: SocketAddr,
         name: &str,
         asn: Asn,
         local: IpAddr,
     ) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&station, Duration::from_secs(5))?;
+        let stream = TcpStream::connect_timeout(&listener, Duration::from_secs(5))?;
         stream.set_nodelay(true)?; // a route that waits for an acknowledgement is late
         let mut router = Self { stream, asn, local };
         let mut tlvs = Vec::new();

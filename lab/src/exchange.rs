@@ -10,7 +10,7 @@ use super::{BirdRouter, FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES
 /// What R announces.
 pub const OURS: (&str, &str) = ("198.51.100.0/24", "2001:db8:100::/40");
 /// Where R tells by BMP, inside its own namespace.
-pub const STATION: &str = "127.0.0.1:11019";
+pub const BMP_LISTENER: &str = "127.0.0.1:11019";
 
 /// A BGP session of R's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Exchange {
     pub fn config(frr: &FrrRouter, timers: &str) -> String {
         let socket = frr.socket();
         let feeds = format!(
-            "[[feed]]\nkind = \"bmp\"\nlisten = \"{STATION}\"\n\n\
+            "[[feed]]\nkind = \"bmp\"\nlisten = \"{BMP_LISTENER}\"\n\n\
              [[feed]]\nkind = \"frr\"\nsocket = \"{}\"\ninterval = 1\n",
             socket.display()
         );
@@ -213,7 +213,7 @@ fn frr_conf(neighbours: &[Neighbour]) -> String {
         }
         families.push_str(" exit-address-family\n !\n");
     }
-    let (ip, port) = STATION.split_once(':').unwrap_or_default();
+    let (ip, port) = BMP_LISTENER.split_once(':').unwrap_or_default();
     format!(
         "hostname R\n!\nbgp route-map delay-timer 1\nrouter bgp {R_ASN}\n bgp router-id {}\n \
          no bgp default ipv4-unicast\n no bgp network import-check\n{sessions}{families}\

@@ -12,7 +12,7 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 /// What may differ in FRR's configuration.
 #[derive(Clone, Debug, Default)]
 pub struct FrrOptions {
-    /// The BMP station R connects to, pre- and post-policy, both families.
+    /// The BMP listener R connects to, pre- and post-policy, both families.
     pub bmp: Option<SocketAddr>,
     /// Lines outside `router bgp`.
     pub global: String,
@@ -123,13 +123,13 @@ impl FrrRouter {
 }
 
 fn frr_conf(options: &FrrOptions) -> String {
-    let bmp = options.bmp.map_or(String::new(), |station| {
+    let bmp = options.bmp.map_or(String::new(), |listener| {
         let monitor: String = ["ipv4", "ipv6"]
             .iter()
             .flat_map(|family| ["pre", "post"].map(|policy| (family, policy)))
             .map(|(family, policy)| format!("  bmp monitor {family} unicast {policy}-policy\n"))
             .collect();
-        let (ip, port) = (station.ip(), station.port());
+        let (ip, port) = (listener.ip(), listener.port());
         format!(
             " bmp targets T1\n  bmp stats interval 5000\n{monitor}  \
              bmp connect {ip} port {port} min-retry 500 max-retry 2000\n exit\n"
@@ -279,6 +279,17 @@ impl GoBgpRouter {
         self.client.clone()
     }
 
+    /// Deletes a neighbour of the daemon in this namespace: it sends no Peer Down.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn forget(&self, namespace: &Namespace, neighbour: &str) {
+        let mut gobgp = Command::new(&self.client);
+        gobgp.args(["neighbor", "del", neighbour]);
+        let deleted = namespace.run(|| run(&mut gobgp));
+        deleted.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Where its files are.
     #[must_use]
     pub const fn directory(&self) -> &Directory {
@@ -287,8 +298,8 @@ impl GoBgpRouter {
 }
 
 fn gobgp_conf(bmp: Option<SocketAddr>) -> String {
-    let bmp = bmp.map_or(String::new(), |station| {
-        let (ip, port) = (station.ip(), station.port());
+    let bmp = bmp.map_or(String::new(), |listener| {
+        let (ip, port) = (listener.ip(), listener.port());
         format!(
             "[[bmp-servers]]\n  [bmp-servers.config]\n    address = \"{ip}\"\n    port = {port}\n    \
              route-monitoring-policy = \"all\"\n    statistics-timeout = 15\n"

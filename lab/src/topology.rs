@@ -211,7 +211,7 @@ impl Peering {
         BirdRouter::start(self.release, &self.router, change)
     }
 
-    /// Runs GoBGP as R; it tells by BMP if it is given a station.
+    /// Runs GoBGP as R; it tells by BMP if it is given a listener.
     ///
     /// # Panics
     /// If it does not start.

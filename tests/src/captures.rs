@@ -12,7 +12,7 @@ use filter_core::{Family, Prefix};
 use filter_feeds::bmp::counts::Counts;
 use filter_feeds::bmp::router::{Closed, Memory, Router};
 use filter_feeds::wire::bmp;
-use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, Origin, RouteEvent, Session};
 
 /// One of the odd inputs of `fixtures/control`.
 ///
@@ -112,13 +112,13 @@ pub struct Folded {
     /// Every Peer Down, in order.
     pub downs: Vec<(Session, DownCause)>,
     /// What each table of each session holds, with path identifiers.
-    pub tables: BTreeMap<(Session, Table), BTreeSet<(Prefix, u32)>>,
+    pub ribs: BTreeMap<(Session, AdjRib), BTreeSet<(Prefix, u32)>>,
     /// Ends of RIBs told, and not void since.
-    pub ends: BTreeSet<(Session, Table, Family)>,
+    pub ends: BTreeSet<(Session, AdjRib, Family)>,
     /// Tables told to be lost, and not void since.
-    pub lost: BTreeSet<(Session, Option<Table>)>,
+    pub lost: BTreeSet<(Session, Option<AdjRib>)>,
     /// The last counts told.
-    pub told: BTreeMap<(Session, Table), u64>,
+    pub told: BTreeMap<(Session, AdjRib), u64>,
     /// Every event, in order.
     pub events: Vec<RouteEvent>,
     /// What was left out.
@@ -156,71 +156,64 @@ impl Folded {
                 self.up.remove(session);
                 self.downs.push((*session, *cause));
             }
-            RouteEvent::Announce {
-                origin,
-                table,
-                route,
-            } => {
-                let key = (session_of(origin), *table);
-                let routes = self.tables.entry(key).or_default();
+            RouteEvent::Announce { origin, rib, route } => {
+                let key = (session_of(origin), *rib);
+                let routes = self.ribs.entry(key).or_default();
                 routes.insert((route.prefix, route.path));
             }
             RouteEvent::Withdraw {
                 origin,
-                table,
+                rib,
                 prefix,
                 path,
             } => {
-                let key = (session_of(origin), *table);
-                self.tables
-                    .entry(key)
-                    .or_default()
-                    .remove(&(*prefix, *path));
+                let key = (session_of(origin), *rib);
+                self.ribs.entry(key).or_default().remove(&(*prefix, *path));
             }
             RouteEvent::EndOfRib {
                 origin,
-                table,
+                rib,
                 family,
             } => {
                 let session = session_of(origin);
-                self.lost.remove(&(session, Some(*table)));
-                self.ends.insert((session, *table, *family));
+                self.lost.remove(&(session, Some(*rib)));
+                self.ends.insert((session, *rib, *family));
             }
-            RouteEvent::TableLost { origin, table, .. } => {
+            RouteEvent::RibLost { origin, rib, .. } => {
                 let session = session_of(origin);
-                self.lost.insert((session, *table));
+                self.lost.insert((session, *rib));
             }
             RouteEvent::Snapshot {
                 origin,
-                table,
+                rib,
                 family,
                 routes,
             } => {
-                let key = (session_of(origin), *table);
-                let held = self.tables.entry(key).or_default();
+                let key = (session_of(origin), *rib);
+                let held = self.ribs.entry(key).or_default();
                 held.retain(|(prefix, _)| prefix.family() != *family);
                 held.extend(routes.iter().map(|route| (route.prefix, route.path)));
             }
             RouteEvent::Count {
                 origin,
-                table,
+                rib,
                 prefixes,
                 ..
             } => {
-                self.told.insert((session_of(origin), *table), *prefixes);
+                self.told.insert((session_of(origin), *rib), *prefixes);
             }
         }
     }
 
     fn void(&mut self, session: Session) {
-        self.tables.retain(|(of, _), _| *of != session);
+        self.ribs.retain(|(of, _), _| *of != session);
         self.ends.retain(|(of, ..)| *of != session);
         self.lost.retain(|(of, _)| *of != session);
     }
 
     /// The prefixes of one table.
-    pub fn prefixes(&self, address: &str, table: Table) -> BTreeSet<Prefix> {
-        let held = self.tables.get(&(session(address), table));
+    pub fn prefixes(&self, address: &str, rib: AdjRib) -> BTreeSet<Prefix> {
+        let held = self.ribs.get(&(session(address), rib));
         held.into_iter()
             .flatten()
             .map(|(prefix, _)| *prefix)

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::lab::{Bcp38, Namespace, Site, wait_for};
 
-const STATION: &str = "127.0.0.1:11019";
+const BMP_LISTENER: &str = "127.0.0.1:11019";
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 /// Until then a table must be in force, however loaded the machine is.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -51,7 +51,7 @@ impl Fleet {
         let mut config = format!(
             "[router]\nasn = 64500\nprefixes = [\"198.51.100.0/24\"]\n\
              [[interface]]\nname = \"eth0\"\nkind = \"lan\"\nlan = [\"10.9.0.0/16\"]\n\
-             [[feed]]\nkind = \"bmp\"\nlisten = \"{STATION}\"\n"
+             [[feed]]\nkind = \"bmp\"\nlisten = \"{BMP_LISTENER}\"\n"
         );
         for peer in 0..peers {
             let Neighbour { address, asn } = neighbour(peer);
@@ -77,8 +77,8 @@ impl Fleet {
     /// If the daemon does not listen.
     #[must_use]
     pub fn router(&self, name: &str) -> Router {
-        let station: SocketAddr = STATION.parse().unwrap();
-        let connect = || Router::connect(station, name, Asn::new(64500), LOCAL).unwrap();
+        let listener: SocketAddr = BMP_LISTENER.parse().unwrap();
+        let connect = || Router::connect(listener, name, Asn::new(64500), LOCAL).unwrap();
         self.namespace.run(connect)
     }
 

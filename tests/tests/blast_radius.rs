@@ -1,4 +1,4 @@
-//! One session's fault is nobody else's: every odd stream of `fixtures/control` sent to a real BMP station, beside a
+//! One session's fault is nobody else's: every odd stream of `fixtures/control` sent to a real BMP listener, beside a
 //! healthy peer that stays in force for longer than `stale_hold`, over a connection that stays open.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -45,15 +45,15 @@ kind = "bmp"
 listen = "127.0.0.1:0"
 "#;
 
-struct Station {
+struct Listener {
     batches: Receiver<Batch>,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
     router: TcpStream,
 }
 
-impl Station {
-    /// A station, and a router that has sent this to it.
+impl Listener {
+    /// A listener, and a router that has sent this to it.
     fn told(stream: &[u8]) -> Self {
         let feed = BmpFeed::new(&BmpConfig::new("127.0.0.1:0".parse().unwrap())).unwrap();
         let address = feed.local_addr().unwrap();
@@ -89,7 +89,7 @@ impl Station {
     }
 }
 
-impl Drop for Station {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
@@ -128,9 +128,9 @@ fn an_odd_session_costs_nobody_else() {
         "rm_trailing_tlv.bmp",
         "locrib_trailing_tlv.bmp",
     ] {
-        let mut station = Station::told(&control(name));
-        let events = station.events();
-        assert!(station.stays(Duration::from_millis(300)), "{name}");
+        let mut listener = Listener::told(&control(name));
+        let events = listener.events();
+        assert!(listener.stays(Duration::from_millis(300)), "{name}");
         let mut life = lifecycle();
         for event in &events {
             life.event(Duration::ZERO, FeedId(0), event);
@@ -165,9 +165,9 @@ fn what_is_odd_about_counts_and_addresses_is_no_reason_to_doubt() {
         ("v4mapped_peer.bmp", 1),
         ("asn_other.bmp", 0),
     ] {
-        let mut station = Station::told(&control(name));
-        let events = station.events();
-        assert!(station.stays(Duration::from_millis(300)), "{name}");
+        let mut listener = Listener::told(&control(name));
+        let events = listener.events();
+        assert!(listener.stays(Duration::from_millis(300)), "{name}");
         let mut life = lifecycle();
         for event in &events {
             life.event(Duration::ZERO, FeedId(0), event);

@@ -13,14 +13,14 @@ use filter_core::{Asn, Family, Mode, frame};
 use filter_engine::{Engine, Exports, Fitted};
 use filter_lifecycle::TICK;
 use filter_lifecycle::route::{
-    DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session, Table,
+    AdjRib, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session,
 };
 use filter_lifecycle::spec::{Attachment, Feed, Interface, InterfaceId, InterfaceKind, Peer, Spec};
 use filter_loader::Switch;
 use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
-const STATION: FeedId = FeedId(0);
+const BMP_LISTENER: FeedId = FeedId(0);
 const BY_HAND: FeedId = FeedId(1);
 const P: PeerId = PeerId(0);
 /// Sent at a time.
@@ -89,7 +89,7 @@ impl Scene {
     fn session_up(&mut self) {
         let families = Some([true, true]);
         self.tell(
-            STATION,
+            BMP_LISTENER,
             &RouteEvent::SessionUp {
                 session: session(),
                 asn: None,
@@ -101,32 +101,25 @@ impl Scene {
 
     fn announce(&mut self, prefix: &str) {
         let route = Route::bare(prefix.parse().unwrap());
-        let (origin, table) = (Origin::Session(session()), Table::AdjInPre);
-        self.tell(
-            STATION,
-            &RouteEvent::Announce {
-                origin,
-                table,
-                route,
-            },
-        );
+        let (origin, rib) = (Origin::Session(session()), AdjRib::InPrePolicy);
+        self.tell(BMP_LISTENER, &RouteEvent::Announce { origin, rib, route });
     }
 
     /// The peer's session is up and its routes are received, of these families.
     fn receive(&mut self, families: &[Family]) {
-        self.tell(STATION, &RouteEvent::FeedUp);
+        self.tell(BMP_LISTENER, &RouteEvent::FeedUp);
         self.session_up();
         for &family in families {
             self.announce(match family {
                 Family::Ipv4 => "45.146.194.0/23",
                 Family::Ipv6 => "2a13:47c0:146::/48",
             });
-            let (origin, table) = (Origin::Session(session()), Table::AdjInPre);
+            let (origin, rib) = (Origin::Session(session()), AdjRib::InPrePolicy);
             self.tell(
-                STATION,
+                BMP_LISTENER,
                 &RouteEvent::EndOfRib {
                     origin,
-                    table,
+                    rib,
                     family,
                 },
             );
@@ -141,7 +134,7 @@ impl Scene {
                 BY_HAND,
                 &RouteEvent::Snapshot {
                     origin: Origin::Peer(P),
-                    table: Table::AdjOut,
+                    rib: AdjRib::OutPostPolicy,
                     family,
                     routes: [Route::bare(prefix.parse().unwrap())].into(),
                 },
@@ -262,10 +255,10 @@ fn withdrawing_ipv6_opens_neither_family() {
     scene.wait(1);
     scene.all_pass(GOOD6);
     scene.tell(
-        STATION,
+        BMP_LISTENER,
         &RouteEvent::Withdraw {
             origin: Origin::Session(session()),
-            table: Table::AdjInPre,
+            rib: AdjRib::InPrePolicy,
             prefix: "2a13:47c0:146::/48".parse().unwrap(),
             path: 0,
         },
@@ -290,7 +283,7 @@ fn a_peer_that_closes_its_only_session_opens_nothing() {
     scene.advertise();
     scene.wait(1);
     let (session, cause) = (session(), DownCause::Notification);
-    scene.tell(STATION, &RouteEvent::SessionDown { session, cause });
+    scene.tell(BMP_LISTENER, &RouteEvent::SessionDown { session, cause });
     for _ in 0..10 {
         scene.wait(11);
         scene.all_pass(GOOD);

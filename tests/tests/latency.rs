@@ -201,7 +201,7 @@ fn polled(kind: &str, more: &str) -> String {
 const BMP: &str = "[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n\
     [[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_to_peer = [\"100.64.0.0/24\"]\n";
 
-fn station() -> Option<SocketAddr> {
+fn listener() -> Option<SocketAddr> {
     "127.0.0.1:11019".parse().ok()
 }
 
@@ -219,7 +219,7 @@ fn sources(lab: &mut Peering, name: &str, feeds: &str) {
 
 fn frr(release: Release, version: &str) {
     let mut lab = Peering::of(release);
-    let bmp = station();
+    let bmp = listener();
     let frr = lab.frr(&FrrOptions {
         bmp,
         ..FrrOptions::default()
@@ -232,7 +232,7 @@ fn frr(release: Release, version: &str) {
 
 fn gobgp(release: Release, version: &str) {
     let mut lab = Peering::of(release);
-    let router = lab.gobgp(station());
+    let router = lab.gobgp(listener());
     sources(&mut lab, &format!("`bmp`, GoBGP {version}: sources"), BMP);
     let poll = polled("gobgp", &format!("command = {:?}", router.client()));
     let name = format!("`gobgp`, GoBGP {version}, each second: sources");
@@ -298,7 +298,7 @@ fn frr_shadow(release: Release, version: &str) {
         lab.router.ip(&["addr", "add", address, "dev", "lo"]);
     }
     let frr = lab.frr(&FrrOptions {
-        bmp: station(),
+        bmp: listener(),
         global: "route-map DENY deny 10\nip prefix-list OWN-P1 seq 20 permit 100.64.0.0/16 ge 24 le 24\n".into(),
         router: " neighbor 10.255.1.1 remote-as 64999\n neighbor 10.255.1.1 update-source 10.255.3.1\n \
                  neighbor 10.255.1.1 port 1790\n neighbor 10.255.1.1 ebgp-multihop 2\n \

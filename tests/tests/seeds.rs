@@ -266,7 +266,7 @@ fn as57965_pointing_default_is_told_with_bytes_blocks_and_duration() {
     });
     assert_eq!(now["default_pointing"]["blocks"], 4);
     // Samples say whose the destination is.
-    let violation = daemon.events_named("violation").pop().unwrap();
+    let violation = daemon.violations().pop().unwrap();
     assert!(
         violation["story"]
             .as_str()

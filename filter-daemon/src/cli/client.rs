@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon: `status`, `explain`, `events`.
+//! The commands that ask a running daemon: `status`, `explain`, `events`, `violations`.
 //! They only show what it says.
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -97,7 +97,7 @@ pub fn explain(args: &Explain) -> Result<(), Failure> {
     Ok(table::explained(&mut out, &explained)?)
 }
 
-/// `bcp38 events`.
+/// `bcp38 events`, `bcp38 violations`.
 #[derive(Debug, ClapArgs)]
 pub struct Events {
     /// Go on until interrupted
@@ -105,7 +105,7 @@ pub struct Events {
     follow: bool,
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON, one event a line
+    /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
 }
@@ -118,16 +118,28 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// # Errors
 /// If no daemon answers.
 pub fn events(args: &Events) -> Result<(), Failure> {
+    list(args, |after| Request::Events { after })
+}
+
+/// Sampled packets that broke the policy.
+///
+/// # Errors
+/// If no daemon answers.
+pub fn violations(args: &Events) -> Result<(), Failure> {
+    list(args, |after| Request::Violations { after })
+}
+
+fn list(args: &Events, request: fn(u64) -> Request) -> Result<(), Failure> {
     let mut after = 0;
     loop {
-        let events = args.daemon.ask(&Request::Events { after })?;
+        let entries = args.daemon.ask(&request(after))?;
         let mut out = anstream::stdout().lock();
-        for event in events.as_array().into_iter().flatten() {
-            after = event["number"].as_u64().unwrap_or(after);
+        for entry in entries.as_array().into_iter().flatten() {
+            after = entry["number"].as_u64().unwrap_or(after);
             if args.json {
-                writeln!(out, "{event}")?;
+                writeln!(out, "{entry}")?;
             } else {
-                table::event(&mut out, event)?;
+                table::event(&mut out, entry)?;
             }
         }
         out.flush()?;

@@ -46,6 +46,8 @@ pub enum Command {
     Explain(client::Explain),
     /// What happened
     Events(client::Events),
+    /// Sampled packets that broke the policy
+    Violations(client::Events),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
@@ -124,6 +126,7 @@ impl Cli {
             Command::Status(args) => client::status(args),
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => client::events(args),
+            Command::Violations(args) => client::violations(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
             Command::Detach(args) => detach::run(args),

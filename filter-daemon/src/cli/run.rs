@@ -5,7 +5,7 @@ use clap::Args as ClapArgs;
 use filter_engine::EngineError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Failure, warn};
+use super::Failure;
 use crate::config::Config;
 use crate::runtime::{AtExit, Handle, RunError, RunOptions, Runtime};
 
@@ -26,7 +26,9 @@ pub struct Args {
 /// Usage for what the configuration or the machine's devices lack, failed for the rest.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (config, warnings) = Config::load(&args.config)?;
-    warnings.iter().for_each(warn);
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
     let handle = Handle::default();
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, handle.stop_flag()).map_err(Failure::failed)?;
@@ -52,6 +54,7 @@ fn classify(error: RunError) -> Failure {
         RunError::Feed { .. }
         | RunError::Engine(
             EngineError::MissingFact(_)
+            | EngineError::VlanDevice { .. }
             | EngineError::Loader(
                 Loader::UnknownInterface(_)
                 | Loader::NotEthernet { .. }

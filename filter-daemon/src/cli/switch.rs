@@ -187,7 +187,67 @@ fn tell(out: &mut dyn Write, args: &Args, mode: Mode, changed: &Value) -> std::i
         warn(format!("switched until the next reboot only: {why}"));
     }
     match changed["state"].as_str() {
-        Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}"),
-        None => writeln!(out, "{name}: mode {mode}"),
+        Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}")?,
+        None => writeln!(out, "{name}: mode {mode}")?,
+    }
+    let polled = changed["polled"].as_array().into_iter().flatten();
+    polled
+        .map(cost)
+        .try_for_each(|cost| writeln!(out, "{cost}"))
+}
+
+/// What it costs that a side is known only from polls.
+fn cost(polled: &Value) -> String {
+    let seconds = &polled["seconds"];
+    let feed = polled["feed"].as_str().unwrap_or_default();
+    let (side, packets, better) = match polled["side"].as_str() {
+        Some("destinations") => (
+            "destinations",
+            "to a prefix that we have announced to it",
+            "`shadow`",
+        ),
+        _ => (
+            "sources",
+            "from a prefix that it has announced",
+            "`bmp` or `shadow`",
+        ),
+    };
+    format!(
+        "  its {side} are known only from the polls of `{feed}`: good packets {packets} since the last poll are dropped \
+         for up to {seconds} s and the time a poll takes; a {better} feed knows it at once"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn enforce_says_what_polls_cost() {
+        let args = Args {
+            name: Some("p1".to_owned()),
+            all: false,
+            config: None,
+            socket: PathBuf::new(),
+            pin_dir: PathBuf::new(),
+            state_file: PathBuf::new(),
+        };
+        let changed = json!({
+            "peer": "p1", "mode": "enforce", "state": "enforcing", "missing": null,
+            "polled": [
+                { "side": "sources", "feed": "bird", "seconds": 60 },
+                { "side": "destinations", "feed": "frr", "seconds": 30 },
+            ],
+        });
+        let mut out = Vec::new();
+        tell(&mut out, &args, Mode::Enforce, &changed).unwrap();
+        let expected = "\
+p1: mode enforce, enforcing
+  its sources are known only from the polls of `bird`: good packets from a prefix that it has announced since the last poll are dropped for up to 60 s and the time a poll takes; a `bmp` or `shadow` feed knows it at once
+  its destinations are known only from the polls of `frr`: good packets to a prefix that we have announced to it since the last poll are dropped for up to 30 s and the time a poll takes; a `shadow` feed knows it at once
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

@@ -13,7 +13,7 @@ use super::section::{Item, Section};
 use super::{Config, Feed, parse_feed};
 use filter_lifecycle::admission::{Provenance, admit};
 use filter_lifecycle::policy::Withheld;
-use filter_lifecycle::route::{Session, Table, Vrf};
+use filter_lifecycle::route::{AdjRib, Session, Vrf};
 use filter_lifecycle::spec::{Attachment, Interface, InterfaceId, InterfaceKind, Peer, Reach};
 
 pub(super) fn sections(
@@ -367,7 +367,8 @@ pub(super) fn scopes(
     }
     for (server, section) in config.spec.route_servers.iter().zip(servers) {
         let mut sessions = server.sessions().filter(|session| session.vrf.is_none());
-        let unseen = sessions.find(|&session| !config.spec.has_shadow(session, Table::AdjOut));
+        let unseen =
+            sessions.find(|&session| !config.spec.has_shadow(session, AdjRib::OutPostPolicy));
         if let (Reach::Communities, Some(session)) = (&server.our_routes_reach, unseen) {
             let item = section.require("our_routes_reach")?;
             warnings.push(item.warning(Oddity::NoCommunities(session.address)));

@@ -225,9 +225,9 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
                 None => Ok(()),
             }
         }
-        Feed::Mrt { path: file, table } => {
+        Feed::Mrt { path: file, rib } => {
             writeln!(f, "path = {}", path(file))?;
-            writeln!(f, "table = \"{table}\"")
+            writeln!(f, "rib = \"{rib}\"")
         }
         Feed::Frr { socket, interval } | Feed::Bird { socket, interval } => {
             writeln!(f, "socket = {}", path(socket))?;
@@ -273,7 +273,7 @@ fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
 /// A line of its own, so that a comment fits behind it.
 fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result {
     let (address, session) = (shadow.address, shadow.session);
-    let table = shadow.table;
+    let rib = shadow.rib;
     let vrf = shadow.vrf.map_or(String::new(), |vrf| {
         format!(", route_distinguisher = \"{vrf}\"")
     });
@@ -283,7 +283,7 @@ fn shadow_session(shadow: &ShadowSession, f: &mut Formatter<'_>) -> fmt::Result 
     };
     writeln!(
         f,
-        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, table = \"{table}\" }},{password}"
+        "  {{ address = \"{address}\", session = \"{session}\"{vrf}, rib = \"{rib}\" }},{password}"
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::{Asn, Prefix};
 
 use filter_feeds::shadow::Password;
-use filter_lifecycle::route::{PeerId, Session, Table, Vrf};
+use filter_lifecycle::route::{AdjRib, PeerId, Session, Vrf};
 use filter_lifecycle::spec;
 
 /// `[[feed]]`: one RIB source, by `kind`.
@@ -21,7 +21,7 @@ pub enum Feed {
         /// `advertised_to_peer`. Default: none.
         advertised_to_peer: Vec<Prefix>,
     },
-    /// `bmp`: a station routers connect to (RFC 7854).
+    /// `bmp`: a listener that routers connect to (the monitoring station of RFC 7854).
     Bmp {
         /// `listen`. Required.
         listen: SocketAddr,
@@ -38,8 +38,8 @@ pub enum Feed {
     Mrt {
         /// `path` of the file. Required.
         path: PathBuf,
-        /// `table` that was dumped: `adj-in-post`, which is what most daemons dump (the default), or `adj-in-pre`.
-        table: Table,
+        /// `rib` that was dumped: `adj-rib-in-post-policy`, as most daemons dump it (the default), or `adj-rib-in-pre-policy`.
+        rib: AdjRib,
     },
     /// `frr`: bgpd is asked over its vty socket.
     Frr {
@@ -91,8 +91,8 @@ pub struct ShadowSession {
     pub address: IpAddr,
     /// `session`: the peer's session address whose policy it has. Required.
     pub session: IpAddr,
-    /// `table`: `adj-out` (what we advertise to the peer, the default), `adj-in-pre` or `adj-in-post`.
-    pub table: Table,
+    /// `rib`: `adj-rib-out-post-policy` (what we advertise to the peer, the default), `adj-rib-in-pre-policy` or `adj-rib-in-post-policy`.
+    pub rib: AdjRib,
     /// `route_distinguisher` of the peer's session. Default: the global instance.
     pub vrf: Option<Vrf>,
     /// `password`: TCP MD5 (RFC 2385), 1 to 80 bytes. Default: the feed's `password`, or none.
@@ -109,19 +109,37 @@ impl ShadowSession {
     const fn carried(&self) -> spec::Carried {
         spec::Carried {
             session: self.mirrors(),
-            table: self.table,
+            rib: self.rib,
         }
     }
 }
 
 impl Feed {
+    /// Does the router send what changes, when it does?
+    #[must_use]
+    pub const fn is_push(&self) -> bool {
+        matches!(self, Self::Bmp { .. } | Self::Shadow { .. })
+    }
+
+    /// How often the router is asked, if it is.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Frr { interval, .. }
+            | Self::Bird { interval, .. }
+            | Self::OpenBgpd { interval, .. }
+            | Self::GoBgp { interval, .. } => Some(*interval),
+            Self::Static { .. } | Self::Bmp { .. } | Self::Mrt { .. } | Self::Shadow { .. } => None,
+        }
+    }
+
     /// What it can carry.
     #[must_use]
     pub fn carries(&self) -> spec::Feed {
         match self {
             Self::Static { .. } => spec::Feed::Static,
             Self::Bmp { .. } => spec::Feed::Stream,
-            Self::Mrt { table, .. } => spec::Feed::File { table: *table },
+            Self::Mrt { rib, .. } => spec::Feed::File { rib: *rib },
             Self::Frr { .. } | Self::Bird { .. } | Self::OpenBgpd { .. } | Self::GoBgp { .. } => {
                 spec::Feed::Poll
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::Prefix;
 use filter_feeds::bmp::loopback;
 use filter_feeds::shadow::Password;
-use filter_lifecycle::route::{PeerId, Session, Table};
+use filter_lifecycle::route::{AdjRib, PeerId, Session};
 use filter_lifecycle::spec::Peer;
 
 use super::error::{ConfigError, Problem, Warning};
@@ -22,7 +22,7 @@ const KINDS: &[&str] = &[
 const KEYS: [&[&str]; 8] = [
     &["kind", "peer", "advertised_by_peer", "advertised_to_peer"],
     &["kind", "listen", "allow", "max_routers", "idle", "password"],
-    &["kind", "path", "table"],
+    &["kind", "path", "rib"],
     &["kind", "socket", "interval"],
     &["kind", "socket", "interval"],
     &["kind", "command", "socket", "interval"],
@@ -33,7 +33,7 @@ const SESSION: &[&str] = &[
     "address",
     "session",
     "route_distinguisher",
-    "table",
+    "rib",
     "password",
 ];
 
@@ -89,12 +89,15 @@ fn feed(
         },
         "mrt" => Feed::Mrt {
             path: path(&section.require("path")?)?,
-            table: section
-                .optional("table", |item| {
-                    let values = [Table::AdjInPost, Table::AdjInPre];
-                    item.choice(&["adj-in-post", "adj-in-pre"], &values)
+            rib: section
+                .optional("rib", |item| {
+                    let values = [AdjRib::InPostPolicy, AdjRib::InPrePolicy];
+                    item.choice(
+                        &["adj-rib-in-post-policy", "adj-rib-in-pre-policy"],
+                        &values,
+                    )
                 })?
-                .unwrap_or(Table::AdjInPost),
+                .unwrap_or(AdjRib::InPostPolicy),
         },
         "frr" => Feed::Frr {
             socket: or("socket", "/var/run/frr/bgpd.vty")?,
@@ -171,12 +174,23 @@ fn sessions(section: &Section<'_>) -> Result<Vec<ShadowSession>, ConfigError> {
             address: address(&section.require("address")?)?,
             session: address(&section.require("session")?)?,
             vrf: section.optional("route_distinguisher", vrf)?,
-            table: section
-                .optional("table", |item| {
-                    let values = [Table::AdjOut, Table::AdjInPre, Table::AdjInPost];
-                    item.choice(&["adj-out", "adj-in-pre", "adj-in-post"], &values)
+            rib: section
+                .optional("rib", |item| {
+                    let values = [
+                        AdjRib::OutPostPolicy,
+                        AdjRib::InPrePolicy,
+                        AdjRib::InPostPolicy,
+                    ];
+                    item.choice(
+                        &[
+                            "adj-rib-out-post-policy",
+                            "adj-rib-in-pre-policy",
+                            "adj-rib-in-post-policy",
+                        ],
+                        &values,
+                    )
                 })?
-                .unwrap_or(Table::AdjOut),
+                .unwrap_or(AdjRib::OutPostPolicy),
         })
     };
     let sections = section.sections("sessions", place, SESSION)?;

@@ -21,9 +21,10 @@ const SECRET: &str = "password";
 const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
 /// Keys that had another name before, and the one they have now.
-const RENAMED: [(&str, &str); 3] = [
+const RENAMED: [(&str, &str); 4] = [
     ("arena_mib", "table_memory_mib"),
     ("serves", "our_routes_reach"),
+    ("table", "rib"),
     ("vrf", "route_distinguisher"),
 ];
 

@@ -62,7 +62,7 @@ pub enum DemoError {
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where the stand-in router's BMP goes, inside the router's namespace.
-const STATION: &str = "127.0.0.1:11019";
+const BMP_LISTENER: &str = "127.0.0.1:11019";
 
 /// The demo's configuration, also shown to the reader.
 const CONFIG: &str = include_str!("demo.toml");
@@ -304,12 +304,12 @@ impl World {
 
     /// The stand-in router tells everything there is.
     fn announce_all(&self) -> Result<Router, DemoError> {
-        let station: SocketAddr = STATION
+        let listener: SocketAddr = BMP_LISTENER
             .parse()
-            .map_err(|_| DemoError::Config(STATION.to_owned()))?;
+            .map_err(|_| DemoError::Config(BMP_LISTENER.to_owned()))?;
         let connect = || {
             Router::connect(
-                station,
+                listener,
                 "router",
                 filter_core::Asn::new(64500),
                 addr("203.0.113.1"),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::journal::describe;
+use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
 use crate::state::StateFile;
@@ -33,6 +34,8 @@ struct ModeSet<'a> {
     missing: Option<String>,
     /// Why it does not outlive a reboot.
     not_kept: Option<String>,
+    /// Only of `enforce`: the sides that are known only from polls, and what that costs.
+    polled: Vec<Polled>,
 }
 
 /// `observe` and `enforce` of an interface's own classes.
@@ -126,6 +129,7 @@ impl Runtime {
                 })
             }
             Request::Events { after } => value(self.journal.after(*after)),
+            Request::Violations { after } => value(self.journal.violations_after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {
                 Ok(()) => {
                     self.journal.note("detached", interface);
@@ -165,7 +169,12 @@ impl Runtime {
             Some(permit) => kept.set_peer(&name, permit.clone()),
             None => _ = kept.peers.remove(&name),
         });
+        let polled = match mode {
+            Mode::Enforce => polled::sides(&self.config, &status.ribs),
+            Mode::Observe => Vec::new(),
+        };
         value(ModeSet {
+            polled,
             peer: &name,
             mode,
             state: status.state.name(),

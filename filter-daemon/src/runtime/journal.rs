@@ -1,22 +1,26 @@
-//! Events with numbers and times, the last of them kept for `bcp38 events`.
+//! Events, and sampled violations beside them, with numbers and times: the last of each kept for `bcp38 events` and
+//! `bcp38 violations`. A flood of violations costs older violations, never an event.
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
 use filter_core::packet::Mac;
 use filter_core::{Mode, Prefix, Reason};
 use filter_engine::{Notice, Violation};
-use filter_lifecycle::Event;
 use filter_lifecycle::json::{text, texts};
 use filter_lifecycle::route::{FeedId, PeerId, Session};
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_lifecycle::{Event, FOREIGN_PEERS};
 use serde::Serialize;
 
 use crate::config::{Config, Feed};
 
-/// Entries that are kept.
+/// Events that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
+/// Violations that are kept.
+pub const MAX_VIOLATIONS: usize = 10_000;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -47,7 +51,7 @@ enum Fields {
     },
     Source {
         session: Option<String>,
-        table: &'static str,
+        rib: &'static str,
         family: &'static str,
         state: &'static str,
     },
@@ -161,11 +165,63 @@ struct FlowFields {
     story: String,
 }
 
-/// Everything that is told, in order.
-#[derive(Debug, Default)]
-pub struct Journal {
+/// The last entries of one kind, numbered from 1.
+#[derive(Debug)]
+struct Store {
     entries: VecDeque<Entry>,
     last: u64,
+    max: usize,
+}
+
+impl Store {
+    const fn new(max: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            last: 0,
+            max,
+        }
+    }
+
+    /// Entries after this number, oldest first.
+    fn after(&self, number: u64) -> Vec<&Entry> {
+        let skip = self.entries.len().saturating_sub(
+            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
+        );
+        self.entries.iter().skip(skip).collect()
+    }
+
+    fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
+        self.last += 1;
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        if self.entries.len() >= self.max {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry {
+            number: self.last,
+            time: time.as_secs_f64(),
+            event,
+            text: text.to_owned(),
+            fields,
+        });
+    }
+}
+
+/// What happened, in order; violations apart.
+#[derive(Debug)]
+pub struct Journal {
+    events: Store,
+    violations: Store,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            events: Store::new(MAX_ENTRIES),
+            violations: Store::new(MAX_VIOLATIONS),
+        }
+    }
 }
 
 impl Journal {
@@ -181,6 +237,18 @@ impl Journal {
             Notice::NotAsConfigured { interface, why } => {
                 self.note("not-as-configured", &format!("{interface}: {why}"));
             }
+            Notice::LeftOut {
+                interface,
+                left_out,
+            } => self.left_out(interface, left_out),
+            Notice::TagsHidden { interface, command } => {
+                self.tags_hidden(interface, command.as_deref())
+            }
+            Notice::Alarm {
+                interface,
+                reason,
+                begins,
+            } => self.alarm(interface.as_deref(), *reason, *begins),
             Notice::NotLookedUp(error) => log::warn!("{error}: trying again"),
             Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
@@ -234,7 +302,7 @@ impl Journal {
             length: violation.length,
             flow,
         };
-        self.push("violation", &text, fields);
+        self.violations.push("violation", &text, fields);
     }
 
     /// A peer sends us what it should send elsewhere.
@@ -307,6 +375,53 @@ impl Journal {
         self.push(event, &text, fields);
     }
 
+    fn left_out(&mut self, interface: &str, left_out: &[String]) {
+        let text = match left_out {
+            [] => format!("{interface}: there is room for all of our macs and addresses again"),
+            [..] => format!(
+                "{interface}: no room for {}: at most {MAX_OWN_MACS} macs, and of each family and vlan {MAX_OWN_ADDRESSES} addresses and {MAX_SUBNETS} subnets outside `lan`",
+                left_out.join(", ")
+            ),
+        };
+        self.note("left-out", &text);
+    }
+
+    fn tags_hidden(&mut self, interface: &str, command: Option<&str>) {
+        let (name, text) = match command {
+            Some(command) => (
+                "tags-hidden",
+                format!(
+                    "{interface}: the driver hides vlan tags from the program, so that only malformed frames are judged: `{command}`"
+                ),
+            ),
+            None => (
+                "tags-seen",
+                format!("{interface}: the program sees vlan tags again"),
+            ),
+        };
+        self.note(name, &text);
+    }
+
+    fn alarm(&mut self, interface: Option<&str>, reason: Reason, begins: bool) {
+        let (begun, over, what) = match reason {
+            Reason::NoRecord => (
+                "no-record-alarm",
+                "no-record-over",
+                "frames come in from a device that has no record, and pass: a new member of a bond, or a device that came back",
+            ),
+            _ => (
+                "not-for-us-alarm",
+                "not-for-us-over",
+                "more than half of what came in over the last minute is for none of our macs, and passes",
+            ),
+        };
+        let place = interface.map_or(String::new(), |interface| format!("{interface}: "));
+        match begins {
+            true => self.note(begun, &format!("{place}{what}")),
+            false => self.note(over, &format!("{place}not any more: {what}")),
+        }
+    }
+
     /// The program is on an interface.
     fn attached(&mut self, interface: &str, hook: &'static str) {
         let text = format!("{interface} ({hook})");
@@ -337,30 +452,20 @@ impl Journal {
         self.push(name, text, Fields::None {});
     }
 
-    /// Entries after this number, oldest first.
+    /// Events after this number, oldest first.
     #[must_use]
     pub fn after(&self, number: u64) -> Vec<&Entry> {
-        let skip = self.entries.len().saturating_sub(
-            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
-        );
-        self.entries.iter().skip(skip).collect()
+        self.events.after(number)
+    }
+
+    /// Violations after this number, oldest first.
+    #[must_use]
+    pub fn violations_after(&self, number: u64) -> Vec<&Entry> {
+        self.violations.after(number)
     }
 
     fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
-        self.last += 1;
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        if self.entries.len() >= MAX_ENTRIES {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(Entry {
-            number: self.last,
-            time: time.as_secs_f64(),
-            event,
-            text: text.to_owned(),
-            fields,
-        });
+        self.events.push(event, text, fields);
     }
 }
 
@@ -427,18 +532,18 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
         ),
         Event::SourceState {
             session: s,
-            table,
+            rib,
             family,
             state,
         } => (
             Fields::Source {
                 session: session(*s),
-                table: table.name(),
+                rib: rib.name(),
                 family: family.name(),
                 state: state.name(),
             },
             format!(
-                "{} {table} {family}: {state}",
+                "{} {rib} {family}: {state}",
                 s.map_or("static".to_owned(), |s| s.to_string())
             ),
         ),
@@ -469,6 +574,23 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
             format!(
                 "the router says that {s} is AS{told}, configured is AS{configured}: its routes do not count"
             ),
+        ),
+        Event::ForeignFeed { feed: id, peers } => (
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: None,
+            },
+            format!(
+                "feed {}: {peers} peers at once have another AS than the configured one: it counts as lost until fewer than {FOREIGN_PEERS} have; is it another router\'s?",
+                id.0
+            ),
+        ),
+        Event::ForeignFeedOver(id) => (
+            Fields::Feed {
+                feed: feed(config, *id),
+                why: None,
+            },
+            format!("feed {} counts again", id.0),
         ),
         Event::UnknownSession(id, s) => (
             Fields::UnknownSession {
@@ -604,5 +726,70 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
             },
             format!("{}: {mode}", name(*id)),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+[router]
+asn = 64500
+[[interface]]
+name = "ixp0"
+kind = "port"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+"#;
+
+    fn numbers(entries: &[&Entry]) -> Option<(u64, u64, usize)> {
+        let (first, last) = (entries.first()?, entries.last()?);
+        Some((first.number, last.number, entries.len()))
+    }
+
+    #[test]
+    fn a_flood_of_violations_pushes_out_older_violations_and_no_event() {
+        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let mut journal = Journal::default();
+        journal.note("before", "the flood");
+        let violation = Notice::Violation(Violation {
+            peer: Some(PeerId(0)),
+            interface: "ixp0".to_owned(),
+            reason: Reason::SourceUnannounced,
+            dropped: true,
+            length: 60,
+            flow: None,
+        });
+        let flood = MAX_VIOLATIONS as u64 + 1;
+        for _ in 0..flood {
+            journal.notice(&config, &violation);
+        }
+        journal.note("after", "the flood");
+        assert_eq!(numbers(&journal.after(0)), Some((1, 2, 2)));
+        assert_eq!(
+            numbers(&journal.violations_after(0)),
+            Some((2, flood, MAX_VIOLATIONS))
+        );
+        assert_eq!(
+            numbers(&journal.violations_after(flood - 1)),
+            Some((flood, flood, 1))
+        );
+        assert_eq!(numbers(&journal.violations_after(flood)), None);
+    }
+
+    #[test]
+    fn the_oldest_events_go_first_beyond_the_limit() {
+        let mut journal = Journal::default();
+        for _ in 0..MAX_ENTRIES {
+            journal.note("test", "");
+        }
+        let all = MAX_ENTRIES as u64;
+        assert_eq!(numbers(&journal.after(0)), Some((1, all, MAX_ENTRIES)));
+        journal.note("test", "");
+        assert_eq!(numbers(&journal.after(0)), Some((2, all + 1, MAX_ENTRIES)));
     }
 }

@@ -1,18 +1,15 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
-use filter_feeds::skipped::Skipped;
+use filter_feeds::ixf;
 use filter_feeds::trigger::Trigger;
-use filter_feeds::{MAX_WAITING_BATCHES, Outlet, Stop, ixf};
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
 use serde_json::{Value, json};
@@ -21,11 +18,15 @@ use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
 use crate::state::StateFile;
+use supervision::{Ended, Supervision};
 
 mod answer;
+mod bounded;
 mod journal;
+mod polled;
 mod reload;
 mod status;
+mod supervision;
 
 pub use journal::{Journal, MAX_ENTRIES};
 
@@ -33,8 +34,10 @@ pub use journal::{Journal, MAX_ENTRIES};
 const IDLE: Duration = Duration::from_millis(20);
 /// How long routes may keep coming before everything else is looked at.
 const GATHER: Duration = Duration::from_millis(4);
-/// Control requests that may wait.
+/// Control requests that may wait, and how many are answered before everything else is looked at.
 const MAX_REQUESTS: usize = 16;
+/// How long files that the run loop itself needs may take to be read. The shortest lease there may be is 5 s.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +68,6 @@ pub enum RunError {
         new: String,
         /// What changes it.
         advice: &'static str,
-    },
-    /// No thread can be started.
-    #[error("cannot start thread {what}: {source}")]
-    Thread {
-        /// Which.
-        what: &'static str,
-        /// What the system says.
-        source: std::io::Error,
     },
 }
 
@@ -129,17 +124,6 @@ impl Handle {
     }
 }
 
-/// How often the feeds' threads are looked at, and how soon one that ended is started again.
-const TEND: Duration = Duration::from_secs(5);
-
-/// One feed.
-#[derive(Debug)]
-struct Running {
-    /// None if it could not be started.
-    thread: Option<JoinHandle<()>>,
-    skipped: Skipped,
-}
-
 /// A feed that is about to be started.
 struct Built {
     /// None if the address it listens on is not free yet.
@@ -157,13 +141,8 @@ pub struct Runtime {
     engine: Engine,
     journal: Journal,
     batches: Receiver<Batch>,
-    /// Kept so that feeds can be started again on a reload.
-    outlet: Outlet,
     requests: Receiver<Pending>,
-    feeds: Vec<Running>,
-    /// When the feeds' threads were last looked at.
-    tended: Duration,
-    stop_feeds: Stop,
+    feeds: Supervision,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
     _server: Server,
@@ -183,7 +162,7 @@ impl Runtime {
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
-        let (outlet, batches) = sync_channel(MAX_WAITING_BATCHES);
+        let (feeds, batches) = Supervision::new();
         let mut runtime = Self {
             options,
             handle,
@@ -191,11 +170,8 @@ impl Runtime {
             engine,
             journal: Journal::default(),
             batches,
-            outlet: Outlet::new(FeedId(0), outlet, Stop::default()),
             requests,
-            feeds: Vec::new(),
-            tended: Duration::ZERO,
-            stop_feeds: Stop::default(),
+            feeds,
             triggers: Vec::new(),
             _server: server,
             config,
@@ -205,10 +181,13 @@ impl Runtime {
         runtime.engine.start(runtime.now(), exports)?;
         let config = Arc::clone(&runtime.config);
         let feeds = runtime.build_feeds(&config, &BTreeSet::new());
-        match feeds.and_then(|feeds| runtime.start_feeds(feeds)) {
-            Ok(()) => Ok(runtime),
+        match feeds {
+            Ok(feeds) => {
+                runtime.start_feeds(feeds);
+                Ok(runtime)
+            }
             Err(error) => {
-                runtime.stop_feeds.stop();
+                runtime.end_feeds();
                 runtime.engine.undo();
                 Err(error)
             }
@@ -223,11 +202,7 @@ impl Runtime {
         while !self.handle.is_stopped() {
             self.turn();
         }
-        self.stop_feeds.stop();
-        drop(self.batches); // a feed that waits to hand over sees that nobody takes it
-        for thread in self.feeds.into_iter().filter_map(|feed| feed.thread) {
-            _ = thread.join(); // a feed that panicked has said so
-        }
+        self.end_feeds();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
             // Detached everywhere by request: nothing is left that the pins are for.
@@ -238,7 +213,10 @@ impl Runtime {
     /// One turn of the loop: routes, requests, a reload, the engine's work, what there is to tell.
     fn turn(&mut self) {
         self.take_routes();
-        while let Ok(Pending { request, reply }) = self.requests.try_recv() {
+        for _ in 0..MAX_REQUESTS {
+            let Ok(Pending { request, reply }) = self.requests.try_recv() else {
+                break;
+            };
             let answer = self.answer(&request);
             _ = reply.try_send(answer); // a client that is gone needs none
         }
@@ -285,7 +263,7 @@ impl Runtime {
 
     fn is_push(&self, feed: FeedId) -> bool {
         let feed = self.config.feeds.get(usize::from(feed.0));
-        matches!(feed, Some(Feed::Bmp { .. } | Feed::Shadow { .. }))
+        feed.is_some_and(Feed::is_push)
     }
 
     fn tell_notices(&mut self) {
@@ -341,91 +319,44 @@ impl Runtime {
         config.feeds.iter().map(build).collect()
     }
 
-    fn start_feeds(&mut self, built: Vec<Built>) -> Result<(), RunError> {
-        self.stop_feeds = Stop::default();
+    fn start_feeds(&mut self, built: Vec<Built>) {
         self.triggers.clear();
         for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
+            let config = &self.config.feeds[index];
+            match feed.map_or_else(|| feeds::build(&self.config, config, &trigger), Ok) {
+                Ok(feed) => self.feeds.start(feed),
+                Err(why) => self.feeds.start_later(why),
+            }
             self.triggers.push(trigger);
-            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
-            let running = match feed {
-                Ok(feed) => self.spawn(index, feed).map_err(|source| RunError::Thread {
-                    what: "feed",
-                    source,
-                })?,
-                Err(why) => self.not_started(index, why),
-            };
-            self.feeds.push(running);
-        }
-        Ok(())
-    }
-
-    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
-        let config = &self.config.feeds[index];
-        feeds::build(&self.config, config, &self.triggers[index])
-    }
-
-    /// A feed that cannot be made now is lost, and tried again with those whose threads ended.
-    fn not_started(&mut self, index: usize, why: String) -> Running {
-        let now = self.now();
-        let event = RouteEvent::FeedDown { why };
-        self.engine.event(now, FeedId(index as u16), &event);
-        self.engine.settle(now);
-        Running {
-            thread: None,
-            skipped: Skipped::default(),
         }
     }
 
-    fn spawn(&self, index: usize, feed: Box<dyn filter_feeds::Feed>) -> io::Result<Running> {
-        let outlet = self
-            .outlet
-            .of(FeedId(index as u16), self.stop_feeds.clone());
-        let skipped = feed.skipped();
-        let name = format!("feed {}", self.config.feeds[index].kind());
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || feed.run(&outlet))?;
-        let thread = Some(thread);
-        Ok(Running { thread, skipped })
+    /// Stops the feeds. What they still send arrives nowhere.
+    fn end_feeds(&mut self) {
+        let (none, batches) = Supervision::new();
+        self.batches = batches; // a feed that waits for room sees that its channel is gone
+        std::mem::replace(&mut self.feeds, none).end();
     }
 
-    /// A feed's thread ends only when it is told to: one that ended otherwise is lost, and started again.
+    /// A feed that does not run is lost, and started again.
     fn tend_feeds(&mut self) {
         let now = self.now();
-        if now < self.tended + TEND {
-            return;
-        }
-        self.tended = now;
-        for index in 0..self.feeds.len() {
-            let ended = |thread: &JoinHandle<()>| thread.is_finished();
-            if !self.feeds[index].thread.as_ref().is_none_or(ended) {
-                continue;
-            }
-            let why = "the feed's thread ended by an error of the program; it is started again";
-            if self.feeds[index].thread.take().is_some() {
-                let event = RouteEvent::FeedDown { why: why.into() };
-                self.engine.event(now, FeedId(index as u16), &event);
-                self.engine.settle(now);
-            }
-            let config = &self.config.feeds[index];
-            let started = self.build_feed(index).and_then(|feed| {
-                let spawned = self.spawn(index, feed);
-                spawned.map_err(|error| format!("cannot start thread feed: {error}"))
-            });
-            match started {
-                Ok(running) => self.feeds[index] = running,
-                Err(why) => log::error!("feed {index} ({}): {why}; trying again", config.kind()),
-            }
+        let (config, triggers) = (&self.config, &self.triggers);
+        let build = |index: usize| feeds::build(config, &config.feeds[index], &triggers[index]);
+        for Ended { feed, why } in self.feeds.tend(now, &build) {
+            log::error!("feed {}: {why}", feed.0);
+            self.engine.event(now, feed, &RouteEvent::FeedDown { why });
+            self.engine.settle(now);
         }
     }
 
     /// What a feed left out so far.
     fn left_out(&self, index: usize) -> Value {
-        let all = self.feeds.get(index).map(|feed| feed.skipped.all());
-        json!(all.unwrap_or_default())
+        json!(self.feeds.skipped(index).all())
     }
 
-    /// Reads the exchanges' member exports; one that is no good is told of, and what it had seeded stays.
+    /// Reads the exchanges' member exports; one that is no good, or cannot be read in time, is an event, and what it had
+    /// seeded stays.
     fn read_exports(&mut self) -> Exports {
         let config = Arc::clone(&self.config);
         self.read_exports_of(&config)
@@ -433,10 +364,18 @@ impl Runtime {
 
     fn read_exports_of(&mut self, config: &Config) -> Exports {
         let mut exports = Exports::new();
+        let end = self.now() + READ_WITHIN;
         for (&id, path) in &config.exports {
             let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
-            let read = ixf::read(path);
+            let left = end.saturating_sub(self.started.elapsed());
+            let file = path.clone();
+            let read = bounded::within(left, move || ixf::read(&file));
+            let read = match read {
+                Ok(Ok(seeds)) => Ok(seeds),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(format!("member export {}: {error}", path.display())),
+            };
             if let Err(error) = &read {
                 let text = format!("interface {name}: {error}; what it had seeded stays");
                 log::warn!("{text}");

@@ -1,11 +1,12 @@
 //! Taking another configuration in force without letting go of the wire: tables, counters and the program stay
 //! while the feeds tell everything anew. Never leaves half a configuration in force.
+use std::path::Path;
 use std::sync::Arc;
 
 use filter_engine::Fitted;
 
-use super::{RunError, Runtime};
-use crate::config::{Config, Feed};
+use super::{READ_WITHIN, RunError, Runtime, bounded};
+use crate::config::{Config, Feed, Warning};
 
 impl Runtime {
     /// Reads the configuration again. Anything wrong with it leaves the old one in force.
@@ -15,9 +16,9 @@ impl Runtime {
                 .journal
                 .note("reload-refused", "the daemon was started without a file");
         };
-        let (config, warnings) = match Config::load(&file) {
+        let (config, warnings) = match read(&file) {
             Ok(loaded) => loaded,
-            Err(error) => return self.journal.note("reload-refused", &error.to_string()),
+            Err(why) => return self.journal.note("reload-refused", &why),
         };
         for warning in warnings {
             log::warn!("{warning}");
@@ -49,12 +50,9 @@ impl Runtime {
         let exports = self.read_exports_of(&config);
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
-        self.stop_feeds.stop();
-        for thread in self.feeds.drain(..).filter_map(|feed| feed.thread) {
-            _ = thread.join(); // a feed that panicked has said so
-        }
-        while self.batches.try_recv().is_ok() {} // of feeds that are no more
-        self.start_feeds(built)
+        self.end_feeds();
+        self.start_feeds(built);
+        Ok(())
     }
 }
 
@@ -115,4 +113,13 @@ fn unchangeable(former: &Config, new: &Config) -> Result<(), RunError> {
             advice,
         })
     })
+}
+
+/// The run loop waits for no file that hangs.
+fn read(file: &Path) -> Result<(Config, Vec<Warning>), String> {
+    let path = file.to_owned();
+    match bounded::within(READ_WITHIN, move || Config::load(&path)) {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
 }

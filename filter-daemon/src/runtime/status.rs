@@ -6,12 +6,14 @@ use serde_json::Value;
 
 use super::Runtime;
 use crate::config::Feed;
+use crate::logging;
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     version: &'static str,
     uptime_seconds: u64,
+    log_lines_lost: u64,
     feeds: Vec<FeedReport>,
     #[serde(flatten)]
     engine: Status,
@@ -42,6 +44,7 @@ impl Runtime {
         Report {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: now.as_secs(),
+            log_lines_lost: logging::lost(),
             feeds: feeds
                 .map(|(number, (feed, status))| self.feed_report(number, feed, status))
                 .collect(),

@@ -1,4 +1,4 @@
-//! What a station did not turn into events, by reason. Nothing is left out without being counted here.
+//! What a listener did not turn into events, by reason. Nothing is left out without being counted here.
 
 /// Why a message, a part of one, or a route became no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl LeftOut {
             Self::RepeatedAttribute => "repeated-attribute",
             Self::LocallyOriginated => "locally-originated",
             Self::LocRib => "loc-rib",
-            Self::AdjOutPre => "adj-out-pre-policy",
+            Self::AdjOutPre => "adj-rib-out-pre-policy",
             Self::UnknownSession => "unknown-session",
             Self::Duplicate => "duplicate",
             Self::Mirroring => "mirroring",

@@ -8,7 +8,7 @@ use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::{Counted, PeerUp, Statistic};
 use filter_core::Family;
-use filter_lifecycle::route::{Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Origin, RouteEvent, Session};
 
 /// A session. Outlives its Peer Down, to know a restart from a first start.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub(super) struct Life {
     pub up: Option<PeerUp>,
     /// It was lost with graceful restart.
     pub restarting: bool,
-    /// What was told of its tables, by [`Table`].
-    pub tables: [TableState; 3],
+    /// What was told of its tables, by [`AdjRib`].
+    pub ribs: [RibState; 3],
     /// How its tables carry path identifiers.
     pub modes: PathIdModes,
     /// Odd bytes about it were reported.
@@ -35,7 +35,7 @@ pub(super) struct Life {
 
 /// What was told of one table.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TableState {
+pub(super) struct RibState {
     announced: bool,
     lost: bool,
     hidden: bool,
@@ -50,7 +50,7 @@ impl Life {
         Self {
             up,
             restarting: false,
-            tables: Default::default(),
+            ribs: Default::default(),
             modes: former.map(|former| former.modes).unwrap_or_default(),
             reported: former.is_some_and(|former| former.reported),
             heard: now,
@@ -63,8 +63,8 @@ impl Life {
     /// The family that a count of this table is of, both for a total of both; nothing if it does not count what the
     /// table holds. A count by family comes first; the total counts every family of the session, those that are not
     /// read too.
-    pub(super) fn counts(&mut self, table: Table, statistic: Statistic) -> Option<Option<Family>> {
-        let by_family = &mut self.by_family[table as usize];
+    pub(super) fn counts(&mut self, rib: AdjRib, statistic: Statistic) -> Option<Option<Family>> {
+        let by_family = &mut self.by_family[rib as usize];
         match statistic.counted {
             Counted::Family(family) => {
                 *by_family = true;
@@ -87,7 +87,7 @@ impl Life {
     }
 }
 
-impl TableState {
+impl RibState {
     /// Is it known to be wrong?
     pub(super) const fn is_lost(&self) -> bool {
         self.lost || self.hidden
@@ -98,7 +98,7 @@ impl TableState {
     pub(super) fn emit(
         &mut self,
         session: Session,
-        table: Table,
+        rib: AdjRib,
         (update, path_ids): (&Update<'_>, PathIds),
         hides: bool,
         events: &mut Vec<RouteEvent>,
@@ -107,12 +107,12 @@ impl TableState {
         if let Some(family) = update.end_of_rib() {
             self.end_of_rib[family as usize] = true;
             if !self.is_lost() {
-                events.push(end_of_rib(origin, table, family));
+                events.push(end_of_rib(origin, rib, family));
             }
             return Ok(false);
         }
         let before = events.len();
-        push_routes(origin, table, (update, path_ids), events)?;
+        push_routes(origin, rib, (update, path_ids), events)?;
         let added = &events[before..];
         let announced = matches!(added.last(), Some(RouteEvent::Announce { .. }));
         let any = !added.is_empty();
@@ -122,12 +122,12 @@ impl TableState {
             let told = Family::ALL
                 .into_iter()
                 .filter(|&family| self.end_of_rib[family as usize] && !self.lost);
-            events.extend(told.map(|family| end_of_rib(origin, table, family)));
+            events.extend(told.map(|family| end_of_rib(origin, rib, family)));
         }
         self.announced |= announced;
         if any && hides && !self.announced && !self.hidden {
             let why = "only withdrawals arrive; configure soft-reconfiguration inbound for it";
-            self.tell_lost(session, table, why, events);
+            self.tell_lost(session, rib, why, events);
             self.hidden = true;
         }
         Ok(any)
@@ -137,31 +137,31 @@ impl TableState {
     pub(super) fn lose(
         &mut self,
         session: Session,
-        table: Table,
+        rib: AdjRib,
         why: &str,
         events: &mut Vec<RouteEvent>,
     ) {
-        self.tell_lost(session, table, why, events);
+        self.tell_lost(session, rib, why, events);
         self.lost = true;
     }
 
-    fn tell_lost(&self, session: Session, table: Table, why: &str, events: &mut Vec<RouteEvent>) {
+    fn tell_lost(&self, session: Session, rib: AdjRib, why: &str, events: &mut Vec<RouteEvent>) {
         if self.is_lost() {
             return;
         }
-        log::warn!("session {session}: {table:?} is not usable: {why}");
-        events.push(RouteEvent::TableLost {
+        log::warn!("session {session}: {rib} is not usable: {why}");
+        events.push(RouteEvent::RibLost {
             origin: Origin::Session(session),
-            table: Some(table),
+            rib: Some(rib),
             why: why.into(),
         });
     }
 }
 
-const fn end_of_rib(origin: Origin, table: Table, family: Family) -> RouteEvent {
+const fn end_of_rib(origin: Origin, rib: AdjRib, family: Family) -> RouteEvent {
     RouteEvent::EndOfRib {
         origin,
-        table,
+        rib,
         family,
     }
 }

@@ -3,7 +3,7 @@
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::{PeerHeader, PeerUp};
-use filter_lifecycle::route::Table;
+use filter_lifecycle::route::AdjRib;
 
 /// Who speaks, as far as it makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Daemon {
         header.timestamp == (0, 0) && up.local_port == 0 && up.remote_port == 179
     }
 
-    /// Loses routes of a session that comes up while the station is connected, and heals when the station
+    /// Loses routes of a session that comes up while the listener is connected, and heals when the listener
     /// reconnects (fixed in FRR 10).
     #[must_use]
     pub const fn needs_reconnect_after_up(self) -> bool {
@@ -61,8 +61,8 @@ impl Daemon {
     /// Without `soft-reconfiguration inbound` every announcement of this view arrives as a withdrawal
     /// (FRRouting/frr issue 10240).
     #[must_use]
-    pub const fn may_hide_routes(self, table: Table) -> bool {
-        matches!((self, table), (Self::Frr(_), Table::AdjInPre))
+    pub const fn may_hide_routes(self, rib: AdjRib) -> bool {
+        matches!((self, rib), (Self::Frr(_), AdjRib::InPrePolicy))
     }
 
     /// What we expect before a table has shown it: FRR negotiates path identifiers and never sends them on.
@@ -74,7 +74,7 @@ impl Daemon {
     }
 }
 
-/// Whether a session's tables carry the path identifiers that it negotiated, by [`Table`]: BIRD's do, FRR's do not,
+/// Whether a session's tables carry the path identifiers that it negotiated, by [`AdjRib`]: BIRD's do, FRR's do not,
 /// GoBGP's do before policy and not after. Learned from messages of this session that can be read in one way only, never
 /// from another's: what one neighbour sends must not decide how another is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,8 +103,8 @@ pub enum Unreadable {
 impl PathIdModes {
     /// What is known of a table: yes, no, or nothing yet.
     #[must_use]
-    pub const fn of(&self, table: Table) -> Option<bool> {
-        self.0[table as usize]
+    pub const fn of(&self, rib: AdjRib) -> Option<bool> {
+        self.0[rib as usize]
     }
 
     /// How to read this UPDATE of a session that negotiated path identifiers in these families.
@@ -114,7 +114,7 @@ impl PathIdModes {
     pub fn reading(
         &mut self,
         daemon: Daemon,
-        table: Table,
+        rib: AdjRib,
         negotiated: PathIds,
         update: &Update<'_>,
     ) -> Result<Reading, Unreadable> {
@@ -124,10 +124,10 @@ impl PathIdModes {
         }
         let carried = match (update.check(negotiated), update.check(PathIds::NONE)) {
             (Err(error), Err(_)) => return Err(Unreadable::Malformed(error)),
-            (Ok(()), Err(_)) => self.pin(table, true)?,
-            (Err(_), Ok(())) => self.pin(table, false)?,
+            (Ok(()), Err(_)) => self.pin(rib, true)?,
+            (Err(_), Ok(())) => self.pin(rib, false)?,
             (Ok(()), Ok(())) if !touches(update, negotiated) => false,
-            (Ok(()), Ok(())) => match self.of(table).or(daemon.expected()) {
+            (Ok(()), Ok(())) => match self.of(rib).or(daemon.expected()) {
                 None => return Ok(Reading::Undetermined),
                 Some(false) if has_default(update) => return Ok(Reading::DoubtfulDefault),
                 Some(carried) => carried,
@@ -140,8 +140,8 @@ impl PathIdModes {
         }))
     }
 
-    fn pin(&mut self, table: Table, carried: bool) -> Result<bool, Unreadable> {
-        let pin = &mut self.0[table as usize];
+    fn pin(&mut self, rib: AdjRib, carried: bool) -> Result<bool, Unreadable> {
+        let pin = &mut self.0[rib as usize];
         if *pin == Some(!carried) {
             *pin = None;
             return Err(Unreadable::ModeChanged);

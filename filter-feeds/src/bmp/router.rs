@@ -16,7 +16,7 @@ use crate::wire::bmp::{
     PeerUp, Statistics,
 };
 use filter_core::{Asn, Family};
-use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, Origin, RouteEvent, Session};
 
 /// Sessions one router may report.
 pub const MAX_SESSIONS: usize = 4096;
@@ -49,7 +49,7 @@ pub enum Closed {
     #[error("malformed BMP: {0}; the connection is closed for the router to start over")]
     Malformed(#[from] WireError),
     /// RFC 7854 section 4.3 has an Initiation come first.
-    #[error("the first BMP message is no initiation; check what connects to the station")]
+    #[error("the first BMP message is no initiation; check what connects to the listener")]
     NoInitiation,
     /// The router said goodbye.
     #[error("the router ended the connection (termination reason {})", reason.map_or_else(|| "none".into(), |reason| reason.to_string()))]
@@ -108,7 +108,7 @@ struct Heal {
     why: &'static str,
 }
 
-/// What the station has to know of a message.
+/// What the listener has to know of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
     /// Nothing.
@@ -523,32 +523,32 @@ impl Router {
         let mut left_out = 0;
         let mut totals = Vec::new();
         for statistic in statistics {
-            let table = statistic.and_then(|statistic| match statistic.gauge {
-                Gauge::AdjIn => Some(Table::AdjInPre),
-                Gauge::LocRib if daemon.counts_post_policy() => Some(Table::AdjInPost),
+            let rib = statistic.and_then(|statistic| match statistic.gauge {
+                Gauge::AdjIn => Some(AdjRib::InPrePolicy),
+                Gauge::LocRib if daemon.counts_post_policy() => Some(AdjRib::InPostPolicy),
                 Gauge::LocRib => None,
-                Gauge::AdjOut => Some(Table::AdjOut),
+                Gauge::AdjOut => Some(AdjRib::OutPostPolicy),
             });
-            let (Some(statistic), Some(table)) = (statistic, table) else {
+            let (Some(statistic), Some(rib)) = (statistic, rib) else {
                 left_out += 1;
                 continue;
             };
-            if life.tables[table as usize].is_lost() {
+            if life.ribs[rib as usize].is_lost() {
                 left_out += 1;
                 continue;
             }
             match statistic.counted {
                 // A total may stand before the counts by family that make it superfluous.
-                bmp::Counted::Total => totals.push((table, statistic)),
-                _ => match life.counts(table, statistic) {
-                    Some(family) => events.push(count(session, table, family, statistic.routes)),
+                bmp::Counted::Total => totals.push((rib, statistic)),
+                _ => match life.counts(rib, statistic) {
+                    Some(family) => events.push(count(session, rib, family, statistic.routes)),
                     None => left_out += 1,
                 },
             }
         }
-        for (table, statistic) in totals {
-            match life.counts(table, statistic) {
-                Some(family) => events.push(count(session, table, family, statistic.routes)),
+        for (rib, statistic) in totals {
+            match life.counts(rib, statistic) {
+                Some(family) => events.push(count(session, rib, family, statistic.routes)),
                 None => left_out += 1,
             }
         }
@@ -567,7 +567,7 @@ impl Router {
         if self.is_foreign(header) {
             return;
         }
-        let Some(table) = header.table else {
+        let Some(rib) = header.rib else {
             self.counts.add(LeftOut::AdjOutPre, 1);
             return;
         };
@@ -581,17 +581,17 @@ impl Router {
             Ok((Some(update), trailing)) => {
                 self.counts
                     .add(LeftOut::TrailingBytes, (trailing != 0).into());
-                self.routes(daemon, (session, table), &update, now, events);
+                self.routes(daemon, (session, rib), &update, now, events);
             }
             Ok((None, _)) => self.counts.add(LeftOut::NoUpdate, 1),
-            Err(error) => self.unreadable((session, table), &error, events),
+            Err(error) => self.unreadable((session, rib), &error, events),
         }
     }
 
     fn routes(
         &mut self,
         daemon: Daemon,
-        (session, table): (Session, Table),
+        (session, rib): (Session, AdjRib),
         update: &Update<'_>,
         now: Instant,
         events: &mut Vec<RouteEvent>,
@@ -607,22 +607,22 @@ impl Router {
             return;
         };
         life.has_foreign |= update.foreign() != 0;
-        let negotiated = match table {
-            Table::AdjInPre | Table::AdjInPost => up.received.path_ids_to(&up.sent),
-            Table::AdjOut => up.sent.path_ids_to(&up.received),
+        let negotiated = match rib {
+            AdjRib::InPrePolicy | AdjRib::InPostPolicy => up.received.path_ids_to(&up.sent),
+            AdjRib::OutPostPolicy => up.sent.path_ids_to(&up.received),
         };
-        let why = match life.modes.reading(daemon, table, negotiated, update) {
+        let why = match life.modes.reading(daemon, rib, negotiated, update) {
             Ok(Reading::As(path_ids)) => {
-                return self.emit(daemon, (session, table), (update, path_ids), now, events);
+                return self.emit(daemon, (session, rib), (update, path_ids), now, events);
             }
             Err(Unreadable::Malformed(error)) => {
-                return self.unreadable((session, table), &error, events);
+                return self.unreadable((session, rib), &error, events);
             }
             Err(Unreadable::ModeChanged) => {
                 "only some of its UPDATEs carry path identifiers; do not negotiate add-path receive on this session"
             }
             Ok(Reading::Undetermined) => {
-                life.tables[table as usize].undetermined = true;
+                life.ribs[rib as usize].undetermined = true;
                 "path identifiers were negotiated and an UPDATE can be read with and without them"
             }
             Ok(Reading::DoubtfulDefault) => {
@@ -630,14 +630,14 @@ impl Router {
             }
         };
         self.counts.add(LeftOut::Undetermined, 1);
-        life.tables[table as usize].lose(session, table, why, events);
+        life.ribs[rib as usize].lose(session, rib, why, events);
     }
 
     /// The events of an UPDATE that can be read.
     fn emit(
         &mut self,
         daemon: Daemon,
-        (session, table): (Session, Table),
+        (session, rib): (Session, AdjRib),
         (update, path_ids): (&Update<'_>, PathIds),
         now: Instant,
         events: &mut Vec<RouteEvent>,
@@ -645,22 +645,22 @@ impl Router {
         let Some(life) = self.sessions.get_mut(&session) else {
             return;
         };
-        let is_known = life.modes.of(table).is_some();
-        let state = &mut life.tables[table as usize];
+        let is_known = life.modes.of(rib).is_some();
+        let state = &mut life.ribs[rib as usize];
         let was_lost = is_known && std::mem::take(&mut state.undetermined);
-        let hides = daemon.may_hide_routes(table);
-        match state.emit(session, table, (update, path_ids), hides, events) {
+        let hides = daemon.may_hide_routes(rib);
+        match state.emit(session, rib, (update, path_ids), hides, events) {
             Ok(true) => self.last_route = now,
             Ok(false) if update.end_of_rib().is_none() && update.foreign() == 0 => {
                 self.counts.add(LeftOut::NoRoutes, 1);
             }
             Ok(false) => {}
-            Err(error) => return self.unreadable((session, table), &error, events),
+            Err(error) => return self.unreadable((session, rib), &error, events),
         }
         if let Some(flaw) = update.flaw() {
             self.counts.add(LeftOut::TreatedAsWithdrawn, 1);
             let what =
-                format!("an UPDATE of {table:?} has {flaw}: its routes are withdrawn (RFC 7606)");
+                format!("an UPDATE of {rib} has {flaw}: its routes are withdrawn (RFC 7606)");
             self.report(session, &what);
         }
         if was_lost {
@@ -683,14 +683,14 @@ impl Router {
     /// An UPDATE whose prefixes cannot be told: the table is not known any more.
     fn unreadable(
         &mut self,
-        (session, table): (Session, Table),
+        (session, rib): (Session, AdjRib),
         error: &WireError,
         events: &mut Vec<RouteEvent>,
     ) {
         self.counts.add(LeftOut::UnreadableUpdate, 1);
         if let Some(life) = self.sessions.get_mut(&session) {
             let why = format!("an UPDATE of it cannot be read: {error}");
-            life.tables[table as usize].lose(session, table, &why, events);
+            life.ribs[rib as usize].lose(session, rib, &why, events);
         }
     }
 
@@ -717,15 +717,10 @@ impl Router {
     }
 }
 
-const fn count(
-    session: Session,
-    table: Table,
-    family: Option<Family>,
-    prefixes: u64,
-) -> RouteEvent {
+const fn count(session: Session, rib: AdjRib, family: Option<Family>, prefixes: u64) -> RouteEvent {
     RouteEvent::Count {
         origin: Origin::Session(session),
-        table,
+        rib,
         family,
         prefixes,
     }

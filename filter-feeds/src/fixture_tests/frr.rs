@@ -6,7 +6,7 @@ use filter_core::{Asn, Family};
 use super::{P1_V4, address, control, fixture, flips_never_panic, route, torture};
 use crate::frr::replies;
 use crate::poll::State;
-use filter_lifecycle::route::Table;
+use filter_lifecycle::route::AdjRib;
 
 fn frr(version: &str, what: &str) -> Vec<u8> {
     let family = if what.contains("2001_") {
@@ -109,9 +109,12 @@ fn frr_neighbors_are_complete() {
         let counts: Vec<_> = neighbor
             .counts()
             .iter()
-            .map(|count| (count.table, count.prefixes))
+            .map(|count| (count.rib, count.prefixes))
             .collect();
-        assert_eq!(counts, [(Table::AdjInPost, 2), (Table::AdjOut, 2)]);
+        assert_eq!(
+            counts,
+            [(AdjRib::InPostPolicy, 2), (AdjRib::OutPostPolicy, 2)]
+        );
     }
 }
 
@@ -200,7 +203,9 @@ fn frr_counts_paths() {
     let neighbors = replies::parse_neighbors(&neighbors).unwrap().read;
     let counts = neighbors[&address("192.0.2.11")].counts();
     assert!(
-        counts.iter().all(|count| count.table != Table::AdjOut),
+        counts
+            .iter()
+            .all(|count| count.rib != AdjRib::OutPostPolicy),
         "{counts:?}"
     );
 }

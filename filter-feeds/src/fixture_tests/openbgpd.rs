@@ -5,7 +5,7 @@ use filter_core::Family;
 
 use super::{P1_V4, address, fixture, flips_never_panic, route, torture, with};
 use crate::openbgpd::replies;
-use filter_lifecycle::route::{Route, Table};
+use filter_lifecycle::route::{AdjRib, Route};
 
 fn openbgpd_rib(version: &str, name: &str, neighbor: &str) -> Result<Vec<Route>, String> {
     let bytes = fixture(&format!("openbgpd-{version}"), name);
@@ -60,9 +60,12 @@ fn openbgpd_tables_are_complete() {
         let counts: Vec<_> = neighbor
             .counts()
             .iter()
-            .map(|count| (count.table, count.prefixes))
+            .map(|count| (count.rib, count.prefixes))
             .collect();
-        assert_eq!(counts, [(Table::AdjInPre, 3), (Table::AdjOut, 2)]);
+        assert_eq!(
+            counts,
+            [(AdjRib::InPrePolicy, 3), (AdjRib::OutPostPolicy, 2)]
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::json::{AsNumber, Members, Net, of_family};
 use crate::poll::{Counted, Listed, State};
-use filter_lifecycle::route::{DownCause, Route, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, Route};
 
 /// The neighbours by address.
 pub(crate) type Neighbors = Listed<Neighbor>;
@@ -175,13 +175,16 @@ impl Neighbor {
         let counted = self.families().flat_map(|(family, expected)| {
             let accepted = expected.accepted.filter(|_| !expected.several_in);
             let sent = expected.sent.filter(|_| !expected.several_out);
-            [(Table::AdjInPost, accepted), (Table::AdjOut, sent)]
-                .map(|(table, prefixes)| (table, Some(family), prefixes))
+            [
+                (AdjRib::InPostPolicy, accepted),
+                (AdjRib::OutPostPolicy, sent),
+            ]
+            .map(|(rib, prefixes)| (rib, Some(family), prefixes))
         });
         counted
-            .filter_map(|(table, family, prefixes)| {
+            .filter_map(|(rib, family, prefixes)| {
                 Some(Counted {
-                    table,
+                    rib,
                     family,
                     prefixes: prefixes?,
                 })

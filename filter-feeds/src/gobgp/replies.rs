@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::json::{Members, Net, of_family};
 use crate::poll::{Counted, Listed, State};
-use filter_lifecycle::route::{Community, Route, Table};
+use filter_lifecycle::route::{AdjRib, Community, Route};
 
 /// A version of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,7 +207,7 @@ impl Neighbor {
     pub(crate) fn counts(&self) -> Vec<Counted> {
         let counted = self.families().into_iter().filter_map(|family| {
             Some(Counted {
-                table: Table::AdjInPre,
+                rib: AdjRib::InPrePolicy,
                 family: Some(family),
                 prefixes: self.afi_safi(family)?.state.received,
             })

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::json::{AsNumber, Net, of_family};
 use crate::poll::{Counted, Listed, State};
-use filter_lifecycle::route::{Community, Route, Table};
+use filter_lifecycle::route::{AdjRib, Community, Route};
 
 #[derive(Deserialize)]
 struct Neighbors {
@@ -128,13 +128,13 @@ impl Neighbor {
 
     /// May a reply without a table stand for an empty one? The counters are over all families: only a session of
     /// several can have an empty table beside a count.
-    pub(crate) fn may_be_empty(&self, table: Table) -> bool {
+    pub(crate) fn may_be_empty(&self, rib: AdjRib) -> bool {
         let prefixes = &self.stats.prefixes;
-        match table {
+        match rib {
             _ if self.families().len() > 1 => true,
-            Table::AdjInPre => prefixes.received == 0,
-            Table::AdjInPost => true,
-            Table::AdjOut => prefixes.sent == 0,
+            AdjRib::InPrePolicy => prefixes.received == 0,
+            AdjRib::InPostPolicy => true,
+            AdjRib::OutPostPolicy => prefixes.sent == 0,
         }
     }
 
@@ -144,13 +144,16 @@ impl Neighbor {
             _ => None,
         };
         let BothWays { sent, received } = self.stats.prefixes;
-        [(Table::AdjInPre, received), (Table::AdjOut, sent)]
-            .map(|(table, prefixes)| Counted {
-                table,
-                family,
-                prefixes,
-            })
-            .to_vec()
+        [
+            (AdjRib::InPrePolicy, received),
+            (AdjRib::OutPostPolicy, sent),
+        ]
+        .map(|(rib, prefixes)| Counted {
+            rib,
+            family,
+            prefixes,
+        })
+        .to_vec()
     }
 }
 

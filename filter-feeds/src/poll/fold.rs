@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filter_core::Family;
 
-use super::{Counted, Reading, SessionReading, State, TableReading};
+use super::{Counted, Reading, RibReading, SessionReading, State};
 use crate::skipped::Skipped;
-use filter_lifecycle::route::{DownCause, Origin, Route, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, Origin, Route, RouteEvent, Session};
 
 /// What was told since the feed came up, to tell changes.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     up: bool,
     states: BTreeMap<Session, State>,
-    told: BTreeSet<(Session, Table, Family)>,
-    warned: BTreeSet<(Session, Table, Family)>,
+    told: BTreeSet<(Session, AdjRib, Family)>,
+    warned: BTreeSet<(Session, AdjRib, Family)>,
     unreadable: BTreeSet<Session>,
     skipped: Skipped,
 }
@@ -53,9 +53,9 @@ impl Known {
             if self.unreadable.insert(session) {
                 log::warn!("{source}: what it says of {session} cannot be read: {why}");
                 self.told.retain(|(told, ..)| *told != session);
-                events.push(RouteEvent::TableLost {
+                events.push(RouteEvent::RibLost {
                     origin: Origin::Session(session),
-                    table: None,
+                    rib: None,
                     why,
                 });
             }
@@ -77,13 +77,13 @@ impl Known {
         let session = reading.session;
         self.fold_state(session, reading.state, events);
         let origin = Origin::Session(session);
-        for TableReading {
-            table,
+        for RibReading {
+            rib,
             family,
             routes,
-        } in reading.tables
+        } in reading.ribs
         {
-            let key = (session, table, family);
+            let key = (session, rib, family);
             match routes {
                 Ok(mut routes) => {
                     tidy(&mut routes);
@@ -92,33 +92,33 @@ impl Known {
                     let routes = routes.into();
                     events.push(RouteEvent::Snapshot {
                         origin,
-                        table,
+                        rib,
                         family,
                         routes,
                     });
                 }
                 Err(why) => {
-                    self.skipped.add("unreadable-table", 1);
+                    self.skipped.add("unreadable-rib", 1);
                     if self.warned.insert(key) {
-                        log::warn!("{source}: {table:?} {family} of {}: {why}", session.address);
+                        log::warn!("{source}: {rib} {family} of {}: {why}", session.address);
                     }
                     // It was read before: believing the old one for ever would be wrong.
                     if self.told.remove(&key) {
-                        let table = Some(table);
-                        events.push(RouteEvent::TableLost { origin, table, why });
+                        let rib = Some(rib);
+                        events.push(RouteEvent::RibLost { origin, rib, why });
                     }
                 }
             }
         }
         for Counted {
-            table,
+            rib,
             family,
             prefixes,
         } in reading.counts
         {
             events.push(RouteEvent::Count {
                 origin,
-                table,
+                rib,
                 family,
                 prefixes,
             });

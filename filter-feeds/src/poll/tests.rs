@@ -31,17 +31,17 @@ fn routes(texts: &[&str]) -> Vec<Route> {
         .collect()
 }
 
-fn found(last: u8, state: State, tables: &[Result<Vec<Route>, String>]) -> SessionReading {
-    let table = |routes: &Result<_, _>| TableReading {
-        table: Table::AdjOut,
+fn found(last: u8, state: State, ribs: &[Result<Vec<Route>, String>]) -> SessionReading {
+    let rib = |routes: &Result<_, _>| RibReading {
+        rib: AdjRib::OutPostPolicy,
         family: Family::Ipv4,
         routes: Clone::clone(routes),
     };
-    let tables = tables.iter().map(table).collect();
+    let ribs = ribs.iter().map(rib).collect();
     SessionReading {
         session: session(last),
         state,
-        tables,
+        ribs,
         counts: Vec::new(),
     }
 }
@@ -73,7 +73,7 @@ fn session_down(last: u8, cause: DownCause) -> RouteEvent {
 fn snapshot(last: u8, texts: &[&str]) -> RouteEvent {
     RouteEvent::Snapshot {
         origin: Origin::Session(session(last)),
-        table: Table::AdjOut,
+        rib: AdjRib::OutPostPolicy,
         family: Family::Ipv4,
         routes: routes(texts).into(),
     }
@@ -83,7 +83,7 @@ fn snapshot(last: u8, texts: &[&str]) -> RouteEvent {
 fn every_change_of_state_is_told_once() {
     let mut known = Known::default();
     let mut fold = |sessions| known.fold(reading(sessions), "script");
-    let table = [Ok(routes(&[
+    let rib = [Ok(routes(&[
         "198.51.100.0/24",
         "100.64.0.0/24",
         "198.51.100.0/24",
@@ -91,7 +91,7 @@ fn every_change_of_state_is_told_once() {
     let lost = || State::Down(DownCause::Lost);
     let told = snapshot(1, &["100.64.0.0/24", "198.51.100.0/24"]);
     assert_eq!(
-        fold(vec![found(1, up("a"), &table), found(2, lost(), &[])]),
+        fold(vec![found(1, up("a"), &rib), found(2, lost(), &[])]),
         [
             RouteEvent::FeedUp,
             session_up(1),
@@ -100,11 +100,11 @@ fn every_change_of_state_is_told_once() {
         ]
     );
     // Nothing changed: the table is told again, as the reconciler wants it.
-    let again = fold(vec![found(1, up("a"), &table), found(2, lost(), &[])]);
+    let again = fold(vec![found(1, up("a"), &rib), found(2, lost(), &[])]);
     assert_eq!(again, std::slice::from_ref(&told));
     // Another life of the same session: it was down in between.
     assert_eq!(
-        fold(vec![found(1, up("b"), &table), found(2, up("a"), &[])]),
+        fold(vec![found(1, up("b"), &rib), found(2, up("a"), &[])]),
         [
             session_down(1, DownCause::Lost),
             session_up(1),
@@ -130,28 +130,22 @@ fn a_table_that_can_no_longer_be_read_is_lost_alone() {
     let skipped = Skipped::default();
     let mut known = Known::new(skipped.clone());
     let mut fold = |sessions| known.fold(reading(sessions), "script");
-    let table = || [Ok(routes(&["100.64.0.0/24"]))];
+    let rib = || [Ok(routes(&["100.64.0.0/24"]))];
     let no = || [Err("it lists 1 route and counts 2".to_owned())];
     assert_eq!(fold(vec![found(1, up("a"), &no())]).len(), 2, "never told");
-    fold(vec![
-        found(1, up("a"), &table()),
-        found(2, up("a"), &table()),
-    ]);
-    let lost = RouteEvent::TableLost {
+    fold(vec![found(1, up("a"), &rib()), found(2, up("a"), &rib())]);
+    let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
-        table: Some(Table::AdjOut),
+        rib: Some(AdjRib::OutPostPolicy),
         why: "it lists 1 route and counts 2".to_owned(),
     };
     let told = snapshot(2, &["100.64.0.0/24"]);
-    let half = || vec![found(1, up("a"), &no()), found(2, up("a"), &table())];
+    let half = || vec![found(1, up("a"), &no()), found(2, up("a"), &rib())];
     assert_eq!(fold(half()), [lost, told.clone()]);
     assert_eq!(fold(half()), std::slice::from_ref(&told), "told once");
-    assert_eq!(skipped.of("unreadable-table"), 3);
+    assert_eq!(skipped.of("unreadable-rib"), 3);
     // It can be read again.
-    let both = fold(vec![
-        found(1, up("a"), &table()),
-        found(2, up("a"), &table()),
-    ]);
+    let both = fold(vec![found(1, up("a"), &rib()), found(2, up("a"), &rib())]);
     assert_eq!(both, [snapshot(1, &["100.64.0.0/24"]), told]);
 }
 
@@ -160,16 +154,16 @@ fn a_table_that_can_no_longer_be_read_is_lost_alone() {
 fn a_neighbour_that_cannot_be_read_is_lost_alone() {
     let skipped = Skipped::default();
     let mut known = Known::new(skipped.clone());
-    let table = [Ok(routes(&["100.64.0.0/24"]))];
-    let both = vec![found(1, up("a"), &table), found(2, up("a"), &table)];
+    let rib = [Ok(routes(&["100.64.0.0/24"]))];
+    let both = vec![found(1, up("a"), &rib), found(2, up("a"), &rib)];
     known.fold(reading(both.clone()), "script");
     let odd = || {
-        let mut odd = reading(vec![found(2, up("a"), &table)]);
+        let mut odd = reading(vec![found(2, up("a"), &rib)]);
         let why = "it is in the unknown state 9".to_owned();
         odd.unreadable.insert(session(1), why);
         let only = |last| SessionSpec {
             address: session(last).address,
-            tables: Tables::ALL,
+            ribs: AdjRibs::ALL,
         };
         odd.add_missing(&PollConfig {
             sessions: Sessions::Only(vec![only(1), only(2)]),
@@ -177,9 +171,9 @@ fn a_neighbour_that_cannot_be_read_is_lost_alone() {
         });
         odd
     };
-    let lost = RouteEvent::TableLost {
+    let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
-        table: None,
+        rib: None,
         why: "it is in the unknown state 9".to_owned(),
     };
     let told = snapshot(2, &["100.64.0.0/24"]);
@@ -198,8 +192,8 @@ fn paths_with_one_number_are_numbered_apart() {
         next_hop: Some(IpAddr::from([192, 0, 2, last])),
         ..Route::bare("198.51.100.0/24".parse().unwrap())
     };
-    let table = [Ok(vec![path(0, 12), path(0, 11), path(1, 13), path(0, 11)])];
-    let events = known.fold(reading(vec![found(1, up("a"), &table)]), "script");
+    let rib = [Ok(vec![path(0, 12), path(0, 11), path(1, 13), path(0, 11)])];
+    let events = known.fold(reading(vec![found(1, up("a"), &rib)]), "script");
     let Some(RouteEvent::Snapshot { routes, .. }) = events.last() else {
         panic!("{events:?}");
     };
@@ -218,7 +212,7 @@ fn two_protocols_of_one_neighbour_are_one_session() {
     let merged = [Ok(routes(&["100.64.0.0/24", "100.64.1.0/24"]))];
     assert_eq!(both.sessions, [found(1, up("a"), &merged)]);
     both.add(found(1, up("c"), &[Err("no".to_owned())]));
-    assert_eq!(both.sessions[0].tables[0].routes, Err("no".to_owned()));
+    assert_eq!(both.sessions[0].ribs[0].routes, Err("no".to_owned()));
 }
 
 /// A router that says what it was given, in turn, and then the last thing for ever.
@@ -295,14 +289,14 @@ impl Running {
 
 #[test]
 fn polls_when_asked() {
-    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let rib = [Ok(routes(&["100.64.0.0/24"]))];
     let trigger = Trigger::default();
     let config = PollConfig {
         interval: Duration::from_secs(3600),
         trigger: trigger.clone(),
         ..PollConfig::default()
     };
-    let running = run(vec![Ok(reading(vec![found(1, up("a"), &table)]))], config);
+    let running = run(vec![Ok(reading(vec![found(1, up("a"), &rib)]))], config);
     assert_eq!(running.next().len(), 3);
     assert!(running.is_silent_for(Duration::from_millis(300)));
     trigger.poll_now();
@@ -347,8 +341,8 @@ fn a_session_that_came_up_is_polled_at_once() {
 
 #[test]
 fn an_error_is_a_lost_feed_told_once_and_never_an_empty_table() {
-    let table = [Ok(routes(&["100.64.0.0/24"]))];
-    let good = || Ok(reading(vec![found(1, up("a"), &table)]));
+    let rib = [Ok(routes(&["100.64.0.0/24"]))];
+    let good = || Ok(reading(vec![found(1, up("a"), &rib)]));
     let config = PollConfig {
         interval: Duration::from_millis(20),
         ..PollConfig::default()
@@ -374,7 +368,7 @@ fn an_error_is_a_lost_feed_told_once_and_never_an_empty_table() {
 
 #[test]
 fn an_unsettled_session_is_polled_again_soon() {
-    let table = [Ok(routes(&["100.64.0.0/24"]))];
+    let rib = [Ok(routes(&["100.64.0.0/24"]))];
     let unsettled = Reading {
         sessions: vec![found(1, up("a"), &[])],
         unsettled: true,
@@ -385,7 +379,7 @@ fn an_unsettled_session_is_polled_again_soon() {
         ..PollConfig::default()
     };
     let running = run(
-        vec![Ok(unsettled), Ok(reading(vec![found(1, up("a"), &table)]))],
+        vec![Ok(unsettled), Ok(reading(vec![found(1, up("a"), &rib)]))],
         config,
     );
     assert_eq!(running.next(), [RouteEvent::FeedUp, session_up(1)]);
@@ -399,7 +393,7 @@ fn many_events_come_in_bounded_batches() {
     let sessions = (0..all).map(|number| SessionReading {
         session: Session::global(IpAddr::from(number.to_be_bytes())),
         state: up("a"),
-        tables: Vec::new(),
+        ribs: Vec::new(),
         counts: Vec::new(),
     });
     let running = run(vec![Ok(reading(sessions.collect()))], PollConfig::default());

@@ -11,7 +11,7 @@ use crate::wire::bgp::{
 };
 use crate::wire::{Reader, WireError};
 use filter_core::{Asn, Family, Prefix};
-use filter_lifecycle::route::{Origin, Route, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Origin, Route, RouteEvent, Session};
 
 /// The hold time we propose, in seconds (RFC 4271 section 10).
 pub const HOLD_TIME: u16 = 90;
@@ -32,7 +32,7 @@ pub struct Role {
     /// The session whose table this one repeats.
     pub mirrors: Session,
     /// Which of its tables.
-    pub table: Table,
+    pub rib: AdjRib,
     /// Does the router leave NEXT_HOP as it is in that table? If not, it is not passed on.
     pub next_hop_kept: bool,
     /// Routes that may be held at once while a table is gathered.
@@ -124,7 +124,7 @@ pub struct Speaker {
     state: State,
     heard: Instant,
     spoken: Instant,
-    tables: [Gathering; 2],
+    ribs: [Gathering; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +176,7 @@ impl Speaker {
             state: State::OpenSent,
             heard: now,
             spoken: now,
-            tables: Default::default(),
+            ribs: Default::default(),
         }
     }
 
@@ -255,7 +255,7 @@ impl Speaker {
         {
             session.asked_again = true;
             for family in Family::ALL {
-                if matches!(self.tables[family as usize], Gathering::Initial(_)) {
+                if matches!(self.ribs[family as usize], Gathering::Initial(_)) {
                     log::warn!(
                         "shadow of {}: no End-of-RIB for {family} in {} s; the table is asked for again",
                         self.role.mirrors,
@@ -318,7 +318,7 @@ impl Speaker {
         }
         for family in Family::ALL {
             if families[family as usize] {
-                self.tables[family as usize] = Gathering::Initial(Routes::new());
+                self.ribs[family as usize] = Gathering::Initial(Routes::new());
             }
         }
         self.spoken = now;
@@ -334,7 +334,7 @@ impl Speaker {
     ) -> Result<(), Ended> {
         update.check(path_ids)?;
         if let Some(family) = update.end_of_rib() {
-            if let Gathering::Initial(routes) = &mut self.tables[family as usize] {
+            if let Gathering::Initial(routes) = &mut self.ribs[family as usize] {
                 let routes = std::mem::take(routes);
                 self.told_in_full(family, routes, events);
             }
@@ -342,7 +342,7 @@ impl Speaker {
         }
         let before = events.len();
         let origin = Origin::Session(self.role.mirrors);
-        push_routes(origin, self.role.table, (update, path_ids), events)?;
+        push_routes(origin, self.role.rib, (update, path_ids), events)?;
         for event in &mut events[before..] {
             match event {
                 RouteEvent::Announce { route, .. } => {
@@ -350,20 +350,20 @@ impl Speaker {
                         route.next_hop = None;
                     }
                     let family = route.prefix.family();
-                    if let Some(routes) = self.tables[family as usize].routes() {
+                    if let Some(routes) = self.ribs[family as usize].routes() {
                         routes.insert((route.prefix, route.path), route.clone());
                     }
                 }
                 RouteEvent::Withdraw { prefix, path, .. } => {
-                    if let Some(routes) = self.tables[prefix.family() as usize].routes() {
+                    if let Some(routes) = self.ribs[prefix.family() as usize].routes() {
                         routes.remove(&(*prefix, *path));
                     }
                 }
                 _ => {}
             }
         }
-        let held = |table: &mut Gathering| table.routes().map_or(0, |routes| routes.len());
-        if self.tables.iter_mut().map(held).sum::<usize>() > self.role.max_routes {
+        let held = |rib: &mut Gathering| rib.routes().map_or(0, |routes| routes.len());
+        if self.ribs.iter_mut().map(held).sum::<usize>() > self.role.max_routes {
             events.truncate(before);
             return Err(Ended::TooManyRoutes(self.role.max_routes));
         }
@@ -375,9 +375,9 @@ impl Speaker {
         let Some(family) = refresh.family else {
             return;
         };
-        let table = &mut self.tables[family as usize];
-        match (refresh.subtype, &mut *table) {
-            (RefreshSubtype::Begin, _) => *table = Gathering::Refresh(Routes::new()),
+        let rib = &mut self.ribs[family as usize];
+        match (refresh.subtype, &mut *rib) {
+            (RefreshSubtype::Begin, _) => *rib = Gathering::Refresh(Routes::new()),
             (RefreshSubtype::End, Gathering::Refresh(routes)) => {
                 let routes = std::mem::take(routes);
                 self.told_in_full(family, routes, events);
@@ -388,18 +388,18 @@ impl Speaker {
     }
 
     fn told_in_full(&mut self, family: Family, routes: Routes, events: &mut Vec<RouteEvent>) {
-        self.tables[family as usize] = Gathering::Idle;
+        self.ribs[family as usize] = Gathering::Idle;
         let origin = Origin::Session(self.role.mirrors);
-        let table = self.role.table;
+        let rib = self.role.rib;
         events.push(RouteEvent::Snapshot {
             origin,
-            table,
+            rib,
             family,
             routes: routes.into_values().collect(),
         });
         events.push(RouteEvent::EndOfRib {
             origin,
-            table,
+            rib,
             family,
         });
     }

@@ -6,7 +6,7 @@
 use super::bgp::{self, Message as BgpMessage, Open, Update};
 use super::{Malformed, Reader, WireError};
 use filter_core::{Asn, Family};
-use filter_lifecycle::route::{DownCause, Session, Table, Vrf};
+use filter_lifecycle::route::{AdjRib, DownCause, Session, Vrf};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Version, length and type (RFC 7854 section 4.1).
@@ -52,7 +52,7 @@ pub struct PeerHeader {
     pub session: Session,
     /// The table; none for Adj-RIB-Out before export policy, which is not what the peer is told. Meaningless for
     /// [`PeerKind::LocRib`].
-    pub table: Option<Table>,
+    pub rib: Option<AdjRib>,
     /// The peer's AS number.
     pub asn: Asn,
     /// Seconds and microseconds; both 0 if the router does not tell.
@@ -306,10 +306,10 @@ impl PeerHeader {
             let [.., a, b, c, d] = address;
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         };
-        let table = match (flags & 0x10 != 0, flags & 0x40 != 0) {
-            (false, false) => Some(Table::AdjInPre),
-            (false, true) => Some(Table::AdjInPost),
-            (true, true) => Some(Table::AdjOut),
+        let rib = match (flags & 0x10 != 0, flags & 0x40 != 0) {
+            (false, false) => Some(AdjRib::InPrePolicy),
+            (false, true) => Some(AdjRib::InPostPolicy),
+            (true, true) => Some(AdjRib::OutPostPolicy),
             (true, false) => None,
         };
         // RD Instance and Local Instance peers are never the global one's, whatever their distinguisher.
@@ -317,7 +317,7 @@ impl PeerHeader {
         Ok(Some(Self {
             kind,
             session: Session::of(address, vrf),
-            table,
+            rib,
             asn,
             timestamp,
         }))

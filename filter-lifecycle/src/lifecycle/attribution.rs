@@ -94,7 +94,9 @@ impl Lifecycle {
         }
         if self.sources.len() >= MAX_SOURCES {
             if self.refused_sources == 0 {
-                log::error!("more than {MAX_SOURCES} tables are told: no more are taken in");
+                log::error!(
+                    "the feeds report more than {MAX_SOURCES} Adj-RIBs: the rest is not read"
+                );
             }
             self.refused_sources += 1;
             for id in concerned {
@@ -128,7 +130,7 @@ impl Lifecycle {
                 Some(Owner::RouteServer(index)) => {
                     let server = &self.spec.route_servers[index];
                     let members = self.directory.members(server).iter().copied();
-                    match (Side::of(key.table), &server.our_routes_reach) {
+                    match (Side::of(key.rib), &server.our_routes_reach) {
                         (Side::Destinations, Reach::None) => Vec::new(),
                         (Side::Destinations, Reach::Listed(asns)) => members
                             .filter(|id| asns.contains(&self.spec.peers[id.0 as usize].asn))
@@ -149,9 +151,9 @@ impl Lifecycle {
         let Some(peer) = self.spec.peer(id) else {
             return false;
         };
-        let view = Side::of(key.table) == Side::Destinations
+        let view = Side::of(key.rib) == Side::Destinations
             || matches!(key.origin, Origin::Peer(_))
-            || peer.view.table() == key.table;
+            || peer.view.rib() == key.rib;
         view && peer.families.contains(key.family)
     }
 
@@ -211,7 +213,7 @@ impl Lifecycle {
         newest: Option<Prefix>,
     ) {
         let by_hand = self.kind(key.feed) == Kind::ByHand;
-        let side = Side::of(key.table);
+        let side = Side::of(key.rib);
         for id in self.targets(key, owner, scope) {
             match self.admitted(id, side, prefix, by_hand) {
                 Err(refusal) => {
@@ -245,7 +247,7 @@ impl Lifecycle {
         hold: Duration,
     ) {
         let by_hand = self.kind(key.feed) == Kind::ByHand;
-        let (side, prefix) = (Side::of(key.table), gone.prefix);
+        let (side, prefix) = (Side::of(key.rib), gone.prefix);
         for id in self.targets(key, owner, &gone.scope) {
             let admitted = self.admitted(id, side, prefix, by_hand);
             let peer = &mut self.peers[id.0 as usize];
@@ -330,7 +332,7 @@ impl Lifecycle {
     }
 
     fn is_being_told(&self, peer: &Peer, family: Family) -> bool {
-        let mine = |key: &&SourceKey| Side::of(key.table) == Side::Sources && key.family == family;
+        let mine = |key: &&SourceKey| Side::of(key.rib) == Side::Sources && key.family == family;
         let mut sources = peer
             .keys
             .iter()
@@ -341,7 +343,7 @@ impl Lifecycle {
 
     /// A table is complete: what is too much now is too much, and what is good is good.
     pub(super) fn completed(&mut self, key: SourceKey) {
-        if Side::of(key.table) != Side::Sources || self.kind(key.feed) == Kind::ByHand {
+        if Side::of(key.rib) != Side::Sources || self.kind(key.feed) == Kind::ByHand {
             return;
         }
         if self
@@ -373,7 +375,7 @@ impl Lifecycle {
         scope: &Scope,
     ) {
         let (Some(session), Side::Sources, Some(hop)) =
-            (session_of(key.origin), Side::of(key.table), route.next_hop)
+            (session_of(key.origin), Side::of(key.rib), route.next_hop)
         else {
             return;
         };
@@ -427,7 +429,7 @@ pub(super) fn scope(
         };
     };
     let server = &spec.route_servers[index];
-    let (whom, communities) = match (Side::of(key.table), &server.our_routes_reach) {
+    let (whom, communities) = match (Side::of(key.rib), &server.our_routes_reach) {
         (Side::Sources, _) => {
             let member = route.next_hop.and_then(|hop| directory.member(server, hop));
             (member.map_or(Whom::Nobody, Whom::Only), None)

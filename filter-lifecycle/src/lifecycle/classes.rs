@@ -139,7 +139,7 @@ impl Lifecycle {
         let peer = &self.peers[id.0 as usize];
         let knowledge = &peer.knowledge[side as usize][family as usize];
         if peer.crowded {
-            return Some(Waits::forever(Missing::TooManyTables, Duration::ZERO));
+            return Some(Waits::forever(Missing::TooManyRibs, Duration::ZERO));
         }
         if knowledge.known {
             let (why, at) = peer.unpublished.as_ref()?;
@@ -215,7 +215,7 @@ impl Lifecycle {
 
     fn keys_of(&self, id: PeerId, side: Side, family: Family) -> impl Iterator<Item = &SourceKey> {
         let keys = self.peers[id.0 as usize].keys.iter();
-        keys.filter(move |key| Side::of(key.table) == side && key.family == family)
+        keys.filter(move |key| Side::of(key.rib) == side && key.family == family)
     }
 
     /// Takes note of what is known now. Returns whether that changes what is judged, or granted.
@@ -272,16 +272,14 @@ impl Lifecycle {
         }
         let mut lost = Vec::new();
         for (feed, state) in (0..).map(crate::route::FeedId).zip(&mut self.feeds) {
-            let late = state.lost_at.is_some_and(|at| now >= at + hold);
+            let late = state.ignorant_since().is_some_and(|at| now >= at + hold);
             if late && !state.was_late {
                 lost.push(feed);
             }
             state.was_late = late;
         }
         for feed in lost {
-            for key in self.keys(|key| key.feed == feed) {
-                self.unsettle(key);
-            }
+            self.unsettle_feed(feed);
         }
         // An empty side is believed when time has passed.
         let unknown = |peer: &super::peer::Peer| {

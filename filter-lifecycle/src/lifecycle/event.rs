@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use filter_core::{Asn, Family, Prefix};
 
 use super::{Missing, PeerState, Refusal, State};
-use crate::route::{FeedId, PeerId, Session, Table};
+use crate::route::{AdjRib, FeedId, PeerId, Session};
 
 /// Something an operator may want to know. Exhaustive, so that whoever turns events into words misses none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family.
         family: Family,
         /// What it is now.
@@ -41,6 +41,15 @@ pub enum Event {
         /// The AS it should be.
         configured: Asn,
     },
+    /// A feed reports other AS numbers than configured for several peers at once: it counts as lost.
+    ForeignFeed {
+        /// Which.
+        feed: FeedId,
+        /// How many peers and route servers.
+        peers: usize,
+    },
+    /// It does not any more.
+    ForeignFeedOver(FeedId),
     /// A feed names a session no peer has. Told once for each.
     UnknownSession(FeedId, Session),
     /// A route is not admitted to the peer's sources. Told once for each prefix.
@@ -71,7 +80,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// Which family.
         family: Family,
         /// Before.
@@ -86,7 +95,7 @@ pub enum Event {
         /// Whose.
         session: Option<Session>,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// What the feed told.
         told: u64,
         /// What the router counts.
@@ -97,7 +106,7 @@ pub enum Event {
         /// Whose.
         session: Session,
         /// Which.
-        table: Table,
+        rib: AdjRib,
         /// How many prefixes only one of them has.
         prefixes: usize,
         /// Some of them.
@@ -119,6 +128,8 @@ impl Event {
             Self::SourceState { .. } => "source-state",
             Self::PeerState(..) => "peer-state",
             Self::AsnMismatch { .. } => "asn-mismatch",
+            Self::ForeignFeed { .. } => "foreign-feed",
+            Self::ForeignFeedOver(..) => "foreign-feed-over",
             Self::UnknownSession(..) => "unknown-session",
             Self::PrefixRefused(..) => "prefix-refused",
             Self::MaxPrefixExceeded { .. } => "max-prefix-exceeded",

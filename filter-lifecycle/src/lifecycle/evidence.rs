@@ -8,7 +8,7 @@ use super::kind::Kind;
 use super::source::{SETTLE, Source};
 use super::telling::family_of;
 use super::{Doubt, Lifecycle, Missing, Side, SourceKey, State, session_of};
-use crate::route::{FeedId, Origin, PeerId, Table};
+use crate::route::{AdjRib, FeedId, Origin, PeerId};
 use crate::spec::{Attachment, OnStale, RouteServer};
 
 /// What one source, or the sources that tell one table, are worth. Ordered: of several that tell the same table
@@ -55,9 +55,9 @@ impl Lifecycle {
         let Some(peer) = self.spec.peer(id) else {
             return false;
         };
-        let table = match side {
-            Side::Sources => peer.view.table(),
-            Side::Destinations => Table::AdjOut,
+        let rib = match side {
+            Side::Sources => peer.view.rib(),
+            Side::Destinations => AdjRib::OutPostPolicy,
         };
         let own = peer.attachments.iter().flat_map(Attachment::sessions);
         let servers = self.spec.route_servers.iter();
@@ -65,7 +65,7 @@ impl Lifecycle {
         sessions.any(|session| {
             let key = SourceKey {
                 origin: Origin::Session(session),
-                table,
+                rib,
                 family,
                 feed: FeedId(0), // whom a table concerns does not depend on who tells it
             };
@@ -96,19 +96,19 @@ impl Lifecycle {
     ) -> Option<Missing> {
         let keys = self.peers[id.0 as usize].keys.iter();
         let mut keys = keys
-            .filter(|key| Side::of(key.table) == side && key.family == family)
+            .filter(|key| Side::of(key.rib) == side && key.family == family)
             .peekable();
         let mut best = Standing::Silent;
         // The same table stands together: feeds come last in the order of keys.
         while let Some(first) = keys.next() {
-            let mut table = self.standing(now, id, first);
+            let mut rib = self.standing(now, id, first);
             while let Some(other) = keys.next_if(|key| key.same_table(first)) {
-                table = table.or(self.standing(now, id, other));
+                rib = rib.or(self.standing(now, id, other));
             }
-            if let Standing::Blocks(missing) = table {
+            if let Standing::Blocks(missing) = rib {
                 return Some(missing);
             }
-            best = best.or(table);
+            best = best.or(rib);
         }
         match best {
             Standing::Usable => None,
@@ -123,7 +123,11 @@ impl Lifecycle {
         let Some(source) = self.sources.get(key) else {
             return Standing::Silent;
         };
-        let (side, family) = (Side::of(key.table), key.family);
+        let (side, family) = (Side::of(key.rib), key.family);
+        let foreign = self.feed_state(key.feed).foreign_since;
+        if source.state() != State::Unknown && self.is_ignorant(now, id, foreign) {
+            return Standing::Blocks(Missing::FeedLost(side, family));
+        }
         match source.state() {
             State::Held if source.is_kept() => return Standing::Usable,
             State::Held | State::Down if self.is_lost(now, id, key) => return Standing::Lost,

@@ -1,6 +1,6 @@
 //! What the kinds of feeds differ in, as far as their evidence goes (FEEDS section 5). No feed is named beyond
 //! this file.
-use crate::route::{FeedId, Table};
+use crate::route::{AdjRib, FeedId};
 use crate::spec::{Feed, Peer, Spec};
 
 use super::Side;
@@ -16,7 +16,7 @@ pub(super) enum Kind {
     /// Whole tables, again and again: what changes from one to the next is not settled yet.
     Poll,
     /// A stream that need not say where a table ends (GoBGP), or says it too early (BIRD): quiet is evidence.
-    Station,
+    Stream,
     /// A BGP session of its own, which ends its tables properly (RFC 4724), and knows nothing of the peer's.
     Shadow,
 }
@@ -28,13 +28,13 @@ impl Kind {
             Some(Feed::File { .. }) => Self::File,
             Some(Feed::Shadow { .. }) => Self::Shadow,
             Some(Feed::Poll) => Self::Poll,
-            Some(Feed::Stream) | None => Self::Station,
+            Some(Feed::Stream) | None => Self::Stream,
         }
     }
 
     /// Does it say when sessions come up and go down? If not, another feed's word counts for its tables.
     pub(super) const fn tells_sessions(self) -> bool {
-        matches!(self, Self::Poll | Self::Station)
+        matches!(self, Self::Poll | Self::Stream)
     }
 
     /// May what it tells after a session came up be less than there is, although it says that it is all?
@@ -44,28 +44,28 @@ impl Kind {
 
     /// Is quiet evidence, without a word that the table is complete?
     pub(super) const fn quiet_is_enough(self) -> bool {
-        matches!(self, Self::Station)
+        matches!(self, Self::Stream)
     }
 }
 
 /// Is there a feed, besides prefixes by hand, that always tells this side of the peer? Then prefixes by hand are
-/// a supplement and no evidence. BMP routers rarely tell Adj-RIB-Out, so a station is none for destinations.
+/// a supplement and no evidence. BMP routers rarely tell Adj-RIB-Out, so a listener is none for destinations.
 pub(super) fn has_dynamic_feed(
     spec: &Spec,
     directory: &Directory,
     peer: &Peer,
     side: Side,
 ) -> bool {
-    let table = match side {
-        Side::Sources => peer.view.table(),
-        Side::Destinations => Table::AdjOut,
+    let rib = match side {
+        Side::Sources => peer.view.rib(),
+        Side::Destinations => AdjRib::OutPostPolicy,
     };
     // Polls and dumps are of the global instance.
     let is_global = peer.attachments.iter().any(|each| each.vrf.is_none());
     spec.feeds.iter().any(|feed| match feed {
         Feed::Static => false,
         Feed::Stream => side == Side::Sources,
-        Feed::File { table: dumped } => is_global && table == *dumped,
+        Feed::File { rib: dumped } => is_global && rib == *dumped,
         Feed::Shadow { carried } => carried.iter().any(|each| {
             let mine = match directory.owner(each.session) {
                 Some(Owner::Peer(id)) => spec.peer(id) == Some(peer),
@@ -75,7 +75,7 @@ pub(super) fn has_dynamic_feed(
                 }
                 None => false,
             };
-            mine && each.table == table
+            mine && each.rib == rib
         }),
         Feed::Poll => is_global,
     })

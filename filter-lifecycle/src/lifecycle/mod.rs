@@ -26,6 +26,7 @@ use crate::policy::Withheld;
 use crate::route::{FeedId, Origin, PeerId, RouteEvent, Session};
 use crate::spec::Spec;
 
+mod address_set;
 mod attribution;
 mod classes;
 mod coverage;
@@ -33,10 +34,10 @@ pub mod directory;
 mod doubt;
 mod event;
 mod evidence;
+mod foreign;
 mod key;
 mod kind;
 mod ledger;
-mod members;
 mod pace;
 mod peer;
 mod reconcile;
@@ -53,6 +54,7 @@ pub use coverage::COVERAGE_PERCENT;
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use event::Event;
+pub use foreign::FOREIGN_PEERS;
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
 pub use peer::{
     MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, Missing, PeerState, REFUSED_PERIOD,
@@ -92,12 +94,20 @@ struct FeedState {
     kind: Kind,
     up_since: Option<Duration>,
     lost_at: Option<Duration>,
+    /// Since when it reports other neighbours than the configured ones, several at once.
+    foreign_since: Option<Duration>,
     /// It was lost for longer than `stale_hold` when last looked at.
     was_late: bool,
     pace: Pace,
 }
 
 impl FeedState {
+    /// Since when nothing is known from it.
+    fn ignorant_since(&self) -> Option<Duration> {
+        let since = [self.lost_at, self.foreign_since];
+        since.into_iter().flatten().min()
+    }
+
     /// Did it connect so long ago that what comes up now comes up mid-life?
     fn is_mid_life(&self, now: Duration) -> bool {
         self.up_since.is_none_or(|since| now > since + MID_LIFE)
@@ -152,6 +162,7 @@ impl Lifecycle {
             kind: Kind::of(&spec, FeedId(index as u16)),
             up_since: None,
             lost_at: None,
+            foreign_since: None,
             was_late: false,
             pace: Pace::default(),
         });
@@ -186,9 +197,9 @@ impl Lifecycle {
         if !self.strangers.is_empty() && self.is_strangers(feed, event) {
             return;
         }
-        let key = |origin: &Origin, table, family| SourceKey {
+        let key = |origin: &Origin, rib, family| SourceKey {
             origin: *origin,
-            table,
+            rib,
             family,
             feed,
         };
@@ -211,47 +222,43 @@ impl Lifecycle {
             RouteEvent::SessionDown { session, cause } => {
                 self.session_down(now, feed, *session, *cause);
             }
-            RouteEvent::Announce {
-                origin,
-                table,
-                route,
-            } => {
-                self.announce(now, key(origin, *table, route.prefix.family()), route);
+            RouteEvent::Announce { origin, rib, route } => {
+                self.announce(now, key(origin, *rib, route.prefix.family()), route);
             }
             RouteEvent::Withdraw {
                 origin,
-                table,
+                rib,
                 prefix,
                 path,
             } => {
-                self.withdraw(now, key(origin, *table, prefix.family()), *prefix, *path);
+                self.withdraw(now, key(origin, *rib, prefix.family()), *prefix, *path);
             }
             RouteEvent::EndOfRib {
                 origin,
-                table,
+                rib,
                 family,
             } => {
-                self.end_of_rib(now, key(origin, *table, *family));
+                self.end_of_rib(now, key(origin, *rib, *family));
             }
             RouteEvent::Snapshot {
                 origin,
-                table,
+                rib,
                 family,
                 routes,
             } => {
-                self.snapshot(now, key(origin, *table, *family), routes);
+                self.snapshot(now, key(origin, *rib, *family), routes);
             }
-            RouteEvent::TableLost { origin, table, why } => {
-                self.table_lost(now, feed, *origin, *table, why);
+            RouteEvent::RibLost { origin, rib, why } => {
+                self.rib_lost(now, feed, *origin, *rib, why);
             }
             RouteEvent::Count {
                 origin,
-                table,
+                rib,
                 family,
                 prefixes,
             } => match family {
-                Some(family) => self.counted(now, key(origin, *table, *family), *prefixes),
-                None => self.counted_together(now, (feed, *origin, *table), *prefixes),
+                Some(family) => self.counted(now, key(origin, *rib, *family), *prefixes),
+                None => self.counted_together(now, (feed, *origin, *rib), *prefixes),
             },
         }
     }
@@ -268,6 +275,7 @@ impl Lifecycle {
             self.tick_source(now, key);
         }
         self.expire(now);
+        self.end_suspicions(now);
         self.unsettle_late(now);
         self.settle(now);
     }
@@ -369,7 +377,7 @@ impl Lifecycle {
         let extras = &self.spec.peers[id.0 as usize].extra_sources;
         let extras: PrefixSet = extras.iter().copied().collect();
         let peer = &mut self.peers[id.0 as usize];
-        let mut sources = peer.members(Side::Sources, &self.withheld.all, &extras);
+        let mut sources = peer.addresses(Side::Sources, &self.withheld.all, &extras);
         let was = peer.too_wide;
         peer.too_wide = coverage::freeze(&mut sources, &peer.good_sources);
         peer.good_sources = sources.clone();
@@ -392,7 +400,7 @@ impl Lifecycle {
         let extras = &self.spec.peers[id.0 as usize].extra_destinations;
         let own = own_addresses.iter().copied().map(Prefix::host);
         let always: PrefixSet = extras.iter().copied().chain(own).collect();
-        self.peers[id.0 as usize].members(Side::Destinations, PrefixSet::empty(), &always)
+        self.peers[id.0 as usize].addresses(Side::Destinations, PrefixSet::empty(), &always)
     }
 
     /// The announced prefixes of a side that count, ascending by family.

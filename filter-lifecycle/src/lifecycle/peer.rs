@@ -8,9 +8,9 @@ use std::time::Duration;
 use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Mode, Prefix};
 
+use super::address_set::{AddressSet, Valid};
 use super::classes::Knowledge;
 use super::ledger::{Change, Departure, Expiry, Ledger, Moment};
-use super::members::{Members, Valid};
 use super::source::SourceKey;
 use super::{Refusal, Side};
 use crate::status::Obstacle;
@@ -33,14 +33,18 @@ pub enum Missing {
     FeedLost(Side, Family),
     /// The table is complete and empty.
     Empty(Side, Family),
-    /// There are more tables than the daemon keeps.
-    TooManyTables,
+    /// There are more Adj-RIBs than the daemon keeps.
+    TooManyRibs,
     /// The table was not published, or its self-test failed.
     NotPublished(String),
     /// The program is not on these interfaces. Only who looks at devices knows: the lifecycle never says so.
     NotAttached(String),
     /// The data plane's lease has ended, so that it only observes. As above.
     LeaseEnded,
+    /// Frames of devices without a record came in lately. As above.
+    NoRecord,
+    /// The driver hides VLAN tags from the program; the command that shows them. As above.
+    TagsHidden(String),
     /// No MAC is known for it, so that no packet is. As above.
     NoStation,
 }
@@ -57,10 +61,12 @@ impl Missing {
             Self::SessionDown(..) => Obstacle::SessionDown,
             Self::FeedLost(..) => Obstacle::FeedLost,
             Self::Empty(..) => Obstacle::Empty,
-            Self::TooManyTables => Obstacle::TooManyTables,
+            Self::TooManyRibs => Obstacle::TooManyRibs,
             Self::NotPublished(_) => Obstacle::NotPublished,
             Self::NotAttached(_) => Obstacle::NotAttached,
             Self::LeaseEnded => Obstacle::LeaseEnded,
+            Self::NoRecord => Obstacle::NoRecord,
+            Self::TagsHidden(_) => Obstacle::TagsHidden,
             Self::NoStation => Obstacle::NoStation,
         }
     }
@@ -84,12 +90,21 @@ impl fmt::Display for Missing {
             }
             Self::FeedLost(side, family) => write!(f, "the feed of its {family} {side} is lost"),
             Self::Empty(side, family) => write!(f, "it has no {family} {side}"),
-            Self::TooManyTables => f.write_str("the feeds tell more tables than are kept"),
+            Self::TooManyRibs => {
+                f.write_str("the feeds report more Adj-RIBs than the daemon keeps")
+            }
             Self::NotPublished(why) => write!(f, "its table is not in the kernel: {why}"),
             Self::NotAttached(interfaces) => {
                 write!(f, "the program is not on {interfaces}")
             }
             Self::LeaseEnded => f.write_str("the lease has ended: the program only observes"),
+            Self::NoRecord => f.write_str(
+                "frames came in from a device that has no record: they passed, whatever they were",
+            ),
+            Self::TagsHidden(command) => write!(
+                f,
+                "the driver hides vlan tags from the program, so that only malformed frames can be judged: `{command}`"
+            ),
             Self::NoStation => {
                 f.write_str("no mac of its is known: add `macs`, or its `addresses`")
             }
@@ -137,10 +152,12 @@ impl PeerState {
                 Missing::CountMismatch(..)
                 | Missing::ShrinkUnconfirmed(..)
                 | Missing::FeedLost(..)
-                | Missing::TooManyTables
+                | Missing::TooManyRibs
                 | Missing::NotPublished(_)
                 | Missing::NotAttached(_)
                 | Missing::LeaseEnded
+                | Missing::NoRecord
+                | Missing::TagsHidden(_)
                 | Missing::NoStation,
             ) => Self::Degraded,
         }
@@ -180,7 +197,7 @@ pub const MAX_NEXT_HOPS: usize = 64;
 pub(super) struct Peer {
     pub mode: Mode,
     pub ledgers: [Ledger; 2],
-    pub members: [Members; 2],
+    pub addresses: [AddressSet; 2],
     pub refused: Refused,
     /// The last good sources of a family that went over its `max_prefixes`.
     pub frozen: [Option<Frozen>; 2],
@@ -286,7 +303,7 @@ impl Peer {
         let change = self.ledgers[side as usize].add(prefix, by_hand);
         if change == Change::Changed && !self.is_frozen(side, prefix.family()) {
             let len = self.len(side);
-            self.members[side as usize].changed(prefix, len);
+            self.addresses[side as usize].changed(prefix, len);
         }
         change
     }
@@ -309,30 +326,30 @@ impl Peer {
             return (expiry, Change::Same);
         }
         let len = self.len(side);
-        let members = &mut self.members[side as usize];
+        let addresses = &mut self.addresses[side as usize];
         match (side, &mut self.frozen[prefix.family() as usize]) {
             (Side::Sources, Some(frozen)) if frozen.any => {
                 let leaves = frozen.good.get(&prefix) == Some(&true);
                 if !leaves || frozen.good.remove(&prefix).is_none() {
                     return (expiry, Change::Same);
                 }
-                members.all_changed();
+                addresses.all_changed();
             }
-            (Side::Sources | Side::Destinations, _) => members.changed(prefix, len),
+            (Side::Sources | Side::Destinations, _) => addresses.changed(prefix, len),
         }
         (expiry, Change::Changed)
     }
 
     /// S'(p) or D'(p) as it is now: what `withheld` has is no member, what `always` has is one.
-    pub(super) fn members(
+    pub(super) fn addresses(
         &mut self,
         side: Side,
         withheld: &PrefixSet,
         always: &PrefixSet,
     ) -> PrefixSet {
-        let mut members = std::mem::take(&mut self.members[side as usize]);
-        let set = members.update(&Enforced { peer: self, side }, withheld, always);
-        self.members[side as usize] = members;
+        let mut addresses = std::mem::take(&mut self.addresses[side as usize]);
+        let set = addresses.update(&Enforced { peer: self, side }, withheld, always);
+        self.addresses[side as usize] = addresses;
         set
     }
 
@@ -357,7 +374,7 @@ impl Peer {
         let any = self.was_complete[family as usize];
         match (over, &mut self.frozen[family as usize]) {
             (true, frozen @ None) => {
-                self.members[Side::Sources as usize].all_changed();
+                self.addresses[Side::Sources as usize].all_changed();
                 let sources = self.ledgers[Side::Sources as usize].prefixes(family);
                 let good = sources.filter(|(prefix, _)| any && Some(*prefix) != newest);
                 let good: BTreeMap<Prefix, bool> =
@@ -370,7 +387,7 @@ impl Peer {
                 Limited::Froze
             }
             (false, frozen @ Some(_)) => {
-                self.members[Side::Sources as usize].all_changed();
+                self.addresses[Side::Sources as usize].all_changed();
                 Limited::Thawed(frozen.take().is_some_and(|frozen| frozen.told))
             }
             (true, Some(_)) | (false, None) => Limited::Unchanged,

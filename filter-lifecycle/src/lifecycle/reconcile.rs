@@ -47,7 +47,7 @@ impl Lifecycle {
         if tell {
             self.tell(Event::FeedDisagreement {
                 session,
-                table: key.table,
+                rib: key.rib,
                 prefixes: twice.len(),
                 examples: twice.into_iter().take(MAX_EXAMPLES).collect(),
             });

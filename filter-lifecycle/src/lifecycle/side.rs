@@ -1,5 +1,5 @@
 //! The two sides of a peer: what it advertises to us, and what we advertise to it. Names only.
-use crate::route::Table;
+use crate::route::AdjRib;
 
 /// Which of a peer's two sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,10 +16,10 @@ impl Side {
 
     /// The side a table feeds.
     #[must_use]
-    pub const fn of(table: Table) -> Self {
-        match table {
-            Table::AdjInPre | Table::AdjInPost => Self::Sources,
-            Table::AdjOut => Self::Destinations,
+    pub const fn of(rib: AdjRib) -> Self {
+        match rib {
+            AdjRib::InPrePolicy | AdjRib::InPostPolicy => Self::Sources,
+            AdjRib::OutPostPolicy => Self::Destinations,
         }
     }
 

@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::pace::{Pace, is_few};
 use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
 use super::state::{Cue, State};
-use crate::route::{FeedId, Origin, Table};
+use crate::route::{AdjRib, FeedId, Origin};
 
 /// A session that came up this long after its feed did is told mid-life: its End-of-RIB may come before its
 /// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
@@ -33,7 +33,7 @@ pub struct SourceKey {
     /// Whose routes.
     pub origin: Origin,
     /// Which table.
-    pub table: Table,
+    pub rib: AdjRib,
     /// Which family.
     pub family: Family,
     /// Who tells.
@@ -44,7 +44,7 @@ impl SourceKey {
     /// Is it the same table, as another feed may tell it?
     #[must_use]
     pub fn same_table(&self, other: &Self) -> bool {
-        (self.origin, self.table, self.family) == (other.origin, other.table, other.family)
+        (self.origin, self.rib, self.family) == (other.origin, other.rib, other.family)
     }
 }
 
@@ -389,7 +389,7 @@ impl Source {
 
     /// A route was withdrawn. Returns what was remembered of it.
     pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Gone> {
-        let may_be_last = self.kind == Kind::Station;
+        let may_be_last = self.kind == Kind::Stream;
         let gone = self.routes.withdraw(now, (prefix, path), may_be_last)?;
         if self.telling && self.left.len() < MAX_LEFT {
             self.left.insert(prefix);
@@ -501,7 +501,7 @@ impl Source {
         self.cue(now, Cue::Completed);
         if self.state == State::Synced {
             // A stream that ends an empty table may not have begun it (BIRD).
-            self.known |= has != 0 || self.kind != Kind::Station && !self.silent;
+            self.known |= has != 0 || self.kind != Kind::Stream && !self.silent;
             self.empty = !self.known;
         }
         let gone = self.routes.remove_former();

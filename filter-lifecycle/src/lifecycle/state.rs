@@ -72,7 +72,7 @@ impl State {
         use State::{Down, Held, Loading, Stale, Synced, Unknown};
         match (self, cue) {
             // What is told again after a loss stays the last known, with what is new added, until it is complete:
-            // a station that reconnects must not end enforcement. `stale_hold` goes on from the loss.
+            // a listener that reconnects must not end enforcement. `stale_hold` goes on from the loss.
             (Stale, Cue::Started) => Stale,
             (Unknown | Loading | Synced | Held | Down, Cue::Started) => Loading,
             // A feed that comes back without having said that it was lost was lost all the same.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use filter_core::{Address, Family, Mode, Prefix};
 
 use super::{Lifecycle, MAX_REFUSED_LISTED, Missing, PeerState, Refusal, Side, State, session_of};
-use crate::route::{FeedId, PeerId, Session, Table};
+use crate::route::{AdjRib, FeedId, PeerId, Session};
 
 /// One Adj-RIB of one family, as one feed has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct SourceStatus {
     pub session: Option<Session>,
     /// Which Adj-RIB.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
-    pub table: Table,
+    pub rib: AdjRib,
     /// Of which family.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub family: Family,
@@ -97,7 +97,7 @@ pub struct PeerStatus {
     /// The first [`MAX_REFUSED_LISTED`] of them.
     pub refused_list: Vec<RefusedPrefix>,
     /// Every source that matters for it.
-    pub tables: Vec<SourceStatus>,
+    pub ribs: Vec<SourceStatus>,
 }
 
 /// Who told a route, and when.
@@ -110,7 +110,7 @@ pub struct Told {
     /// Over which session, if not by hand.
     pub session: Option<Session>,
     /// Of which table.
-    pub table: Table,
+    pub rib: AdjRib,
     /// How long ago it was first told.
     pub age: Duration,
 }
@@ -127,12 +127,12 @@ impl Lifecycle {
             .collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
-        let tables = peer.keys.iter().filter_map(|&key| {
+        let ribs = peer.keys.iter().filter_map(|&key| {
             let source = self.sources.get(&key)?;
             Some(SourceStatus {
                 feed: key.feed,
                 session: session_of(key.origin),
-                table: key.table,
+                rib: key.rib,
                 family: key.family,
                 state: source.state(),
                 age: now.saturating_sub(source.since()),
@@ -160,7 +160,7 @@ impl Lifecycle {
                 .collect(),
             refused: peer.refused.len(),
             refused_list,
-            tables: tables.collect(),
+            ribs: ribs.collect(),
         }
     }
 
@@ -169,7 +169,7 @@ impl Lifecycle {
     pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
         let mut told = Vec::new();
         let keys = self.peers[id.0 as usize].keys.iter();
-        for &key in keys.filter(|key| Side::of(key.table) == side && key.family == address.family) {
+        for &key in keys.filter(|key| Side::of(key.rib) == side && key.family == address.family) {
             let Some(source) = self.sources.get(&key) else {
                 continue;
             };
@@ -188,7 +188,7 @@ impl Lifecycle {
                     prefix,
                     feed: key.feed,
                     session,
-                    table: key.table,
+                    rib: key.rib,
                     age: now.saturating_sub(since),
                 });
             }

@@ -14,7 +14,7 @@ use super::{
     Doubt, Event, Lifecycle, MAX_SESSIONS, Owner, STRANGER_HOLD, SessionState, SourceKey, State,
     session_of,
 };
-use crate::route::{DownCause, FeedId, Origin, Route, RouteEvent, Session, Table};
+use crate::route::{AdjRib, DownCause, FeedId, Origin, Route, RouteEvent, Session};
 use crate::spec::OnStale;
 use filter_core::{Asn, Family};
 
@@ -54,30 +54,31 @@ impl Lifecycle {
 
     /// Of one table, or of all of a session. A table nobody has told of yet is lost too, so that what comes of it
     /// is not taken as complete; and in the family of the session's own addresses it is waited for.
-    pub(super) fn table_lost(
+    pub(super) fn rib_lost(
         &mut self,
         now: Duration,
         feed: FeedId,
         origin: Origin,
-        table: Option<Table>,
+        rib: Option<AdjRib>,
         why: &str,
     ) {
-        log::debug!("feed {}: {table:?} of {origin:?} is lost: {why}", feed.0);
-        let key = |table, family| SourceKey {
+        let which = rib.map_or("every Adj-RIB", AdjRib::name);
+        log::debug!("feed {}: {which} of {origin} is lost: {why}", feed.0);
+        let key = |rib, family| SourceKey {
             origin,
-            table,
+            rib,
             family,
             feed,
         };
-        if let Some(table) = table {
+        if let Some(rib) = rib {
             for family in Family::ALL {
-                self.open(now, key(table, family));
+                self.open(now, key(rib, family));
             }
             if let Origin::Session(session) = origin {
-                self.opened(now, key(table, family_of(session)));
+                self.opened(now, key(rib, family_of(session)));
             }
         }
-        let lost = |key: &SourceKey| table.is_none_or(|table| key.table == table);
+        let lost = |key: &SourceKey| rib.is_none_or(|rib| key.rib == rib);
         for key in self.keys(|key| key.feed == feed && key.origin == origin && lost(key)) {
             self.lose(now, key);
         }
@@ -142,6 +143,7 @@ impl Lifecycle {
                 told,
                 configured,
             });
+            self.suspect(now, feed);
         }
     }
 
@@ -151,7 +153,7 @@ impl Lifecycle {
         | RouteEvent::Withdraw { origin, .. }
         | RouteEvent::EndOfRib { origin, .. }
         | RouteEvent::Snapshot { origin, .. }
-        | RouteEvent::TableLost { origin, .. }
+        | RouteEvent::RibLost { origin, .. }
         | RouteEvent::Count { origin, .. }) = event
         else {
             return false;
@@ -199,10 +201,10 @@ impl Lifecycle {
 
     /// A session that is up will be told of: until it is, or has been silent for long enough, its tables load.
     fn expect(&mut self, now: Duration, feed: FeedId, session: Session) {
-        for table in [Table::AdjInPre, Table::AdjInPost] {
+        for rib in [AdjRib::InPrePolicy, AdjRib::InPostPolicy] {
             let key = SourceKey {
                 origin: Origin::Session(session),
-                table,
+                rib,
                 family: family_of(session),
                 feed,
             };
@@ -270,7 +272,7 @@ impl Lifecycle {
     fn end_elsewhere(&mut self, now: Duration, feed: FeedId, session: Session) {
         let others = (0..self.feeds.len() as u16).map(FeedId);
         let others: Vec<FeedId> = others
-            .filter(|other| *other != feed && self.kind(*other) == Kind::Station)
+            .filter(|other| *other != feed && self.kind(*other) == Kind::Stream)
             .filter(|other| {
                 self.sessions
                     .get(&(*other, session))
@@ -419,12 +421,12 @@ impl Lifecycle {
     pub(super) fn counted_together(
         &mut self,
         now: Duration,
-        (feed, origin, table): (FeedId, Origin, Table),
+        (feed, origin, rib): (FeedId, Origin, AdjRib),
         prefixes: u64,
     ) {
         let keys = Family::ALL.map(|family| SourceKey {
             origin,
-            table,
+            rib,
             family,
             feed,
         });
@@ -468,11 +470,11 @@ impl Lifecycle {
     }
 
     pub(super) fn tell_doubt(&mut self, key: SourceKey, doubt: Doubt) {
-        let (session, table, family) = (session_of(key.origin), key.table, key.family);
+        let (session, rib, family) = (session_of(key.origin), key.rib, key.family);
         match doubt {
             Doubt::Shrink { had, has } => self.tell(Event::ShrinkRefused {
                 session,
-                table,
+                rib,
                 family,
                 had,
                 has,
@@ -480,7 +482,7 @@ impl Lifecycle {
             Doubt::Count { told, counted } => self.tell(Event::CountMismatch {
                 feed: key.feed,
                 session,
-                table,
+                rib,
                 told,
                 counted,
             }),
@@ -563,7 +565,7 @@ impl Lifecycle {
         if was != state {
             self.tell(Event::SourceState {
                 session: session_of(key.origin),
-                table: key.table,
+                rib: key.rib,
                 family: key.family,
                 state,
             });

@@ -247,6 +247,19 @@ impl Bcp38 {
         }
     }
 
+    /// Every sampled violation so far.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Value> {
+        let answer = self.ask(&Request::Violations { after: 0 });
+        match answer.unwrap_or_else(|error| panic!("{error}")) {
+            Value::Array(violations) => violations,
+            other => panic!("{other}"),
+        }
+    }
+
     /// The events of this name.
     #[must_use]
     pub fn events_named(&self, name: &str) -> Vec<Value> {
@@ -255,13 +268,13 @@ impl Bcp38 {
         events
     }
 
-    /// The events but for violations, as lines.
+    /// The events, as lines.
     #[must_use]
     pub fn story(&self) -> Vec<String> {
         let events = self.events();
-        let told = events.iter().filter(|event| event["event"] != "violation");
-        told.map(|event| format!("{}: {}", event["event"], event["text"]))
-            .collect()
+        let lines = events.iter();
+        let line = |event: &Value| format!("{}: {}", event["event"], event["text"]);
+        lines.map(line).collect()
     }
 
     /// Waits for an event of this name that is as wanted.

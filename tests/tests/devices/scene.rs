@@ -177,9 +177,14 @@ impl Scene {
 
     /// Sends so many packets of this flow, from this MAC, and counts those that arrive.
     pub fn arrive(&mut self, from: &str, flow: Flow) -> usize {
+        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
+        self.arrive_by(&sender, from, flow)
+    }
+
+    /// As [`Scene::arrive`], by a wire of the caller's.
+    pub fn arrive_by(&mut self, sender: &Wire, from: &str, flow: Flow) -> usize {
         const PACKETS: u32 = 20;
         let sink = self.router.run(|| Wire::open("ixp0").unwrap());
-        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
         let first = self.number + 1;
         self.number += PACKETS;
         for number in first..=self.number {

@@ -7,16 +7,16 @@ use std::time::Duration;
 use filter_core::Prefix;
 use filter_feeds::bmp::counts::LeftOut;
 use filter_feeds::bmp::router::{Closed, Memory};
-use filter_lifecycle::route::Table::{self, AdjInPost, AdjInPre, AdjOut};
+use filter_lifecycle::route::AdjRib::{self, InPostPolicy, InPrePolicy, OutPostPolicy};
 use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session};
 use tests::captures::{Folded, capture, captures, decoded, fold, fold_capture, prefixes, session};
 
 /// What one line of another decoder, or one of our events, says about a route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
-    Announce(Session, Table, Prefix),
-    Withdraw(Session, Table, Prefix),
-    EndOfRib(Session, Table),
+    Announce(Session, AdjRib, Prefix),
+    Withdraw(Session, AdjRib, Prefix),
+    EndOfRib(Session, AdjRib),
 }
 
 /// The value after `key` in a line of the decoder.
@@ -37,15 +37,15 @@ fn said_by_another_decoder(text: &str) -> Vec<Said> {
             continue;
         }
         let flags = u8::from_str_radix(field(line, "flags="), 16).unwrap();
-        let table = match flags & 0x50 {
-            0 => AdjInPre,
-            0x40 => AdjInPost,
-            0x50 => AdjOut,
+        let rib = match flags & 0x50 {
+            0 => InPrePolicy,
+            0x40 => InPostPolicy,
+            0x50 => OutPostPolicy,
             _ => continue,
         };
         let (_, body) = line.split_once(" :: ").unwrap();
         if body.starts_with("EoR") {
-            said.push(Said::EndOfRib(session, table));
+            said.push(Said::EndOfRib(session, rib));
             continue;
         }
         let mut words = body.split(' ').peekable();
@@ -71,11 +71,11 @@ fn said_by_another_decoder(text: &str) -> Vec<Said> {
         }
         said.extend(
             gone.into_iter()
-                .map(|prefix| Said::Withdraw(session, table, prefix)),
+                .map(|prefix| Said::Withdraw(session, rib, prefix)),
         );
         said.extend(
             come.into_iter()
-                .map(|prefix| Said::Announce(session, table, prefix)),
+                .map(|prefix| Said::Announce(session, rib, prefix)),
         );
     }
     said
@@ -88,18 +88,16 @@ fn said_by_us(folded: &Folded) -> Vec<Said> {
         Origin::Peer(_) => panic!("a configured peer from a BMP stream"),
     };
     let said = folded.events.iter().filter_map(|event| match event {
-        RouteEvent::Announce {
-            origin,
-            table,
-            route,
-        } => Some(Said::Announce(of(origin), *table, route.prefix)),
+        RouteEvent::Announce { origin, rib, route } => {
+            Some(Said::Announce(of(origin), *rib, route.prefix))
+        }
         RouteEvent::Withdraw {
             origin,
-            table,
+            rib,
             prefix,
             ..
-        } => Some(Said::Withdraw(of(origin), *table, *prefix)),
-        RouteEvent::EndOfRib { origin, table, .. } => Some(Said::EndOfRib(of(origin), *table)),
+        } => Some(Said::Withdraw(of(origin), *rib, *prefix)),
+        RouteEvent::EndOfRib { origin, rib, .. } => Some(Said::EndOfRib(of(origin), *rib)),
         _ => None,
     });
     said.collect()
@@ -162,18 +160,18 @@ const LAB: [(&str, &[&str], &[&str]); 4] = [
 ];
 
 /// Tables that differ from the lab's, and what they hold instead.
-fn differing(name: &str) -> Vec<(&'static str, Table, BTreeSet<Prefix>)> {
+fn differing(name: &str) -> Vec<(&'static str, AdjRib, BTreeSet<Prefix>)> {
     let mut differing = Vec::new();
     for (address, pre, post) in LAB {
-        let mut expect = |table, lab: &[&str], folded: &Folded| {
-            let held = folded.prefixes(address, table);
+        let mut expect = |rib, lab: &[&str], folded: &Folded| {
+            let held = folded.prefixes(address, rib);
             if held != prefixes(lab) {
-                differing.push((address, table, held));
+                differing.push((address, rib, held));
             }
         };
         let folded = fold_capture(name);
-        expect(AdjInPre, pre, &folded);
-        expect(AdjInPost, post, &folded);
+        expect(InPrePolicy, pre, &folded);
+        expect(InPostPolicy, post, &folded);
     }
     differing
 }
@@ -201,31 +199,32 @@ fn the_tables_are_the_labs() {
 /// The bugs that make a reconnect and a poll necessary are really in the streams.
 #[test]
 fn what_daemons_get_wrong() {
-    let without = |name: &str| -> Vec<(&str, Table)> {
+    let without = |name: &str| -> Vec<(&str, AdjRib)> {
         let differing = differing(name).into_iter();
-        differing
-            .map(|(address, table, _)| (address, table))
-            .collect()
+        differing.map(|(address, rib, _)| (address, rib)).collect()
     };
     // Rejected routes are withdrawn before policy, IPv6 is missing after it.
     assert_eq!(
         without("frr-8.4.4/bmp.c1.0"),
         [
-            ("192.0.2.11", AdjInPre),
-            ("2001:db8:ff::11", AdjInPre),
-            ("2001:db8:ff::11", AdjInPost),
-            ("2001:db8:ff::12", AdjInPost)
+            ("192.0.2.11", InPrePolicy),
+            ("2001:db8:ff::11", InPrePolicy),
+            ("2001:db8:ff::11", InPostPolicy),
+            ("2001:db8:ff::12", InPostPolicy)
         ]
     );
     // After a graceful restart the view after policy stays empty; a new connection (b.0, above) heals it.
     assert_eq!(
         without("gr-bird-2.19.2/a.0"),
-        [("192.0.2.11", AdjInPost), ("2001:db8:ff::11", AdjInPost)]
+        [
+            ("192.0.2.11", InPostPolicy),
+            ("2001:db8:ff::11", InPostPolicy)
+        ]
     );
     // One of four sessions is never told of.
     assert_eq!(
         without("bird-3.1.7/bmp.c1.0"),
-        [("192.0.2.11", AdjInPre), ("192.0.2.11", AdjInPost)]
+        [("192.0.2.11", InPrePolicy), ("192.0.2.11", InPostPolicy)]
     );
 }
 
@@ -233,8 +232,8 @@ fn what_daemons_get_wrong() {
 fn path_identifiers_are_read_as_each_daemon_sends_them() {
     let bird = fold_capture("addpath-bird-2.19.2/bmp.0");
     let p1 = session("192.0.2.11");
-    let paths = |folded: &Folded, table| -> Vec<(String, u32)> {
-        let held = &folded.tables[&(p1, table)];
+    let paths = |folded: &Folded, rib| -> Vec<(String, u32)> {
+        let held = &folded.ribs[&(p1, rib)];
         held.iter()
             .map(|(prefix, path)| (prefix.to_string(), *path))
             .collect()
@@ -243,18 +242,18 @@ fn path_identifiers_are_read_as_each_daemon_sends_them() {
     let mut expected = vec![("10.10.0.0/16".to_owned(), 2)];
     expected.extend(two("198.51.100.0/24"));
     expected.extend(two("203.0.113.0/24"));
-    assert_eq!(paths(&bird, AdjInPre), expected);
-    assert_eq!(paths(&bird, AdjInPost), expected[1..]);
+    assert_eq!(paths(&bird, InPrePolicy), expected);
+    assert_eq!(paths(&bird, InPostPolicy), expected[1..]);
 
     let gobgp = fold_capture("addpath-gobgp-3.36/bmp.0");
-    assert_eq!(paths(&gobgp, AdjInPre), expected);
+    assert_eq!(paths(&gobgp, InPrePolicy), expected);
     assert!(gobgp.events.iter().any(|event| matches!(event,
-        RouteEvent::Announce { table: AdjInPost, route, .. } if route.path == 0)));
+        RouteEvent::Announce { rib: InPostPolicy, route, .. } if route.path == 0)));
 
     for name in captures() {
         let folded = fold_capture(&name);
         let default = folded
-            .tables
+            .ribs
             .values()
             .flatten()
             .find(|(prefix, _)| prefix.len() == 0);
@@ -269,15 +268,15 @@ fn path_identifiers_are_learned_session_by_session() {
     let (bird, gobgp) = ("addpath-bird-2.19.2/bmp.0", "addpath-gobgp-3.36/bmp.0");
     let learned = |name| fold(&capture(name), Memory::default()).1.memory(None);
     let p1 = session("192.0.2.11");
-    let of = |memory: &Memory, table| memory.modes.get(&p1).and_then(|modes| modes.of(table));
-    assert_eq!(of(&learned(bird), AdjInPost), Some(true));
-    assert_eq!(of(&learned(gobgp), AdjInPre), Some(true));
-    assert_eq!(of(&learned(gobgp), AdjInPost), Some(false));
+    let of = |memory: &Memory, rib| memory.modes.get(&p1).and_then(|modes| modes.of(rib));
+    assert_eq!(of(&learned(bird), InPostPolicy), Some(true));
+    assert_eq!(of(&learned(gobgp), InPrePolicy), Some(true));
+    assert_eq!(of(&learned(gobgp), InPostPolicy), Some(false));
     for (name, wrong) in [(bird, learned(gobgp)), (gobgp, learned(bird))] {
         let (folded, _) = fold(&capture(name), wrong);
         let ended = matches!(folded.closed, None | Some(Closed::Terminated { .. }));
         assert!(ended, "{name}: {:?}", folded.closed);
-        assert!(folded.lost.contains(&(p1, Some(AdjInPost))), "{name}");
+        assert!(folded.lost.contains(&(p1, Some(InPostPolicy))), "{name}");
         let others = folded
             .lost
             .iter()
@@ -339,19 +338,19 @@ fn statistics_count_what_they_say() {
     for (address, pre, post) in LAB {
         let session = session(address);
         assert_eq!(
-            frr.told[&(session, AdjInPre)],
+            frr.told[&(session, InPrePolicy)],
             pre.len() as u64,
             "{address}"
         );
         assert_eq!(
-            frr.told[&(session, AdjInPost)],
+            frr.told[&(session, InPostPolicy)],
             post.len() as u64,
             "{address}"
         );
     }
     // GoBGP's type 8 is not Adj-RIB-In post-policy (and wrong); it is not passed on.
     let gobgp = fold_capture("gobgp-3.36/bmp.c2.0");
-    assert!(gobgp.told.keys().all(|(_, table)| *table == AdjInPre));
+    assert!(gobgp.told.keys().all(|(_, rib)| *rib == InPrePolicy));
     assert_eq!(gobgp.counts.of(LeftOut::Statistic), 24);
 }
 
@@ -374,7 +373,7 @@ fn pseudo_peers_and_loc_rib_are_left_out_and_counted() {
 fn adj_rib_out_is_read_where_a_router_sends_it() {
     let rustybgp = fold_capture("rustybgp-409836d/bmp.0");
     let announced = rustybgp.events.iter().any(|event| matches!(event,
-        RouteEvent::Announce { table: AdjOut, origin, .. } if *origin == Origin::Session(session("192.0.2.12"))));
+        RouteEvent::Announce { rib: OutPostPolicy, origin, .. } if *origin == Origin::Session(session("192.0.2.12"))));
     assert!(announced);
 }
 

@@ -1,4 +1,4 @@
-//! The BMP station against live daemons: FRR and GoBGP of two releases each, whose tables equal the lab's ground
+//! The BMP listener against live daemons: FRR and GoBGP of two releases each, whose tables equal the lab's ground
 //! truth after each step; and BIRD, which is refused or has no BMP.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use filter_core::Family;
 use filter_feeds::bmp::{BmpConfig, BmpFeed};
-use filter_lifecycle::route::{DownCause, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, DownCause, RouteEvent};
 use tests::lab::{Accepted, Directory, FrrOptions, Package, Peering, Release, require_from};
 
 use super::live::{Truth, Watched, session};
@@ -20,17 +20,17 @@ fn truth_of(lab: &Peering) -> Truth {
             let announced = peer.announced(family);
             let session = session(peer, family);
             truth.insert(
-                (session, Table::AdjInPost, family),
+                (session, AdjRib::InPostPolicy, family),
                 Accepted::of(&announced),
             );
-            truth.insert((session, Table::AdjInPre, family), announced);
+            truth.insert((session, AdjRib::InPrePolicy, family), announced);
         }
     }
     truth
 }
 
-/// A station in R's namespace, and where it listens.
-fn station(lab: &Peering) -> (Watched, SocketAddr) {
+/// A listener in R's namespace, and where it listens.
+fn listener(lab: &Peering) -> (Watched, SocketAddr) {
     let config = BmpConfig::new("127.0.0.1:0".parse().unwrap());
     let feed = lab.router.run(|| BmpFeed::new(&config)).unwrap();
     let address = feed.local_addr().unwrap();
@@ -56,7 +56,7 @@ fn frr(test: &str, release: Release) {
         return;
     }
     let lab = Peering::of(release);
-    let (mut watched, address) = station(&lab);
+    let (mut watched, address) = listener(&lab);
     let bmp = Some(address);
     let mut frr = lab.frr(&FrrOptions {
         bmp,
@@ -105,7 +105,7 @@ fn gobgp(test: &str, release: Release) {
         return;
     }
     let mut lab = Peering::of(release);
-    let (mut watched, address) = station(&lab);
+    let (mut watched, address) = listener(&lab);
     let mut gobgp = lab.gobgp(Some(address));
     watched.until_told("cold start", &truth_of(&lab));
 
@@ -168,7 +168,7 @@ fn bird_3_is_refused_by_name() {
         release,
         ..Peering::with(|peer| peer.extra = "passive on;".to_owned())
     };
-    let (mut watched, address) = station(&lab);
+    let (mut watched, address) = listener(&lab);
     let bird = lab.bird();
     bird.reconfigure(|conf| {
         format!(
@@ -198,5 +198,5 @@ fn bird_3_is_refused_by_name() {
             Err(format!("{:?}", folded.events))
         }
     });
-    assert!(watched.folded.tables.values().all(BTreeSet::is_empty));
+    assert!(watched.folded.ribs.values().all(BTreeSet::is_empty));
 }

@@ -86,7 +86,7 @@ fn survives(
         !events.iter().any(is_default),
         "a default route from {message:02x?}"
     );
-    let is_lost = |event: &RouteEvent| matches!(event, RouteEvent::TableLost { .. });
+    let is_lost = |event: &RouteEvent| matches!(event, RouteEvent::RibLost { .. });
     if left_out > *counted || events.iter().any(is_lost) {
         return false; // noticed, and nobody else pays: what follows is read on
     }

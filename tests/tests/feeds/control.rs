@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use filter_core::{Family, Prefix};
 use filter_feeds::bmp::counts::LeftOut;
 use filter_feeds::bmp::router::Memory;
-use filter_lifecycle::route::Table::{AdjInPre, AdjOut};
+use filter_lifecycle::route::AdjRib::{InPrePolicy, OutPostPolicy};
 use filter_lifecycle::route::{DownCause, Origin, RouteEvent};
 use tests::captures::{Folded, control, fold, prefixes, session};
 
@@ -24,18 +24,18 @@ fn folded(name: &str) -> Folded {
 /// … and the healthy peer must not have noticed.
 fn beside_healthy(name: &str) -> Folded {
     let folded = folded(name);
-    let has = |table, texts: &[&str]| {
-        assert_eq!(folded.prefixes(HEALTHY, table), prefixes(texts), "{name}");
+    let has = |rib, texts: &[&str]| {
+        assert_eq!(folded.prefixes(HEALTHY, rib), prefixes(texts), "{name}");
         for family in Family::ALL {
-            let end = (session(HEALTHY), table, family);
-            assert!(folded.ends.contains(&end), "{name}: {table:?} {family}");
+            let end = (session(HEALTHY), rib, family);
+            assert!(folded.ends.contains(&end), "{name}: {rib} {family}");
         }
     };
     has(
-        AdjInPre,
+        InPrePolicy,
         &["203.0.113.0/24", "198.51.100.0/24", "2001:db8:a::/48"],
     );
-    has(AdjOut, &["10.1.0.0/16", "2001:db8:1::/48"]);
+    has(OutPostPolicy, &["10.1.0.0/16", "2001:db8:1::/48"]);
     let lost = folded.lost.iter().filter(|(of, _)| *of == session(HEALTHY));
     assert_eq!(lost.count(), 0, "{name}");
     assert!(folded.up.contains_key(&session(HEALTHY)), "{name}");
@@ -49,7 +49,7 @@ fn left_out(folded: &Folded, why: LeftOut) {
 }
 
 fn odd_prefixes(folded: &Folded) -> BTreeSet<Prefix> {
-    folded.prefixes(ODD, AdjInPre)
+    folded.prefixes(ODD, InPrePolicy)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_route_with_a_wrong_attribute_is_withdrawn() {
     assert_eq!(odd_prefixes(&folded), prefixes(&["10.2.0.0/16"]));
     let withdrawn = RouteEvent::Withdraw {
         origin: Origin::Session(session(ODD)),
-        table: AdjInPre,
+        rib: InPrePolicy,
         prefix: "10.4.0.0/16".parse().unwrap(),
         path: 0,
     };
@@ -101,10 +101,10 @@ fn an_update_that_cannot_be_read_costs_its_table() {
     assert_eq!(folded.closed, None);
     assert_eq!(folded.counts.of(LeftOut::UnreadableUpdate), 1);
     let lost = folded.events.iter().filter_map(|event| match event {
-        RouteEvent::TableLost { origin, table, .. } => Some((*origin, *table)),
+        RouteEvent::RibLost { origin, rib, .. } => Some((*origin, *rib)),
         _ => None,
     });
-    let expected = (Origin::Session(session(ODD)), Some(AdjInPre));
+    let expected = (Origin::Session(session(ODD)), Some(InPrePolicy));
     assert_eq!(lost.collect::<Vec<_>>(), [expected]);
 }
 
@@ -179,7 +179,7 @@ fn counts_are_told_in_the_order_in_which_they_come() {
 fn a_total_over_other_families_is_no_count() {
     let folded = folded("foreign_count.bmp");
     assert!(folded.told.is_empty());
-    assert_eq!(folded.prefixes(HEALTHY, AdjInPre).len(), 2);
+    assert_eq!(folded.prefixes(HEALTHY, InPrePolicy).len(), 2);
     assert_eq!(folded.counts.of(LeftOut::Statistic), 1);
     assert_eq!(folded.counts.of(LeftOut::ForeignFamily), 1);
 }
@@ -208,7 +208,7 @@ fn addresses_are_canonical() {
     assert_eq!(next_hops("nh_zero_ll.bmp"), ["fe80::11"]);
     let folded = folded("v4mapped_peer.bmp");
     assert_eq!(
-        folded.prefixes(HEALTHY, AdjInPre),
+        folded.prefixes(HEALTHY, InPrePolicy),
         prefixes(&["203.0.113.0/24"])
     );
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use filter_core::{Family, Prefix};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{Batch, FeedId, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Batch, FeedId, RouteEvent, Session};
 use tests::captures::Folded;
 use tests::lab::Peer;
 
 /// How long any daemon may take; FRR before 10 is believed after a second connection only.
 pub const WITHIN: Duration = Duration::from_secs(90);
 
-type Key = (Session, Table, Family);
+type Key = (Session, AdjRib, Family);
 /// What tables must hold.
 pub type Truth = BTreeMap<Key, BTreeSet<Prefix>>;
 
@@ -92,13 +92,13 @@ pub fn session(peer: &Peer, family: Family) -> Session {
 }
 
 fn holds(folded: &Folded, truth: &Truth) -> Result<(), String> {
-    for ((session, table, family), expected) in truth {
-        let held = folded.tables.get(&(*session, *table)).into_iter().flatten();
+    for ((session, rib, family), expected) in truth {
+        let held = folded.ribs.get(&(*session, *rib)).into_iter().flatten();
         let held = held.map(|(prefix, _)| *prefix);
         let held: BTreeSet<_> = held.filter(|prefix| prefix.family() == *family).collect();
         if held != *expected {
             return Err(format!(
-                "{session:?} {table:?} {family} is {held:?}, not {expected:?}"
+                "{session:?} {rib} {family} is {held:?}, not {expected:?}"
             ));
         }
     }

@@ -2,9 +2,9 @@
 //! in a network-namespace lab. `poll*` and `*_live` need root and the daemons of both Debian releases.
 
 mod bmp_captures;
+mod bmp_listener;
 mod bmp_live;
 mod bmp_mangled;
-mod bmp_station;
 mod control;
 mod live;
 mod mrt;
@@ -13,4 +13,5 @@ mod poll;
 mod poll_special;
 mod shadow;
 mod shadow_live;
+mod vanished;
 mod versions;

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed, snapshots};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{FeedId, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, FeedId, RouteEvent};
 use tests::captures::{Folded, control, fixtures, prefixes};
 
 fn dump(name: &str) -> Vec<u8> {
     fs::read(fixtures().join(name)).unwrap()
 }
 
-fn folded(names: &[&str], table: Table) -> Folded {
+fn folded(names: &[&str], rib: AdjRib) -> Folded {
     let mut folded = Folded::default();
     for name in names {
-        folded.apply(&snapshots(&dump(name), table).unwrap());
+        folded.apply(&snapshots(&dump(name), rib).unwrap());
     }
     folded
 }
@@ -34,14 +34,14 @@ fn every_daemons_dump_is_its_table() {
         ],
         &["openbgpd-8.8/mrt/mrt-rib.mrt"],
     ] {
-        let folded = folded(names, Table::AdjInPost);
+        let folded = folded(names, AdjRib::InPostPolicy);
         for (address, expected) in [
             ("192.0.2.11", &["198.51.100.0/24", "203.0.113.0/24"][..]),
             ("192.0.2.12", &["198.18.0.0/16", "203.0.113.0/24"]),
             ("2001:db8:ff::11", &["2001:db8:1::/48"]),
             ("2001:db8:ff::12", &["2001:db8:2::/48"]),
         ] {
-            let held = folded.prefixes(address, Table::AdjInPost);
+            let held = folded.prefixes(address, AdjRib::InPostPolicy);
             assert_eq!(held, prefixes(expected), "{names:?} {address}");
         }
     }
@@ -49,16 +49,16 @@ fn every_daemons_dump_is_its_table() {
 
 #[test]
 fn openbgpd_dumps_what_it_received_too() {
-    let folded = folded(&["openbgpd-8.8/mrt/mrt-adjin.mrt"], Table::AdjInPre);
+    let folded = folded(&["openbgpd-8.8/mrt/mrt-adjin.mrt"], AdjRib::InPrePolicy);
     assert_eq!(
-        folded.prefixes("192.0.2.11", Table::AdjInPre),
+        folded.prefixes("192.0.2.11", AdjRib::InPrePolicy),
         prefixes(&["198.51.100.0/24", "203.0.113.0/24", "10.10.0.0/16"])
     );
 }
 
 #[test]
 fn one_protocols_dump_names_its_peer_only() {
-    let events = snapshots(&dump("bird-2.0.12/mrt/mrt-rib.mrt"), Table::AdjInPost).unwrap();
+    let events = snapshots(&dump("bird-2.0.12/mrt/mrt-rib.mrt"), AdjRib::InPostPolicy).unwrap();
     let family = |event: &RouteEvent| matches!(event, RouteEvent::Snapshot { routes, .. } if routes.iter().all(|route| route.next_hop.is_some()));
     assert!(
         !events.is_empty() && events.iter().all(family),
@@ -69,7 +69,7 @@ fn one_protocols_dump_names_its_peer_only() {
 /// GoBGP's routes are of peers that its index does not name; bgpdump aborts on the same file.
 #[test]
 fn a_peer_that_the_index_does_not_name_is_an_error() {
-    let error = snapshots(&dump("gobgp-3.36/mrt/mrt-table.mrt"), Table::AdjInPost).unwrap_err();
+    let error = snapshots(&dump("gobgp-3.36/mrt/mrt-table.mrt"), AdjRib::InPostPolicy).unwrap_err();
     assert!(
         matches!(error, MrtError::UnknownPeer { peer: 5, .. }),
         "{error}"
@@ -84,20 +84,20 @@ fn what_is_no_table_is_refused() {
     ] {
         assert!(
             matches!(
-                snapshots(&dump(name), Table::AdjInPost),
+                snapshots(&dump(name), AdjRib::InPostPolicy),
                 Err(MrtError::NotATable(1))
             ),
             "{name}"
         );
     }
     assert!(matches!(
-        snapshots(&[], Table::AdjInPost),
+        snapshots(&[], AdjRib::InPostPolicy),
         Err(MrtError::NoPeers)
     ));
     assert!(
         snapshots(
             b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x00\x00",
-            Table::AdjInPost
+            AdjRib::InPostPolicy
         )
         .is_err()
     );
@@ -111,16 +111,16 @@ fn every_byte_flipped_or_cut_never_panics() {
         "openbgpd-8.8/mrt/mrt-adjin.mrt",
     ] {
         let whole = dump(name);
-        let right = snapshots(&whole, Table::AdjInPost).unwrap().len();
+        let right = snapshots(&whole, AdjRib::InPostPolicy).unwrap().len();
         let mut refused = 0;
         for at in 0..whole.len() {
             for mask in [0x01, 0x80, 0xff] {
                 let mut mangled = whole.clone();
                 mangled[at] ^= mask;
-                refused += u32::from(snapshots(&mangled, Table::AdjInPost).is_err());
+                refused += u32::from(snapshots(&mangled, AdjRib::InPostPolicy).is_err());
             }
             // A cut inside a record is an error; at its end it cannot be told.
-            let cut = snapshots(&whole[..at], Table::AdjInPost);
+            let cut = snapshots(&whole[..at], AdjRib::InPostPolicy);
             assert!(cut.is_err() || cut.unwrap().len() <= right);
         }
         assert!(refused > 0);
@@ -196,8 +196,8 @@ fn odd_dumps_are_read() {
     };
     for name in ["bird6_without_next_hop.mrt", "compressed.mrt.gz"] {
         let folded = folded(name);
-        let routes: usize = folded.tables.values().map(|table| table.len()).sum();
-        println!("{name}: {:?}", folded.tables);
+        let routes: usize = folded.ribs.values().map(|rib| rib.len()).sum();
+        println!("{name}: {:?}", folded.ribs);
         assert!(routes > 0, "{name}");
     }
 }
@@ -214,13 +214,16 @@ fn other_records_are_passed_over_and_the_old_format_is_named() {
     let feed = MrtFeed::new(MrtConfig::new(file.clone()));
     let read = feed.load();
     fs::remove_file(&file).unwrap();
-    assert_eq!(read.unwrap(), snapshots(&dump, Table::AdjInPost).unwrap());
+    assert_eq!(
+        read.unwrap(),
+        snapshots(&dump, AdjRib::InPostPolicy).unwrap()
+    );
     assert_eq!(feed.skipped().of("foreign-family"), 3);
     let old = [&dump[..], &record(12, 1)].concat();
-    let error = snapshots(&old, Table::AdjInPost).unwrap_err();
+    let error = snapshots(&old, AdjRib::InPostPolicy).unwrap_err();
     assert!(matches!(error, MrtError::Version1(_)), "{error}");
     assert!(error.to_string().contains("TABLE_DUMP_V2"), "{error}");
     // A record that is cut is none of another family.
     let cut = [&dump[..], &record(13, 6)[..13]].concat();
-    assert!(snapshots(&cut, Table::AdjInPost).is_err());
+    assert!(snapshots(&cut, AdjRib::InPostPolicy).is_err());
 }

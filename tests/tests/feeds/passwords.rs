@@ -59,15 +59,15 @@ impl Running {
     }
 
     /// The prefixes of the first table told whole; the feed must come up before.
-    fn table(&self) -> Vec<Prefix> {
+    fn rib(&self) -> Vec<Prefix> {
         let mut events = self.next();
         assert_eq!(events.remove(0), RouteEvent::FeedUp);
         loop {
-            let table = events.iter().find_map(|event| match event {
+            let rib = events.iter().find_map(|event| match event {
                 RouteEvent::Snapshot { routes, .. } => Some(routes),
                 _ => None,
             });
-            if let Some(routes) = table {
+            if let Some(routes) = rib {
                 return routes.iter().map(|route| route.prefix).collect();
             }
             events = self.next();
@@ -137,7 +137,7 @@ fn a_session_comes_up_with_its_password_and_without_it_says_why_not() {
         }
         // It is told once. The router is given what we have, and the next word is that the feed is up.
         bird.reconfigure(|conf| bird_shadow(conf, ours));
-        assert_eq!(feed.table(), advertised, "{ours:?}");
+        assert_eq!(feed.rib(), advertised, "{ours:?}");
         bird.reconfigure(str::to_owned);
     }
 }

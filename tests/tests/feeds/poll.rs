@@ -12,9 +12,9 @@ use filter_feeds::bird::{Bird, BirdConfig};
 use filter_feeds::frr::{Frr, FrrConfig};
 use filter_feeds::gobgp::{GoBgp, GoBgpConfig};
 use filter_feeds::openbgpd::{OpenBgpd, OpenBgpdConfig};
-use filter_feeds::poll::{PollConfig, Tables};
+use filter_feeds::poll::{AdjRibs, PollConfig};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{Batch, DownCause, FeedId, Origin, Route, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, Batch, DownCause, FeedId, Origin, Route, RouteEvent};
 use tests::lab::{
     Accepted, Advertised, Daemon, FrrOptions, Namespace, P1, P2, Package, Peer, Peering, Release,
     require, require_from,
@@ -23,7 +23,7 @@ use tests::lab::{
 /// How long any daemon may take to show a change. FRR waits up to 5 s, GoBGP reconnects slowly.
 const WITHIN: Duration = Duration::from_secs(60);
 
-type Key = (IpAddr, Table, Family);
+type Key = (IpAddr, AdjRib, Family);
 
 /// A feed running in R's namespace, and what it said folded up.
 pub struct Watched {
@@ -32,7 +32,7 @@ pub struct Watched {
     thread: Option<JoinHandle<()>>,
     feed_up: bool,
     pub sessions: BTreeMap<IpAddr, Option<DownCause>>,
-    pub tables: BTreeMap<Key, BTreeSet<Prefix>>,
+    pub ribs: BTreeMap<Key, BTreeSet<Prefix>>,
     pub routes: BTreeMap<Key, Arc<[Route]>>,
     /// Every empty table told since last asked.
     pub emptied: Vec<Key>,
@@ -50,7 +50,7 @@ impl Watched {
             thread: Some(thread),
             feed_up: false,
             sessions: BTreeMap::new(),
-            tables: BTreeMap::new(),
+            ribs: BTreeMap::new(),
             routes: BTreeMap::new(),
             emptied: Vec::new(),
         }
@@ -68,11 +68,11 @@ impl Watched {
             }
             RouteEvent::Snapshot {
                 origin: Origin::Session(session),
-                table,
+                rib,
                 family,
                 routes,
             } => {
-                let key = (session.address, table, family);
+                let key = (session.address, rib, family);
                 assert_eq!(
                     self.sessions.get(&key.0),
                     Some(&None),
@@ -84,7 +84,7 @@ impl Watched {
                 if routes.is_empty() {
                     self.emptied.push(key);
                 }
-                self.tables.insert(key, told);
+                self.ribs.insert(key, told);
                 self.routes.insert(key, routes);
             }
             RouteEvent::Count { .. } => {}
@@ -109,7 +109,7 @@ impl Watched {
     pub fn until_truth(&mut self, what: &str, truth: &BTreeMap<Key, BTreeSet<Prefix>>) {
         self.until(what, |watched| {
             for (key, expected) in truth {
-                match watched.tables.get(key) {
+                match watched.ribs.get(key) {
                     Some(told) if told == expected => {}
                     told => return Err(format!("{key:?} is {told:?}, not {expected:?}")),
                 }
@@ -142,7 +142,7 @@ impl Drop for Watched {
 }
 
 /// What the tables of both peers must be.
-pub fn truth(lab: &Peering, tables: Tables) -> BTreeMap<Key, BTreeSet<Prefix>> {
+pub fn truth(lab: &Peering, ribs: AdjRibs) -> BTreeMap<Key, BTreeSet<Prefix>> {
     let mut truth = BTreeMap::new();
     for (peer, sent) in [
         (&lab.p1, &Advertised::TO_P1[..]),
@@ -150,13 +150,13 @@ pub fn truth(lab: &Peering, tables: Tables) -> BTreeMap<Key, BTreeSet<Prefix>> {
     ] {
         for family in Family::ALL {
             let announced = peer.announced(family);
-            for table in tables.iter() {
-                let expected = match table {
-                    Table::AdjInPre => announced.clone(),
-                    Table::AdjInPost => Accepted::of(&announced),
-                    Table::AdjOut => Advertised::of(sent, family),
+            for rib in ribs.iter() {
+                let expected = match rib {
+                    AdjRib::InPrePolicy => announced.clone(),
+                    AdjRib::InPostPolicy => Accepted::of(&announced),
+                    AdjRib::OutPostPolicy => Advertised::of(sent, family),
                 };
-                truth.insert((peer.address(family), table, family), expected);
+                truth.insert((peer.address(family), rib, family), expected);
             }
         }
     }
@@ -178,16 +178,16 @@ fn scenario(
     forgets: &[DownCause],
     daemon: &mut Daemon,
 ) {
-    let tables = Tables::ALL;
+    let ribs = AdjRibs::ALL;
     let mut watched = Watched::start(&lab.router, feed);
-    watched.until_truth("the cold start", &truth(&lab, tables));
+    watched.until_truth("the cold start", &truth(&lab, ribs));
 
     change(
         &mut lab.p1,
         &["198.51.100.0/24", "2001:db8:1::/48"],
         &["198.51.101.0/24", "2001:db8:1:1::/64"],
     );
-    watched.until_truth("a withdraw and an announcement", &truth(&lab, tables));
+    watched.until_truth("a withdraw and an announcement", &truth(&lab, ribs));
 
     let (v4, v6) = (lab.p1.address(Family::Ipv4), lab.p1.address(Family::Ipv6));
     watched.emptied.clear();
@@ -206,9 +206,9 @@ fn scenario(
         "the other family's session is another one"
     );
 
-    watched.tables.retain(|(address, ..), _| *address != v4);
+    watched.ribs.retain(|(address, ..), _| *address != v4);
     lab.p1.session_up(Family::Ipv4);
-    watched.until_truth("the session to be back", &truth(&lab, tables));
+    watched.until_truth("the session to be back", &truth(&lab, ribs));
 
     watched.emptied.clear();
     daemon.kill();

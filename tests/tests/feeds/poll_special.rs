@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use filter_core::Family;
 use filter_feeds::bird::{Bird, BirdConfig};
 use filter_feeds::frr::{Frr, FrrConfig};
-use filter_feeds::poll::{PollConfig, SessionSpec, Sessions, Tables};
-use filter_lifecycle::route::{Community, DownCause, Table};
+use filter_feeds::poll::{AdjRibs, PollConfig, SessionSpec, Sessions};
+use filter_lifecycle::route::{AdjRib, Community, DownCause};
 use tests::lab::{Advertised, ExaBgp, FrrOptions, Package, Peering, require};
 
 use super::poll::{Watched, poll, truth};
@@ -27,7 +27,7 @@ fn without_import_tables() {
         poll: poll(),
     });
     let mut watched = Watched::start(&lab.router, feed);
-    watched.until_truth("accepted and filtered together", &truth(&lab, Tables::ALL));
+    watched.until_truth("accepted and filtered together", &truth(&lab, AdjRibs::ALL));
     drop(watched);
 
     router.reconfigure(|conf| {
@@ -41,16 +41,16 @@ fn without_import_tables() {
         poll: poll(),
     });
     let mut watched = Watched::start(&lab.router, feed);
-    let tables = Tables {
-        adj_in_pre: false,
-        ..Tables::ALL
+    let ribs = AdjRibs {
+        in_pre_policy: false,
+        ..AdjRibs::ALL
     };
-    watched.until_truth("what is left", &truth(&lab, tables));
+    watched.until_truth("what is left", &truth(&lab, ribs));
     assert!(
         watched
-            .tables
+            .ribs
             .keys()
-            .all(|(_, table, _)| *table != Table::AdjInPre)
+            .all(|(_, rib, _)| *rib != AdjRib::InPrePolicy)
     );
 }
 
@@ -65,17 +65,14 @@ fn chosen_sessions() {
     }
     let lab = Peering::new();
     let router = lab.frr(&FrrOptions::default());
-    let out = Tables {
-        adj_in_pre: false,
-        adj_in_post: false,
-        adj_out: true,
+    let out = AdjRibs {
+        in_pre_policy: false,
+        in_post_policy: false,
+        out_post_policy: true,
     };
     let unknown: IpAddr = "192.0.2.99".parse().unwrap();
     let wanted = [lab.p2.address(Family::Ipv4), unknown];
-    let specs = wanted.map(|address| SessionSpec {
-        address,
-        tables: out,
-    });
+    let specs = wanted.map(|address| SessionSpec { address, ribs: out });
     let poll = PollConfig {
         sessions: Sessions::Only(specs.to_vec()),
         ..poll()
@@ -87,10 +84,10 @@ fn chosen_sessions() {
             poll,
         }),
     );
-    let key = (wanted[0], Table::AdjOut, Family::Ipv4);
+    let key = (wanted[0], AdjRib::OutPostPolicy, Family::Ipv4);
     let expected = Advertised::of(&Advertised::TO_P2, Family::Ipv4);
     watched.until_truth("P2's table", &BTreeMap::from([(key, expected)]));
-    assert_eq!(watched.tables.keys().collect::<Vec<_>>(), [&key]);
+    assert_eq!(watched.ribs.keys().collect::<Vec<_>>(), [&key]);
     assert_eq!(
         watched.sessions.keys().collect::<Vec<_>>(),
         wanted.iter().collect::<Vec<_>>()
@@ -114,16 +111,16 @@ fn graceful_restart() {
         poll: poll(),
     });
     let mut watched = Watched::start(&lab.router, feed);
-    watched.until_truth("the cold start", &truth(&lab, Tables::ALL));
+    watched.until_truth("the cold start", &truth(&lab, AdjRibs::ALL));
     watched.emptied.clear();
     lab.p2.kill();
     let v4 = lab.p2.address(Family::Ipv4);
     watched.until_down(v4);
     assert_eq!(watched.sessions[&v4], Some(DownCause::Lost));
     assert_eq!(watched.emptied, []);
-    watched.tables.clear();
+    watched.ribs.clear();
     lab.p2.restart();
-    watched.until_truth("the peer to be back", &truth(&lab, Tables::ALL));
+    watched.until_truth("the peer to be back", &truth(&lab, AdjRibs::ALL));
 }
 
 /// A third peer, ExaBGP: an AS with communities, seen by BIRD's feed with them.
@@ -154,9 +151,9 @@ fn exabgp_as_a_peer() {
     let mut watched = Watched::start(&lab.router, feed);
     let session: IpAddr = "192.0.2.13".parse().unwrap();
     let announced = BTreeSet::from(["198.51.102.0/24".parse().unwrap()]);
-    let truth = BTreeMap::from([((session, Table::AdjInPre, Family::Ipv4), announced)]);
+    let truth = BTreeMap::from([((session, AdjRib::InPrePolicy, Family::Ipv4), announced)]);
     watched.until_truth("ExaBGP's route", &truth);
-    let told = &watched.routes[&(session, Table::AdjInPre, Family::Ipv4)];
+    let told = &watched.routes[&(session, AdjRib::InPrePolicy, Family::Ipv4)];
     let communities = [
         Community::Standard(64500, 1),
         Community::Standard(0, 64501),

@@ -15,7 +15,7 @@ use filter_feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
 use filter_feeds::wire::Reader;
 use filter_feeds::wire::bgp::{self, Message, Notification};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{Batch, Community, FeedId, Origin, RouteEvent, Table};
+use filter_lifecycle::route::{AdjRib, Batch, Community, FeedId, Origin, RouteEvent};
 use tests::captures::session;
 use tests::encoder::{self, message};
 
@@ -221,17 +221,15 @@ fn a_table_is_told_live_and_then_as_a_whole() {
     router.send(&update(&[], &[]));
     let events = feed.until(is_end_of_rib);
     assert_eq!(events[0], RouteEvent::FeedUp);
-    let RouteEvent::Announce {
-        origin,
-        table,
-        route,
-    } = &events[1]
-    else {
+    let RouteEvent::Announce { origin, rib, route } = &events[1] else {
         panic!("{events:?}");
     };
     assert_eq!(
-        (*origin, *table),
-        (Origin::Session(session("192.0.2.12")), Table::AdjOut)
+        (*origin, *rib),
+        (
+            Origin::Session(session("192.0.2.12")),
+            AdjRib::OutPostPolicy
+        )
     );
     assert_eq!(route.prefix, "198.51.100.0/24".parse().unwrap());
     assert_eq!(
@@ -342,7 +340,7 @@ fn one_of_several_shadows_lost_is_a_lost_table() {
     drop(first);
     let lost = next();
     assert!(
-        matches!(&lost[..], [RouteEvent::TableLost { origin, table: Some(Table::AdjOut), .. }]
+        matches!(&lost[..], [RouteEvent::RibLost { origin, rib: Some(AdjRib::OutPostPolicy), .. }]
         if *origin == Origin::Session(session("192.0.2.12"))),
         "{lost:?}"
     );
@@ -417,7 +415,7 @@ fn role() -> Role {
         local_as: Asn::new(64999),
         router_id: "192.0.2.99".parse().unwrap(),
         mirrors: session("192.0.2.12"),
-        table: Table::AdjOut,
+        rib: AdjRib::OutPostPolicy,
         next_hop_kept: true,
         max_routes: 3,
     }

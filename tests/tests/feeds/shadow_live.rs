@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use filter_core::{Asn, Family};
 use filter_feeds::shadow::{ShadowFeed, ShadowSession};
-use filter_lifecycle::route::{RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, RouteEvent, Session};
 use tests::captures::Folded;
 use tests::lab::{
     Accepted, Advertised, ExaBgp, FrrOptions, Namespace, Package, Peer, Peering, Release,
@@ -20,11 +20,11 @@ use super::live::{Truth, WITHIN, Watched, session};
 const KEPT: [&str; 2] = ["import table on;", "import keep filtered on;"];
 
 /// A shadow of one session at 127.0.`net`.`host`, from 127.0.3.`host`.
-fn loopback(net: u8, host: u8, mirrors: Session, table: Table) -> ShadowSession {
+fn loopback(net: u8, host: u8, mirrors: Session, rib: AdjRib) -> ShadowSession {
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, net, host)), 1790);
     let remote = IpAddr::V4(Ipv4Addr::new(127, 0, 3, host));
     ShadowSession {
-        table,
+        rib,
         ..ShadowSession::new(listen, remote, Asn::new(64999), mirrors)
     }
 }
@@ -104,11 +104,11 @@ fn bird_truth(lab: &Peering) -> Truth {
         for family in Family::ALL {
             let session = session(peer, family);
             truth.insert(
-                (session, Table::AdjOut, family),
+                (session, AdjRib::OutPostPolicy, family),
                 Advertised::of(sent, family),
             );
             let accepted = Accepted::of(&peer.announced(family));
-            truth.insert((session, Table::AdjInPost, family), accepted);
+            truth.insert((session, AdjRib::InPostPolicy, family), accepted);
         }
     }
     truth
@@ -124,14 +124,14 @@ fn bird(test: &str, release: Release) {
     let feed = shadows_in(
         &lab.router,
         vec![
-            loopback(1, 11, p1_4, Table::AdjOut),
-            loopback(1, 12, p2_4, Table::AdjOut),
-            loopback(1, 13, p1_6, Table::AdjOut),
-            loopback(1, 14, p2_6, Table::AdjOut),
-            loopback(2, 21, p1_4, Table::AdjInPost),
-            loopback(2, 22, p2_4, Table::AdjInPost),
-            loopback(2, 23, p1_6, Table::AdjInPost),
-            loopback(2, 24, p2_6, Table::AdjInPost),
+            loopback(1, 11, p1_4, AdjRib::OutPostPolicy),
+            loopback(1, 12, p2_4, AdjRib::OutPostPolicy),
+            loopback(1, 13, p1_6, AdjRib::OutPostPolicy),
+            loopback(1, 14, p2_6, AdjRib::OutPostPolicy),
+            loopback(2, 21, p1_4, AdjRib::InPostPolicy),
+            loopback(2, 22, p2_4, AdjRib::InPostPolicy),
+            loopback(2, 23, p1_6, AdjRib::InPostPolicy),
+            loopback(2, 24, p2_6, AdjRib::InPostPolicy),
         ],
     );
     let refresher = feed.refresher();
@@ -167,7 +167,7 @@ fn bird(test: &str, release: Release) {
     });
     let mut truth = bird_truth(&lab);
     let wider = Advertised::of(&Advertised::TO_P1, Family::Ipv4);
-    truth.insert((p2_4, Table::AdjOut, Family::Ipv4), wider);
+    truth.insert((p2_4, AdjRib::OutPostPolicy, Family::Ipv4), wider);
     watched.until_truth("an edited export policy", &truth);
 
     bird.daemon().kill();
@@ -201,12 +201,12 @@ fn bird_3_that_keeps_routes_tells_rejected_ones() {
     }
     let lab = Peering::of(release);
     let p1 = session(&lab.p1, Family::Ipv4);
-    let shadow = loopback(2, 21, p1, Table::AdjInPost);
+    let shadow = loopback(2, 21, p1, AdjRib::InPostPolicy);
     let mut watched = Watched::start(shadows_in(&lab.router, vec![shadow]));
     let _bird = lab.bird_with(|conf| bird_shadows(Release::Debian13, conf));
     let announced = lab.p1.announced(Family::Ipv4);
     assert_ne!(announced, Accepted::of(&announced));
-    let truth = Truth::from([((p1, Table::AdjInPost, Family::Ipv4), announced)]);
+    let truth = Truth::from([((p1, AdjRib::InPostPolicy, Family::Ipv4), announced)]);
     watched.until_truth("what P1 advertises", &truth);
 }
 
@@ -273,10 +273,13 @@ fn frr(test: &str, release: Release) {
         let mut truth = Truth::new();
         for family in Family::ALL {
             truth.insert(
-                (p1, Table::AdjOut, family),
+                (p1, AdjRib::OutPostPolicy, family),
                 Advertised::of(&Advertised::TO_P1, family),
             );
-            truth.insert((p2, Table::AdjOut, family), Advertised::of(to_p2, family));
+            truth.insert(
+                (p2, AdjRib::OutPostPolicy, family),
+                Advertised::of(to_p2, family),
+            );
         }
         truth
     };
@@ -314,8 +317,8 @@ fn exabgp_tells_what_it_advertises() {
     let feed = shadows_in(
         &lab.router,
         vec![
-            loopback(1, 11, p1, Table::AdjOut),
-            loopback(1, 12, p2, Table::AdjOut),
+            loopback(1, 11, p1, AdjRib::OutPostPolicy),
+            loopback(1, 12, p2, AdjRib::OutPostPolicy),
         ],
     );
     let mut watched = Watched::start(feed);
@@ -351,11 +354,11 @@ fn exabgp_tells_what_it_advertises() {
     let truth = |to_p1: &[&str]| {
         Truth::from([
             (
-                (p1, Table::AdjOut, Family::Ipv4),
+                (p1, AdjRib::OutPostPolicy, Family::Ipv4),
                 Advertised::of(to_p1, Family::Ipv4),
             ),
             (
-                (p2, Table::AdjOut, Family::Ipv4),
+                (p2, AdjRib::OutPostPolicy, Family::Ipv4),
                 Advertised::of(&Advertised::TO_P2, Family::Ipv4),
             ),
         ])

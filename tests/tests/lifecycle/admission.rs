@@ -2,7 +2,7 @@
 use filter_lifecycle::route::{DownCause, PeerId};
 use filter_lifecycle::{Event, Refusal, RefusedPrefix};
 
-use super::world::{MINE, ONE, PRE, STATION, V4, World, prefix, spec_of};
+use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, prefix, spec_of};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -13,7 +13,7 @@ const MINE_OUT: &str = "198.51.100.0/24";
 #[test]
 fn max_prefix_freezes_at_the_last_good_table() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
-    let mut world = World::new(&[&limited, STATION, MINE]);
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -52,7 +52,7 @@ fn max_prefix_freezes_at_the_last_good_table() {
 #[test]
 fn a_frozen_table_holds_withdrawals_no_longer() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
-    let mut world = World::new(&[&limited, STATION, MINE]);
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
@@ -72,7 +72,7 @@ fn a_frozen_table_holds_withdrawals_no_longer() {
 #[test]
 fn max_prefix_counts_a_table_when_it_is_complete() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
-    let mut world = World::new(&[&limited, STATION, MINE]);
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -96,7 +96,7 @@ fn max_prefix_counts_a_table_when_it_is_complete() {
 #[test]
 fn max_prefix_before_there_is_a_good_table() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 1 }}");
-    let mut world = World::new(&[&limited, STATION, MINE]);
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -125,7 +125,7 @@ fn max_prefix_before_there_is_a_good_table() {
 /// counted and listed as `refused` with its reason".
 #[test]
 fn refused_prefixes() {
-    let mut spec = spec_of(&[ONE, STATION, MINE]);
+    let mut spec = spec_of(&[ONE, BMP_LISTENER, MINE]);
     spec.router.prefixes = vec![prefix("198.51.100.0/24")];
     let mut world = World::of(spec);
     world.by_hand(1, &[MINE_OUT]);
@@ -175,7 +175,7 @@ fn refused_prefixes() {
 fn words_by_hand_may_have_any_length() {
     let mine =
         "[[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_by_peer = [\"45.146.194.0/25\"]\n";
-    let mut world = World::new(&[ONE, STATION, mine]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, mine]);
     world.feed_up(1);
     world.snapshot_of_peer(1, PRE, &["45.146.194.0/25"]);
     world.sources(0, &["45.146.194.0/25"]);

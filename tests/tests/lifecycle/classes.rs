@@ -4,7 +4,7 @@ use filter_core::{Class, Classes, Mode};
 use filter_lifecycle::route::{DownCause, PeerId};
 use filter_lifecycle::{Missing, PeerState, Side};
 
-use super::world::{ALL_V4, FREE_V4, MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs};
+use super::world::{ALL_V4, BMP_LISTENER, FREE_V4, MINE, ONE, OUT, POLL, PRE, V4, V6, World, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -18,7 +18,7 @@ fn both() -> String {
 
 /// Both families and sides complete.
 fn both_synced() -> World {
-    let mut world = World::new(&[&both(), STATION, MINE]);
+    let mut world = World::new(&[&both(), BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.by_hand(1, &[MINE_OUT, MINE_OUT6]);
     world.up(0, P1);
@@ -34,15 +34,15 @@ fn both_synced() -> World {
 /// `bogons`, `families`, `malformed`: no RIB.
 #[test]
 fn what_needs_no_routes_is_granted_at_once() {
-    let world = World::new(&[ONE, STATION]);
+    let world = World::new(&[ONE, BMP_LISTENER]);
     assert_eq!(world.granted(0), FREE_V4);
-    let observed = World::new(&[&ONE.replace("enforce", "observe"), STATION]);
+    let observed = World::new(&[&ONE.replace("enforce", "observe"), BMP_LISTENER]);
     assert_eq!(observed.granted(0), Classes::NONE);
 }
 
 #[test]
 fn sources_without_destinations_and_one_family_without_the_other() {
-    let mut world = World::new(&[&both(), STATION, MINE]);
+    let mut world = World::new(&[&both(), BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
@@ -68,7 +68,7 @@ fn v4_only() -> filter_core::layout::Families {
 #[test]
 fn only_the_classes_that_enforce_names_are_wanted() {
     let some = format!("{ONE}enforce = [\"bogons\", \"sources\"]");
-    let mut world = World::new(&[&some, STATION]);
+    let mut world = World::new(&[&some, BMP_LISTENER]);
     let bogons = Classes::bogons(V4);
     assert_eq!(world.granted(0), bogons);
     world.feed_up(0);
@@ -84,7 +84,7 @@ fn only_the_classes_that_enforce_names_are_wanted() {
 /// "`status` gives per peer, class and family … the one thing that is missing, since when, and when it is expected".
 #[test]
 fn every_class_says_what_it_waits_for() {
-    let mut world = World::new(&[ONE, STATION]);
+    let mut world = World::new(&[ONE, BMP_LISTENER]);
     world.feed_up(0);
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
@@ -204,7 +204,7 @@ fn a_flapping_session_opens_nothing() {
 /// "quiet alone (only prefixes new in this session disturb it); at the latest `settle_max`".
 #[test]
 fn a_peer_that_changes_a_prefix_a_second_from_the_start_is_enforced() {
-    let mut flapping = World::new(&[ONE, STATION, MINE]);
+    let mut flapping = World::new(&[ONE, BMP_LISTENER, MINE]);
     flapping.feed_up(0);
     flapping.by_hand(1, &[MINE_OUT]);
     flapping.at(100);
@@ -217,7 +217,7 @@ fn a_peer_that_changes_a_prefix_a_second_from_the_start_is_enforced() {
     }
     flapping.enforcing(0);
 
-    let mut growing = World::new(&[ONE, STATION, MINE]);
+    let mut growing = World::new(&[ONE, BMP_LISTENER, MINE]);
     growing.feed_up(0);
     growing.by_hand(1, &[MINE_OUT]);
     growing.at(100);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use filter_lifecycle::route::FeedId;
 use filter_lifecycle::{Event, Missing, SHRINK_MIN, SHRINK_PATIENCE, Side};
 
-use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, V6, World, secs, session};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, POLL, PRE, V4, V6, World, secs, session};
 
 const P1: &str = "192.0.2.11";
 const MINE_OUT: &str = "198.51.100.0/24";
@@ -25,7 +25,7 @@ fn mismatch(told: u64, counted: u64) -> Event {
     Event::CountMismatch {
         feed: FeedId(0),
         session: Some(session(P1)),
-        table: PRE,
+        rib: PRE,
         told,
         counted,
     }
@@ -55,7 +55,7 @@ fn a_count_that_differs_is_told_and_changes_nothing() {
 /// A count and the routes it does not know yet, in one segment: what arrives later counts, whatever the clock says.
 #[test]
 fn counts_are_evidence_in_the_order_in_which_they_arrive() {
-    let mut world = World::new(&[ONE, STATION, MINE]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -96,7 +96,7 @@ fn a_count_that_lags() {
 /// An empty table is not complete while the router counts routes in it: they may be hidden (FRR issue 10240).
 #[test]
 fn a_count_keeps_an_empty_table_from_being_complete() {
-    let mut world = World::new(&[ONE, STATION, MINE]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.at(100);
@@ -115,7 +115,7 @@ fn a_count_keeps_an_empty_table_from_being_complete() {
 #[test]
 fn a_count_of_both_families() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     world.feed_up(0);
     world.up(0, P1);
@@ -163,7 +163,7 @@ fn a_count_of_paths_or_of_prefixes() {
 fn shrink(had: usize, has: usize) -> Event {
     Event::ShrinkRefused {
         session: Some(session(P1)),
-        table: PRE,
+        rib: PRE,
         family: V4,
         had,
         has,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use filter_lifecycle::route::DownCause;
 use filter_lifecycle::{Missing, SETTLE, Side, State};
 
-use super::world::{MINE, ONE, POST, PRE, STATION, V4, V6, World, secs};
+use super::world::{BMP_LISTENER, MINE, ONE, POST, PRE, V4, V6, World, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -13,17 +13,17 @@ const B: &str = "100.0.0.0/16";
 const C: &str = "200.0.0.0/8";
 const MINE_OUT: &str = "198.51.100.0/24";
 
-fn station() -> World {
-    let mut world = World::new(&[ONE, STATION, MINE]);
+fn listener() -> World {
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world
 }
 
-/// "Station connect: Peer Up for every established peer, then per (AFI, view) dump, EoR": believed at once.
+/// "BMP connect: Peer Up for every established peer, then per (AFI, view) dump, EoR": believed at once.
 #[test]
-fn at_station_connect_end_of_rib_follows_the_dump() {
-    let mut world = station();
+fn at_bmp_connect_end_of_rib_follows_the_dump() {
+    let mut world = listener();
     world.up(0, P1);
     world.at(1);
     world.announce(0, P1, PRE, A);
@@ -32,10 +32,10 @@ fn at_station_connect_end_of_rib_follows_the_dump() {
     world.enforcing(0);
 }
 
-/// "Even real BGP EoR from FRR came before the routes": an end of nothing is waited upon, at station connect too.
+/// "Even real BGP EoR from FRR came before the routes": an end of nothing is waited upon, at BMP connect too.
 #[test]
 fn an_end_before_the_first_route_is_not_believed() {
-    let mut world = station();
+    let mut world = listener();
     world.up(0, P1);
     world.end(0, P1, PRE, V4);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
@@ -62,7 +62,7 @@ fn an_end_before_the_first_route_is_not_believed() {
 /// "Session up later: BIRD EoR (empty) then routes".
 #[test]
 fn bird_ends_a_later_sessions_table_before_its_routes() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     world.end(0, P1, PRE, V4);
@@ -83,7 +83,7 @@ fn bird_ends_a_later_sessions_table_before_its_routes() {
 /// last route.
 #[test]
 fn frr_never_ends_a_later_sessions_table() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     for second in 105..125 {
@@ -97,10 +97,10 @@ fn frr_never_ends_a_later_sessions_table() {
     world.enforcing(0);
 }
 
-/// "GoBGP: raw, no EoR of its own", at station connect too.
+/// "GoBGP: raw, no EoR of its own", at BMP connect too.
 #[test]
 fn gobgp_never_ends_a_table() {
-    let mut world = station();
+    let mut world = listener();
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
     world.at(14);
@@ -116,7 +116,7 @@ fn quiet_in_a_small_table_while_the_feed_tells_a_large_one() {
         .replace("p1", "p2")
         .replace("192.0.2.11", "192.0.2.12")
         .replace("64501", "64502");
-    let mut world = World::new(&[ONE, &transit, STATION, MINE]);
+    let mut world = World::new(&[ONE, &transit, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -142,7 +142,7 @@ fn a_feed_that_is_always_busy() {
         .replace("p1", "p2")
         .replace("192.0.2.11", "192.0.2.12")
         .replace("64501", "64502");
-    let mut world = World::new(&[ONE, &other, STATION, MINE]);
+    let mut world = World::new(&[ONE, &other, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -162,7 +162,7 @@ fn a_feed_that_is_always_busy() {
 /// A full table is never still; few changes for its size are quiet.
 #[test]
 fn a_large_table_is_complete_although_it_changes() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     for block in 0..2000 {
@@ -185,7 +185,7 @@ fn a_large_table_is_complete_although_it_changes() {
 /// comes of it after all is a table that loads.
 #[test]
 fn a_silent_session() {
-    let mut world = station();
+    let mut world = listener();
     world.up(0, P1);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
     world.go(SETTLE);
@@ -202,7 +202,7 @@ fn a_silent_session() {
 /// A table whose end was told too early and that was silent until it was taken for empty is told only now.
 #[test]
 fn a_session_whose_routes_come_very_late() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     world.end(0, P1, PRE, V4);
@@ -218,7 +218,7 @@ fn a_session_whose_routes_come_very_late() {
 /// … nor is a silence the last known table when the feed is lost.
 #[test]
 fn a_silence_is_not_the_last_known_table() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     world.end(0, P1, PRE, V4);
@@ -281,7 +281,7 @@ fn a_burst_of_withdrawals_before_the_feed_is_lost() {
 /// "GR: stale routes kept by the daemon are invisible in BMP after Peer Down".
 #[test]
 fn a_graceful_restart_keeps_what_bmp_does_not_show() {
-    let mut world = station();
+    let mut world = listener();
     world.up_with(0, P1, Some(60));
     world.announce(0, P1, PRE, A);
     world.end(0, P1, PRE, V4);
@@ -302,7 +302,7 @@ fn a_graceful_restart_keeps_what_bmp_does_not_show() {
 #[test]
 fn a_table_that_stays_empty_after_a_graceful_restart() {
     let post = format!("{ONE}view = \"post-policy\"");
-    let mut world = World::new(&[&post, STATION, MINE]);
+    let mut world = World::new(&[&post, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up_with(0, P1, Some(60));
@@ -317,7 +317,7 @@ fn a_table_that_stays_empty_after_a_graceful_restart() {
     world.at(200);
     world.sources(0, &[A]);
     world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
-    // The station closes the connection, and the router tells everything again.
+    // The listener closes the connection, and the router tells everything again.
     world.feed_down(0);
     world.feed_up(0);
     world.up(0, P1);
@@ -348,7 +348,7 @@ fn one_peer_over_two_transports() {
     let both = ONE
         .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]")
         .replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     world.feed_up(0);
     world.up(0, P1);
@@ -367,7 +367,7 @@ fn one_peer_over_two_transports() {
 /// What a feed says is wrong is not taken as complete, by quiet least of all.
 #[test]
 fn a_table_known_to_be_wrong() {
-    let mut world = station();
+    let mut world = listener();
     world.up(0, P1);
     world.withdraw(0, P1, PRE, A);
     world.lost(0, P1, Some(PRE));
@@ -381,7 +381,7 @@ fn a_table_known_to_be_wrong() {
 /// … nor one of which nothing was told before.
 #[test]
 fn a_table_that_is_wrong_from_its_first_route() {
-    let mut world = station();
+    let mut world = listener();
     world.at(100);
     world.up(0, P1);
     world.lost(0, P1, Some(PRE));
@@ -409,7 +409,7 @@ fn a_table_that_goes_wrong() {
     world.sources(0, &[A, B]);
 }
 
-/// One router of several that share a station reconnects: its sessions are told mid-life.
+/// One router of several that share a listener reconnects: its sessions are told mid-life.
 #[test]
 fn one_router_of_several_reconnects() {
     let mut world = World::synced(&[A, B]);
@@ -446,7 +446,7 @@ fn a_prefix_lives_as_long_as_one_of_its_paths() {
             0,
             RouteEvent::Withdraw {
                 origin,
-                table: PRE,
+                rib: PRE,
                 prefix,
                 path,
             },

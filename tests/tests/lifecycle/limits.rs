@@ -9,7 +9,7 @@ use filter_lifecycle::{
     MAX_SOURCES, MAX_UNKNOWN, Missing, PeerState, REFUSED_PERIOD, Side, TICK,
 };
 
-use super::world::{MINE, ONE, OUT, PRE, STATION, V4, World, origin, secs};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, PRE, V4, World, origin, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -22,19 +22,19 @@ fn sources() {
         .map(|number| format!("\"{}\"", address(number)))
         .collect();
     let one = ONE.replace("\"192.0.2.11\"", &addresses.join(", "));
-    let mut world = World::new(&[&one, STATION, MINE]);
+    let mut world = World::new(&[&one, BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.by_hand(1, &["198.51.100.0/24"]);
     world.announce(0, &address(0), PRE, A);
     world.end(0, &address(0), PRE, V4);
-    let mut tables = (0..)
+    let mut ribs = (0..)
         .flat_map(|number| [(number, PRE), (number, OUT)])
         .skip(1);
     // Beside the one that is there and two by hand.
-    for (number, table) in tables.by_ref().take(MAX_SOURCES - 3) {
+    for (number, rib) in ribs.by_ref().take(MAX_SOURCES - 3) {
         let event = RouteEvent::EndOfRib {
             origin: origin(&address(number)),
-            table,
+            rib,
             family: V4,
         };
         world.life.event(world.now, FeedId(0), &event);
@@ -42,13 +42,13 @@ fn sources() {
     world.life.settle(world.now);
     assert_eq!(world.life.refused_sources(), 0);
     world.keeps(0, Missing::Loading(Side::Sources, V4));
-    let (number, table) = tables.next().unwrap();
+    let (number, rib) = ribs.next().unwrap();
     for _ in 0..2 {
-        world.announce(0, &address(number), table, "100.0.0.0/16");
+        world.announce(0, &address(number), rib, "100.0.0.0/16");
     }
     assert_eq!(world.life.refused_sources(), 2);
     world.sources(0, &[A]);
-    world.lacks(0, Missing::TooManyTables);
+    world.lacks(0, Missing::TooManyRibs);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn holds_that_end_together() {
             FeedId(0),
             &RouteEvent::Announce {
                 origin,
-                table: PRE,
+                rib: PRE,
                 route,
             },
         );
@@ -158,7 +158,7 @@ fn holds_that_end_together() {
         let prefix = prefix(number);
         let gone = RouteEvent::Withdraw {
             origin,
-            table: PRE,
+            rib: PRE,
             prefix,
             path: 0,
         };
@@ -251,7 +251,7 @@ fn everything_missing_is_documented() {
         Missing::SessionDown(of.0, of.1),
         Missing::FeedLost(of.0, of.1),
         Missing::Empty(of.0, of.1),
-        Missing::TooManyTables,
+        Missing::TooManyRibs,
         Missing::NotPublished("why".into()),
     ] {
         let text = missing.to_string().replace("ipv4 sources", "…");

@@ -10,7 +10,7 @@ use filter_lifecycle::{Event, Missing, PeerState, Side, TICK};
 use proptest::prelude::*;
 
 use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};
-use super::world::{FREE_V4, OUT, POLL, PRE, STATION, V4, World, prefix};
+use super::world::{BMP_LISTENER, FREE_V4, OUT, POLL, PRE, V4, World, prefix};
 
 /// Sessions, and whose they are: the first two are of one peer, the last one's peer has a limit of two.
 const SESSIONS: [(&str, u32); 4] = [
@@ -27,7 +27,7 @@ const PREFIXES: [&str; 5] = [
     "200.0.0.0/8",
 ];
 const LIMITED: u32 = 2;
-/// A station and a poll.
+/// A BMP listener and a poll.
 const FEEDS: [u16; 2] = [0, 1];
 
 const CONFIG: &str = r#"
@@ -68,7 +68,7 @@ enum Step {
     Withdraw(usize, usize),
     EndOfRib(usize),
     Snapshot(usize, u8),
-    TableLost(usize),
+    RibLost(usize),
     Count(usize, u64),
     Mode(u32, bool),
 }
@@ -85,7 +85,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (session.clone(), route).prop_map(|(s, r)| Step::Withdraw(s, r)),
         3 => session.clone().prop_map(Step::EndOfRib),
         3 => (session.clone(), 0u8..32).prop_map(|(s, r)| Step::Snapshot(s, r)),
-        1 => session.clone().prop_map(Step::TableLost),
+        1 => session.clone().prop_map(Step::RibLost),
         1 => (session, 0u64..4).prop_map(|(s, n)| Step::Count(s, n)),
         1 => (0u32..3, any::<bool>()).prop_map(|(p, e)| Step::Mode(p, e)),
     ];
@@ -124,7 +124,7 @@ impl Run {
         let shadow = format!(
             "[[feed]]\nkind = \"shadow\"\nlisten = \"127.0.0.1:179\"\nasn = 64999\nsessions = [{shadows}]"
         );
-        let mut world = World::new(&[CONFIG, STATION, POLL, &shadow]);
+        let mut world = World::new(&[CONFIG, BMP_LISTENER, POLL, &shadow]);
         world.feed_up(2);
         for (address, _) in SESSIONS {
             world.announce(2, address, OUT, "198.51.100.0/24");
@@ -150,7 +150,7 @@ impl Run {
             | Step::Announce(session, _)
             | Step::Withdraw(session, _)
             | Step::EndOfRib(session)
-            | Step::TableLost(session) => self.said(0, session).come_up(now, up),
+            | Step::RibLost(session) => self.said(0, session).come_up(now, up),
             Step::SessionUp(_, session) | Step::Snapshot(session, _) => {
                 self.said(1, session).come_up(now, up);
             }
@@ -176,7 +176,7 @@ impl Run {
                 }
             }
             Step::Snapshot(session, routes) => self.snapshot(session, routes),
-            Step::TableLost(session) => {
+            Step::RibLost(session) => {
                 self.world.lost(0, SESSIONS[session].0, Some(PRE));
                 self.said(0, session).lose(now);
             }

@@ -1,4 +1,4 @@
-//! Every recorded BMP stream, in its own time, through the station's decoder into the lifecycle. What a daemon
+//! Every recorded BMP stream, in its own time, through the BMP decoder into the lifecycle. What a daemon
 //! tells right is the lab's truth in the end; what it is known to tell wrong is not enforceable, or named here.
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use filter_feeds::bmp::counts::LeftOut;
 use filter_feeds::bmp::router::{Memory, Noted, Router};
 use filter_lifecycle::Side;
 
-use super::world::{OUT, STATION, World};
+use super::world::{BMP_LISTENER, OUT, World};
 use tests::captures::{capture, captures, decoded, messages, prefixes};
 
 const PEERS: &str = r#"
@@ -49,7 +49,7 @@ fn arrivals(name: &str) -> Vec<Duration> {
     seconds.map(Duration::from_secs_f64).collect()
 }
 
-/// A stream as the station hands it over, from now on; one of which a part could not be read at first is read again, as
+/// A stream as the listener hands it over, from now on; one of which a part could not be read at first is read again, as
 /// if the router had connected again.
 /// Only the first seconds of it, if they are given.
 fn play(world: &mut World, name: &str, only: Option<u64>) {
@@ -122,7 +122,7 @@ const LAB: [(&[&str], &[&str]); 2] = [
 ];
 
 fn world(view: &str) -> World {
-    let mut world = World::new(&[&PEERS.replace("VIEW", view), STATION, MINE]);
+    let mut world = World::new(&[&PEERS.replace("VIEW", view), BMP_LISTENER, MINE]);
     for peer in [0, 1] {
         world.feed_up(peer + 1);
         let destinations = ["198.51.100.0/24", "2001:db8:100::/40"];
@@ -274,7 +274,7 @@ fn streams_that_are_wrong() {
             (
                 "frr-8.4.4/bmp.c1.0",
                 // … routes that policy rejects are withdrawn before it: this is not to be seen in the stream, and
-                // enforced. The station knows the daemon and reconnects before the withdrawals' hold is over.
+                // enforced. The listener knows the daemon and reconnects before the withdrawals' hold is over.
                 ["enforced; lacks 10.10.0.0/16 2001:db8:cafe::/48", ENFORCED],
                 [
                     "it has no ipv6 sources; lacks 2001:db8:1::/48",
@@ -287,7 +287,7 @@ fn streams_that_are_wrong() {
     );
 }
 
-/// … and where the stream does not show it, the station's reconnect comes before anything is lost.
+/// … and where the stream does not show it, the reconnect comes before anything is lost.
 #[test]
 fn frr_8_is_healed_before_its_holds_end() {
     for (view, pre) in [("pre-policy", true), ("post-policy", false)] {

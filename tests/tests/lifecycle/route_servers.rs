@@ -3,7 +3,7 @@
 use filter_lifecycle::route::{Community, DownCause, PeerId};
 use filter_lifecycle::{Event, Missing, Side};
 
-use super::world::{ONE, OUT, POLL, POST, PRE, STATION, V4, V6, World, prefix, session};
+use super::world::{BMP_LISTENER, ONE, OUT, POLL, POST, PRE, V4, V6, World, prefix, session};
 
 const RS: &str = "192.0.2.250";
 const P1: &str = "192.0.2.11";
@@ -25,7 +25,7 @@ fn world(serves: &str, second: &str) -> World {
             .replace(P1, P2)
             .replace("64501", "64502")
     );
-    let mut world = World::new(&[ONE, &two, &server(serves), STATION, POLL]);
+    let mut world = World::new(&[ONE, &two, &server(serves), BMP_LISTENER, POLL]);
     world.feed_up(0);
     world.up(0, RS);
     world
@@ -84,7 +84,7 @@ fn next_hops_outside_the_lan() {
     world.sources(1, &[]);
     // IPv6 over the same session, for members that have it.
     let both = ONE.replace("families = [\"ipv4\"]", "");
-    let mut world = World::new(&[&both, &server("\"all\""), STATION]);
+    let mut world = World::new(&[&both, &server("\"all\""), BMP_LISTENER]);
     world.feed_up(0);
     world.up(0, RS);
     let (c, d) = ("2a00:1::/32", "2a00:2::/32");
@@ -173,7 +173,7 @@ fn served_members() {
         world.end(0, RS, OUT, V4);
         for (peer, served) in [(0, first), (1, second)] {
             world.destinations(peer, if served { &[MINE_OUT] } else { &[] });
-            let told = world.states(peer).iter().any(|(table, ..)| *table == OUT);
+            let told = world.states(peer).iter().any(|(rib, ..)| *rib == OUT);
             assert_eq!(told, served, "{serves} {peer}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use filter_core::{Address, Family, Prefix};
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
 
-use super::world::{MINE, ONE, PRE, STATION, V4, World, origin};
+use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin};
 
 const P1: &str = "192.0.2.11";
 /// A full table of both families, October 2025.
@@ -49,7 +49,7 @@ fn announce(prefix: Prefix) -> RouteEvent {
     };
     RouteEvent::Announce {
         origin: origin(P1),
-        table: PRE,
+        rib: PRE,
         route,
     }
 }
@@ -78,7 +78,7 @@ fn feed(world: &mut World, what: &str, events: &[RouteEvent]) {
 #[ignore = "a measurement: run it in release"]
 fn a_full_table_of_one_peer() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.up(0, P1);
     let all: Vec<Prefix> = prefixes(FULL_TABLE).collect();
@@ -115,7 +115,7 @@ fn a_full_table_of_one_peer() {
         .iter()
         .map(|&prefix| RouteEvent::Withdraw {
             origin: origin(P1),
-            table: PRE,
+            rib: PRE,
             prefix,
             path: 0,
         })
@@ -143,7 +143,7 @@ fn eight_hundred_peers() {
         .unwrap();
     }
     let server = "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"10.9.9.9\"]\n";
-    let mut spec = super::world::spec_of(&[&peers, server, STATION]);
+    let mut spec = super::world::spec_of(&[&peers, server, BMP_LISTENER]);
     spec.interfaces[0].lan.push("10.9.0.0/16".parse().unwrap());
     let mut world = World::of(spec);
     world.feed_up(0);
@@ -165,7 +165,7 @@ fn eight_hundred_peers() {
             let route = Route::bare(prefix);
             events.push(RouteEvent::Announce {
                 origin: origin(&address(number)),
-                table: PRE,
+                rib: PRE,
                 route,
             });
         }

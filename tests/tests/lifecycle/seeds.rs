@@ -3,7 +3,7 @@
 use filter_lifecycle::route::{DownCause, PeerId};
 use filter_lifecycle::{Event, Missing, Side};
 
-use super::world::{MINE, PRE, STATION, V4, V6, World};
+use super::world::{BMP_LISTENER, MINE, PRE, V4, V6, World};
 
 const ICRC: &str = r#"
 [[peer]]
@@ -18,7 +18,7 @@ const FOUR: &str = "192.0.2.10";
 const SIX: &str = "2001:db8:ff::10";
 
 fn icrc() -> World {
-    let mut world = World::new(&[ICRC, STATION, MINE]);
+    let mut world = World::new(&[ICRC, BMP_LISTENER, MINE]);
     world.by_hand(1, &["198.51.100.0/24", "2001:db8:100::/40"]);
     world.feed_up(0);
     world.up(0, FOUR);
@@ -131,7 +131,7 @@ fn as57965_next_hops() {
 #[test]
 fn as214312_is_ipv6_only() {
     let peer = "[[peer]]\nname = \"p1\"\nasn = 214312\ninterface = \"ixp0\"\naddresses = [\"192.0.2.20\", \"2001:db8:ff::20\"]\nfamilies = [\"ipv6\"]\nmode = \"enforce\"\nmax_prefixes = { ipv4 = 1, ipv6 = 2 }";
-    let mut world = World::new(&[peer, STATION, MINE]);
+    let mut world = World::new(&[peer, BMP_LISTENER, MINE]);
     world.by_hand(1, &["198.51.100.0/24", "2001:db8:100::/40"]);
     world.feed_up(0);
     world.up(0, "2001:db8:ff::20");

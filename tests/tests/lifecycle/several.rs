@@ -2,7 +2,7 @@
 use filter_lifecycle::route::DownCause;
 use filter_lifecycle::{Event, Missing, Side, State};
 
-use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, World, prefix, session};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, POLL, PRE, V4, World, prefix, session};
 
 const P1: &str = "192.0.2.11";
 const P2: &str = "192.0.2.12";
@@ -11,9 +11,9 @@ const B: &str = "100.0.0.0/16";
 const MINE_OUT: &str = "198.51.100.0/24";
 const SHADOW: &str = "[[feed]]\nkind = \"shadow\"\nlisten = \"127.0.0.1:179\"\nasn = 64999\nsessions = [{ address = \"192.0.2.1\", session = \"192.0.2.11\" }]\n";
 
-/// A station and a poll of the same session.
+/// A BMP listener and a poll of the same session.
 fn reconciled() -> World {
-    let mut world = World::new(&[ONE, STATION, POLL]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL]);
     world.feed_up(0);
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
@@ -50,7 +50,7 @@ fn feeds_that_disagree() {
     let mut world = reconciled();
     let disagreement = Event::FeedDisagreement {
         session: session(P1),
-        table: PRE,
+        rib: PRE,
         prefixes: 1,
         examples: vec![prefix(B)],
     };
@@ -95,7 +95,7 @@ fn one_of_two_feeds_is_lost() {
 /// A stream that loads does not take away what a poll found complete.
 #[test]
 fn a_stream_that_loads_beside_a_poll() {
-    let mut world = World::new(&[ONE, STATION, POLL]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL]);
     world.feed_up(1);
     world.up(1, P1);
     world.snapshot(1, P1, PRE, V4, &[A]);
@@ -109,7 +109,7 @@ fn a_stream_that_loads_beside_a_poll() {
 
 fn two_sessions() -> World {
     let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.12\"]");
-    let mut world = World::new(&[&two, STATION, MINE]);
+    let mut world = World::new(&[&two, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     for (address, routes) in [(P1, &[A, B][..]), (P2, &[B])] {
@@ -174,7 +174,7 @@ fn a_second_session_comes_up() {
 #[test]
 fn one_of_two_sessions_is_stale() {
     let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.12\"]");
-    let mut world = World::new(&[&two, STATION, &STATION.replace(":0", ":1"), MINE]);
+    let mut world = World::new(&[&two, BMP_LISTENER, &BMP_LISTENER.replace(":0", ":1"), MINE]);
     world.by_hand(2, &[MINE_OUT]);
     for (feed, address, route) in [(0, P1, A), (1, P2, B)] {
         world.feed_up(feed);
@@ -206,7 +206,7 @@ fn the_longer_hold_counts() {
 /// A shadow session stays up when the peer's own goes down: what it tells holds as long as the session's routes.
 #[test]
 fn a_shadow_follows_the_session() {
-    let mut world = World::new(&[ONE, STATION, SHADOW]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, SHADOW]);
     world.feed_up(0);
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
@@ -240,7 +240,7 @@ fn a_shadow_follows_the_session() {
 /// A shadow that comes up while the peer's session is down tells what nobody is told.
 #[test]
 fn a_shadow_of_a_session_that_is_down() {
-    let mut world = World::new(&[ONE, STATION, SHADOW]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, SHADOW]);
     world.feed_up(0);
     world.up(0, P1);
     world.down(0, P1, DownCause::Lost);
@@ -263,7 +263,7 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     world.snapshot_of_peer(0, PRE, &[A]);
     world.snapshot_of_peer(0, OUT, &[MINE_OUT]);
     world.enforcing(0);
-    let mut world = World::new(&[ONE, mine, STATION]);
+    let mut world = World::new(&[ONE, mine, BMP_LISTENER]);
     world.feed_up(0);
     world.snapshot_of_peer(0, PRE, &[A]);
     world.snapshot_of_peer(0, OUT, &[MINE_OUT]);
@@ -285,7 +285,7 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
 /// A feed that has told nothing of a table does not tell it in another's place.
 #[test]
 fn a_silent_feed_replaces_no_other() {
-    let mut world = World::new(&[ONE, STATION, POLL]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL]);
     world.feed_up(1);
     world.up(1, P1);
     world.feed_up(0);

@@ -6,7 +6,7 @@ use filter_lifecycle::route::{DownCause, PeerId};
 use filter_lifecycle::{Event, Missing, PeerState, SETTLE, Side, State};
 
 use super::world::{
-    ALL_V4, FREE_V4, MINE, ONE, POLL, POST, PRE, STATION, V4, V6, World, prefix, secs, session,
+    ALL_V4, BMP_LISTENER, FREE_V4, MINE, ONE, POLL, POST, PRE, V4, V6, World, prefix, secs, session,
 };
 
 const P1: &str = "192.0.2.11";
@@ -18,7 +18,7 @@ const MINE_OUT: &str = "198.51.100.0/24";
 #[test]
 fn everything_must_be_there() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let mut world = World::new(&[&both, STATION, MINE]);
+    let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.lacks(0, Missing::NeverTold(Side::Sources, V4));
     world.feed_up(0);
     world.up(0, P1);
@@ -46,7 +46,7 @@ fn everything_must_be_there() {
 
 #[test]
 fn an_observed_peer_only_observes() {
-    let mut world = World::new(&[&ONE.replace("enforce", "observe"), STATION, MINE]);
+    let mut world = World::new(&[&ONE.replace("enforce", "observe"), BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -275,7 +275,7 @@ fn feed_lost_degrades_after_the_stale_hold_and_removes_nothing() {
 /// "… (or stays, by `on_stale = "keep"`)".
 #[test]
 fn feed_lost_and_kept() {
-    let mut world = World::new(&[&format!("{ONE}on_stale = \"keep\""), STATION, MINE]);
+    let mut world = World::new(&[&format!("{ONE}on_stale = \"keep\""), BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -345,7 +345,7 @@ fn a_feed_that_comes_back_without_the_session() {
 /// A table that was half told when its feed was lost was never complete.
 #[test]
 fn feed_lost_while_loading() {
-    let mut world = World::new(&[ONE, STATION, MINE]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT]);
     world.feed_up(0);
     world.up(0, P1);
@@ -418,7 +418,7 @@ fn only_the_peers_view_counts() {
 /// "a feed that names an unknown peer says so once and counts".
 #[test]
 fn unknown_sessions_are_told_once_and_counted() {
-    let mut world = World::new(&[ONE, STATION, POLL]);
+    let mut world = World::new(&[ONE, BMP_LISTENER, POLL]);
     world.feed_up(0);
     world.news();
     for _ in 0..3 {

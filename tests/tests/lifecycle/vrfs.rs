@@ -1,10 +1,10 @@
 //! Routing instances (RFC 7854 section 4.2): an address in a VRF is another neighbour than the same address in the
 //! global instance, whoever asks.
 use filter_feeds::bmp::router::Memory;
-use filter_lifecycle::route::{FeedId, Origin, PeerId, Route, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, FeedId, Origin, PeerId, Route, RouteEvent, Session};
 use filter_lifecycle::{Event, Missing, Side};
 
-use super::world::{MINE, ONE, OUT, POLL, PRE, STATION, V4, World, prefix};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, POLL, PRE, V4, World, prefix};
 use tests::captures::{capture, fold, messages};
 
 const P1: &str = "192.0.2.11";
@@ -21,21 +21,14 @@ fn in_vrf(address: &str, vrf: &str) -> Session {
     }
 }
 
-fn announce(world: &mut World, session: Session, table: Table, text: &str, hop: Option<&str>) {
+fn announce(world: &mut World, session: Session, rib: AdjRib, text: &str, hop: Option<&str>) {
     let next_hop = hop.map(|hop| hop.parse().unwrap());
     let route = Route {
         next_hop,
         ..Route::bare(prefix(text))
     };
     let origin = Origin::Session(session);
-    world.tell(
-        0,
-        RouteEvent::Announce {
-            origin,
-            table,
-            route,
-        },
-    );
+    world.tell(0, RouteEvent::Announce { origin, rib, route });
 }
 
 /// FRR's stream, with every peer of this type and distinguisher.
@@ -57,7 +50,7 @@ fn stream(peer_type: u8, distinguisher: u64) -> Vec<u8> {
 /// What P1's sources are after it, and how many sessions nobody has were told.
 fn told(stream: &[u8], vrf: &str) -> (usize, usize) {
     let one = ONE.replace("families = [\"ipv4\"]", vrf);
-    let mut world = World::new(&[&one, STATION]);
+    let mut world = World::new(&[&one, BMP_LISTENER]);
     world.feed_up(0);
     let (folded, _) = fold(stream, Memory::default());
     assert!(folded.events.len() > 10, "{:?}", folded.events);
@@ -120,7 +113,7 @@ fn one_address_in_several_instances_is_several_peers() {
         &format!("vlan = 8\nroute_distinguisher = \"{BLUE}\""),
     );
     let global = peer("global", "64503", "");
-    let mut world = World::new(&[&red, &blue, &global, STATION]);
+    let mut world = World::new(&[&red, &blue, &global, BMP_LISTENER]);
     world.feed_up(0);
     let sessions = [RED, BLUE, ""].map(|vrf| in_vrf(P1, vrf));
     for (session, text) in sessions.into_iter().zip([A, B, C]) {
@@ -165,7 +158,7 @@ fn a_route_server_serves_who_is_in_its_instance() {
     let server = format!(
         "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"192.0.2.250\"]\nroute_distinguisher = \"{RED}\""
     );
-    let mut world = World::new(&[&inside, &outside, &server, STATION]);
+    let mut world = World::new(&[&inside, &outside, &server, BMP_LISTENER]);
     world.feed_up(0);
     let rs = in_vrf("192.0.2.250", RED);
     announce(&mut world, rs, PRE, A, Some(P1));

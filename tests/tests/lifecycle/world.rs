@@ -9,14 +9,14 @@ use filter_core::{Address, Classes, Family, Mode, Prefix};
 use filter_daemon::config::Config;
 use filter_lifecycle::policy::Withheld;
 use filter_lifecycle::route::{
-    Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session, Table,
+    AdjRib, Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session,
 };
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK};
 
-pub const PRE: Table = Table::AdjInPre;
-pub const POST: Table = Table::AdjInPost;
-pub const OUT: Table = Table::AdjOut;
+pub const PRE: AdjRib = AdjRib::InPrePolicy;
+pub const POST: AdjRib = AdjRib::InPostPolicy;
+pub const OUT: AdjRib = AdjRib::OutPostPolicy;
 pub const V4: Family = Family::Ipv4;
 pub const V6: Family = Family::Ipv6;
 
@@ -28,7 +28,7 @@ pub const ALL_V4: Classes = FREE_V4
     .with(Classes::sources(V4))
     .with(Classes::destinations(V4));
 
-/// The station and a static list of what we tell, for one peer `p1` with one IPv4 session.
+/// The BMP listener and a static list of what we tell, for one peer `p1` with one IPv4 session.
 pub const ONE: &str = r#"
 [[peer]]
 name = "p1"
@@ -39,7 +39,7 @@ families = ["ipv4"]
 mode = "enforce"
 "#;
 
-pub const STATION: &str = "[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:0\"\n";
+pub const BMP_LISTENER: &str = "[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:0\"\n";
 pub const POLL: &str = "[[feed]]\nkind = \"bird\"\n";
 pub const MINE: &str =
     "[[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_to_peer = [\"198.51.100.0/24\"]\n";
@@ -111,9 +111,9 @@ impl World {
         }
     }
 
-    /// [`ONE`] peer with a station and destinations by hand; its session is up and its table told.
+    /// [`ONE`] peer with a BMP listener and destinations by hand; its session is up and its table told.
     pub fn synced(sources: &[&str]) -> Self {
-        let mut world = Self::new(&[ONE, STATION, MINE]);
+        let mut world = Self::new(&[ONE, BMP_LISTENER, MINE]);
         world.tell(0, RouteEvent::FeedUp);
         world.by_hand(1, &["198.51.100.0/24"]);
         world.up(0, "192.0.2.11");
@@ -134,12 +134,12 @@ impl World {
     }
 
     /// A table of the first peer, by hand.
-    pub fn snapshot_of_peer(&mut self, feed: u16, table: Table, texts: &[&str]) {
-        self.snapshot_of(0, feed, table, texts);
+    pub fn snapshot_of_peer(&mut self, feed: u16, rib: AdjRib, texts: &[&str]) {
+        self.snapshot_of(0, feed, rib, texts);
     }
 
     /// A table of a peer, by hand.
-    pub fn snapshot_of(&mut self, peer: u32, feed: u16, table: Table, texts: &[&str]) {
+    pub fn snapshot_of(&mut self, peer: u32, feed: u16, rib: AdjRib, texts: &[&str]) {
         for family in Family::ALL {
             let routes = texts.iter().map(|text| Route::bare(prefix(text)));
             let routes: Vec<Route> = routes
@@ -150,7 +150,7 @@ impl World {
                 feed,
                 RouteEvent::Snapshot {
                     origin,
-                    table,
+                    rib,
                     family,
                     routes,
                 },
@@ -240,17 +240,17 @@ impl World {
         self.tell(feed, RouteEvent::SessionDown { session, cause });
     }
 
-    pub fn announce(&mut self, feed: u16, address: &str, table: Table, text: &str) {
-        self.route(feed, address, table, Route::bare(prefix(text)));
+    pub fn announce(&mut self, feed: u16, address: &str, rib: AdjRib, text: &str) {
+        self.route(feed, address, rib, Route::bare(prefix(text)));
     }
 
     /// With a next hop.
-    pub fn via(&mut self, feed: u16, address: &str, table: Table, text: &str, hop: &str) {
+    pub fn via(&mut self, feed: u16, address: &str, rib: AdjRib, text: &str, hop: &str) {
         let next_hop = Some(hop.parse().unwrap());
         self.route(
             feed,
             address,
-            table,
+            rib,
             Route {
                 next_hop,
                 ..Route::bare(prefix(text))
@@ -272,38 +272,31 @@ impl World {
         );
     }
 
-    pub fn route(&mut self, feed: u16, address: &str, table: Table, route: Route) {
+    pub fn route(&mut self, feed: u16, address: &str, rib: AdjRib, route: Route) {
         let origin = origin(address);
-        self.tell(
-            feed,
-            RouteEvent::Announce {
-                origin,
-                table,
-                route,
-            },
-        );
+        self.tell(feed, RouteEvent::Announce { origin, rib, route });
     }
 
-    pub fn withdraw(&mut self, feed: u16, address: &str, table: Table, text: &str) {
+    pub fn withdraw(&mut self, feed: u16, address: &str, rib: AdjRib, text: &str) {
         let (origin, prefix, path) = (origin(address), prefix(text), 0);
         self.tell(
             feed,
             RouteEvent::Withdraw {
                 origin,
-                table,
+                rib,
                 prefix,
                 path,
             },
         );
     }
 
-    pub fn end(&mut self, feed: u16, address: &str, table: Table, family: Family) {
+    pub fn end(&mut self, feed: u16, address: &str, rib: AdjRib, family: Family) {
         let origin = origin(address);
         self.tell(
             feed,
             RouteEvent::EndOfRib {
                 origin,
-                table,
+                rib,
                 family,
             },
         );
@@ -313,7 +306,7 @@ impl World {
         &mut self,
         feed: u16,
         address: &str,
-        table: Table,
+        rib: AdjRib,
         family: Family,
         texts: &[&str],
     ) {
@@ -323,23 +316,23 @@ impl World {
             feed,
             RouteEvent::Snapshot {
                 origin,
-                table,
+                rib,
                 family,
                 routes,
             },
         );
     }
 
-    pub fn lost(&mut self, feed: u16, address: &str, table: Option<Table>) {
+    pub fn lost(&mut self, feed: u16, address: &str, rib: Option<AdjRib>) {
         let (origin, why) = (origin(address), "test".into());
-        self.tell(feed, RouteEvent::TableLost { origin, table, why });
+        self.tell(feed, RouteEvent::RibLost { origin, rib, why });
     }
 
     pub fn count(
         &mut self,
         feed: u16,
         address: &str,
-        table: Table,
+        rib: AdjRib,
         family: Option<Family>,
         prefixes: u64,
     ) {
@@ -348,7 +341,7 @@ impl World {
             feed,
             RouteEvent::Count {
                 origin,
-                table,
+                rib,
                 family,
                 prefixes,
             },
@@ -445,11 +438,11 @@ impl World {
     }
 
     /// The states of the peer's tables, those of feeds by hand left out.
-    pub fn states(&self, peer: u32) -> Vec<(Table, Family, State)> {
-        let tables = self.status(peer).tables;
-        let of_sessions = tables.into_iter().filter(|table| table.session.is_some());
+    pub fn states(&self, peer: u32) -> Vec<(AdjRib, Family, State)> {
+        let ribs = self.status(peer).ribs;
+        let of_sessions = ribs.into_iter().filter(|rib| rib.session.is_some());
         of_sessions
-            .map(|table| (table.table, table.family, table.state))
+            .map(|rib| (rib.rib, rib.family, rib.state))
             .collect()
     }
 

@@ -7,7 +7,7 @@ use filter_core::{Family, Prefix};
 use filter_feeds::updates::push_routes;
 use filter_feeds::wire::bgp::{self, Message, Nlri, Open, PathIds, RefreshSubtype, Update};
 use filter_feeds::wire::{Malformed, Reader, WireError};
-use filter_lifecycle::route::{Community, Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Community, Origin, RouteEvent, Session};
 use tests::encoder::{self, attribute, message};
 
 fn read(message: &[u8]) -> Result<Message<'_>, WireError> {
@@ -251,14 +251,14 @@ fn attributes_that_are_wrong_have_their_routes_withdrawn() {
         let origin = Origin::Session(Session::global("192.0.2.1".parse().unwrap()));
         push_routes(
             origin,
-            Table::AdjInPre,
+            AdjRib::InPrePolicy,
             (&update, PathIds::NONE),
             &mut events,
         )
         .unwrap();
         let withdrawn = |text| RouteEvent::Withdraw {
             origin,
-            table: Table::AdjInPre,
+            rib: AdjRib::InPrePolicy,
             prefix: prefix(text),
             path: 0,
         };

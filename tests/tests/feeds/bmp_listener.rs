@@ -1,4 +1,4 @@
-//! The station: routers that connect, misbehave, flap and leave; and what time does to a connection.
+//! The listener: routers that connect, misbehave, flap and leave; and what time does to a connection.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
@@ -17,12 +17,12 @@ use filter_feeds::skipped::Skipped;
 use filter_feeds::wire::bgp::{PathIds, Update};
 use filter_feeds::wire::bmp::{self, Message, Monitored};
 use filter_feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{Batch, FeedId, Origin, RouteEvent, Session, Table};
+use filter_lifecycle::route::{AdjRib, Batch, FeedId, Origin, RouteEvent, Session};
 use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);
 
-struct Station {
+struct Listener {
     batches: Receiver<Batch>,
     address: SocketAddr,
     skipped: Skipped,
@@ -30,7 +30,7 @@ struct Station {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Station {
+impl Listener {
     fn start(max_routers: usize) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
         Self::with(BmpConfig {
@@ -78,7 +78,7 @@ impl Station {
     }
 }
 
-impl Drop for Station {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
@@ -128,15 +128,15 @@ fn is_closed(mut router: &TcpStream) -> bool {
 
 #[test]
 fn one_router_comes_speaks_and_goes() {
-    let station = Station::start(4);
-    let mut router = station.connect("R");
+    let listener = Listener::start(4);
+    let mut router = listener.connect("R");
     let stream = capture("frr-10.3/bmp.c2.0");
     // In pieces that fit no message; a second Initiation is nothing new.
     for piece in stream.chunks(101) {
         router.write_all(piece).unwrap();
     }
     drop(router);
-    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    let events = listener.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
     assert_eq!(events[0], RouteEvent::FeedUp);
     let (reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
     assert_eq!(events[1..events.len() - 1], reference.events);
@@ -148,14 +148,14 @@ fn one_router_comes_speaks_and_goes() {
 
 #[test]
 fn the_feed_is_up_while_one_router_is() {
-    let station = Station::start(4);
-    let mut first = station.connect("A");
+    let listener = Listener::start(4);
+    let mut first = listener.connect("A");
     for message in about("192.0.2.11") {
         first.write_all(&message).unwrap();
     }
     let is_announce = |event: &RouteEvent| matches!(event, RouteEvent::Announce { .. });
-    station.until(is_announce);
-    let mut second = station.connect("B");
+    listener.until(is_announce);
+    let mut second = listener.connect("B");
     for message in about("192.0.2.12") {
         second.write_all(&message).unwrap();
     }
@@ -163,102 +163,102 @@ fn the_feed_is_up_while_one_router_is() {
         matches!(event, RouteEvent::Announce { origin, .. }
         if *origin == Origin::Session(session("192.0.2.12")))
     };
-    let events = station.until(about_second);
+    let events = listener.until(about_second);
     assert!(!events.contains(&RouteEvent::FeedUp), "up twice");
     drop(first);
-    let lost = station.until(|event| matches!(event, RouteEvent::TableLost { .. }));
+    let lost = listener.until(|event| matches!(event, RouteEvent::RibLost { .. }));
     assert!(
-        matches!(lost.last(), Some(RouteEvent::TableLost { origin, table: None, .. })
+        matches!(lost.last(), Some(RouteEvent::RibLost { origin, rib: None, .. })
         if *origin == Origin::Session(session("192.0.2.11")))
     );
     drop(second);
-    station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    listener.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
 }
 
 /// A name is no proof of who speaks: whoever connects under the name of a router that is there is turned away.
 #[test]
 fn a_live_router_is_not_evicted_by_its_name() {
-    let station = Station::start(4);
-    let mut former = station.connect("A");
+    let listener = Listener::start(4);
+    let mut former = listener.connect("A");
     for message in about("192.0.2.11") {
         former.write_all(&message).unwrap();
     }
-    station.until(|event| matches!(event, RouteEvent::Announce { .. }));
-    let evil = station.connect("A");
+    listener.until(|event| matches!(event, RouteEvent::Announce { .. }));
+    let evil = listener.connect("A");
     assert!(is_closed(&evil));
     former.write_all(&about("192.0.2.12")[0]).unwrap();
-    let events = station.until(|event| matches!(event, RouteEvent::SessionUp { session, .. } if session.address.to_string() == "192.0.2.12"));
+    let events = listener.until(|event| matches!(event, RouteEvent::SessionUp { session, .. } if session.address.to_string() == "192.0.2.12"));
     let is_loss = |event: &RouteEvent| {
         matches!(
             event,
-            RouteEvent::TableLost { .. } | RouteEvent::FeedDown { .. }
+            RouteEvent::RibLost { .. } | RouteEvent::FeedDown { .. }
         )
     };
     assert!(!events.iter().any(is_loss), "{events:?}");
-    assert_eq!(station.skipped.of("refused-connection"), 1);
+    assert_eq!(listener.skipped.of("refused-connection"), 1);
 }
 
 /// A router that closed its connection comes back at once.
 #[test]
 fn a_router_that_reconnects_is_there_again() {
-    let station = Station::start(4);
-    let former = station.connect("A");
-    station.until(|event| *event == RouteEvent::FeedUp);
+    let listener = Listener::start(4);
+    let former = listener.connect("A");
+    listener.until(|event| *event == RouteEvent::FeedUp);
     drop(former);
-    let mut now = station.connect("A");
+    let mut now = listener.connect("A");
     for message in about("192.0.2.11") {
         now.write_all(&message).unwrap();
     }
-    station.until(|event| matches!(event, RouteEvent::Announce { .. }));
+    listener.until(|event| matches!(event, RouteEvent::Announce { .. }));
 }
 
 /// The second router's session is left out, counted, and everything else of it counts.
 #[test]
 fn two_routers_with_one_neighbour_need_two_feeds() {
-    let station = Station::start(4);
-    let mut first = station.connect("A");
+    let listener = Listener::start(4);
+    let mut first = listener.connect("A");
     first.write_all(&about("192.0.2.11")[0]).unwrap();
-    station.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
-    let mut second = station.connect("B");
+    listener.until(|event| matches!(event, RouteEvent::SessionUp { .. }));
+    let mut second = listener.connect("B");
     for message in about("192.0.2.11").iter().chain(&about("192.0.2.12")) {
         second.write_all(message).unwrap();
     }
     let of_second = Origin::Session(session("192.0.2.12"));
-    let events = station.until(
+    let events = listener.until(
         |event| matches!(event, RouteEvent::Announce { origin, .. } if *origin == of_second),
     );
     let of_first = Origin::Session(session("192.0.2.11"));
     let is_claimed = |event: &RouteEvent| matches!(event, RouteEvent::Announce { origin, .. } if *origin == of_first);
     assert!(!events.iter().any(is_claimed), "{events:?}");
-    assert_eq!(station.skipped.of("claimed"), 1);
+    assert_eq!(listener.skipped.of("claimed"), 1);
 }
 
 /// Strangers may not even speak, and one log line is all that they get.
 #[test]
 fn only_who_is_allowed_may_connect() {
     let elsewhere = "192.0.2.0/24".parse().unwrap();
-    let station = Station::with(BmpConfig {
+    let listener = Listener::with(BmpConfig {
         allow: vec![elsewhere],
         ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
     });
     for _ in 0..3 {
-        let stranger = TcpStream::connect(station.address).unwrap();
+        let stranger = TcpStream::connect(listener.address).unwrap();
         stranger.set_read_timeout(Some(WAIT)).unwrap();
         assert!(is_closed(&stranger));
     }
-    assert_eq!(station.skipped.of("refused-connection"), 3);
-    assert!(station.batches.try_recv().is_err());
+    assert_eq!(listener.skipped.of("refused-connection"), 3);
+    assert!(listener.batches.try_recv().is_err());
 }
 
 /// Whoever connects and says nothing takes no router's place, and is gone after a while.
 #[test]
 fn silent_connections_hold_nobody_up() {
-    let station = Station::start(1);
+    let listener = Listener::start(1);
     let silent: Vec<TcpStream> = (0..3 * MAX_NAMELESS)
-        .map(|_| TcpStream::connect(station.address).unwrap())
+        .map(|_| TcpStream::connect(listener.address).unwrap())
         .collect();
-    let router = station.connect("R");
-    station.until(|event| *event == RouteEvent::FeedUp);
+    let router = listener.connect("R");
+    listener.until(|event| *event == RouteEvent::FeedUp);
     for connection in &silent {
         connection
             .set_read_timeout(Some(INITIATION_WAIT + WAIT))
@@ -266,7 +266,7 @@ fn silent_connections_hold_nobody_up() {
         assert!(is_closed(connection));
     }
     assert!(
-        !matches!(station.batches.try_recv(), Ok(batch) if batch.events.iter().any(|event| matches!(event, RouteEvent::FeedDown { .. })))
+        !matches!(listener.batches.try_recv(), Ok(batch) if batch.events.iter().any(|event| matches!(event, RouteEvent::FeedDown { .. })))
     );
     drop(router);
 }
@@ -274,12 +274,12 @@ fn silent_connections_hold_nobody_up() {
 /// A router that stops talking in the middle is lost after its idle limit, configured or learned.
 #[test]
 fn a_silent_router_is_lost() {
-    let station = Station::with(BmpConfig {
+    let listener = Listener::with(BmpConfig {
         idle: Some(Duration::from_millis(500)),
         ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
     });
-    let router = station.connect("R");
-    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    let router = listener.connect("R");
+    let events = listener.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
     let Some(RouteEvent::FeedDown { why }) = events.last() else {
         panic!("{events:?}");
     };
@@ -291,34 +291,34 @@ fn a_silent_router_is_lost() {
 #[test]
 fn routers_without_the_password_do_not_connect() {
     let password = Password::new(b"secret");
-    let station = Station::with(BmpConfig {
+    let listener = Listener::with(BmpConfig {
         password,
         ..BmpConfig::new("127.0.0.1:0".parse().unwrap())
     });
-    let attempt = TcpStream::connect_timeout(&station.address, Duration::from_millis(700));
+    let attempt = TcpStream::connect_timeout(&listener.address, Duration::from_millis(700));
     assert!(attempt.is_err(), "{attempt:?}");
-    assert!(station.batches.try_recv().is_err());
+    assert!(listener.batches.try_recv().is_err());
 }
 
 #[test]
 fn malformed_streams_end_and_strangers_never_start() {
-    let station = Station::start(4);
-    let mut stranger = TcpStream::connect(station.address).unwrap();
+    let listener = Listener::start(4);
+    let mut stranger = TcpStream::connect(listener.address).unwrap();
     stranger.set_read_timeout(Some(WAIT)).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(is_closed(&stranger));
-    let mut mute = TcpStream::connect(station.address).unwrap();
+    let mut mute = TcpStream::connect(listener.address).unwrap();
     mute.set_read_timeout(Some(WAIT)).unwrap();
     mute.write_all(&about("192.0.2.11")[0]).unwrap();
     assert!(is_closed(&mute));
     assert!(
-        station.batches.try_recv().is_err(),
+        listener.batches.try_recv().is_err(),
         "a stranger made events"
     );
 
-    let mut router = station.connect("R");
+    let mut router = listener.connect("R");
     router.write_all(&[3, 0xff, 0, 0, 0, 0]).unwrap();
-    let events = station.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
+    let events = listener.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
     let Some(RouteEvent::FeedDown { why }) = events.last() else {
         panic!("{events:?}");
     };
@@ -331,10 +331,10 @@ fn malformed_streams_end_and_strangers_never_start() {
 
 #[test]
 fn the_number_of_routers_is_bounded() {
-    let station = Station::start(1);
-    let _first = station.connect("A");
-    station.until(|event| *event == RouteEvent::FeedUp);
-    let second = station.connect("B");
+    let listener = Listener::start(1);
+    let _first = listener.connect("A");
+    listener.until(|event| *event == RouteEvent::FeedUp);
+    let second = listener.connect("B");
     assert!(is_closed(&second));
 }
 
@@ -424,7 +424,7 @@ fn before_policy<'a, 'b>(
 ) -> &'a &'b [u8] {
     let found = whole.iter().find(|message| {
         matches!(bmp::read(message), Ok(Message::RouteMonitoring(header, monitored))
-            if header.session == session && header.table == Some(Table::AdjInPre) && wanted(&update(monitored)))
+            if header.session == session && header.rib == Some(AdjRib::InPrePolicy) && wanted(&update(monitored)))
     });
     found.unwrap()
 }
@@ -466,10 +466,10 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
     }
     let lost: Vec<_> = events
         .iter()
-        .filter(|event| matches!(event, RouteEvent::TableLost { .. }))
+        .filter(|event| matches!(event, RouteEvent::RibLost { .. }))
         .collect();
     assert!(
-        matches!(lost[..], [RouteEvent::TableLost { origin: Origin::Session(session), table: Some(Table::AdjInPre), why }]
+        matches!(lost[..], [RouteEvent::RibLost { origin: Origin::Session(session), rib: Some(AdjRib::InPrePolicy), why }]
         if *session == p1 && why.contains("soft-reconfiguration inbound")),
         "{lost:?}"
     );
@@ -482,7 +482,7 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         matches!(
             event,
             RouteEvent::Count {
-                table: Table::AdjInPre,
+                rib: AdjRib::InPrePolicy,
                 ..
             }
         )

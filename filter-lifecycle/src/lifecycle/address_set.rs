@@ -9,7 +9,7 @@ const PART: usize = 16;
 /// So many changes are always looked at one by one.
 const FEW: usize = 64;
 
-/// The valid prefixes of one side, as [`Members`] asks for them.
+/// The valid prefixes of one side, as [`AddressSet`] asks for them.
 pub(super) trait Valid {
     /// All of them.
     fn all(&self) -> PrefixSet;
@@ -17,11 +17,11 @@ pub(super) trait Valid {
     fn within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix>;
 }
 
-/// See the file's head.
+/// S'(p) or D'(p), kept up to date prefix by prefix.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct AddressSet {
     set: PrefixSet,
-    /// Members whatever is announced: extras, and our own addresses.
+    /// Addresses that are in the set whatever is announced: extras, and our own addresses.
     always: PrefixSet,
     changed: Changed,
 }
@@ -34,7 +34,7 @@ enum Changed {
     Everything,
 }
 
-impl Members {
+impl AddressSet {
     /// This prefix came or went; `len` are valid now.
     pub(super) fn changed(&mut self, prefix: Prefix, len: usize) {
         if let Changed::These(prefixes) = &mut self.changed {
@@ -45,7 +45,7 @@ impl Members {
         }
     }
 
-    /// More changed than can be told.
+    /// More has changed than a list of prefixes says: the next update works everything out anew.
     pub(super) fn all_changed(&mut self) {
         self.changed = Changed::Everything;
     }
@@ -106,7 +106,7 @@ mod tests {
         let withheld = set(&["10.7.0.0/16", "10.1.3.0/24", "2001:db8:5::/48"]);
         let always = set(&["10.7.7.0/24", "10.200.0.1/32", "2001:db8:5::1/128"]);
         let mut valid = List(BTreeSet::new());
-        let mut members = Members::default();
+        let mut addresses = AddressSet::default();
         let mut random = filter_core::table::shapes::Random(1);
         for step in 0..5000 {
             for _ in 0..random.below(4) {
@@ -121,7 +121,7 @@ mod tests {
                 if !valid.0.remove(&prefix) {
                     valid.0.insert(prefix);
                 }
-                members.changed(prefix, valid.0.len());
+                addresses.changed(prefix, valid.0.len());
                 if random.below(2) == 0
                     && let Some(&some) = valid
                         .0
@@ -129,10 +129,10 @@ mod tests {
                         .nth(random.below(valid.0.len() as u64) as usize)
                 {
                     valid.0.remove(&some);
-                    members.changed(some, valid.0.len());
+                    addresses.changed(some, valid.0.len());
                 }
             }
-            let now = members.update(&valid, &withheld, &always);
+            let now = addresses.update(&valid, &withheld, &always);
             assert_eq!(
                 now,
                 valid.all().subtract(&withheld).union(&always),
@@ -143,30 +143,30 @@ mod tests {
 
     #[test]
     fn with_many_changes_everything_is_worked_out_once() {
-        let mut members = Members::default();
+        let mut addresses = AddressSet::default();
         let none = PrefixSet::default();
         let empty = List(BTreeSet::new());
-        members.update(&empty, &none, &none);
+        addresses.update(&empty, &none, &none);
         let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
-        (0..FEW).for_each(|_| members.changed(prefix, 0));
-        assert!(matches!(&members.changed, Changed::These(list) if list.len() == FEW));
-        members.changed(prefix, PART * (FEW + 1));
-        assert!(matches!(&members.changed, Changed::These(list) if list.len() == FEW + 1));
-        members.changed(prefix, 0);
-        assert!(matches!(members.changed, Changed::Everything));
+        (0..FEW).for_each(|_| addresses.changed(prefix, 0));
+        assert!(matches!(&addresses.changed, Changed::These(list) if list.len() == FEW));
+        addresses.changed(prefix, PART * (FEW + 1));
+        assert!(matches!(&addresses.changed, Changed::These(list) if list.len() == FEW + 1));
+        addresses.changed(prefix, 0);
+        assert!(matches!(addresses.changed, Changed::Everything));
     }
 
     #[test]
     fn other_extras_count_at_once() {
         let valid = List(["10.0.0.0/8".parse().unwrap()].into());
-        let mut members = Members::default();
+        let mut addresses = AddressSet::default();
         let none = PrefixSet::default();
-        assert_eq!(members.update(&valid, &none, &none), set(&["10.0.0.0/8"]));
+        assert_eq!(addresses.update(&valid, &none, &none), set(&["10.0.0.0/8"]));
         let extra = set(&["192.0.2.0/24"]);
         assert_eq!(
-            members.update(&valid, &none, &extra),
+            addresses.update(&valid, &none, &extra),
             set(&["10.0.0.0/8", "192.0.2.0/24"])
         );
-        assert_eq!(members.update(&valid, &none, &none), set(&["10.0.0.0/8"]));
+        assert_eq!(addresses.update(&valid, &none, &none), set(&["10.0.0.0/8"]));
     }
 }

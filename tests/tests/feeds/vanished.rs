@@ -1,0 +1,178 @@
+//! Sessions that vanish without a Peer Down (GoBGP, of a neighbour that was deleted): they end once the router has sent
+//! nothing about them for three of its own statistics intervals, and sessions beside them do not.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+use std::time::{Duration, Instant};
+
+use filter_core::Family;
+use filter_feeds::bmp::router::{Closed, MIN_IDLE, Memory, Router, SILENT_INTERVALS};
+use filter_feeds::bmp::{BmpConfig, BmpFeed};
+use filter_feeds::wire::bmp::{self, Message};
+use filter_lifecycle::route::{DownCause, RouteEvent, Session};
+use tests::captures::{capture, messages, session};
+use tests::lab::{Package, Peering, Release, require_from};
+
+use super::live::{self, Watched};
+
+const P1: &str = "192.0.2.11";
+const P2: &str = "192.0.2.12";
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// A router, and what it does over time.
+struct Clocked {
+    router: Router,
+    stream: Vec<u8>,
+    start: Instant,
+    events: Vec<RouteEvent>,
+}
+
+impl Clocked {
+    /// P1 and P2 are up.
+    fn new() -> Self {
+        let start = Instant::now();
+        let mut clocked = Self {
+            router: Router::new(start),
+            stream: capture("frr-10.3/bmp.c2.0"),
+            start,
+            events: Vec::new(),
+        };
+        clocked.send(0, |message| matches!(message, Message::Initiation(_)));
+        clocked.router.recall(Memory::default());
+        for peer in [P1, P2] {
+            clocked.send(0, |message| {
+                matches!(message, Message::PeerUp(header, _) if header.session == session(peer))
+            });
+        }
+        clocked.events.clear();
+        clocked
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    /// The first message of the capture that is wanted, at this time.
+    fn send(&mut self, seconds: u64, wanted: impl Fn(&Message<'_>) -> bool) {
+        let now = self.at(seconds);
+        let (whole, _) = messages(&self.stream);
+        let mut whole = whole.into_iter();
+        let found = whole.find(|message| bmp::read(message).is_ok_and(|message| wanted(&message)));
+        self.router
+            .message(found.unwrap(), now, &mut self.events, &mut |_| true)
+            .unwrap();
+    }
+
+    fn statistics(&mut self, seconds: u64, peer: &str) {
+        self.send(seconds, |message| {
+            matches!(message, Message::Statistics(header, _) if header.session == session(peer))
+        });
+    }
+
+    fn ended(&mut self, seconds: u64) -> Vec<Session> {
+        let now = self.at(seconds);
+        self.events.clear();
+        let ended = self.router.end_silent(now, &mut self.events);
+        let down = |&session: &Session| RouteEvent::SessionDown {
+            session,
+            cause: DownCause::Deconfigured,
+        };
+        let expected: Vec<RouteEvent> = ended.iter().map(down).collect();
+        assert_eq!(self.events, expected);
+        ended
+    }
+}
+
+#[test]
+fn a_session_without_statistics_for_three_intervals_is_over() {
+    let mut clocked = Clocked::new();
+    for seconds in [0, 10] {
+        clocked.statistics(seconds, P1);
+        clocked.statistics(seconds, P2);
+    }
+    assert_eq!(clocked.router.interval(), Some(INTERVAL));
+    for seconds in [20, 30] {
+        clocked.statistics(seconds, P2);
+        assert_eq!(clocked.ended(seconds), []);
+    }
+    clocked.statistics(39, P2);
+    assert_eq!(clocked.ended(39), []);
+    assert_eq!(clocked.ended(40), [session(P1)]);
+    // It is over once, the other one lives, and a new Peer Up is a new session.
+    assert_eq!(clocked.ended(41), []);
+    assert!(clocked.router.sessions().eq([session(P2)]));
+    clocked.send(
+        42,
+        |message| matches!(message, Message::PeerUp(header, _) if header.session == session(P1)),
+    );
+    let is_up = |event: &RouteEvent| matches!(event, RouteEvent::SessionUp { session: up, .. } if *up == session(P1));
+    assert!(clocked.events.iter().any(is_up), "{:?}", clocked.events);
+}
+
+/// Nothing is said about a session of which the router never sent statistics, or as long as it is silent as a whole:
+/// then the router is lost.
+#[test]
+fn silence_is_no_end_where_the_router_says_nothing_at_all() {
+    let mut clocked = Clocked::new();
+    for seconds in [0, 10, 20, 30, 40, 50] {
+        clocked.statistics(seconds, P2);
+    }
+    assert_eq!(
+        clocked.ended(50),
+        [],
+        "no statistics about P1 were ever sent"
+    );
+    let limit = (INTERVAL * SILENT_INTERVALS).max(MIN_IDLE).as_secs();
+    for seconds in [61, 79] {
+        assert_eq!(clocked.ended(seconds), []);
+        let idle = clocked.router.check_idle(clocked.at(seconds), None);
+        assert_eq!(idle, Ok(()));
+    }
+    assert_eq!(clocked.ended(50 + limit), []);
+    let idle = clocked.router.check_idle(clocked.at(50 + limit), None);
+    assert!(matches!(idle, Err(Closed::Idle(_))), "{idle:?}");
+}
+
+fn gobgp_forgets_a_neighbour(test: &str, release: Release) {
+    if !require_from(test, release, &[Package::GoBgp], &[Package::Bird]) {
+        return;
+    }
+    let lab = Peering::of(release);
+    let config = BmpConfig::new("127.0.0.1:0".parse().unwrap());
+    let feed = lab.router.run(|| BmpFeed::new(&config)).unwrap();
+    let address = feed.local_addr().unwrap();
+    let mut watched = Watched::start(feed);
+    let gobgp = lab.gobgp(Some(address));
+    let [p1, p2] = [&lab.p1, &lab.p2].map(|peer| live::session(peer, Family::Ipv4));
+    let up = |session: Session| {
+        move |folded: &tests::captures::Folded| match folded.up.contains_key(&session) {
+            true => Ok(()),
+            false => Err(format!("{session} is not up")),
+        }
+    };
+    watched.until("P1", up(p1));
+    watched.until("P2", up(p2));
+    gobgp.forget(&lab.router, &p1.address.to_string());
+    watched.until("the session to be over", |folded| {
+        match folded.downs.last() {
+            Some((session, cause)) if *session == p1 => {
+                assert_eq!(*cause, DownCause::Deconfigured);
+                Ok(())
+            }
+            last => Err(format!("{last:?}")),
+        }
+    });
+    assert!(watched.folded.up.contains_key(&p2));
+    assert_eq!(watched.folded.downs.len(), 1, "{:?}", watched.folded.downs);
+    let lost = |event: &RouteEvent| matches!(event, RouteEvent::FeedDown { .. });
+    assert!(!watched.folded.events.iter().any(lost));
+}
+
+#[test]
+fn gobgp_3_10_forgets_a_neighbour() {
+    gobgp_forgets_a_neighbour("gobgp_3_10_forgets_a_neighbour", Release::System);
+}
+
+#[test]
+fn gobgp_3_36_forgets_a_neighbour() {
+    gobgp_forgets_a_neighbour("gobgp_3_36_forgets_a_neighbour", Release::Debian13);
+}
