@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Where the socket lies unless configured otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/bcp38.sock";
+pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
 /// Longest request, in bytes.
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// Longest reply, in bytes: a full status of thousands of peers fits.
@@ -72,6 +72,8 @@ pub enum Request {
         /// The last number the client has seen; 0 for all that are kept.
         after: u64,
     },
+    /// Read the configuration again.
+    Reload,
     /// Detach from an interface.
     Detach {
         /// Its name.
@@ -201,6 +203,7 @@ impl Server {
             path: path.to_owned(),
             source,
         };
+        make_directory(path).map_err(fail)?;
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(fail)?;
         let file = identity(path);
@@ -224,6 +227,14 @@ impl Drop for Server {
         if self.file.is_some() && identity(&self.path) == self.file {
             _ = fs::remove_file(&self.path); // a missing file is what we want
         }
+    }
+}
+
+/// A service manager makes the directory of the default socket; without one the daemon does.
+fn make_directory(socket: &Path) -> io::Result<()> {
+    match socket.parent() {
+        Some(directory) if !directory.exists() => fs::create_dir(directory),
+        _ => Ok(()),
     }
 }
 

@@ -12,5 +12,6 @@ pub mod demo;
 pub mod feeds;
 pub mod logging;
 pub mod runtime;
+pub mod service;
 pub mod snapshot;
 pub mod state;

@@ -181,7 +181,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config.spec.timers.settle_max, seconds(300));
     let icrc = &config.spec.peers[0];
     assert_eq!(icrc.enforce, Classes::PEER);
-    assert_eq!(config.daemon.socket, PathBuf::from("/run/bcp38.sock"));
+    assert_eq!(config.daemon.socket, PathBuf::from("/run/bcp38/bcp38.sock"));
     assert_eq!(config.daemon.pin_dir, PathBuf::from("/sys/fs/bpf/bcp38"));
 }
 

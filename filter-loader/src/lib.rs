@@ -77,7 +77,7 @@ pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use lease::Lease;
 pub use object::Engine;
 pub use occupant::Occupant;
-pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces};
+pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 pub use samples::Samples;
 pub use slot::{Identity, PeerSlot};
 pub use stats::{Counter, Counters, Fates};

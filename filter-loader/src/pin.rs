@@ -150,6 +150,18 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Removes what is left of a filter that is attached nowhere any more. `false` if nothing is.
+///
+/// # Errors
+/// As [`detach_pinned`].
+pub fn remove_unused_pins(dir: &Path) -> Result<bool, Error> {
+    if !dir.exists() {
+        return Ok(false);
+    }
+    PinDir::open(dir)?.remove_if_unused()?;
+    Ok(!dir.exists())
+}
+
 fn remove_if_unused(dir: &Path) -> Result<(), Error> {
     if !pinned_interfaces(dir)?.is_empty() {
         return Ok(());

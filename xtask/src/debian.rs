@@ -95,7 +95,7 @@ impl Apt {
 }
 
 /// Where the system itself gets Debian from: no other server is ever asked.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     let look = || {
         let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
         let targets = output(Command::new("apt-get").args([

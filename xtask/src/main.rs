@@ -5,6 +5,7 @@ mod build_ebpf;
 mod command;
 mod debian;
 mod deny;
+mod distribution;
 mod kernel_tests;
 mod latency;
 mod newer_daemons;
@@ -25,6 +26,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                        named (`--kernel 6.18`, `--kernel newest`)
   latency              from an UPDATE at the peer to the verdict in the kernel, per feed and daemon, as one table (root)
   newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
+  packages             the Debian package and the RPM, installed, run, upgraded under traffic and removed in a throw-away
+                       Debian machine (root)
   check                format, lints, unit tests: no root, under two minutes once dependencies are built
   deny                 bans, licences and sources of all dependencies, by deny.toml
   test                 everything CI runs: format, lints, docs, dependencies, all tests (kernel and daemons as root)";
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ["kernel-tests", ..] => kernel_tests::run(&args[1..]),
         ["latency"] => latency::measure(),
         ["newer-daemons"] => newer_daemons::prepare(),
+        ["packages"] => distribution::build(),
         ["check"] => test::check(),
         ["deny"] => deny::check(),
         ["test"] => test::all(),

@@ -31,7 +31,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&self, request: &Request) -> Result<Value, Failure> {
+    pub(super) fn ask(&self, request: &Request) -> Result<Value, Failure> {
         control::ask(&self.socket()?, request).map_err(|error| match error {
             ControlError::Refused(_) => Failure::usage(error),
             _ => Failure::failed(error),

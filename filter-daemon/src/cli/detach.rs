@@ -1,9 +1,9 @@
-//! `bcp38 detach`: removes the filter from an interface, with or without a running daemon, and every pin once
-//! no interface is left. Touches nothing that is not ours.
-use std::path::PathBuf;
+//! `bcp38 detach`: removes the filter from an interface, or from all of them, with or without a running daemon, and every
+//! pin once no interface is left. Touches nothing that is not ours.
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use filter_loader::{DEFAULT_PIN_DIR, detach_pinned};
+use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 
 use super::{Failure, load};
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
@@ -12,7 +12,11 @@ use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// The interface
-    interface: String,
+    #[arg(required_unless_present = "all")]
+    interface: Option<String>,
+    /// Every interface the filter is attached to, and everything it ever pinned
+    #[arg(long, conflicts_with = "interface")]
+    all: bool,
     /// The configuration, which names control socket and pin directory
     #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "pin_dir"])]
     config: Option<PathBuf>,
@@ -27,7 +31,7 @@ pub struct Args {
 /// Asks the daemon if one runs; else removes what an earlier one left.
 ///
 /// # Errors
-/// If nothing of ours is attached there, or the kernel refuses.
+/// If nothing of ours is attached to the interface that was named, or the kernel refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (socket, pin_dir) = match &args.config {
         Some(file) => {
@@ -36,21 +40,30 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         None => (args.socket.clone(), args.pin_dir.clone()),
     };
-    match control::ask(
-        &socket,
-        &Request::Detach {
-            interface: args.interface.clone(),
-        },
-    ) {
-        Ok(_) => Ok(()),
-        Err(ControlError::NotRunning { .. }) => match detach_pinned(&pin_dir, &args.interface)? {
-            true => Ok(()),
-            false => Err(Failure::usage(format!(
-                "nothing of ours is attached to `{}` (looked in {}): see `ip link` for other xdp programs",
-                args.interface,
-                pin_dir.display()
-            ))),
-        },
+    let Some(interface) = &args.interface else {
+        for interface in pinned_interfaces(&pin_dir)? {
+            detach(&socket, &pin_dir, &interface)?;
+        }
+        remove_unused_pins(&pin_dir)?;
+        return Ok(());
+    };
+    if detach(&socket, &pin_dir, interface)? {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "nothing of ours is attached to `{interface}` (looked in {}): see `ip link` for other xdp programs",
+        pin_dir.display()
+    )))
+}
+
+/// `false` if nothing of ours was attached there.
+fn detach(socket: &Path, pin_dir: &Path, interface: &str) -> Result<bool, Failure> {
+    let request = Request::Detach {
+        interface: interface.to_owned(),
+    };
+    match control::ask(socket, &request) {
+        Ok(_) => Ok(true),
+        Err(ControlError::NotRunning { .. }) => Ok(detach_pinned(pin_dir, interface)?),
         Err(error) => Err(Failure::failed(error)),
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 pub mod check_config;
 pub mod client;
 pub mod detach;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod switch;
@@ -52,6 +53,8 @@ pub enum Command {
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// Have the daemon read its configuration again; says whether it took it in force, or why not
+    Reload(reload::Args),
     /// Remove the filter from an interface
     Detach(detach::Args),
     /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space
@@ -129,6 +132,7 @@ impl Cli {
             Command::Violations(args) => client::violations(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),
             Command::Demo => client::demo(),
         };

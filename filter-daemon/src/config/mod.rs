@@ -42,7 +42,7 @@ pub struct Config {
 /// `[daemon]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
-    /// `socket` the commands talk to the daemon through. Default `/run/bcp38.sock`.
+    /// `socket` the commands talk to the daemon through. Default `/run/bcp38/bcp38.sock`.
     pub socket: PathBuf,
     /// `pin_dir` on a BPF file system, where the filter outlives the daemon. Default `/sys/fs/bpf/bcp38`.
     pub pin_dir: PathBuf,
@@ -53,7 +53,7 @@ pub struct Daemon {
 impl Default for Daemon {
     fn default() -> Self {
         Self {
-            socket: PathBuf::from("/run/bcp38.sock"),
+            socket: PathBuf::from(crate::control::DEFAULT_SOCKET),
             pin_dir: PathBuf::from("/sys/fs/bpf/bcp38"),
             state_file: PathBuf::from(DEFAULT_STATE_FILE),
         }

@@ -32,10 +32,10 @@ struct ModeSet<'a> {
     mode: Mode,
     state: &'static str,
     missing: Option<String>,
-    /// Why it does not outlive a reboot.
-    not_kept: Option<String>,
     /// Only of `enforce`: the sides that are known only from polls, and what that costs.
     polled: Vec<Polled>,
+    /// Why it does not outlive a reboot.
+    not_kept: Option<String>,
 }
 
 /// `observe` and `enforce` of an interface's own classes.
@@ -128,6 +128,7 @@ impl Runtime {
                     not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
                 })
             }
+            Request::Reload => self.reload().and_then(value),
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
             Request::Detach { interface } => match self.engine.detach(interface) {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::service::Manager;
 use crate::state::StateFile;
 use supervision::{Ended, Supervision};
 
@@ -145,6 +146,7 @@ pub struct Runtime {
     feeds: Supervision,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
+    manager: Manager,
     _server: Server,
 }
 
@@ -173,6 +175,7 @@ impl Runtime {
             requests,
             feeds,
             triggers: Vec::new(),
+            manager: Manager::from_environment(),
             _server: server,
             config,
         };
@@ -187,7 +190,6 @@ impl Runtime {
                 Ok(runtime)
             }
             Err(error) => {
-                runtime.end_feeds();
                 runtime.engine.undo();
                 Err(error)
             }
@@ -199,9 +201,11 @@ impl Runtime {
     /// # Errors
     /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
     pub fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         while !self.handle.is_stopped() {
             self.turn();
         }
+        self.manager.stopping();
         self.end_feeds();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
@@ -221,11 +225,13 @@ impl Runtime {
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
-            self.reload();
+            _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
         self.engine.work(self.now());
         self.tell_notices();
+        let now = self.now();
+        self.manager.alive(now);
     }
 
     /// Takes what the feeds have, until it may be published.
@@ -322,13 +328,15 @@ impl Runtime {
     fn start_feeds(&mut self, built: Vec<Built>) {
         self.triggers.clear();
         for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
-            let config = &self.config.feeds[index];
-            match feed.map_or_else(|| feeds::build(&self.config, config, &trigger), Ok) {
-                Ok(feed) => self.feeds.start(feed),
-                Err(why) => self.feeds.start_later(why),
-            }
             self.triggers.push(trigger);
+            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
+            self.feeds.start(feed);
         }
+    }
+
+    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
+        let config = &self.config.feeds[index];
+        feeds::build(&self.config, config, &self.triggers[index])
     }
 
     /// Stops the feeds. What they still send arrives nowhere.

@@ -4,42 +4,60 @@ use std::path::Path;
 use std::sync::Arc;
 
 use filter_engine::Fitted;
+use serde::Serialize;
 
 use super::{READ_WITHIN, RunError, Runtime, bounded};
 use crate::config::{Config, Feed, Warning};
 
+/// `reload`: what is in force now.
+#[derive(Debug, Serialize)]
+pub(super) struct Reloaded {
+    /// The file.
+    reloaded: String,
+    /// What is odd in it.
+    warnings: Vec<String>,
+}
+
 impl Runtime {
-    /// Reads the configuration again. Anything wrong with it leaves the old one in force.
-    pub(super) fn reload(&mut self) {
-        let Some(file) = self.options.config_file.clone() else {
-            return self
-                .journal
-                .note("reload-refused", "the daemon was started without a file");
-        };
-        let (config, warnings) = match read(&file) {
-            Ok(loaded) => loaded,
-            Err(why) => return self.journal.note("reload-refused", &why),
-        };
-        for warning in warnings {
+    /// Reads the configuration again. Anything wrong with it leaves the old one in force, and is the answer.
+    pub(super) fn reload(&mut self) -> Result<Reloaded, String> {
+        self.manager.reloading();
+        let answer = self.read_again();
+        self.manager.ready();
+        match &answer {
+            Ok(reloaded) => self.journal.note("reloaded", &reloaded.reloaded),
+            Err(why) => self.journal.note("reload-refused", why),
+        }
+        answer
+    }
+
+    fn read_again(&mut self) -> Result<Reloaded, String> {
+        let file = self.options.config_file.clone();
+        let file = file.ok_or("the daemon was started without a file")?;
+        let (config, warnings) = read(&file)?;
+        for warning in &warnings {
             log::warn!("{warning}");
         }
         let former = Arc::clone(&self.config);
         let Err(error) = self.apply_config(Arc::new(config)) else {
-            return self.journal.note("reloaded", &file.display().to_string());
+            return Ok(Reloaded {
+                reloaded: file.display().to_string(),
+                warnings: warnings.iter().map(ToString::to_string).collect(),
+            });
         };
-        self.journal.note("reload-refused", &error.to_string());
         let untouched = Arc::ptr_eq(self.engine.fitted().spec(), &former.spec);
         if untouched && Arc::ptr_eq(&self.config, &former) {
-            return;
+            return Err(error.to_string());
         }
         if let Err(error) = self.apply_config(former) {
             let text = format!("the former configuration cannot be had back either: {error}");
             self.journal.note("reload-incomplete", &text);
         }
+        Err(error.to_string())
     }
 
-    /// Everything is told anew by the feeds; until then the tables in force stay, as after a restart. What can be refused is
-    /// refused before anything is touched.
+    /// Everything is received anew from the feeds; until then the tables in force stay, as after a restart. What can be
+    /// refused is refused before anything is touched.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         unchangeable(&self.config, &config)?;
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
@@ -53,6 +71,15 @@ impl Runtime {
         self.end_feeds();
         self.start_feeds(built);
         Ok(())
+    }
+}
+
+/// The run loop waits for no file that hangs.
+fn read(file: &Path) -> Result<(Config, Vec<Warning>), String> {
+    let path = file.to_owned();
+    match bounded::within(READ_WITHIN, move || Config::load(&path)) {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
     }
 }
 
@@ -113,13 +140,4 @@ fn unchangeable(former: &Config, new: &Config) -> Result<(), RunError> {
             advice,
         })
     })
-}
-
-/// The run loop waits for no file that hangs.
-fn read(file: &Path) -> Result<(Config, Vec<Warning>), String> {
-    let path = file.to_owned();
-    match bounded::within(READ_WITHIN, move || Config::load(&path)) {
-        Ok(loaded) => loaded.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
 }

@@ -68,20 +68,18 @@ impl Supervision {
         (supervision, batches)
     }
 
-    /// Starts one more feed. Without a thread for it, it is tried again by [`Supervision::tend`].
-    pub(super) fn start(&mut self, feed: Box<dyn Feed>) {
-        let running = self.spawn(self.running.len(), feed);
+    /// Starts one more feed. One that cannot be built now, or gets no thread, is tried again by [`Supervision::tend`].
+    pub(super) fn start(&mut self, feed: Result<Box<dyn Feed>, String>) {
+        let running = match feed {
+            Ok(feed) => self.spawn(self.running.len(), feed),
+            Err(why) => Running {
+                thread: None,
+                skipped: Skipped::default(),
+                why: Some(why),
+                reported: None,
+            },
+        };
         self.running.push(running);
-    }
-
-    /// One more feed that cannot be built yet: it is tried again by [`Supervision::tend`].
-    pub(super) fn start_later(&mut self, why: String) {
-        self.running.push(Running {
-            thread: None,
-            skipped: Skipped::default(),
-            why: Some(why),
-            reported: None,
-        });
     }
 
     fn spawn(&self, index: usize, feed: Box<dyn Feed>) -> Running {
@@ -220,8 +218,8 @@ mod tests {
     #[test]
     fn a_feed_whose_thread_ended_is_noticed_and_started_again() {
         let (mut supervision, batches) = Supervision::new();
-        supervision.start(Box::new(Fake(|| ())));
-        supervision.start(Box::new(Fake(fails)));
+        supervision.start(Ok(Box::new(Fake(|| ()))));
+        supervision.start(Ok(Box::new(Fake(fails))));
         for _ in 0..2 {
             batches.recv_timeout(SOON).unwrap();
         }
@@ -244,7 +242,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_built_again_is_reported_once_and_tried_again() {
         let (mut supervision, batches) = Supervision::new();
-        supervision.start(Box::new(Fake(fails)));
+        supervision.start(Ok(Box::new(Fake(fails))));
         batches.recv_timeout(SOON).unwrap();
         finished(&supervision, 0);
         let cannot = |_: usize| -> Result<Box<dyn Feed>, String> { Err("taken".to_owned()) };
@@ -271,7 +269,7 @@ mod tests {
     fn a_thread_that_cannot_be_started_is_reported_once_and_tried_again() {
         let (mut supervision, batches) = Supervision::new();
         supervision.start_thread = when_there_is_room;
-        supervision.start(Box::new(Fake(|| ())));
+        supervision.start(Ok(Box::new(Fake(|| ()))));
         let build = |_: usize| -> Result<Box<dyn Feed>, String> { Ok(Box::new(Fake(|| ()))) };
         let told = supervision.tend(TEND, &build);
         assert_eq!(told.len(), 1);
@@ -288,7 +286,7 @@ mod tests {
     fn one_that_hangs_is_not_waited_for_longer_than_the_limit() {
         let (mut supervision, batches) = Supervision::new();
         let (until, over): (Sender<()>, _) = channel();
-        supervision.start(Box::new(Hangs(over)));
+        supervision.start(Ok(Box::new(Hangs(over))));
         drop(batches);
         let begin = Instant::now();
         supervision.end();

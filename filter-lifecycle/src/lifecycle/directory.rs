@@ -9,7 +9,7 @@ use crate::route::{Community, PeerId, Session, Vrf};
 use crate::spec::{InterfaceId, Reach, RouteServer, Spec};
 
 /// What a session address is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A peer's session.
     Peer(PeerId),
@@ -30,7 +30,7 @@ impl Directory {
     #[must_use]
     pub fn new(spec: &Spec) -> Self {
         let mut directory = Self::default();
-        for (id, peer) in peers(spec) {
+        for (id, peer) in spec.peer_ids() {
             for attachment in &peer.attachments {
                 let lan = (attachment.interface, attachment.vrf);
                 let members = directory.by_interface.entry(lan).or_default();
@@ -87,14 +87,6 @@ impl Directory {
             .filter(|id| reaches(server, spec.peers[id.0 as usize].asn, communities))
             .collect()
     }
-}
-
-/// The peers with their ids.
-pub fn peers(spec: &Spec) -> impl Iterator<Item = (PeerId, &crate::spec::Peer)> {
-    spec.peers
-        .iter()
-        .enumerate()
-        .map(|(index, peer)| (PeerId(index as u32), peer))
 }
 
 /// Does the route server hand our announcement on to this member?

@@ -1,15 +1,19 @@
-//! What keeps one side of one family of a peer from being complete, from the standing of every table of it. Changes
-//! nothing, and remembers nothing: what was complete before is `classes`'.
+//! What keeps one side of one family of a peer from being complete, from the standing of every Adj-RIB of it. Changes
+//! nothing, and remembers nothing: what was complete before, `grants` knows.
 use std::time::Duration;
 
 use filter_core::Family;
 
+use super::facts::Facts;
+use super::feeds::Feeds;
+use super::fold::family_of;
 use super::kind::Kind;
 use super::source::{SETTLE, Source};
-use super::telling::family_of;
-use super::{Doubt, Lifecycle, Missing, Side, SourceKey, State, session_of};
+use super::sources::Sources;
+use super::wanted::Wanted;
+use super::{Doubt, Missing, Side, SourceKey, State, session_of};
 use crate::route::{AdjRib, FeedId, Origin, PeerId};
-use crate::spec::{Attachment, OnStale, RouteServer};
+use crate::spec::{Attachment, RouteServer};
 
 /// What one source, or the sources that tell one table, are worth. Ordered: of several that tell the same table
 /// the best counts, of several tables the worst that blocks.
@@ -47,12 +51,22 @@ impl Standing {
     }
 }
 
-impl Lifecycle {
+/// Everything that a grant is decided from, to be read at one time.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Duration,
+    pub facts: &'a Facts,
+    pub feeds: &'a Feeds,
+    pub sources: &'a Sources,
+    pub wanted: &'a Wanted,
+}
+
+impl View<'_> {
     /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
     /// carry it that it is down, or that the router does not have it.
-    #[must_use]
-    pub fn is_awaited(&self, id: PeerId, side: Side, family: Family) -> bool {
-        let Some(peer) = self.spec.peer(id) else {
+    pub(super) fn is_awaited(self, id: PeerId, side: Side, family: Family) -> bool {
+        let spec = self.facts.spec();
+        let Some(peer) = spec.peer(id) else {
             return false;
         };
         let rib = match side {
@@ -60,7 +74,7 @@ impl Lifecycle {
             Side::Destinations => AdjRib::OutPostPolicy,
         };
         let own = peer.attachments.iter().flat_map(Attachment::sessions);
-        let servers = self.spec.route_servers.iter();
+        let servers = spec.route_servers.iter();
         let mut sessions = own.chain(servers.flat_map(RouteServer::sessions));
         sessions.any(|session| {
             let key = SourceKey {
@@ -69,41 +83,20 @@ impl Lifecycle {
                 family,
                 feed: FeedId(0), // whom a table concerns does not depend on who tells it
             };
-            self.concerned(key).contains(&id) && !self.is_down(session)
+            self.facts.concerned(key).contains(&id) && !self.feeds.is_down(session)
         })
-    }
-
-    /// What keeps a side from being complete now, whether or not it was before.
-    #[must_use]
-    pub fn incomplete(
-        &self,
-        now: Duration,
-        id: PeerId,
-        side: Side,
-        family: Family,
-    ) -> Option<Missing> {
-        self.missing_table(now, id, side, family)
     }
 
     /// Of two feeds that tell the same table one must be usable; of several tables, as of two sessions, all that
     /// are not down must be.
-    pub(super) fn missing_table(
-        &self,
-        now: Duration,
-        id: PeerId,
-        side: Side,
-        family: Family,
-    ) -> Option<Missing> {
-        let keys = self.peers[id.0 as usize].keys.iter();
-        let mut keys = keys
-            .filter(|key| Side::of(key.rib) == side && key.family == family)
-            .peekable();
+    pub(super) fn incomplete(self, id: PeerId, side: Side, family: Family) -> Option<Missing> {
+        let mut keys = self.sources.of_side(id, side, family).peekable();
         let mut best = Standing::Silent;
         // The same table stands together: feeds come last in the order of keys.
         while let Some(first) = keys.next() {
-            let mut rib = self.standing(now, id, first);
-            while let Some(other) = keys.next_if(|key| key.same_table(first)) {
-                rib = rib.or(self.standing(now, id, other));
+            let mut rib = self.standing(id, first);
+            while let Some(other) = keys.next_if(|key| key.is_same_rib(&first)) {
+                rib = rib.or(self.standing(id, other));
             }
             if let Standing::Blocks(missing) = rib {
                 return Some(missing);
@@ -119,18 +112,18 @@ impl Lifecycle {
         }
     }
 
-    fn standing(&self, now: Duration, id: PeerId, key: &SourceKey) -> Standing {
+    fn standing(self, id: PeerId, key: SourceKey) -> Standing {
         let Some(source) = self.sources.get(key) else {
             return Standing::Silent;
         };
         let (side, family) = (Side::of(key.rib), key.family);
-        let foreign = self.feed_state(key.feed).foreign_since;
-        if source.state() != State::Unknown && self.is_ignorant(now, id, foreign) {
+        let foreign = self.feeds.foreign_since(key.feed);
+        if source.state() != State::Unknown && self.is_ignorant(id, foreign) {
             return Standing::Blocks(Missing::FeedLost(side, family));
         }
         match source.state() {
             State::Held if source.is_kept() => return Standing::Usable,
-            State::Held | State::Down if self.is_lost(now, id, key) => return Standing::Lost,
+            State::Held | State::Down if self.is_lost(id, key) => return Standing::Lost,
             State::Held | State::Down => return Standing::Held,
             State::Unknown => return Standing::Silent,
             State::Loading | State::Synced | State::Stale => {}
@@ -140,12 +133,12 @@ impl Lifecycle {
             State::Loading => source.lost_since(),
             _ => None,
         };
-        if source.is_heard() && self.is_ignorant(now, id, lost_since) {
+        if source.is_heard() && self.is_ignorant(id, lost_since) {
             return Standing::Blocks(Missing::FeedLost(side, family));
         }
         let doubt = match source.state() {
-            State::Stale => source.doubts.of_last_known(),
-            _ => source.doubts.current(),
+            State::Stale => source.doubt_of_last_known(),
+            _ => source.doubt(),
         };
         match doubt {
             // A table that is not empty is what its feed tells, whatever the router counts.
@@ -161,12 +154,12 @@ impl Lifecycle {
         }
         match source.state() {
             State::Loading if is_unused(key, source) => Standing::Silent,
-            State::Loading if awaited(source, now) => {
+            State::Loading if awaited(source, self.now) => {
                 Standing::Blocks(Missing::Loading(side, family))
             }
             State::Synced if source.is_heard() => {
                 let supplement =
-                    source.kind == Kind::ByHand && self.peers[id.0 as usize].dynamic[side as usize];
+                    source.kind() == Kind::ByHand && self.facts.has_dynamic_feed(id, side);
                 if supplement {
                     Standing::Silent
                 } else {
@@ -183,21 +176,21 @@ impl Lifecycle {
         }
     }
 
-    /// Is the feed of this table away for so long that nothing is known of it?
-    fn is_lost(&self, now: Duration, id: PeerId, key: &SourceKey) -> bool {
-        self.is_ignorant(now, id, self.feed_state(key.feed).lost_at)
+    /// Is the feed of this Adj-RIB away for so long that nothing is known of it?
+    fn is_lost(self, id: PeerId, key: SourceKey) -> bool {
+        self.is_ignorant(id, self.feeds.lost_at(key.feed))
     }
 
     /// Is what was lost then too old for this peer?
-    fn is_ignorant(&self, now: Duration, id: PeerId, lost: Option<Duration>) -> bool {
-        let keeps = self.spec.peers[id.0 as usize].on_stale == OnStale::Keep;
-        !keeps && lost.is_some_and(|at| now >= at + self.spec.timers.stale_hold)
+    fn is_ignorant(self, id: PeerId, lost: Option<Duration>) -> bool {
+        let stale_hold = self.facts.timers().stale_hold;
+        !self.facts.keeps_stale(id) && lost.is_some_and(|at| self.now >= at + stale_hold)
     }
 }
 
 /// A table without a route, of a family that the session agreed on and never used, is not waited for; nor is one that
 /// had no route when its feed was lost.
-fn is_unused(key: &SourceKey, source: &Source) -> bool {
+fn is_unused(key: SourceKey, source: &Source) -> bool {
     let session = session_of(key.origin);
     let is_other = session.is_some_and(|session| family_of(session) != key.family);
     source.is_empty() && (is_other || source.is_lost())

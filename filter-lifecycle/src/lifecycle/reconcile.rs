@@ -1,70 +1,62 @@
-//! Two feeds that tell the same table: a poll beside a stream. What only one of them has stays valid, because each
-//! holds its own; what differs twice in a row is told. Decides nothing.
+//! Two feeds that report the same Adj-RIB: a poll beside a stream. What only one of them has stays valid, because each
+//! holds its own; what differs twice in a row is reported. Decides nothing.
 use std::collections::{BTreeSet, HashSet};
 
 use filter_core::Prefix;
 
+use super::State;
 use super::kind::Kind;
 use super::source::Source;
-use super::{Event, Lifecycle, SourceKey, State, session_of};
-use crate::route::FeedId;
 
 /// Prefixes named as examples of a disagreement.
 pub const MAX_EXAMPLES: usize = 5;
 /// Prefixes that differ and are remembered until the next poll; two feeds that differ in more differ enough.
 pub const MAX_DIFFERENCES: usize = 10_000;
 
-/// How a poll differed from what another feed told, last time.
+/// How a poll differed from what another feed reported, last time.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     last: HashSet<Prefix>,
-    told: bool,
+    reported: bool,
 }
 
-impl Lifecycle {
-    /// A poll was told in full: is it what another feed tells? What is under way differs once.
-    pub(super) fn compare(&mut self, key: SourceKey) {
-        let Some(session) = session_of(key.origin) else {
-            return;
-        };
-        let feeds = (0..self.feeds.len() as u16)
-            .map(FeedId)
-            .filter(|feed| *feed != key.feed);
-        let beside = feeds
-            .filter_map(|feed| self.sources.get(&SourceKey { feed, ..key }))
-            .filter(|source| source.state() == State::Synced && source.is_heard());
-        // The stream, if there is one; and always the same one.
-        let other = beside.min_by_key(|source| source.kind == Kind::Poll);
-        let (Some(other), Some(source)) = (other, self.sources.get(&key)) else {
-            return;
-        };
-        let now = differing(source, other);
-        let difference = self.differences.entry(key).or_default();
-        let twice: BTreeSet<Prefix> = now.intersection(&difference.last).copied().collect();
-        difference.last = now;
-        let tell = !twice.is_empty() && !difference.told;
-        difference.told = !twice.is_empty();
-        if tell {
-            self.tell(Event::FeedDisagreement {
-                session,
-                rib: key.rib,
-                prefixes: twice.len(),
-                examples: twice.into_iter().take(MAX_EXAMPLES).collect(),
-            });
-        }
+/// Prefixes that only one of two feeds reported, over two polls.
+#[derive(Debug)]
+pub(super) struct Disagreement {
+    pub prefixes: usize,
+    pub examples: Vec<Prefix>,
+}
+
+impl Difference {
+    /// Takes note of how a poll differed. What is under way differs once; what differs twice is returned, once.
+    pub(super) fn seen(&mut self, differing: HashSet<Prefix>) -> Option<Disagreement> {
+        let twice: BTreeSet<Prefix> = differing.intersection(&self.last).copied().collect();
+        self.last = differing;
+        let was_reported = std::mem::replace(&mut self.reported, !twice.is_empty());
+        (!twice.is_empty() && !was_reported).then(|| Disagreement {
+            prefixes: twice.len(),
+            examples: twice.into_iter().take(MAX_EXAMPLES).collect(),
+        })
     }
 }
 
-/// The first [`MAX_DIFFERENCES`] in order, so that the next poll finds the same.
-fn differing(one: &Source, other: &Source) -> HashSet<Prefix> {
-    let mut differing: Vec<Prefix> = only_in(one, other).chain(only_in(other, one)).collect();
+/// How the poll differs from what another feed reports; none if no other feed has the Adj-RIB in full.
+pub(super) fn compare<'a>(
+    poll: &Source,
+    others: impl Iterator<Item = &'a Source>,
+) -> Option<HashSet<Prefix>> {
+    let complete = others.filter(|source| source.state() == State::Synced && source.is_heard());
+    // The stream, if there is one; and always the same one.
+    let other = complete.min_by_key(|source| source.kind() == Kind::Poll)?;
+    let mut differing: Vec<Prefix> = only_in(poll, other).chain(only_in(other, poll)).collect();
+    // The first in order, so that the next poll finds the same.
     differing.sort_unstable();
     differing.truncate(MAX_DIFFERENCES);
-    differing.into_iter().collect()
+    Some(differing.into_iter().collect())
 }
 
 fn only_in<'a>(one: &'a Source, other: &'a Source) -> impl Iterator<Item = Prefix> + 'a {
-    one.routes
+    one.routes()
         .prefixes()
-        .filter(|&prefix| !other.routes.has(prefix))
+        .filter(|&prefix| !other.routes().has(prefix))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::{Family, Prefix};
 
 use super::directory::Owner;
-use super::doubt::{Doubts, Evidence};
+use super::doubt::{Doubt, Doubts, Evidence};
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
 use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
@@ -41,9 +41,9 @@ pub struct SourceKey {
 }
 
 impl SourceKey {
-    /// Is it the same table, as another feed may tell it?
+    /// Is it the same Adj-RIB, as another feed may report it?
     #[must_use]
-    pub fn same_table(&self, other: &Self) -> bool {
+    pub fn is_same_rib(&self, other: &Self) -> bool {
         (self.origin, self.rib, self.family) == (other.origin, other.rib, other.family)
     }
 }
@@ -51,8 +51,8 @@ impl SourceKey {
 /// See the file's head.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    pub kind: Kind,
-    pub owner: Owner,
+    kind: Kind,
+    owner: Owner,
     state: State,
     since: Duration,
     started: Duration,
@@ -82,10 +82,10 @@ pub(super) struct Source {
     empty: bool,
     /// It is held although its neighbour turned out to be another: what was known of it stays in force.
     stranger: bool,
-    pub routes: Routes,
+    routes: Routes,
     last_change: Duration,
     pace: Pace,
-    pub doubts: Doubts,
+    doubts: Doubts,
     hold_until: Option<Duration>,
     /// That hold is as long as a lost feed's: see [`Source::spare`].
     spared: bool,
@@ -132,6 +132,35 @@ impl Source {
 
     pub(super) const fn state(&self) -> State {
         self.state
+    }
+
+    /// How its feed reports.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Who its session, or its list of prefixes by hand, belongs to.
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    pub(super) const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// What speaks against it now.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        self.doubts.current()
+    }
+
+    /// What speaks against the last known table, while it is received from the start.
+    pub(super) fn doubt_of_last_known(&self) -> Option<Doubt> {
+        self.doubts.of_last_known()
+    }
+
+    /// Does the router count no prefixes in it?
+    pub(super) fn counts_none(&self) -> bool {
+        self.doubts.counts_none()
     }
 
     /// Since when it is in its state.
@@ -489,7 +518,7 @@ impl Source {
         &mut self,
         now: Duration,
         evidence: Evidence,
-    ) -> Result<Vec<Gone>, super::Doubt> {
+    ) -> Result<Vec<Gone>, Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
         self.doubts
             .judge(now, self.routes.telling(), (had, has), evidence)?;

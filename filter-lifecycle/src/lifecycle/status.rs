@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use filter_core::{Address, Family, Mode, Prefix};
 
-use super::{Lifecycle, MAX_REFUSED_LISTED, Missing, PeerState, Refusal, Side, State, session_of};
+use super::evidence::View;
+use super::grants::Grants;
+use super::refused::MAX_REFUSED_LISTED;
+use super::{Missing, PeerState, Refusal, Side, State, session_of};
 use crate::route::{AdjRib, FeedId, PeerId, Session};
 
 /// One Adj-RIB of one family, as one feed has it.
@@ -115,110 +118,82 @@ pub struct Told {
     pub age: Duration,
 }
 
-impl Lifecycle {
+impl View<'_> {
     /// A peer's status.
-    #[must_use]
-    pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
-        let peer = &self.peers[id.0 as usize];
-        let (state, missing) = self.state(now, id);
-        let refused = peer.refused.iter();
-        let mut refused_list: Vec<_> = refused
-            .map(|(prefix, why)| RefusedPrefix { prefix, why })
-            .collect();
+    pub(super) fn status(self, grants: &Grants, id: PeerId) -> PeerStatus {
+        let peer = self.wanted.peer(id);
+        let (state, missing) = grants.state(self, id);
+        let families = |which: &dyn Fn(Family) -> bool| {
+            let mut families = Family::ALL.to_vec();
+            families.retain(|&family| which(family));
+            families
+        };
+        let refused = peer.refused();
+        let refused_list = refused
+            .iter()
+            .map(|(prefix, why)| RefusedPrefix { prefix, why });
+        let mut refused_list: Vec<_> = refused_list.collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
-        let ribs = peer.keys.iter().filter_map(|&key| {
-            let source = self.sources.get(&key)?;
+        PeerStatus {
+            mode: grants.mode(id),
+            state,
+            missing,
+            sources: peer.len(Side::Sources),
+            destinations: peer.len(Side::Destinations),
+            frozen: families(&|family| peer.is_frozen(Side::Sources, family)),
+            over_limit: families(&|family| peer.limits().is_over(family)),
+            too_wide: families(&|family| peer.limits().is_too_wide(family)),
+            refused: refused.len(),
+            refused_list,
+            ribs: self.ribs(id),
+        }
+    }
+
+    fn ribs(self, id: PeerId) -> Vec<SourceStatus> {
+        let ribs = self.sources.of_peer(id).filter_map(|key| {
+            let source = self.sources.get(key)?;
             Some(SourceStatus {
                 feed: key.feed,
                 session: session_of(key.origin),
                 rib: key.rib,
                 family: key.family,
                 state: source.state(),
-                age: now.saturating_sub(source.since()),
-                routes: source.routes.len(),
-                hold_left: source.hold_until().map(|until| until.saturating_sub(now)),
+                age: self.now.saturating_sub(source.since()),
+                routes: source.routes().len(),
+                hold_left: source
+                    .hold_until()
+                    .map(|until| until.saturating_sub(self.now)),
             })
         });
-        PeerStatus {
-            mode: peer.mode,
-            state,
-            missing,
-            sources: peer.len(Side::Sources),
-            destinations: peer.len(Side::Destinations),
-            frozen: Family::ALL
-                .into_iter()
-                .filter(|&family| peer.is_frozen(Side::Sources, family))
-                .collect(),
-            over_limit: Family::ALL
-                .into_iter()
-                .filter(|&family| peer.frozen[family as usize].is_some())
-                .collect(),
-            too_wide: Family::ALL
-                .into_iter()
-                .filter(|&family| peer.too_wide[family as usize])
-                .collect(),
-            refused: peer.refused.len(),
-            refused_list,
-            ribs: ribs.collect(),
-        }
+        ribs.collect()
     }
 
     /// The routes that make an address valid on one side of a peer, longest first.
-    #[must_use]
-    pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
+    pub(super) fn told(self, id: PeerId, side: Side, address: Address) -> Vec<Told> {
         let mut told = Vec::new();
-        let keys = self.peers[id.0 as usize].keys.iter();
-        for &key in keys.filter(|key| Side::of(key.rib) == side && key.family == address.family) {
-            let Some(source) = self.sources.get(&key) else {
+        for key in self.sources.of_side(id, side, address.family) {
+            let source = self.sources.get(key);
+            let Some(source) = source.filter(|source| !source.is_muted()) else {
                 continue;
             };
-            if source.is_muted() {
-                continue;
-            }
-            for (route, since) in source.routes.iter() {
-                let prefix = route.prefix;
-                if !prefix.contains(address)
-                    || !self.targets(key, source.owner, &route.scope).contains(id)
-                {
-                    continue;
+            for (route, since) in source.routes().iter() {
+                let targets = |scope| self.facts.targets(key, source.owner(), scope);
+                if route.prefix.contains(address) && targets(&route.scope).contains(id) {
+                    told.push(Told {
+                        prefix: route.prefix,
+                        feed: key.feed,
+                        session: session_of(key.origin),
+                        rib: key.rib,
+                        age: self.now.saturating_sub(since),
+                    });
                 }
-                let session = session_of(key.origin);
-                told.push(Told {
-                    prefix,
-                    feed: key.feed,
-                    session,
-                    rib: key.rib,
-                    age: now.saturating_sub(since),
-                });
             }
         }
         told.sort_by_key(|told| {
-            (
-                std::cmp::Reverse(told.prefix.len()),
-                told.feed,
-                told.session,
-            )
+            let longest = std::cmp::Reverse(told.prefix.len());
+            (longest, told.feed, told.session)
         });
         told
-    }
-
-    /// Is the feed connected, and for how long has it been so or not?
-    #[must_use]
-    pub fn feed(&self, now: Duration, feed: FeedId) -> (bool, Option<Duration>) {
-        match self.feeds.get(feed.0 as usize) {
-            Some(state) => match (state.up_since, state.lost_at) {
-                (Some(since), _) => (true, Some(now.saturating_sub(since))),
-                (None, Some(since)) => (false, Some(now.saturating_sub(since))),
-                (None, None) => (false, None),
-            },
-            None => (false, None),
-        }
-    }
-
-    /// Events about sessions nobody has, so far.
-    #[must_use]
-    pub const fn unknown_sessions(&self) -> u64 {
-        self.unknown_count
     }
 }

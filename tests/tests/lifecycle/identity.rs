@@ -237,7 +237,7 @@ impl Mixed {
             .collect();
         let extra = "mode = \"enforce\"\nextra_destinations = [\"198.51.100.0/24\"]";
         let peers = peers.join("\n").replace("mode = \"enforce\"", extra);
-        let mut mixed = Self(World::new(&[&[&peers, STATION], more].concat()));
+        let mut mixed = Self(World::new(&[&[&peers, BMP_LISTENER], more].concat()));
         mixed.0.feed_up(0);
         for peer in 0..4 {
             mixed.right(0, peer);

@@ -1,0 +1,214 @@
+//! Routes that come and go, Adj-RIBs that are complete, and the router's own counts of them.
+use std::sync::Arc;
+
+use filter_core::{Family, Prefix};
+
+use super::super::doubt::Evidence;
+use super::super::kind::Kind;
+use super::super::routes::{Announced, Gone, MAX_ROUTES};
+use super::super::source::SourceKey;
+use super::super::sources::Transition;
+use super::super::wanted::From;
+use super::super::{Doubt, Event, State, session_of};
+use super::{Fold, Reported};
+use crate::route::Route;
+
+impl Fold<'_> {
+    pub(super) fn announce(&mut self, key: SourceKey, route: &Route) {
+        match self.sources.get_mut(key) {
+            Some(source) if source.is_heard() && !source.is_silent() => source.hear(),
+            _ => {
+                if self.opened(key).is_none() {
+                    return;
+                }
+                let now = self.now;
+                self.with(key, |source| source.end_silence(now));
+            }
+        }
+        self.take(key, route);
+    }
+
+    /// A route of an open source. Returns whether it changed it.
+    fn take(&mut self, key: SourceKey, route: &Route) -> bool {
+        let Some(source) = self.sources.get_mut(key) else {
+            return false;
+        };
+        if source.state() == State::Down && source.kind().tells_sessions() {
+            return false; // too late: the session decides
+        }
+        let (owner, muted, doubted) = (source.owner(), source.is_muted(), source.doubt());
+        let was_empty = source.is_empty();
+        let scope = self.facts.scope(key, owner, route);
+        let announced = source.announce(self.now, (route.prefix, route.path), &scope);
+        if was_empty {
+            self.unsettle(key); // it is waited for now
+        }
+        if let Some(strange) = self.facts.strange_next_hop(key, owner, route, &scope) {
+            self.outbox.strange_next_hop(strange);
+        }
+        match announced {
+            Announced::Same => return false,
+            Announced::Overflow => {
+                if doubted != Some(Doubt::Overflow) {
+                    self.report_doubt(key, Doubt::Overflow);
+                    self.unsettle(key);
+                }
+                return false;
+            }
+            Announced::New => self.feeds.changed(self.now, key.feed),
+            Announced::Replaced(_) => {}
+        }
+        if muted {
+            return true;
+        }
+        let (from, hold) = (From { key, owner }, self.facts.timers().withdraw_hold);
+        let mut counting = self.counting();
+        counting.add(from, route.prefix, &scope);
+        // After the new: who is concerned as before never has a gap.
+        if let Announced::Replaced(scope) = announced {
+            let prefix = route.prefix;
+            counting.remove(from, &Gone { prefix, scope }, hold);
+        }
+        true
+    }
+
+    pub(super) fn withdraw(&mut self, key: SourceKey, prefix: Prefix, path: u32) {
+        let now = self.now;
+        let Some(source) = self.opened(key) else {
+            return;
+        };
+        source.hear();
+        let (owner, muted) = (source.owner(), source.is_muted());
+        if let Some(gone) = source.withdraw(now, prefix, path)
+            && !muted
+        {
+            let hold = self.facts.timers().withdraw_hold;
+            self.counting().remove(From { key, owner }, &gone, hold);
+        }
+    }
+
+    pub(super) fn end_of_rib(&mut self, key: SourceKey) {
+        let Some(source) = self.opened(key) else {
+            return;
+        };
+        if source.end_of_rib() {
+            self.complete(key, Evidence::Said);
+        } else {
+            self.unsettle(key); // it is not lost any more
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, key: SourceKey, routes: &Arc<[Route]>) {
+        let Some(source) = self.opened(key) else {
+            return;
+        };
+        source.begin_snapshot();
+        let mut changed = 0;
+        for route in routes
+            .iter()
+            .filter(|route| route.prefix.family() == key.family)
+        {
+            changed += usize::from(self.take(key, route));
+        }
+        let now = self.now;
+        let source = self.sources.get_mut(key);
+        if source.is_some_and(|source| source.end_of_snapshot(now, changed)) {
+            self.complete(key, Evidence::Said);
+        } else {
+            self.unsettle(key); // it is not lost any more
+        }
+        if self.facts.kind(key.feed) == Kind::Poll {
+            self.compare(key);
+        }
+    }
+
+    /// A poll was received in full: is it what another feed reports?
+    fn compare(&mut self, key: SourceKey) {
+        let (Some(session), feeds) = (session_of(key.origin), self.facts.feeds()) else {
+            return;
+        };
+        if let Some(disagreement) = self.sources.compare(key, feeds) {
+            self.outbox.push(Event::FeedDisagreement {
+                session,
+                rib: key.rib,
+                prefixes: disagreement.prefixes,
+                examples: disagreement.examples,
+            });
+        }
+    }
+
+    pub(super) fn counted(&mut self, key: SourceKey, prefixes: u64) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.counted(self.now, prefixes);
+        }
+    }
+
+    /// Both families in one number. If it fits, it confirms both; if not, it speaks against an Adj-RIB that stands
+    /// alone, and of two it cannot be said which is meant.
+    pub(super) fn counted_together(&mut self, reported: Reported, prefixes: u64) {
+        let keys = Family::ALL.map(|family| reported.of(family));
+        let routes = keys.map(|key| {
+            let source = self.sources.get(key)?;
+            Some(source.routes().fresh() as u64)
+        });
+        let sum: u64 = routes.iter().flatten().sum();
+        for (key, routes) in keys.into_iter().zip(routes) {
+            match routes {
+                Some(routes) if sum == prefixes => self.counted(key, routes),
+                // The difference is laid to each: either may be the one.
+                Some(routes) => self.counted(key, (routes + prefixes).saturating_sub(sum)),
+                None => {}
+            }
+        }
+    }
+
+    /// The Adj-RIB is complete, as its feed says or as it is seen: what was not received again goes, after the hold.
+    pub(super) fn complete(&mut self, key: SourceKey, evidence: Evidence) {
+        let Some(source) = self.sources.get_mut(key) else {
+            return;
+        };
+        let (was, doubted) = (source.state(), source.doubt());
+        let (owner, muted) = (source.owner(), source.is_muted());
+        let result = source.complete(self.now, evidence);
+        let is = source.state();
+        match result {
+            Ok(gone) => {
+                let hold = self.facts.timers().withdraw_hold;
+                let mut counting = self.counting();
+                for gone in gone.iter().filter(|_| !muted) {
+                    counting.remove(From { key, owner }, gone, hold);
+                }
+                counting.completed(key);
+            }
+            Err(doubt) if doubted != Some(doubt) => self.report_doubt(key, doubt),
+            Err(_) => {}
+        }
+        self.changed(key, Transition { was, is });
+    }
+
+    pub(super) fn report_doubt(&mut self, key: SourceKey, doubt: Doubt) {
+        let (session, rib, family) = (session_of(key.origin), key.rib, key.family);
+        match doubt {
+            Doubt::Shrink { had, has } => self.outbox.push(Event::ShrinkRefused {
+                session,
+                rib,
+                family,
+                had,
+                has,
+            }),
+            Doubt::Count { told, counted } => self.outbox.push(Event::CountMismatch {
+                feed: key.feed,
+                session,
+                rib,
+                told,
+                counted,
+            }),
+            Doubt::Overflow => {
+                log::error!(
+                    "more than {MAX_ROUTES} routes in {rib} of {}: it is never complete",
+                    key.origin
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The lifecycle as others see it: one object, whose parts only this file joins. A part is given what it may touch.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filter_core::layout::Known;
+use filter_core::set::PrefixSet;
+use filter_core::{Address, Classes, Family, Mode, Prefix};
+
+use super::evidence::View;
+use super::facts::Facts;
+use super::feeds::Feeds;
+use super::fold::{Fold, foreign_peers};
+use super::grants::{self, Grants};
+use super::outbox::Outbox;
+use super::pending::Pending;
+use super::sources::Sources;
+use super::wanted::Wanted;
+use super::{ClassStatus, Event, Missing, PeerStatus, Side, Told};
+use crate::route::{FeedId, PeerId, RouteEvent};
+use crate::spec::Spec;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Lifecycle {
+    facts: Facts,
+    feeds: Feeds,
+    sources: Sources,
+    wanted: Wanted,
+    grants: Grants,
+    pending: Pending,
+    outbox: Outbox,
+}
+
+impl Lifecycle {
+    /// Nothing received yet: every peer is syncing, and dirty.
+    #[must_use]
+    pub fn new(spec: Arc<Spec>) -> Self {
+        let (peers, feeds) = (spec.peers.len(), spec.feeds.len());
+        let facts = Facts::new(spec);
+        Self {
+            feeds: Feeds::new(feeds),
+            sources: Sources::new(peers),
+            wanted: Wanted::new(peers),
+            grants: Grants::new(&facts),
+            pending: Pending::all(facts.peers()),
+            outbox: Outbox::default(),
+            facts,
+        }
+    }
+
+    const fn fold(&mut self, now: Duration) -> Fold<'_> {
+        Fold {
+            now,
+            facts: &self.facts,
+            feeds: &mut self.feeds,
+            sources: &mut self.sources,
+            wanted: &mut self.wanted,
+            pending: &mut self.pending,
+            outbox: &mut self.outbox,
+        }
+    }
+
+    const fn view(&self, now: Duration) -> View<'_> {
+        View {
+            now,
+            facts: &self.facts,
+            feeds: &self.feeds,
+            sources: &self.sources,
+            wanted: &self.wanted,
+        }
+    }
+
+    /// Takes in one event of a feed. Call [`Lifecycle::settle`] after a batch.
+    pub fn event(&mut self, now: Duration, feed: FeedId, event: &RouteEvent) {
+        self.fold(now).event(feed, event);
+    }
+
+    /// Ends holds whose time has come and completes Adj-RIBs that have gone quiet.
+    pub fn tick(&mut self, now: Duration) {
+        self.fold(now).tick();
+        let stale_hold = self.facts.timers().stale_hold;
+        for id in self.grants.newly_late(now, stale_hold) {
+            self.pending.publish(id);
+            self.pending.settle(id);
+        }
+        self.pending.settle_all(self.grants.waiting());
+        self.settle(now);
+    }
+
+    /// Reports peers whose state changed. A no-op if none did.
+    pub fn settle(&mut self, now: Duration) {
+        for id in self.pending.take_unsettled() {
+            let view = View {
+                now,
+                facts: &self.facts,
+                feeds: &self.feeds,
+                sources: &self.sources,
+                wanted: &self.wanted,
+            };
+            let settled = self.grants.settle(view, id);
+            if settled.changed {
+                self.pending.publish(id);
+            }
+            if let Some((state, missing)) = settled.state {
+                self.outbox.push(Event::PeerState(id, state, missing));
+            }
+        }
+    }
+
+    /// Peers whose wanted sets, classes or mode may have changed since the last call.
+    pub fn take_dirty(&mut self) -> BTreeSet<PeerId> {
+        self.pending.take_dirty()
+    }
+
+    /// Does any peer's table wait to be taken?
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        self.pending.has_dirty()
+    }
+
+    /// Have this peer's tables changed since?
+    #[must_use]
+    pub fn is_dirty(&self, peer: PeerId) -> bool {
+        self.pending.is_dirty(peer)
+    }
+
+    /// The mode the operator wants for this peer.
+    #[must_use]
+    pub fn wanted_mode(&self, id: PeerId) -> Mode {
+        self.grants.mode(id)
+    }
+
+    /// The classes that the peer's operator wants: none while its mode is `observe`.
+    #[must_use]
+    pub fn wanted(&self, id: PeerId) -> Classes {
+        self.grants.wanted(&self.facts, id)
+    }
+
+    /// The classes that `enforce` means for this peer.
+    #[must_use]
+    pub fn configured(&self, id: PeerId) -> Classes {
+        grants::configured(&self.facts, id)
+    }
+
+    /// The classes that may be in force: of those that are wanted, the ones that need no routes, and of each side and
+    /// family that is known the one that relies on it. No side, family or peer holds back another.
+    #[must_use]
+    pub fn granted(&self, now: Duration, id: PeerId) -> Classes {
+        self.grants.granted(self.view(now), id)
+    }
+
+    /// The sides of the peer that are known: nothing is judged by the others.
+    #[must_use]
+    pub fn known(&self, id: PeerId) -> Known {
+        self.grants.known(id)
+    }
+
+    /// Every class of the peer.
+    #[must_use]
+    pub fn class_status(&self, now: Duration, id: PeerId) -> Vec<ClassStatus> {
+        self.grants.class_status(self.view(now), id)
+    }
+
+    /// The first thing that keeps a class of the peer's from being in force.
+    #[must_use]
+    pub fn missing(&self, now: Duration, id: PeerId) -> Option<Missing> {
+        self.grants.missing(self.view(now), id)
+    }
+
+    /// What keeps a side from being complete now, whether or not it was before.
+    #[must_use]
+    pub fn incomplete(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        family: Family,
+    ) -> Option<Missing> {
+        self.view(now).incomplete(id, side, family)
+    }
+
+    /// May an Adj-RIB of this side of which nothing was received yet still come? Not once feeds report of every session
+    /// that could carry it that it is down, or that the router does not have it.
+    #[must_use]
+    pub fn is_awaited(&self, id: PeerId, side: Side, family: Family) -> bool {
+        self.view(Duration::ZERO).is_awaited(id, side, family)
+    }
+
+    /// S'(p): the admitted routes of S(p), less what no announcement can claim, and the operator's extras. Works out
+    /// anew only what changed since the last call. A family that covers too much of the address space stops growing.
+    pub fn sources(&mut self, id: PeerId) -> PrefixSet {
+        let extras = &self.facts.peer(id).extra_sources;
+        let extras: PrefixSet = extras.iter().copied().collect();
+        let peer = self.wanted.peer_mut(id);
+        let (sources, covers) = peer.source_addresses(self.facts.withheld(), &extras);
+        for (family, is_too_wide) in covers {
+            self.outbox.push(if is_too_wide {
+                Event::CoverageExceeded(id, family)
+            } else {
+                Event::CoverageCleared(id, family)
+            });
+        }
+        sources
+    }
+
+    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and the operator's extras. Works out
+    /// anew only what changed since the last call.
+    pub fn destinations(&mut self, id: PeerId, own_addresses: &[Address]) -> PrefixSet {
+        let extras = &self.facts.peer(id).extra_destinations;
+        let own = own_addresses.iter().copied().map(Prefix::host);
+        let always: PrefixSet = extras.iter().copied().chain(own).collect();
+        self.wanted.peer_mut(id).destination_addresses(&always)
+    }
+
+    /// The announced prefixes of a side that count, ascending by family.
+    pub fn prefixes(&self, id: PeerId, side: Side) -> impl Iterator<Item = Prefix> + '_ {
+        let peer = self.wanted.peer(id);
+        Family::ALL
+            .into_iter()
+            .flat_map(move |family| peer.enforced(side, family))
+    }
+
+    /// The longest of them that covers this address.
+    #[must_use]
+    pub fn covering(&self, id: PeerId, side: Side, address: Address) -> Option<Prefix> {
+        self.wanted.peer(id).covering(side, address)
+    }
+
+    /// The peer's tables were published, or could not be.
+    pub fn published(&mut self, now: Duration, id: PeerId, result: Result<(), String>) {
+        self.grants.published(now, id, result);
+        self.pending.settle(id);
+    }
+
+    /// An operator changes the mode.
+    pub fn set_mode(&mut self, id: PeerId, mode: Mode) {
+        self.grants.set_mode(id, mode);
+        self.pending.settle(id);
+        self.pending.publish(id);
+        self.outbox.push(Event::ModeChanged(id, mode));
+    }
+
+    /// Events since the last call, oldest first.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.outbox.take()
+    }
+
+    /// Events that were pushed out unread.
+    #[must_use]
+    pub const fn events_lost(&self) -> u64 {
+        self.outbox.lost()
+    }
+
+    /// The configuration it follows.
+    #[must_use]
+    pub const fn spec(&self) -> &Arc<Spec> {
+        self.facts.spec()
+    }
+
+    /// A peer's status.
+    #[must_use]
+    pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
+        self.view(now).status(&self.grants, id)
+    }
+
+    /// The routes that make an address valid on one side of a peer, longest first.
+    #[must_use]
+    pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
+        self.view(now).told(id, side, address)
+    }
+
+    /// Is the feed connected, and for how long has it been so or not?
+    #[must_use]
+    pub fn feed(&self, now: Duration, feed: FeedId) -> (bool, Option<Duration>) {
+        self.feeds.status(now, feed)
+    }
+
+    /// How many peers and route servers have another AS by this feed, if that is why it counts as lost.
+    #[must_use]
+    pub fn foreign(&self, feed: FeedId) -> Option<usize> {
+        if !self.feeds.has(feed) {
+            return None;
+        }
+        let since = self.feeds.foreign_since(feed);
+        since.map(|_| foreign_peers(&self.facts, &self.feeds, feed))
+    }
+
+    /// Events about sessions of no peer, so far.
+    #[must_use]
+    pub const fn unknown_sessions(&self) -> u64 {
+        self.outbox.unknown_sessions()
+    }
+
+    /// Adj-RIBs that were not taken in, because there are too many.
+    #[must_use]
+    pub const fn refused_sources(&self) -> u64 {
+        self.sources.refused()
+    }
+}
