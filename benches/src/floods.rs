@@ -113,6 +113,7 @@ fn fill(loaded: &mut Loaded) -> Result<()> {
         .publish(loaded.slots[0], &table(2, &sources, &to))?)
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of floods")]
 fn cases(peer: Mac) -> Result<Vec<Case>> {
     let udp = |mac: Mac, from: &str, to: &str| -> Result<Vec<u8>> {
         let (from, to): (IpAddr, IpAddr) = (from.parse()?, to.parse()?);

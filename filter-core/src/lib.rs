@@ -78,3 +78,8 @@ pub use asn::Asn;
 pub use classes::{Class, Classes};
 pub use prefix::Prefix;
 pub use reason::{Action, LanRules, Mode, Reason};
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

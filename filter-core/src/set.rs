@@ -77,6 +77,17 @@ impl Ranges {
         self.subtract(&self.subtract(other))
     }
 
+    /// Members of exactly one of the two. What both lists begin and end with is passed over in bulk, so that a small
+    /// change of a large set costs little more than reading it.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Self::default();
+        }
+        let (left, right) = unlike(self.as_slice(), other.as_slice());
+        Self::ascending(merge(&subtract(left, right), &subtract(right, left)))
+    }
+
     /// The same members, but within `windows` those of `inside`, which has none elsewhere. Only what lies between
     /// the first window and the last is looked at; what comes out the same is the same list.
     #[must_use]
@@ -108,6 +119,19 @@ impl Ranges {
         let after = self.0.partition_point(|range| range.0 <= first);
         after > 0 && last <= self.0[after - 1].1
     }
+}
+
+/// Ranges compared at a time.
+const STRIDE: usize = 64;
+
+/// Both lists without what they begin and end with alike, to whole strides.
+fn unlike<'a>(left: &'a [Range], right: &'a [Range]) -> (&'a [Range], &'a [Range]) {
+    let pairs = left.chunks_exact(STRIDE).zip(right.chunks_exact(STRIDE));
+    let alike = STRIDE * pairs.take_while(|(l, r)| l == r).count();
+    let (left, right) = (&left[alike..], &right[alike..]);
+    let pairs = left.rchunks_exact(STRIDE).zip(right.rchunks_exact(STRIDE));
+    let alike = STRIDE * pairs.take_while(|(l, r)| l == r).count();
+    (&left[..left.len() - alike], &right[..right.len() - alike])
 }
 
 /// Two ascending lists as one.
@@ -409,6 +433,19 @@ mod tests {
             prop_assert_eq!(a.patch(&windows, &inside), a.subtract(&windows).union(&inside));
             let same = a.patch(&windows, &a.intersect(&windows));
             prop_assert!(Arc::ptr_eq(&same.ipv4.0, &a.ipv4.0) && Arc::ptr_eq(&same.ipv6.0, &a.ipv6.0));
+        }
+
+        #[test]
+        fn a_difference_is_what_only_one_has(a in crowded(), b in crowded(), many in 0u128..400) {
+            // What both have, long enough for whole strides, before and after what they may differ in.
+            let both = (0..many).map(|i| (i << 8, i << 8 | 1)).chain((0..many).map(|i| (u128::MAX - (i << 8 | 1), u128::MAX - (i << 8))));
+            let set = |prefixes: &[Prefix]| {
+                let ranges = prefixes.iter().filter(|p| p.family() == Family::Ipv6).map(|p| p.range());
+                Ranges::new(ranges.chain(both.clone()).collect())
+            };
+            let (a, b) = (set(&a), set(&b));
+            prop_assert_eq!(a.difference(&b), a.subtract(&b).union(&b.subtract(&a)));
+            prop_assert!(a.difference(&a.clone()).is_empty());
         }
 
         #[test]

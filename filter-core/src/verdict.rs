@@ -74,7 +74,7 @@ pub struct Verdict<P> {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement<P> {
-    /// Why.
+    /// The row that the packet meets, and its peer.
     pub verdict: Verdict<P>,
     /// What happens.
     pub action: Action,

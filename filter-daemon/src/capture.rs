@@ -9,11 +9,11 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 
 /// What is read at once; it grows for a longer block.
 const BUFFER: usize = 64 * 1024;
-/// No packet and no block of metadata is longer; a length field that says so is wrong.
+/// No packet and no block of metadata is longer; a length field beyond it is wrong.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;
 /// Link type of frames that start with an Ethernet header (LINKTYPE_ETHERNET).
 const ETHERNET: u32 = 1;
-/// The link type of a pcap header is its low half; the rest says how long a trailing checksum is.
+/// The link type of a pcap header is its low half; the rest is the length of a trailing checksum.
 const LINKTYPE_MASK: u32 = 0xffff;
 /// pcapng block type of the obsolete Packet Block, which old files still have.
 const OBSOLETE_PACKET: u32 = 2;
@@ -25,7 +25,7 @@ pub enum CaptureError {
     /// The file cannot be read.
     #[error("cannot read capture `{}`: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -315,7 +315,7 @@ fn read_block<'a>(
         }
         Block::EnhancedPacket(packet) => Ok(Some((described(packet.if_id)?, packet.packet_data()))),
         Block::SimplePacket(packet) => {
-            // Its length is not told: the packet's, unless the snapshot length cut it.
+            // Its length is not given: the packet's, unless the snapshot length cut it.
             let interface = described(0)?;
             let captured = match interface.snaplen {
                 0 => packet.origlen,

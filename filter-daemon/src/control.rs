@@ -23,7 +23,7 @@ pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// Longest reply, in bytes: a full status of thousands of peers fits.
 pub const MAX_REPLY: u64 = 64 * 1024 * 1024;
-/// Connections served at once; a further one is told to try again.
+/// Connections served at once; a further one is refused with the advice to try again.
 pub const MAX_CONNECTIONS: usize = 16;
 /// How long a client may take for its whole request, the run loop for its answer, and the client to read all of it.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub enum Request {
     },
     /// Let everything be in force that is wanted, or nothing at all.
     SetModeOfAll {
-        /// Which.
+        /// The mode.
         #[serde(with = "mode")]
         mode: Mode,
     },
@@ -130,7 +130,7 @@ mod mode {
     }
 }
 
-/// What comes back: a value, or one line that says why not.
+/// What comes back: a value, or the reason on one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
@@ -176,7 +176,7 @@ pub enum ControlError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The daemon's own words.
+    /// The daemon's own error.
     #[error("{0}")]
     Refused(String),
 }
@@ -190,7 +190,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once nobody takes
+    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon no longer takes
     /// them any more.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// A socket file nobody listens on is left over from a daemon that was killed.
+/// A socket file without a listener is left over from a daemon that was killed.
 fn remove_stale(path: &Path) -> Result<(), ControlError> {
     let fail = |source| ControlError::Io {
         path: path.to_owned(),

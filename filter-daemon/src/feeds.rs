@@ -21,6 +21,7 @@ use filter_lifecycle::spec;
 ///
 /// # Errors
 /// What is wrong, for people: an address that cannot be listened on.
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of feed")]
 pub fn build(
     config: &Config,
     feed: &config::Feed,
@@ -112,7 +113,7 @@ pub fn build(
 }
 
 /// FRR does not list the communities of what it advertises. Where they decide whom an announcement reaches and a
-/// shadow tells them, its word without them would make it reach everybody.
+/// shadow session has them, its report without them would make the announcement reach every member.
 fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
     let Sessions::Only(mut specs) = sessions else {
         return sessions;
@@ -131,7 +132,7 @@ fn leave_scopes_to_shadows(config: &Config, sessions: Sessions) -> Sessions {
 }
 
 /// Every session of the global instance that the configuration names, with the tables its peers' views need: no
-/// poll tells of another instance's.
+/// poll reports another instance's.
 fn sessions(config: &Config) -> Sessions {
     let mut wanted: BTreeMap<IpAddr, AdjRibs> = BTreeMap::new();
     let global = |session: &Session| session.vrf.is_none();

@@ -167,7 +167,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    /// Writes once it is allowed to; each permission says whether the disk has room.
+    /// Writes once it is allowed to; each permission includes whether the disk has room.
     struct Disk {
         permissions: Receiver<bool>,
         written: Sender<Vec<u8>>,

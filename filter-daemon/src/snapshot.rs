@@ -1,4 +1,4 @@
-//! What a configuration's lists and files tell all at once: the routes a capture is replayed by. The lifecycle
+//! What a configuration's lists and files hold: the routes a capture is replayed by. The lifecycle
 //! decides whose they are and what is admitted, as in the running daemon. Reads files; speaks to no router, and knows
 //! no time.
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub notes: Vec<String>,
 }
 
-/// Reads everything that `static` and `mrt` feeds tell.
+/// Reads everything that `static` and `mrt` feeds report.
 ///
 /// # Errors
 /// A file that cannot be read, or not be believed.
@@ -80,7 +80,7 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
     Ok(Snapshot { routes, notes })
 }
 
-/// What a feed tells without a router; nothing if it would have to ask one.
+/// What a feed reports without a router; nothing if it would have to ask one.
 fn events(feed: &Feed) -> Result<Vec<RouteEvent>, SnapshotError> {
     match feed {
         Feed::Static {
@@ -107,7 +107,7 @@ fn events(feed: &Feed) -> Result<Vec<RouteEvent>, SnapshotError> {
     }
 }
 
-/// Tables of a file that count for nobody: of sessions nobody has, and such as the peer's view does not look at.
+/// Adj-RIBs of a file that count for no peer: of sessions of no peer, and those that the peer's view does not look at.
 fn unused(
     config: &Config,
     directory: &Directory,
@@ -146,7 +146,7 @@ fn unused(
     });
     let strangers = strangers.first().map(|first| {
         format!(
-            "the {} feed tells {} sessions that no peer and no route server has, the first is {first}",
+            "the {} feed has routes of {} sessions that no peer and no route server has, the first is {first}",
             feed.kind(),
             strangers.len()
         )

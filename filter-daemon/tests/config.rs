@@ -178,6 +178,7 @@ fn defaults_are_those_documented() {
         (1024, 64)
     );
     assert_eq!(config.spec.limits.samples_per_second, 10);
+    assert_eq!(config.spec.limits.icmp_errors_per_second, 1_000);
     assert_eq!(config.spec.timers.settle_max, seconds(300));
     let icrc = &config.spec.peers[0];
     assert_eq!(icrc.enforce, Classes::PEER);
@@ -313,6 +314,7 @@ on_lease_end = "keep"
 max_peers = 2
 table_memory_mib = 1024
 samples_per_second = 0
+icmp_errors_per_second = 1000000
 
 [daemon]
 socket = "/tmp/b.sock"
@@ -457,7 +459,7 @@ fn what_is_odd_is_told() {
         (
             "addresses = [\"203.0.113.250\"]\n",
             "addresses = [\"203.0.113.250\", \"203.0.113.251\"]\nour_routes_reach = \"communities\"\n[[feed]]\nkind = \"frr\"\n",
-            "28: route server \"rs1\": `our_routes_reach` = \"communities\": frr does not tell the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
+            "28: route server \"rs1\": `our_routes_reach` = \"communities\": frr does not list the communities of what it advertises to 203.0.113.251, so that it counts for every member: add a `shadow` session for it",
         ),
         (
             "prefixes = [\"198.51.100.0/24\"]",
@@ -514,7 +516,7 @@ fn an_enforced_peer_without_a_feed_is_told() {
     assert_eq!(
         told,
         [
-            "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
+            "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed reports what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
         ]
     );
 }

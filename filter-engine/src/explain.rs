@@ -138,12 +138,12 @@ impl Engine {
             source: ExplainedSet::sources(
                 &covering(Side::Sources, source),
                 &withheld.all,
-                &peer.extra_sources,
+                &peer.always_sources(),
             ),
             destination: ExplainedSet::destinations(
                 &covering(Side::Destinations, destination),
                 &self.fitted.own_addresses(id),
-                &peer.extra_destinations,
+                &peer.always_destinations(),
             ),
         };
         let attachment = peer.attachments.first().ok_or(ExplainError::NotAttached)?;

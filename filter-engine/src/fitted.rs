@@ -1,5 +1,5 @@
-//! A specification and what this machine has for it: a link for each interface whose device is there, or that says itself
-//! what a device would say.
+//! A specification and what this machine has for it: a link for each interface whose device is there, or whose
+//! specification has all that would be read from a device.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Fitted {
     /// the engine waits for it.
     ///
     /// # Errors
-    /// What the system call says.
+    /// What the kernel answered.
     pub fn new(spec: Arc<Spec>) -> Result<Self, EngineError> {
         let mut links = BTreeMap::new();
         for (id, interface) in spec.interface_ids() {

@@ -1,5 +1,5 @@
 //! Follows the neighbour table of the attached interfaces and of the devices stacked on them, without ever waiting, and
-//! holds the one descriptor that says that the kernel has news. Never decides whose a MAC is.
+//! holds the one descriptor that is readable when the kernel has news. Never decides which peer a MAC belongs to.
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const MAX_AT_ONCE: usize = 64;
 /// After an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The subscription, and the descriptor that is readable when it has something.
+/// The subscription, and the descriptor that is readable when it, or another that is watched, has something.
 #[derive(Debug)]
 pub(crate) struct Follower {
     epoll: Epoll,

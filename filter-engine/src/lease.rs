@@ -10,7 +10,7 @@ use filter_loader::{Error, Filter};
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(1);
 
-/// Until when each peer's adopted tables stay, by [`PeerId`]; none if nothing was adopted, or the feeds have told as
+/// Until when each peer's adopted tables stay, by [`PeerId`]; none if nothing was adopted, or the feeds have reported as
 /// much.
 #[derive(Debug, Default)]
 pub(crate) struct Adopted(Vec<Option<Duration>>);
@@ -33,7 +33,7 @@ impl Adopted {
         self.0[id.0 as usize].map(|until| until.saturating_sub(now))
     }
 
-    /// What an earlier process, or specification, enforced stays until the feeds have told this one as much, or for
+    /// What an earlier process, or specification, enforced stays until the feeds have reported as much to this one, or for
     /// `stale_hold`. A table that no session is there to carry is not waited for.
     pub(crate) fn keeps(&mut self, now: Duration, id: PeerId, lifecycle: &Lifecycle) -> bool {
         let adopted = &mut self.0[id.0 as usize];
@@ -43,7 +43,7 @@ impl Adopted {
         let mut classes = lifecycle.class_status(now, id).into_iter();
         let loading = classes.any(|class| match class.missing {
             Some(Missing::Loading(..)) => true,
-            Some(Missing::NeverTold(side, family)) => lifecycle.is_awaited(id, side, family),
+            Some(Missing::NotReceived(side, family)) => lifecycle.is_awaited(id, side, family),
             _ => false,
         });
         if !loading || now >= until {
@@ -60,7 +60,7 @@ pub(crate) struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// With `on_lease_end = "keep"` the peers' words say that they need none.
+    /// With `on_lease_end = "keep"` the peers' switch words in the kernel do not depend on the lease.
     pub(crate) fn renew(filter: &Filter, timers: &Timers) -> Result<(), Error> {
         filter.lease().renew(timers.lease)
     }

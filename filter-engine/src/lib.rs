@@ -132,12 +132,15 @@ impl Engine {
             max_peers: spec.limits.max_peers,
             table_memory_mib: spec.limits.table_memory_mib,
             samples_per_second: spec.limits.samples_per_second,
+            icmp_errors_per_second: spec.limits.icmp_errors_per_second,
             ..LoaderOptions::default()
         })?;
         let samples = filter.take_samples()?;
+        let follower = Follower::new().map_err(EngineError::Epoll)?;
+        follower.watch(&samples).map_err(EngineError::Epoll)?;
         Ok(Self {
             lifecycle: Lifecycle::new(spec.clone()),
-            follower: Follower::new().map_err(EngineError::Epoll)?,
+            follower,
             sampler: Sampler::new(samples),
             slots: Slots::default(),
             adopted: Adopted::default(),
@@ -402,3 +405,8 @@ impl AsFd for Engine {
         self.follower.as_fd()
     }
 }
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

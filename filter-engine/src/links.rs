@@ -1,4 +1,4 @@
-//! What the kernel says of its devices and their addresses, live by rtnetlink, folded into
+//! The kernel's devices and their addresses, live by rtnetlink, folded into
 //! [`filter_lifecycle::devices::Devices`]. Never waits, never writes: a request is answered at once, a message that was
 //! lost (`ENOBUFS`) is followed by a listing of everything.
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ pub enum LinkError {
     Socket {
         /// Doing what.
         what: &'static str,
-        /// Why.
+        /// What the kernel answered.
         source: Errno,
     },
     /// The kernel refused to list them.

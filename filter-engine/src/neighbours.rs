@@ -34,7 +34,7 @@ pub enum NeighbourError {
     Socket {
         /// Doing what.
         what: &'static str,
-        /// Why.
+        /// What the kernel answered.
         source: Errno,
     },
     /// The kernel refused to list its table.
@@ -105,7 +105,7 @@ impl Neighbours {
                 .map(Some),
             Err(Errno::EAGAIN) => Ok(None),
             Err(Errno::EINTR) => Ok(Some(Vec::new())),
-            // The kernel had more to say than the socket holds: start over.
+            // The kernel sent more than the socket holds: start over.
             Err(Errno::ENOBUFS) => self.list().map(|()| Some(Vec::new())),
             Err(source) => Err(NeighbourError::Socket {
                 what: "receive",

@@ -36,7 +36,7 @@ pub enum Notice {
     Detached {
         /// The interface.
         interface: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// The kernel's devices cannot be followed; opened anew.

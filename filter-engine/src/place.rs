@@ -1,4 +1,4 @@
-//! Brings what was learned of the peers' MACs into the kernel, and says what is new about it. Never decides whose a
+//! Brings what was learned of the peers' MACs into the kernel, and reports what is new. Never decides which peer's a
 //! MAC is: that is [`Stations`]'s.
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::slots::Slots;
 /// After an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What exchanges say of their members, by the names of the interfaces that have a member export; none for an export
+/// The exchanges' member exports, by the names of the interfaces that have one; none for an export
 /// that could not be read, so that what it said before stays.
 pub type Exports = BTreeMap<String, Option<Vec<MemberSeed>>>;
 

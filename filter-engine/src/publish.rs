@@ -1,5 +1,6 @@
 //! From what the lifecycle wants to what the kernel has, peer by peer, and how often. Never decides what is wanted.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use filter_core::Classes;
@@ -9,7 +10,7 @@ use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::OnLeaseEnd;
 use filter_loader::sync::{Published, Step, Sync, Wanted};
-use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Wanted as Switched};
+use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Sessions, Wanted as Switched};
 
 use crate::devices::Devices;
 use crate::fitted::Fitted;
@@ -126,6 +127,7 @@ impl Publisher {
         let begin = Instant::now();
         let want = want(id, hands);
         let slot = hands.slots.of(id);
+        hands.filter.set_sessions(slot, sessions(id, hands.fitted));
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
@@ -207,6 +209,16 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     outcome.switched = true;
     if let Err(error) = hands.filter.set_wanted(slot, wanted) {
         outcome.failed.push((id, error));
+    }
+}
+
+/// The peer's session addresses, and ours where it is attached.
+fn sessions(id: PeerId, fitted: &Fitted) -> Sessions {
+    let peer = &fitted.spec().peers[id.0 as usize];
+    let ours = fitted.own_addresses(id).into_iter();
+    Sessions {
+        theirs: peer.session_addresses().collect(),
+        ours: ours.map(IpAddr::from).collect(),
     }
 }
 

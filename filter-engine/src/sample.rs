@@ -25,7 +25,7 @@ pub(crate) struct Sampler {
     watches: Vec<PointingWatch>,
 }
 
-/// What the stories are told by.
+/// What is known of the peers' sets, to explain samples with.
 #[derive(Clone, Copy)]
 pub(crate) struct Sight<'a> {
     pub(crate) filter: &'a Filter,
@@ -85,7 +85,7 @@ impl Sampler {
         flow: &Flow,
         sight: Sight<'_>,
     ) -> Option<DefaultPointing> {
-        // What a peer says on the link itself goes to no address of ours either.
+        // What a peer sends on the link itself goes to no address of ours either.
         let breaks_destinations = sample.broken.meets(Classes::DESTINATIONS);
         if !breaks_destinations || flow.destination_story != DestinationStory::NotOurs {
             return None;

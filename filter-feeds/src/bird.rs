@@ -1,4 +1,4 @@
-//! BIRD 2 and 3, asked over the control socket, which is told `restrict` first: it can change nothing.
+//! BIRD 2 and 3, asked over the control socket, after the command `restrict`: it can change nothing.
 //!
 //! What the peer advertises is the channel's import table, or accepted and filtered routes together where only
 //! those are kept; what it accepted stands in its table; what we advertise is the export table, or the result of

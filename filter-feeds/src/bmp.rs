@@ -1,4 +1,4 @@
-//! The BMP listener: routers connect to us and tell what their peers advertise (RFC 7854), what of it they accept,
+//! The BMP listener: routers connect to us and send what their peers advertise (RFC 7854), what of it they accept,
 //! and, where they can, what they advertise (RFC 8671). Sockets and threads only: what a stream means is
 //! [`router`]'s. Only bytes that are no BMP messages end a connection; what stands in a message concerns its session.
 //!
@@ -35,7 +35,7 @@ const MAX_REMEMBERED: usize = 1024;
 const REFUSED_DELAY: Duration = Duration::from_secs(1);
 /// Bytes taken in at once, at least one message.
 const RECEIVE_BUFFER: usize = 4 * bmp::MAX_MESSAGE;
-/// A router must say who it is within this time.
+/// A router must send its Initiation within this time.
 pub const INITIATION_WAIT: Duration = Duration::from_secs(10);
 /// Connections that have not said who they are; one more ends the oldest. They take no router's place.
 pub const MAX_NAMELESS: usize = 16;
@@ -100,9 +100,9 @@ pub struct BmpFeed {
 #[derive(Debug, Default)]
 struct Streams {
     connections: u64,
-    /// Connections whose router has not told who it is, oldest first.
+    /// Connections whose router has not sent its Initiation, oldest first.
     nameless: Vec<Connected>,
-    /// Connections whose router has told who it is, by its address and name.
+    /// Connections whose router has sent its Initiation, by its address and name.
     routers: HashMap<RouterId, Connected>,
     memories: HashMap<RouterId, Memory>,
     /// Which connection reports a session.
@@ -195,7 +195,7 @@ impl BmpFeed {
         streams.connections += 1;
         let number = streams.connections;
         if streams.nameless.len() >= MAX_NAMELESS {
-            // Whoever says nothing must not keep out who would.
+            // A connection that sends nothing must not keep a router out.
             streams.nameless.remove(0).shut();
         }
         let stream = stream.try_clone().ok();
@@ -290,7 +290,7 @@ impl Feed for BmpFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
         let feed = &*self;
         thread::scope(|scope| {
-            // The only way out is being told to stop.
+            // The only way out is a stop.
             let Err(Stopped) = feed.run_until_stopped(scope, outlet) else {
                 return;
             };
@@ -308,7 +308,7 @@ struct Connection<'a> {
     number: u64,
     from: SocketAddr,
     accepted: Instant,
-    /// Once the router has told who it is.
+    /// Once the router has sent its Initiation.
     id: Option<RouterId>,
     outlet: &'a Outlet,
     router: Router,
@@ -502,7 +502,7 @@ impl Connection<'_> {
         if self.id.is_some() {
             log::warn!("{why}");
         } else {
-            log::info!("{why}"); // nobody's table is lost with it
+            log::info!("{why}"); // no Adj-RIB is lost with it
         }
         // What was read whole before the error is true.
         if self.flush().is_err() {

@@ -1,5 +1,5 @@
 //! Runs a daemon's own command-line client: no shell, no input, bounded output and time, killed by its id when it
-//! takes too long or we are told to stop. Never interprets what it prints.
+//! takes too long or the feed is stopped. Never interprets what it prints.
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,7 @@ use super::{STOP_CHECK, Stop};
 const MAX_STDERR: usize = 16 << 10;
 
 /// What the client printed. Its exit status is not among it: `bgpctl show neighbor` fails for a peer that is down,
-/// and succeeds with a JSON error; only the output tells.
+/// and succeeds with a JSON error; only the output shows that.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) stdout: Vec<u8>,
@@ -36,7 +36,7 @@ impl Output {
     }
 }
 
-/// A client and how it is told which daemon to ask.
+/// A client, and the options that name the daemon to ask.
 #[derive(Clone, Debug)]
 pub(super) struct Client<'a> {
     pub(super) program: &'a Path,

@@ -18,10 +18,10 @@ use self::replies::{
 };
 use super::Stop;
 use super::poll::{
-    Lives, PollConfig, PollError, Polling, Reading, RibReading, SessionReading, Source, of_table,
+    Lives, Neighbour as _, PollConfig, PollError, Polling, Reading, RibReading, Source, of_table,
 };
 use super::unix::Conversation;
-use filter_lifecycle::route::{AdjRib, Route, Session};
+use filter_lifecycle::route::{AdjRib, Route};
 
 /// Where Debian and upstream put bgpd's vty socket.
 pub const DEFAULT_SOCKET: &str = "/var/run/frr/bgpd.vty";
@@ -58,11 +58,7 @@ impl Source for Frr {
     fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError> {
         let mut vty = Vty(Conversation::connect(&self.socket, config, stop)?);
         vty.ask("enable", |_| Ok(()))?;
-        let up = vty.neighbors()?.read.into_iter();
-        let up = up.filter(|(_, neighbor)| neighbor.established());
-        Ok(up
-            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
-            .collect())
+        Ok(vty.neighbors()?.lives())
     }
 
     fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
@@ -76,41 +72,8 @@ impl Source for Frr {
             }
         }
         let after = vty.neighbors()?;
-        Ok(reading(config, &before, &after, ribs))
+        Ok(after.join(&before, ribs, config, |_, neighbor| neighbor.state()))
     }
-}
-
-/// Joins tables to the sessions they belong to; those of a session that changed meanwhile are dropped.
-fn reading(
-    config: &PollConfig,
-    before: &Neighbors,
-    after: &Neighbors,
-    mut ribs: BTreeMap<IpAddr, Vec<RibReading>>,
-) -> Reading {
-    let mut reading = Reading::default();
-    for (&address, neighbor) in &after.read {
-        if config.sessions.ribs(address).is_none() {
-            continue;
-        }
-        let settled = before
-            .read
-            .get(&address)
-            .is_some_and(|former| former.life() == neighbor.life());
-        reading.unsettled |= !settled;
-        let up = neighbor.established();
-        reading.sessions.push(SessionReading {
-            session: Session::global(address),
-            state: neighbor.state(),
-            ribs: ribs
-                .remove(&address)
-                .filter(|_| settled && up)
-                .unwrap_or_default(),
-            counts: if up { neighbor.counts() } else { Vec::new() },
-        });
-    }
-    reading.unreadable = after.unreadable(config);
-    reading.add_missing(config);
-    reading
 }
 
 /// The vty: `command NUL` there, `text NUL NUL NUL status` back.

@@ -17,10 +17,10 @@ use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, RibReading, SessionReading,
+    Listed, Lives, Neighbour as _, Notified, PollConfig, PollError, Polling, Reading, RibReading,
     Source, State, of_table,
 };
-use filter_lifecycle::route::{AdjRib, Route, Session};
+use filter_lifecycle::route::{AdjRib, Route};
 
 /// The major version whose JSON we know.
 const MAJOR: u32 = 3;
@@ -91,11 +91,7 @@ impl Source for GoBgp {
             config,
             stop,
         };
-        let up = neighbors(&client)?.read.into_iter();
-        let up = up.filter(|(_, neighbor)| neighbor.established());
-        Ok(up
-            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
-            .collect())
+        Ok(neighbors(&client)?.lives())
     }
 
     fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
@@ -114,34 +110,17 @@ impl Source for GoBgp {
             let readings = read_ribs(&client, *address, neighbor, &mut global)?;
             ribs.insert(*address, readings);
         }
-        let after = neighbors(&client)?;
-        let mut reading = Reading {
-            unreadable: after.unreadable(config),
-            ..Reading::default()
-        };
-        for (address, neighbor) in after.read {
+        let notified = &mut self.notified;
+        let state = |address, neighbor: &Neighbor| {
             let up = neighbor.established();
-            let cause = self.notified.cause(address, up, neighbor.notifications());
-            if config.sessions.ribs(address).is_none() {
-                continue;
+            let cause = notified.cause(address, up, neighbor.notifications());
+            if up {
+                neighbor.up_state()
+            } else {
+                State::Down(cause)
             }
-            let former = before.read.get(&address).map(Neighbor::life);
-            let settled = former == Some(neighbor.life());
-            reading.unsettled |= !settled;
-            let ribs = ribs.remove(&address).filter(|_| settled && up);
-            reading.sessions.push(SessionReading {
-                session: Session::global(address),
-                state: if up {
-                    neighbor.up_state()
-                } else {
-                    State::Down(cause)
-                },
-                ribs: ribs.unwrap_or_default(),
-                counts: if up { neighbor.counts() } else { Vec::new() },
-            });
-        }
-        reading.add_missing(config);
-        Ok(reading)
+        };
+        Ok(neighbors(&client)?.join(&before, ribs, config, state))
     }
 }
 

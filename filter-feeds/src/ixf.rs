@@ -1,5 +1,5 @@
 //! The member export of an exchange (IX-F JSON, schema 0.6 to 1.0): which addresses and MACs each member has.
-//! Seeds, not truth: what the neighbour table says counts more. Bounded; never fetches anything.
+//! Seeds, not truth: the kernel's neighbour table counts more. Bounded; never fetches anything.
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub enum IxfError {
     /// A MAC that is none.
     #[error("AS{asn} has MAC {mac:?}, which is none; write 02:00:00:00:00:01")]
     Mac {
-        /// Whose.
+        /// The member.
         asn: Asn,
         /// What stands there.
         mac: String,

@@ -1,4 +1,4 @@
-//! Feeds: what routers say, as [`RouteEvent`]s. One file per source; `wire` has the protocols' bytes.
+//! Feeds: what routers report, as [`RouteEvent`]s. One file per source; `wire` has the protocols' bytes.
 //!
 //! A feed runs on one thread and hands its events over in batches through a bounded channel, so a router that floods
 //! us is read slowly and nothing else waits. Never decides anything about a peer, and never sees a set or a packet.
@@ -44,7 +44,7 @@ pub const STOP_CHECK: Duration = Duration::from_millis(200);
 
 /// One RIB source.
 pub trait Feed: Send {
-    /// Runs until told to stop: connects, reads, reconnects with back-off. Sends [`RouteEvent::FeedUp`] at each
+    /// Runs until it is stopped: connects, reads, reconnects with back-off. Sends [`RouteEvent::FeedUp`] at each
     /// start of a connection (or first finished poll) and [`RouteEvent::FeedDown`] at each loss.
     fn run(self: Box<Self>, outlet: &Outlet);
 
@@ -56,7 +56,7 @@ pub trait Feed: Send {
 
 /// The daemon is shutting down or the feed was removed: the feed returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the feed was told to stop")]
+#[error("the feed was stopped")]
 pub struct Stopped;
 
 /// Tells feeds to stop, and lets them sleep until then.
@@ -74,7 +74,7 @@ impl Stop {
         self.0.1.notify_all();
     }
 
-    /// Were we told to stop?
+    /// Is the feed to stop?
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         *self
@@ -87,7 +87,7 @@ impl Stop {
     /// Waits for the time given, or for [`Stop::stop`].
     ///
     /// # Errors
-    /// [`Stopped`] if told to stop before or meanwhile.
+    /// [`Stopped`] if the feed is stopped before or meanwhile.
     pub fn sleep(&self, time: Duration) -> Result<(), Stopped> {
         let stopped = self
             .0
@@ -103,7 +103,7 @@ impl Stop {
     }
 }
 
-/// Where a feed puts its events. Clones for one channel stand in one line: who has little to say waits for one batch
+/// Where a feed puts its events. Clones for one channel stand in one line: a thread with few events waits for one batch
 /// of whoever has much, not for all of them.
 #[derive(Clone, Debug)]
 pub struct Outlet {
@@ -135,7 +135,7 @@ impl Outlet {
         }
     }
 
-    /// What tells this feed to stop.
+    /// The switch that stops this feed.
     #[must_use]
     pub const fn stop(&self) -> &Stop {
         &self.stop
@@ -144,7 +144,7 @@ impl Outlet {
     /// Hands events over; waits while [`MAX_WAITING_BATCHES`] are waiting. An empty batch is not sent.
     ///
     /// # Errors
-    /// [`Stopped`] if told to stop, or if nobody listens any more.
+    /// [`Stopped`] if the feed is stopped, or the receiving end is gone.
     pub fn send(&self, events: Vec<RouteEvent>) -> Result<(), Stopped> {
         if events.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Outlet {
     }
 }
 
-/// First in line: nobody else hands over until it is dropped.
+/// First in line: no other thread hands over until it is dropped.
 struct Turn<'a> {
     outlet: &'a Outlet,
     ticket: u64,
@@ -310,3 +310,8 @@ mod tests {
         assert!(outlet.line.lock().1.is_empty());
     }
 }
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

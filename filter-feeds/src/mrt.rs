@@ -127,7 +127,7 @@ impl MrtFeed {
         if !fs::metadata(&self.config.path)?.is_file() {
             return Err(MrtError::Io(io::Error::other("it is no regular file")));
         }
-        // One more than allowed tells a file that grew meanwhile.
+        // One more than allowed shows a file that grew meanwhile.
         File::open(&self.config.path)?
             .take(max.saturating_add(1))
             .read_to_end(&mut bytes)?;
@@ -160,7 +160,7 @@ impl MrtFeed {
         }
     }
 
-    /// Reads the file and says what it says.
+    /// Reads the file and reports what it holds.
     fn read(&self, outlet: &Outlet, up: &mut bool) -> Result<(), Stopped> {
         let path = self.config.path.display();
         match self.load() {
@@ -188,7 +188,7 @@ impl MrtFeed {
 
 impl Feed for MrtFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
-        // It ends only when told to.
+        // It ends only by a stop.
         let _ = self.watch(outlet);
     }
 
@@ -204,12 +204,12 @@ const TABLE_DUMP_V2: u16 = 13;
 /// Peer index, and IPv4 and IPv6 unicast without and with path identifiers (RFC 6396 section 4.3, RFC 8050).
 const SUBTYPES: [u16; 5] = [1, 2, 4, 8, 10];
 
-/// Takes a record of another family, or of none, off the front; its number tells where an error is.
+/// Takes a record of another family, or of none, off the front; its number shows where an error is.
 fn take_foreign(bytes: &mut &[u8], number: usize) -> Result<bool, MrtError> {
     let Some((&[_, _, _, _, kind, kind2, sub, sub2, a, b, c, d], rest)) =
         bytes.split_first_chunk::<HEADER>()
     else {
-        return Ok(false); // the parser says what is wrong
+        return Ok(false); // the parser reports what is wrong
     };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     match (

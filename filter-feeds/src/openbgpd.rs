@@ -2,7 +2,7 @@
 //! is enough. Grammar of OpenBGPD 7.7 and 8.8.
 //!
 //! bgpctl prints an empty object for an empty table, and for a table of a peer that is down or unknown: an empty
-//! one counts only while the session is established and the router's own counters say zero.
+//! one counts only while the session is established and the router's own counters are zero.
 pub(super) mod replies;
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use self::replies::{Neighbor, parse_neighbors, parse_rib};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
-    Listed, Lives, Notified, PollConfig, PollError, Polling, Reading, RibReading, SessionReading,
+    Listed, Lives, Neighbour as _, Notified, PollConfig, PollError, Polling, Reading, RibReading,
     Source, State, of_table,
 };
-use filter_lifecycle::route::{AdjRib, Route, Session};
+use filter_lifecycle::route::{AdjRib, Route};
 
 /// Polls an OpenBGPD.
 #[derive(Clone, Debug)]
@@ -87,11 +87,7 @@ impl Source for OpenBgpd {
             config,
             stop,
         };
-        let up = neighbors(&client)?.read.into_iter();
-        let up = up.filter(|(_, neighbor)| neighbor.established());
-        Ok(up
-            .map(|(address, neighbor)| (address, format!("{:?}", neighbor.life())))
-            .collect())
+        Ok(neighbors(&client)?.lives())
     }
 
     fn poll(&mut self, config: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
@@ -107,34 +103,17 @@ impl Source for OpenBgpd {
         for (address, neighbor) in up.filter(|(_, neighbor)| neighbor.established()) {
             ribs.insert(*address, read_ribs(&client, *address, neighbor)?);
         }
-        let after = neighbors(&client)?;
-        let mut reading = Reading {
-            unreadable: after.unreadable(config),
-            ..Reading::default()
-        };
-        for (address, neighbor) in after.read {
+        let notified = &mut self.notified;
+        let state = |address, neighbor: &Neighbor| {
             let up = neighbor.established();
-            let cause = self.notified.cause(address, up, neighbor.notifications());
-            if config.sessions.ribs(address).is_none() {
-                continue;
+            let cause = notified.cause(address, up, neighbor.notifications());
+            if up {
+                neighbor.up_state()
+            } else {
+                State::Down(cause)
             }
-            let former = before.read.get(&address).map(Neighbor::life);
-            let settled = former == Some(neighbor.life());
-            reading.unsettled |= !settled;
-            let ribs = ribs.remove(&address).filter(|_| settled && up);
-            reading.sessions.push(SessionReading {
-                session: Session::global(address),
-                state: if up {
-                    neighbor.up_state()
-                } else {
-                    State::Down(cause)
-                },
-                ribs: ribs.unwrap_or_default(),
-                counts: if up { neighbor.counts() } else { Vec::new() },
-            });
-        }
-        reading.add_missing(config);
-        Ok(reading)
+        };
+        Ok(neighbors(&client)?.join(&before, ribs, config, state))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all polling feeds share: the clock, the back-off, the trigger, and the fold from what a router said
 //! into [`RouteEvent`]s. Never speaks to a router itself, and never turns an error into an empty table.
 mod fold;
+mod listed;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::trigger::Trigger;
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
 use filter_lifecycle::route::{AdjRib, DownCause, Route, RouteEvent, Session};
 use fold::Known;
+pub(crate) use listed::{Listed, Neighbour, Notified};
 
 /// The longest reply to one question we keep in memory. FRR writes 300 MB of JSON for 1.06 million routes.
 pub const MAX_REPLY: usize = 1 << 30;
@@ -103,7 +105,7 @@ impl Sessions {
     }
 }
 
-/// What every polling feed is told.
+/// What every polling feed is configured with.
 #[derive(Clone, Debug)]
 pub struct PollConfig {
     /// From the start of one poll to the start of the next.
@@ -130,7 +132,7 @@ impl Default for PollConfig {
     }
 }
 
-/// Why a poll failed. The feed is lost until one succeeds; the tables it told before stay as they are.
+/// Why a poll failed. The feed is lost until one succeeds; the Adj-RIBs it reported before stay as they are.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PollError {
@@ -189,7 +191,7 @@ pub enum PollError {
         /// Where it breaks.
         why: String,
     },
-    /// Bytes that nobody asked for: what follows cannot be told apart.
+    /// Bytes behind the reply: to which question the following ones answer is not known.
     #[error("bytes follow the end of the reply to `{command}`; the tables stay as they were")]
     Excess {
         /// What was asked.
@@ -216,7 +218,7 @@ pub enum State {
         asn: Option<Asn>,
         /// The restart time it asked for, if graceful restart was negotiated.
         restart_time: Option<Duration>,
-        /// The families it exchanges, by [`Family`], if the router tells.
+        /// The families it exchanges, by [`Family`], if the router reports them.
         families: Option<[bool; 2]>,
         /// Differs whenever the session was established anew.
         life: String,
@@ -228,9 +230,9 @@ pub enum State {
 /// One table as one poll found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RibReading {
-    /// Which.
+    /// The Adj-RIB.
     pub rib: AdjRib,
-    /// Of which family.
+    /// The family.
     pub family: Family,
     /// All its routes, or why it cannot be read on this router.
     pub routes: Result<Vec<Route>, String>,
@@ -239,7 +241,7 @@ pub struct RibReading {
 /// The router's own count of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// Which.
+    /// The Adj-RIB.
     pub rib: AdjRib,
     /// Of which family, or of both.
     pub family: Option<Family>,
@@ -250,7 +252,7 @@ pub struct Counted {
 /// What one poll found of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionReading {
-    /// Which.
+    /// The session.
     pub session: Session,
     /// How it stands, before and after its tables were read.
     pub state: State,
@@ -344,65 +346,7 @@ pub(super) fn of_table<T>(read: Result<T, PollError>) -> Result<Result<T, String
     }
 }
 
-/// Neighbours as a router lists them: those that can be read, and those that cannot, with why.
-#[derive(Clone, Debug)]
-pub(super) struct Listed<T> {
-    pub(super) read: BTreeMap<IpAddr, T>,
-    pub(super) unreadable: BTreeMap<IpAddr, String>,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Self {
-        Self {
-            read: BTreeMap::new(),
-            unreadable: BTreeMap::new(),
-        }
-    }
-}
-
-impl<T> Listed<T> {
-    /// One more. Of one that is listed twice nobody knows which counts.
-    pub(super) fn add(&mut self, address: IpAddr, neighbour: Result<T, String>) {
-        let address = address.to_canonical();
-        let twice = self.read.remove(&address).is_some() || self.unreadable.contains_key(&address);
-        match neighbour {
-            Ok(neighbour) if !twice => drop(self.read.insert(address, neighbour)),
-            Ok(_) => drop(
-                self.unreadable
-                    .insert(address, "it is listed twice".to_owned()),
-            ),
-            Err(why) => drop(self.unreadable.insert(address, why)),
-        }
-    }
-
-    /// Those wanted of which nobody knows how they stand.
-    pub(super) fn unreadable(&self, config: &PollConfig) -> BTreeMap<Session, String> {
-        let wanted = self.unreadable.iter();
-        let wanted = wanted.filter(|(address, _)| config.sessions.ribs(**address).is_some());
-        wanted
-            .map(|(address, why)| (Session::global(*address), why.clone()))
-            .collect()
-    }
-}
-
-/// Tells how a session ended on routers that only count NOTIFICATIONs: by whether the count grew since it was up.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Notified(BTreeMap<IpAddr, u64>);
-
-impl Notified {
-    /// Remembers the count while up; tells why the session is down. What was never seen up may have been lost.
-    pub(super) fn cause(&mut self, address: IpAddr, up: bool, notifications: u64) -> DownCause {
-        if up {
-            self.0.insert(address, notifications);
-        }
-        match self.0.get(&address) {
-            Some(former) if *former != notifications => DownCause::Notification,
-            _ => DownCause::Lost,
-        }
-    }
-}
-
-/// What tells one life of a session from the next, of those that are up.
+/// The sessions that are up, each with what differs from one life of it to the next.
 pub type Lives = BTreeMap<IpAddr, String>;
 
 /// A router that can be asked.
@@ -413,7 +357,7 @@ pub trait Source: Send {
     /// Which sessions are up, and in which life each: a question that costs the router little, asked between polls.
     ///
     /// # Errors
-    /// Whatever keeps the answer from being read; the next poll says so.
+    /// Whatever keeps the answer from being read; the next poll reports it.
     fn glance(&mut self, config: &PollConfig, stop: &Stop) -> Result<Lives, PollError>;
 
     /// Reads the sessions wanted, with their tables.
@@ -501,7 +445,7 @@ impl<S: Source> Polling<S> {
         while left() > GLANCE_INTERVAL {
             let asked = Instant::now();
             let Ok(now) = self.source.glance(&self.config, stop) else {
-                break; // what is wrong is the next poll's to say
+                break; // the next poll reports what is wrong
             };
             if before
                 .replace(now.clone())
@@ -521,7 +465,7 @@ impl<S: Source> Polling<S> {
 
 impl<S: Source> Feed for Polling<S> {
     fn run(self: Box<Self>, outlet: &Outlet) {
-        // The only way out is being told to stop.
+        // The only way out is a stop.
         let Err(Stopped) = self.run_until_stopped(outlet) else {
             return;
         };

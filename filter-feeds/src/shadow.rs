@@ -1,11 +1,11 @@
-//! The shadow speaker: the router treats us as one more neighbour with a real peer's export policy, and so tells us
-//! what it tells that peer (Adj-RIB-Out), whatever daemon it runs; with ADD-PATH also what it accepted from the peer
+//! The shadow speaker: the router treats us as one more neighbour with a real peer's export policy, and so advertises to
+//! us what it advertises to that peer (Adj-RIB-Out), whatever daemon it runs; with ADD-PATH also what it accepted from it
 //! (Adj-RIB-In after policy). Sockets and threads only: the protocol is [`speaker`]'s. Passive, and never announces.
 //!
-//! It says nothing of the peer's own session: the shadow stays up when the peer is down, so no
-//! [`RouteEvent::SessionUp`] comes from here; the session's state is another feed's to tell. The feed is up while at
+//! It knows nothing of the peer's own session: the shadow stays up when the peer is down, so no
+//! [`RouteEvent::SessionUp`] comes from here; another feed has to report the session's state. The feed is up while at
 //! least one shadow is established. When one of several is lost, its table is [`RouteEvent::RibLost`] until it is
-//! told in full again; when the last is lost, [`RouteEvent::FeedDown`].
+//! received in full again; when the last is lost, [`RouteEvent::FeedDown`].
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ use speaker::{Ended, Out, Role, Speaker};
 pub mod md5;
 pub mod speaker;
 
-/// Routes one shadow may hold while a table is told, unless configured otherwise.
+/// Routes one shadow may hold while an Adj-RIB is received, unless configured otherwise.
 pub const DEFAULT_MAX_ROUTES: usize = 4_000_000;
 /// A router that does not take what we send for this long is lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,9 +39,9 @@ const PASSWORD_CHECK: Duration = Duration::from_secs(1);
 pub struct ShadowSession {
     /// Where the router connects: an address of its own per mirrored table, port 1790 for example.
     pub listen: SocketAddr,
-    /// Where it connects from. Sessions that share `listen` are told apart by it.
+    /// Where it connects from: what distinguishes sessions that share `listen`.
     pub remote: IpAddr,
-    /// The router's AS number: a router that says another is not the one that is mirrored. Default: any.
+    /// The router's AS number: a router with another is not the one that is mirrored. Default: any.
     pub router_as: Option<Asn>,
     /// Our AS number; another than the router's, for internal sessions have other export rules.
     pub local_as: Asn,
@@ -55,7 +55,7 @@ pub struct ShadowSession {
     pub next_hop_kept: bool,
     /// TCP MD5 password (RFC 2385).
     pub password: Option<Password>,
-    /// Routes that may be held at once while the table is told.
+    /// Routes that may be held at once while the Adj-RIB is received.
     pub max_routes: usize,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Debug for Password {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShadowError {
-    /// Two sessions that cannot be told apart.
+    /// Two sessions with the same addresses.
     #[error("two shadow sessions at {listen} from {remote}; give each an address of its own")]
     Twice {
         /// Where both listen.
@@ -135,7 +135,7 @@ pub enum ShadowError {
     /// The kernel does not let us listen.
     #[error("cannot listen at {listen} for shadow sessions: {error}")]
     Listen {
-        /// Where.
+        /// The address.
         listen: SocketAddr,
         /// What it says.
         error: io::Error,
@@ -143,7 +143,7 @@ pub enum ShadowError {
     /// The kernel does not take the password.
     #[error("cannot set the TCP MD5 password of shadow session {remote}: {error}")]
     Password {
-        /// Whose.
+        /// The address of the other end.
         remote: IpAddr,
         /// What it says.
         error: io::Error,
@@ -165,7 +165,7 @@ struct Slot {
     connection: u64,
     stream: Option<TcpStream>,
     established: bool,
-    /// It was told that its password may be why it is not established.
+    /// A message has said that its password may be why it is not established.
     suspected: bool,
 }
 
@@ -330,7 +330,7 @@ impl Feed for ShadowFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
         let feed = &*self;
         thread::scope(|scope| {
-            // The only way out is being told to stop.
+            // The only way out is a stop.
             let Err(Stopped) = feed.run_until_stopped(scope, outlet) else {
                 return;
             };
@@ -427,7 +427,7 @@ impl<'a> Connection<'a> {
         let mirrors = shadow.mirrors;
         let why = format!("shadow session {} of {mirrors}: {why}", shadow.remote);
         log::warn!("{why}");
-        // Told to stop: then nobody listens any more.
+        // Stopped: then the receiving end is gone.
         let _ = self.flush().and_then(|()| self.lost(why));
     }
 

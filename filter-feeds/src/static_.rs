@@ -14,7 +14,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// The prefixes of one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticPeer {
-    /// Whose.
+    /// The peer.
     pub peer: PeerId,
     /// What it advertises to us.
     pub advertised_by_peer: Vec<Prefix>,
@@ -35,7 +35,7 @@ impl StaticFeed {
         Self { peers }
     }
 
-    /// Everything it will ever say: both directions and families of each peer, empty ones too.
+    /// Everything it will ever report: both directions and families of each peer, empty ones too.
     #[must_use]
     pub fn events(&self) -> Vec<RouteEvent> {
         let mut ribs: BTreeMap<(PeerId, AdjRib, Family), Vec<Route>> = BTreeMap::new();
@@ -79,7 +79,7 @@ impl StaticFeed {
 
 impl Feed for StaticFeed {
     fn run(self: Box<Self>, outlet: &Outlet) {
-        // The only way out is being told to stop.
+        // The only way out is a stop.
         let Err(Stopped) = self.run_until_stopped(outlet) else {
             return;
         };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{STOP_CHECK, Stop, Stopped};
 
-/// See the file's head. All asks that nobody has taken yet are one.
+/// See the file's head. All requests that the feed has not taken yet are one.
 #[derive(Clone, Debug, Default)]
 pub struct Trigger(Arc<(Mutex<bool>, Condvar)>);
 

@@ -1,4 +1,4 @@
-//! One conversation over a daemon's Unix control socket: bounded in time and size, and it stops when told to.
+//! One conversation over a daemon's Unix control socket: bounded in time and size, and ended when the feed is stopped.
 //! Never interprets what it carries.
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -63,7 +63,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Reads until `ended` says where in the bytes the reply ends; it is told how many bytes it saw before.
-    /// Bytes after the end are an error: nobody asked for them.
+    /// Bytes after the end are an error: they answer no question.
     pub(super) fn hear(
         &mut self,
         command: &str,

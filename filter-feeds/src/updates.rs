@@ -7,7 +7,7 @@ use filter_lifecycle::route::{AdjRib, Origin, Route, RouteEvent};
 /// What goes, then what comes (RFC 4271 section 4.3: a prefix in both comes).
 ///
 /// # Errors
-/// What is wrong with a prefix; [`Update::check`] tells before.
+/// What is wrong with a prefix; [`Update::check`] finds it before.
 pub fn push_routes(
     origin: Origin,
     rib: AdjRib,

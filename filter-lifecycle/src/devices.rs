@@ -1,4 +1,4 @@
-//! From what the kernel says of its devices to what an interface's record must be: own MACs, own addresses and subnets
+//! From the kernel's devices to what an interface's record must be: own MACs, own addresses and subnets
 //! of the device and of everything stacked on it, under which tags each receives, and where neighbours are known. Pure:
 //! facts come in, one device at a time; never asks the kernel, never decides what is attached.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,7 +57,7 @@ impl Hook {
     }
 }
 
-/// What one device is, as the kernel says now.
+/// What one device is, as the kernel reports it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
     /// Its name.
@@ -236,7 +236,7 @@ fn subnet(address: Address, length: u8) -> Prefix {
     Prefix::new(network, length).unwrap_or_else(|_| Prefix::host(address))
 }
 
-/// One tag more; none beyond the two that are told apart.
+/// Adds a tag; none if that makes more than the two that a station has.
 const fn inside(vlans: Vlans, id: u16) -> Option<Vlans> {
     match (vlans.outer, vlans.inner) {
         (0, _) => Some(Vlans {

@@ -1,5 +1,5 @@
-//! Who answers for an address on a link, as whoever follows the kernel's neighbour table tells it, and what an exchange
-//! says of its members. Facts and their memory only: [`crate::stations`] decides whose a MAC is.
+//! At which MAC each address on a link answers, by the kernel's neighbour table, and what an exchange's member export
+//! lists. Facts and their memory only: [`crate::stations`] decides which peer a MAC belongs to.
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use filter_core::packet::Mac;
 /// MACs remembered per address; the one unseen for longest goes first.
 pub const MAX_MACS_PER_ADDRESS: usize = 16;
 
-/// What the kernel's table said.
+/// A change of the kernel's neighbour table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighbourEvent {
     /// The address answers at this MAC: new, or another one than before.
@@ -21,18 +21,18 @@ pub enum NeighbourEvent {
         /// Where it answers.
         mac: Mac,
     },
-    /// The kernel no longer knows: removed, or it did not answer. Frames from its last MAC may still come.
+    /// The kernel's entry is gone: removed, or the neighbour did not answer. Frames from its last MAC may still come.
     Gone {
         /// Index of the interface it was on.
         link: u32,
         /// The neighbour's address.
         address: IpAddr,
     },
-    /// The whole table has been told, at the start or after messages were lost.
+    /// The whole table has been listed, at the start or after messages were lost.
     Complete,
 }
 
-/// What an exchange says of one member's connection to one of its LANs.
+/// One member's connection to one of an exchange's LANs, from the member export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberSeed {
     /// The member.

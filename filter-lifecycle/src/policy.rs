@@ -54,7 +54,7 @@ pub struct Link {
     pub networks: BTreeMap<(Vlans, IpAddr), Prefix>,
 }
 
-/// The configuration leaves open what only a device could tell, and there is none.
+/// The configuration leaves out what can be read from a device, and there is no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "interface `{interface}`: no `{key}` in the configuration and no device of that name to read it from: add `{key}` to the interface"
@@ -62,7 +62,7 @@ pub struct Link {
 pub struct MissingFact {
     /// The interface.
     pub interface: String,
-    /// The key that would tell.
+    /// The key to add.
     pub key: &'static str,
 }
 
@@ -70,7 +70,7 @@ impl Link {
     /// Takes what is configured, and adds what the device has.
     ///
     /// # Errors
-    /// [`MissingFact`] if neither says it.
+    /// [`MissingFact`] if neither has it.
     pub fn new(
         interface: &Interface,
         ifindex: u32,
@@ -170,7 +170,7 @@ pub struct Routes {
 /// S'(p).
 #[must_use]
 pub fn source_side(peer: &Peer, routes: &Routes, withheld: &Withheld) -> ExplainedSet {
-    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.extra_sources)
+    ExplainedSet::sources(&routes.sources, &withheld.all, &peer.always_sources())
 }
 
 /// D'(p); our own addresses are those on the interfaces the peer is attached to.
@@ -193,7 +193,7 @@ pub fn destination_side(
         .flat_map(|link| &link.addresses)
         .map(|&address| Address::from(address))
         .collect();
-    ExplainedSet::destinations(&routes.destinations, &own, &peer.extra_destinations)
+    ExplainedSet::destinations(&routes.destinations, &own, &peer.always_destinations())
 }
 
 /// The stations the configuration itself names; learned MACs are added to them. A peer on a `port` without

@@ -166,9 +166,9 @@ pub struct Route {
     pub prefix: Prefix,
     /// ADD-PATH path identifier (RFC 7911), 0 without. Several paths keep a prefix alive.
     pub path: u32,
-    /// NEXT_HOP, if the feed tells.
+    /// NEXT_HOP, if the feed reports it.
     pub next_hop: Option<IpAddr>,
-    /// Its communities, if the feed tells: how our own announcement to a route server is scoped.
+    /// Its communities, if the feed reports them: how our own announcement to a route server is scoped.
     pub communities: Option<Arc<[Community]>>,
 }
 
@@ -199,7 +199,7 @@ pub enum Community {
 
 impl Community {
     /// An extended community from its eight bytes; none if it is no route target of an AS, for route servers are
-    /// told with no others.
+    /// controlled by no others.
     #[must_use]
     pub const fn extended(bytes: [u8; 8]) -> Option<Self> {
         match bytes {
@@ -232,88 +232,88 @@ pub enum DownCause {
 /// One thing a feed learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteEvent {
-    /// The feed is connected and starts anew: what it said before belongs to a former connection.
+    /// The feed is connected and starts anew: what it reported before belongs to a former connection.
     FeedUp,
-    /// The feed is lost. Never means that the peers are.
+    /// The feed is lost. Never means that the peers' sessions are.
     FeedDown {
         /// What happened, for people.
         why: String,
     },
     /// A BGP session is established. Its routes follow; those of its former life are void once they have.
     SessionUp {
-        /// Which one.
+        /// The session.
         session: Session,
-        /// The neighbour's AS number, if the feed tells.
+        /// The neighbour's AS number, if the feed reports it.
         asn: Option<Asn>,
         /// The restart time the neighbour asked for (RFC 4724), if graceful restart was negotiated.
         restart_time: Option<Duration>,
-        /// The families it exchanges, by [`Family`], if the feed tells.
+        /// The families it exchanges, by [`Family`], if the feed reports them.
         families: Option<[bool; 2]>,
     },
     /// A BGP session is no longer established.
     SessionDown {
-        /// Which one.
+        /// The session.
         session: Session,
         /// How it ended.
         cause: DownCause,
     },
     /// A route was added or replaced.
     Announce {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
-        /// Where.
+        /// The Adj-RIB.
         rib: AdjRib,
-        /// What.
+        /// The route.
         route: Route,
     },
     /// A route was removed.
     Withdraw {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
-        /// Where.
+        /// The Adj-RIB.
         rib: AdjRib,
         /// Which block.
         prefix: Prefix,
         /// Which of its paths, 0 without ADD-PATH.
         path: u32,
     },
-    /// The table of this family has been told in full since the session or the feed came up (RFC 4724 section 2).
+    /// The Adj-RIB of this family has been sent in full since the session or the feed came up (RFC 4724 section 2).
     EndOfRib {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
-        /// Which family.
+        /// The family.
         family: Family,
     },
-    /// The whole table of one family at one moment: a finished poll, a file, a configured list.
+    /// The whole Adj-RIB of one family at one moment: a finished poll, a file, a configured list.
     Snapshot {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
         /// Which family; every route is of it.
         family: Family,
         /// Everything in it.
         routes: Arc<[Route]>,
     },
-    /// What the feed tells of this table is not complete, although the feed as a whole lives on: the connection it
-    /// came over is lost while others remain, or what comes is known to be wrong. What [`RouteEvent::FeedDown`] says
-    /// of everything, for one table: what was told before goes stale, is never taken for the table, and never means
+    /// What the feed reports of this Adj-RIB is not complete, although the feed as a whole lives on: the connection it
+    /// came over is lost while others remain, or what comes is known to be wrong. What [`RouteEvent::FeedDown`] means
+    /// for everything, for one Adj-RIB: what was received before goes stale, is never taken as complete, and never means
     /// that the routes are gone. Ends with the next [`RouteEvent::EndOfRib`] or [`RouteEvent::Snapshot`] of it.
     RibLost {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
         /// Which, or all of them.
         rib: Option<AdjRib>,
         /// What happened, for people.
         why: String,
     },
-    /// How many prefixes the router says the table holds: evidence independent of the routes.
+    /// How many prefixes the router counts in the Adj-RIB: evidence independent of the routes.
     Count {
-        /// Whose.
+        /// The session, or the configured peer, whose routes they are.
         origin: Origin,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
         /// Which family, or both together.
         family: Option<Family>,
@@ -325,7 +325,7 @@ pub enum RouteEvent {
 /// Events of one feed, in order. Feeds send batches so that a full table costs few hand-overs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Who.
+    /// The feed.
     pub feed: FeedId,
     /// What, oldest first.
     pub events: Vec<RouteEvent>,

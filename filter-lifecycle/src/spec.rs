@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::packet::{Mac, Vlans};
-use filter_core::{Asn, Classes, Family, LanRules, Mode, Prefix};
+use filter_core::{Address, Asn, Classes, Family, LanRules, Mode, Prefix};
 
 use crate::route::{AdjRib, PeerId, Session, Vrf};
 
@@ -183,7 +183,7 @@ pub struct Interface {
     pub mac: Option<Mac>,
     /// `addresses`: ours on it. Default: read from the device.
     pub addresses: Option<Vec<IpAddr>>,
-    /// `unknown_peer`: what packets of nobody known meet. Default `observe`.
+    /// `unknown_peer`: what packets meet that come from no known peer. Default `observe`.
     pub unknown_peer: Mode,
     /// `lan_rules`: what has no business on a peering LAN meets. Default `observe` on a `lan`, `pass` on a `port`.
     pub lan_rules: LanRules,
@@ -322,6 +322,33 @@ impl Peer {
             extra_destinations: Vec::new(),
         }
     }
+
+    /// The addresses of its BGP sessions.
+    pub fn session_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let attachments = self.attachments.iter();
+        attachments.flat_map(|attachment| attachment.addresses.iter().copied())
+    }
+
+    /// What is in S'(p) whatever the routes say: its session addresses, and what the operator adds.
+    #[must_use]
+    pub fn always_sources(&self) -> Vec<Prefix> {
+        self.with_sessions(&self.extra_sources)
+    }
+
+    /// What is in D'(p) whatever the routes say, besides our own addresses: its session addresses (BFD's echo comes
+    /// back by us), and what the operator adds.
+    #[must_use]
+    pub fn always_destinations(&self) -> Vec<Prefix> {
+        self.with_sessions(&self.extra_destinations)
+    }
+
+    fn with_sessions(&self, extras: &[Prefix]) -> Vec<Prefix> {
+        let sessions = self
+            .session_addresses()
+            .map(Address::from)
+            .map(Prefix::host);
+        extras.iter().copied().chain(sessions).collect()
+    }
 }
 
 /// One place a peer is connected at.
@@ -402,7 +429,7 @@ impl RouteServer {
     }
 }
 
-/// What happens when nobody has renewed the lease for its whole length.
+/// What happens when the daemon has not renewed the lease for its whole length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLeaseEnd {
     /// Every peer falls back to `observe`. The default.
@@ -452,6 +479,9 @@ pub struct Limits {
     pub table_memory_mib: u32,
     /// `samples_per_second` and peer. Default 10; 0 for none.
     pub samples_per_second: u32,
+    /// `icmp_errors_per_second` that may pass to a peer's account, and as many that say "packet too big". Default 1,000;
+    /// 0 for none.
+    pub icmp_errors_per_second: u32,
 }
 
 impl Default for Limits {
@@ -460,6 +490,7 @@ impl Default for Limits {
             max_peers: 1024,
             table_memory_mib: 64,
             samples_per_second: 10,
+            icmp_errors_per_second: 1_000,
         }
     }
 }

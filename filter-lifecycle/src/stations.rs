@@ -1,7 +1,7 @@
 //! From where each peer's frames come: the MACs of the configuration, those its session addresses were seen at, and
-//! those its exchange says it has there. Pure: neighbour events, member exports, links and who is enforced are
-//! arguments. Never takes a configured MAC from its peer, nor one that was seen on an exchange's mere word, and never
-//! moves one from or to an enforced peer: that is told, and left to an operator.
+//! those that the exchange's member export lists. Pure: neighbour events, member exports, links and the enforced peers
+//! are arguments. Never takes a configured MAC from its peer, never moves a MAC that was seen on the strength of an
+//! export alone, and never moves one from or to an enforced peer: that is an event, and left to an operator.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,29 +19,29 @@ pub type Places = BTreeMap<u32, (u32, Vlans)>;
 /// What changed about a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StationEvent {
-    /// A peer's address was seen at a MAC that was nobody's.
+    /// A peer's address was seen at a MAC that belonged to no peer.
     Learned {
         /// The peer.
         peer: PeerId,
         /// Its MAC.
         mac: Mac,
     },
-    /// The exchange says that a MAC that was nobody's is a peer's.
+    /// The member export lists a MAC for a peer that belonged to no peer.
     Seeded {
         /// The peer.
         peer: PeerId,
         /// Its MAC.
         mac: Mac,
     },
-    /// A MAC that was one peer's answers for an address of another, or is the other's as the exchange says.
+    /// A MAC of one peer answers for an address of another, or the member export lists it for the other.
     Moved {
         /// The MAC.
         mac: Mac,
-        /// Whose it was.
+        /// The peer it belonged to.
         from: PeerId,
-        /// Who claims it.
+        /// The peer that claims it.
         to: PeerId,
-        /// It is configured, or one of the two is enforced, or only the exchange says so: it stays where it was.
+        /// It is configured, or one of the two is enforced, or only the export claims it: it stays where it was.
         kept: bool,
     },
 }
@@ -63,21 +63,21 @@ pub struct Stations {
     macs: Macs,
     places: Places,
     owners: BTreeMap<Station, PeerId>,
-    /// Who claimed a station last.
+    /// The peer that claimed a station last.
     newest: BTreeMap<Station, PeerId>,
-    /// Claims that were refused, each told once.
+    /// Claims that were refused, each reported once.
     refused: BTreeSet<(Station, PeerId)>,
-    /// What an earlier process had learned, until the whole table was told.
+    /// What an earlier process had learned, until the neighbour table has been listed in full.
     inherited: BTreeMap<Station, PeerId>,
-    /// The whole table was told.
+    /// The neighbour table has been listed in full.
     complete: bool,
-    /// What the exchange behind an interface says of its members, by the interface's name.
+    /// The member export of the exchange behind an interface, by the interface's name.
     seeds: BTreeMap<String, Vec<MemberSeed>>,
     /// Interfaces whose member export never could be read: what was inherited may be of its seeds.
     unseeded: BTreeSet<String>,
 }
 
-/// Whose a station is, as their addresses show or an exchange says.
+/// The peers that a station may belong to, by their addresses or by a member export.
 #[derive(Debug, Default)]
 struct Claimants {
     seen: BTreeSet<PeerId>,
@@ -87,7 +87,7 @@ struct Claimants {
 type Claims = BTreeMap<Station, Claimants>;
 
 impl Stations {
-    /// What an earlier process left in force stays until the neighbour table was told whole.
+    /// What an earlier process left in force stays until the neighbour table has been listed in full.
     pub fn inherit(&mut self, stations: impl IntoIterator<Item = (Station, PeerId)>) {
         let learned = stations
             .into_iter()
@@ -232,7 +232,7 @@ impl Stations {
                 if kept { former } else { newest }
             }
         };
-        // What only the exchange says is told. That it says what was so until now is not worth a word more.
+        // A claim by the export alone is reported, unless it only confirms what was so until now.
         for &other in seeded.iter().filter(|&&other| other != owner) {
             if self.refused.insert((station, other)) && former != Some(other) {
                 events.push(moved(mac, (owner, other), true));
@@ -286,8 +286,8 @@ impl Stations {
         claims
     }
 
-    /// The MACs the exchange behind an attachment says the peer has there: its AS number and one of its addresses
-    /// must be the export's.
+    /// The MACs that the member export lists for the peer: its AS number and one of its addresses there must be the
+    /// export's.
     fn seeded<'a>(
         &'a self,
         facts: &Facts<'_>,
@@ -305,7 +305,7 @@ impl Stations {
     }
 }
 
-/// One station, whose it was, and who claims it.
+/// One station, the peer it belonged to, and those that claim it.
 struct Claim<'a> {
     station: Station,
     former: Option<PeerId>,
@@ -314,7 +314,7 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Whose it is by the latest word: who was seen last counts before what the exchange says.
+    /// The peer it belongs to now: the one seen last counts before the one that the export lists.
     fn newest(&self, seen_last: Option<PeerId>) -> Option<PeerId> {
         let Claimants { seen, seeded } = self.claimants;
         let seen_last = seen_last.filter(|id| seen.contains(id));

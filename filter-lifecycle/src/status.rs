@@ -1,4 +1,4 @@
-//! What status says of enforcement, class by class: types and names. Never decides what is in force, and never reads it.
+//! What status shows of enforcement, class by class: types and names. Never decides what is in force, and never reads it.
 use std::fmt;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl fmt::Display for Obstacle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ClassStatus {
-    /// Which.
+    /// The class.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub class: Class,
     /// Of which family; none for classes that are switched for both at once.

@@ -1,4 +1,4 @@
-//! What a sampled violation says beyond its reason: who announces the source, whose the destination is, and
+//! What is known of a sampled violation beyond its reason: who announces the source, whose the destination is, and
 //! whether a peer points default at us. Pure: samples, sets and time are arguments. Never changes a verdict.
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,18 +27,18 @@ pub fn addresses(sample: &Sample) -> Option<(Address, Address)> {
     Some((source, destination))
 }
 
-/// Whose a violation's source is.
+/// Who announces a violation's source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceStory {
     /// The peer itself advertises it.
     Advertised,
     /// Others do: at most [`MAX_NAMED`] of them.
     AdvertisedBy(Vec<PeerId>),
-    /// Nobody we peer with does.
+    /// None of our peers does.
     Nobody,
 }
 
-/// Whose a violation's destination is.
+/// Whether a violation's destination is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationStory {
     /// We advertise it to this peer.
@@ -52,13 +52,13 @@ pub enum DestinationStory {
 /// Other peers named in a story.
 pub const MAX_NAMED: usize = 3;
 
-/// How long a peer must keep sending to addresses that are not ours before it is said to point default.
+/// How long a peer must keep sending to addresses that are not ours before it counts as pointing default at us.
 pub const SUSTAINED: Duration = Duration::from_secs(10);
 /// To how many different blocks it must send: one wrong host is not a default route.
 pub const MIN_BLOCKS: usize = 3;
 /// After this long without such a packet, it has stopped.
 pub const QUIET: Duration = Duration::from_secs(60);
-/// Blocks that are told apart; more are counted as this many.
+/// Distinct blocks that are remembered; more are counted as this many.
 pub const MAX_BLOCKS: usize = 4096;
 
 /// What a peer that points default has done so far.

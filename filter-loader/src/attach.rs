@@ -168,7 +168,7 @@ fn try_mode(program: &mut Xdp, device: &Device, mode: XdpMode) -> Result<FdLink,
     })
 }
 
-/// The kernel's words for a mode it does not offer; an error if no mode can help.
+/// The kernel's reason for not offering a mode; an error if no mode can help.
 fn refusal(device: &Device, error: &ProgramError) -> Result<String, Error> {
     match os_error(error).map(Errno::from_raw) {
         Some(Errno::EBUSY | Errno::EEXIST) => Err(Error::Busy {

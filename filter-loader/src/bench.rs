@@ -129,7 +129,7 @@ impl Filter {
     }
 }
 
-/// Bytes the kernel charges for a map, as its fdinfo says.
+/// Bytes the kernel charges for a map, by its fdinfo.
 #[must_use]
 pub fn map_bytes(ebpf: &Ebpf, name: &str) -> Option<u64> {
     let data: &MapData = match ebpf.map(name)? {

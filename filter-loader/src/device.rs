@@ -36,7 +36,7 @@ impl Device {
     /// Looks a device up by name.
     ///
     /// # Errors
-    /// [`Error::UnknownInterface`], or what the system call says.
+    /// [`Error::UnknownInterface`], or what the kernel answered.
     pub fn find(name: &str) -> Result<Self, Error> {
         let index = if_nametoindex(name).map_err(|_| Error::UnknownInterface(name.to_owned()))?;
         Self::at(index, name)
@@ -102,7 +102,7 @@ pub struct InterfaceSpec {
     pub name: String,
     /// Our MACs on it.
     pub macs: Vec<Mac>,
-    /// Kind `port`: one peer is behind it, whose MAC may be any, and nobody else's addresses are on the link.
+    /// Kind `port`: one peer is behind it, whose MAC may be any, and no other addresses are on the link.
     pub is_port: bool,
     /// The class `lan` is none here: `lan_rules = "pass"`.
     pub passes_lan: bool,

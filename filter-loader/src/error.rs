@@ -2,7 +2,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use filter_core::Reason;
 use filter_core::layout::{
     MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX, TooMany,
 };
@@ -123,32 +122,44 @@ pub enum Error {
         /// What overflowed.
         what: TooMany,
     },
-    /// The program says otherwise than the sets the table was compiled from.
+    /// The staged table says otherwise than the sets it was to be made of.
     #[error(
-        "the self-test of peer slot {slot} failed: {what} must be {expected}, the program says {got}; the old table stays: please report this with the peer's prefixes"
+        "the self-test of {of} failed: {what} must be {expected}, the filter says {got}; the old table stays: please report this with the peer's prefixes"
     )]
     SelfTest {
-        /// The peer's slot.
-        slot: u32,
-        /// Which packet.
+        /// Whose table.
+        of: String,
+        /// Which packet, or which part of the table.
         what: String,
-        /// What the sets say.
-        expected: Reason,
-        /// What the program says.
-        got: &'static str,
+        /// What the sets say: reason and action of a packet.
+        expected: String,
+        /// What the staged table says.
+        got: String,
     },
-    /// A peer's compiled table does not fit.
-    #[error("the table of peer slot {slot} does not fit: {why}; the old one stays")]
+    /// Packets of a BGP session would be dropped, whatever the table's prefixes.
+    #[error(
+        "the table of {of} would drop packets of its own session, {session}: {got}; the old table stays: check the peer's `addresses` and `families`"
+    )]
+    Session {
+        /// Whose table.
+        of: String,
+        /// Its address and ours.
+        session: String,
+        /// What would become of the packets.
+        got: String,
+    },
+    /// A compiled table does not fit.
+    #[error("the table of {of} does not fit: {why}; the old one stays")]
     TableTooLarge {
-        /// The peer's slot.
-        slot: u32,
+        /// Whose it is.
+        of: String,
         /// With the numbers.
         why: String,
     },
     /// bpffs is not there, or the directory cannot be made.
     #[error("cannot keep state in `{path}`: {why}; mount it with `mount -t bpf bpf /sys/fs/bpf`")]
     Pin {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
         /// What failed.
         why: String,
@@ -158,7 +169,7 @@ pub enum Error {
         "pinned state in `{path}` does not match: {why}; run `bcp38 detach` for each interface to start afresh"
     )]
     ForeignState {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
         /// What differs.
         why: String,
@@ -180,10 +191,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Names the slot whose table does not fit.
-    pub(crate) fn of_slot(self, slot: u32) -> Self {
+    /// Names whose table does not fit.
+    pub(crate) fn of(self, of: &str) -> Self {
         match self {
-            Self::TableTooLarge { why, .. } => Self::TableTooLarge { slot, why },
+            Self::TableTooLarge { why, .. } => Self::TableTooLarge {
+                of: of.to_owned(),
+                why,
+            },
             other => other,
         }
     }

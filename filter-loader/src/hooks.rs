@@ -39,3 +39,54 @@ impl Filter {
         ))
     }
 }
+
+/// A mistake in a staged table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// In what.
+    pub part: Part,
+    /// In which line of those, counted round.
+    pub pick: u64,
+    /// What becomes of the line.
+    pub how: How,
+}
+
+/// The parts of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Leaves, index lines and nested tables.
+    Leaves,
+    /// The table that a set starts with.
+    Root,
+    /// Boundaries within /64s.
+    LongList,
+    /// The list of a set's pieces.
+    Manifest,
+    /// The peer's record.
+    Record,
+    /// The families and known sides in the slot's word.
+    Word,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Leaves,
+        Self::Root,
+        Self::LongList,
+        Self::Manifest,
+        Self::Record,
+        Self::Word,
+    ];
+}
+
+/// What a damage does to a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Every bit is inverted.
+    Line,
+    /// Every bit of one word.
+    Word(u8),
+    /// One bit.
+    Bit(u16),
+}

@@ -30,7 +30,7 @@
 //! filter.set_wanted(peer, Wanted::new(Classes::BOGONS, LeaseEnd::Observe))?;
 //! filter.lease().renew(std::time::Duration::from_secs(60))?;
 //! for (reason, counter) in filter.counters(peer)?.nonzero() {
-//!     println!("{reason}: {counter:?}");
+//!     println!("{reason}: {} passed, {} dropped", counter.passed.packets, counter.dropped.packets);
 //! }
 //! # Ok(()) }
 //! ```
@@ -79,7 +79,13 @@ pub use object::Engine;
 pub use occupant::Occupant;
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 pub use samples::Samples;
+pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};
 pub use slot::{Identity, PeerSlot};
 pub use stats::{Counter, Counters, Fates};
 pub use switch::{Named, Switch, Target};
 pub use tables::{Memory, PeerTables};
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -73,7 +73,7 @@ impl Engine {
 /// MiB of one chunk of the tables' memory; see `filter_core::table`.
 pub(crate) const CHUNK_MIB: u32 = 4;
 
-/// The program that says what the clock of the lease shows.
+/// The program that returns the time on the clock of the lease.
 pub(crate) const CLOCK: &str = "bcp38_clock";
 
 /// How many samples a quiet slot may send at once.
@@ -206,7 +206,7 @@ pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp,
         .map_err(|error: ProgramError| Error::Load(chain(&error)))
 }
 
-/// Telling missing privileges from a kernel that cannot: EPERM is the kernel's only word for the former.
+/// Distinguishes missing privileges, for which the kernel answers EPERM, from a kernel that lacks the feature.
 fn refused(error: &(dyn std::error::Error + 'static)) -> Error {
     match os_error(error) {
         Some(libc_errno::EPERM) => Error::Privileges,

@@ -36,10 +36,16 @@ impl Samples {
 
     /// Waits until a sample is there or the time is over; `true` if one may be there.
     pub fn wait(&self, time: Duration) -> bool {
-        // SAFETY: the descriptor belongs to the ring, which outlives this call.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        matches!(poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout), Ok(ready) if ready > 0)
+        matches!(poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout), Ok(ready) if ready > 0)
+    }
+}
+
+impl AsFd for Samples {
+    /// Readable when a sample may be waiting.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to the ring, which outlives the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 

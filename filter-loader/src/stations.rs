@@ -70,7 +70,7 @@ impl Stations {
         }
         for key in keys {
             if let Some(place) = self.held(key) {
-                vacate(place);
+                station::vacate(write(place));
             }
             self.hash.remove(key).map_err(Error::map(map::PEERS))?;
             self.known.remove(key);
@@ -90,7 +90,7 @@ impl Stations {
                     Key::of(&key).line() == line && self.known.get(&key) == Some(&slot)
                 });
                 if words[0] != 0 && !is_right {
-                    vacate(place);
+                    station::vacate(write(place));
                     is_sound = false;
                 }
             }
@@ -122,15 +122,14 @@ impl Stations {
 
     /// Into the place that holds the key, or the first free one. A full line is no harm: the hash has all of them.
     fn put(&self, key: &PeerKey, slot: u32, is_free: impl Fn(u64) -> bool) {
-        let [word, what] = Key::of(key).place(slot);
+        let wanted = Key::of(key).place(slot);
         if let Some(place) = self.held(key) {
-            place[1].store(what, Ordering::Release);
+            place[1].store(wanted[1], Ordering::Release);
             return;
         }
         let mut places = self.line(Key::of(key).line()).iter();
         if let Some(place) = places.find(|place| is_free(place[0].load(Ordering::Relaxed))) {
-            place[1].store(what, Ordering::Relaxed);
-            place[0].store(word, Ordering::Release);
+            station::occupy(wanted, write(place));
         }
     }
 
@@ -155,9 +154,7 @@ impl Stations {
     }
 }
 
-/// Gives a place up. Its second word goes before the grace period and not after: on a weakly ordered processor a packet
-/// that finds the next station's first word may still read what the second one held before it, and must find nothing.
-fn vacate(place: &[AtomicU64; 2]) {
-    place[0].store(VACATED, Ordering::Release);
-    place[1].store(0, Ordering::Release);
+/// Stores a word of a place.
+fn write(place: &[AtomicU64; 2]) -> impl FnMut(usize, u64) + '_ {
+    |word, value| place[word].store(value, Ordering::Release)
 }

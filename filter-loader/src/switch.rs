@@ -16,7 +16,7 @@ use crate::filter::{Filter, META_MAGIC, name_hash};
 use crate::mapped;
 use crate::slot::PeerSlot;
 
-/// Whose words.
+/// The target of two switch words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// A peer's: `bogons`, `sources`, `destinations`, `families`, `malformed`.
@@ -109,7 +109,7 @@ impl Both {
         Classes::from_bits(self.allowed.get(slot))
     }
 
-    /// What the program would find in force, if the lease runs as `is_leased` says.
+    /// What the program would find in force; `is_leased`: the lease runs.
     pub(crate) fn in_force(&self, slot: u32, is_leased: bool) -> Classes {
         let all = self.allowed(WHOLE_FILTER);
         self.wanted(slot)

@@ -112,11 +112,7 @@ impl Sync {
             sources: &want.sources,
             destinations: &want.destinations,
         };
-        let published = match step {
-            Step::Keep | Step::Sets => filter.publish(slot, &table),
-            Step::Rules => filter.publish_rules(slot, &table),
-        };
-        match published {
+        match filter.publish(slot, &table) {
             Ok(()) => {
                 *peer = Peer {
                     have: Some(want),

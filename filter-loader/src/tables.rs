@@ -1,7 +1,8 @@
 //! What a peer's tables are, and the trait behind which they get into the kernel: as compiled tables (the product) or
 //! as the kernel's tries (the baseline). Never knows how.
-use filter_core::layout::Rules;
-use filter_core::set::PrefixSet;
+use filter_core::layout::{Rules, record};
+use filter_core::set::{PrefixSet, Ranges};
+use filter_core::{Address, Family};
 
 use crate::error::Error;
 
@@ -18,6 +19,28 @@ pub struct PeerTables<'a> {
     /// D'(p).
     pub destinations: &'a PrefixSet,
 }
+
+impl<'a> PeerTables<'a> {
+    /// The sets, in the order of a record.
+    pub(crate) fn sets(&self) -> [&'a Ranges; record::SETS] {
+        let of = |family| {
+            [
+                self.sources.family(family),
+                self.destinations.family(family),
+            ]
+        };
+        let [[a, b], [c, d]] = Family::ALL.map(of);
+        [a, b, c, d]
+    }
+}
+
+/// What a set of a record is called, by its place there.
+pub(crate) const SET_NAMES: [&str; record::SETS] = [
+    "ipv4 source",
+    "ipv4 destination",
+    "ipv6 source",
+    "ipv6 destination",
+];
 
 impl Default for PeerTables<'_> {
     fn default() -> Self {
@@ -43,19 +66,60 @@ pub struct Memory {
     pub capacity: u64,
 }
 
-/// A slot's sets, replaced as a whole.
+/// What differs between what was to be written and what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// An address in a set, or a part of the table.
+    pub what: String,
+    /// How it should be.
+    pub expected: &'static str,
+    /// How it is.
+    pub found: &'static str,
+}
+
+impl Fault {
+    /// The set of this place in the record gives a wrong answer about the address.
+    pub(crate) fn answer(address: Address, set: usize, is_member: bool) -> Self {
+        let (expected, found) = match is_member {
+            true => ("a member", "none"),
+            false => ("no member", "one"),
+        };
+        Self {
+            what: format!("{address} as {}", SET_NAMES[set]),
+            expected,
+            found,
+        }
+    }
+}
+
+/// Slots' sets, each replaced as a whole in two steps: staged, where only the self-test's slot shows them, then
+/// committed or discarded. One is staged at a time.
 pub(crate) trait TableStore: Send {
-    /// Replaces the sets of a slot. On an error the old ones stay. `like` is a slot whose sets may be much the same,
-    /// so that only what differs is to be made.
-    fn publish(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error>;
-    /// Replaces the rules of a slot; its sets are those of `table` already.
-    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error>;
+    /// Makes the sets of a slot ready to be shown to packets, and shows them in `shown` at once. On an error nothing is
+    /// staged.
+    fn stage(&mut self, slot: u32, shown: Option<u32>, table: &PeerTables<'_>)
+    -> Result<(), Error>;
+    /// Reads what is staged back, as the program would: against the ranges it was made of, where `changed` says that
+    /// they differ from what was there, and where lines were written anew.
+    fn check(&self, table: &PeerTables<'_>, changed: &[Ranges; record::SETS]) -> Result<(), Fault>;
+    /// What is staged replaces the slot's sets, and `shown` has none again.
+    fn commit(&mut self) -> Result<(), Error>;
+    /// What is staged goes, and the slot's sets stay.
+    fn discard(&mut self);
     /// The slot has no table any more: packets of its stations have no peer.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
     /// The generation of the table in this slot, if there is one.
     fn generation(&self, slot: u32) -> Option<u32>;
     /// What all tables together take up.
     fn memory(&self) -> Memory;
+    /// From now on what is staged is damaged so.
+    #[cfg(feature = "test-hooks")]
+    fn damage(&mut self, _damage: Option<crate::hooks::Damage>) {}
+    /// Was the last staged table damaged?
+    #[cfg(feature = "test-hooks")]
+    fn is_damaged(&self) -> bool {
+        false
+    }
     /// Fills a slot of the tries with the prefixes as they are announced, as a user of them would.
     #[cfg(feature = "bench")]
     fn insert(

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData};
-use filter_core::layout::{lpm, map};
+use filter_core::layout::{Rules, lpm, map, record};
 use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use crate::error::Error;
-use crate::tables::{Memory, PeerTables, TableStore};
+use crate::tables::{Fault, Memory, PeerTables, TableStore};
 
 /// Bytes the kernel needs per trie node, about: struct lpm_trie_node with an 8- or 20-byte key and its value.
 const NODE_BYTES: u64 = 64;
@@ -19,6 +19,15 @@ pub(crate) struct Tries {
     ipv6: LpmTrie<MapData, [u32; 5], u8>,
     peers: Array<MapData, u32>,
     have: BTreeMap<u32, BTreeSet<Prefix>>,
+    staged: Option<Staged>,
+}
+
+/// What is to replace a slot's sets.
+struct Staged {
+    slot: u32,
+    rules: Rules,
+    sources: PrefixSet,
+    destinations: PrefixSet,
 }
 
 impl Tries {
@@ -40,6 +49,7 @@ impl Tries {
                 .try_into()
                 .map_err(Error::map(map::LPM_PEERS))?,
             have: BTreeMap::new(),
+            staged: None,
         })
     }
 
@@ -93,16 +103,39 @@ impl Tries {
 }
 
 impl TableStore for Tries {
-    fn publish(&mut self, slot: u32, _like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
-        self.replace(lpm::source(slot), table.sources)?;
-        self.replace(lpm::destination(slot), table.destinations)?;
-        self.publish_rules(slot, table)
+    /// Nothing is shown before the commit: the tries have no self-test.
+    fn stage(
+        &mut self,
+        slot: u32,
+        _shown: Option<u32>,
+        table: &PeerTables<'_>,
+    ) -> Result<(), Error> {
+        self.staged = Some(Staged {
+            slot,
+            rules: table.rules,
+            sources: table.sources.clone(),
+            destinations: table.destinations.clone(),
+        });
+        Ok(())
     }
 
-    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
+    fn check(&self, _: &PeerTables<'_>, _: &[Ranges; record::SETS]) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let Some(staged) = self.staged.take() else {
+            return Ok(());
+        };
+        self.replace(lpm::source(staged.slot), &staged.sources)?;
+        self.replace(lpm::destination(staged.slot), &staged.destinations)?;
         self.peers
-            .set(slot, lpm::peer(table.rules), 0)
+            .set(staged.slot, lpm::peer(staged.rules), 0)
             .map_err(Error::map(map::LPM_PEERS))
+    }
+
+    fn discard(&mut self) {
+        self.staged = None;
     }
 
     fn retire(&mut self, slot: u32) -> Result<(), Error> {

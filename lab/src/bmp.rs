@@ -1,4 +1,4 @@
-//! A stand-in for a router: says over BMP (RFC 7854, 8671) what its peers advertise and what it
+//! A stand-in for a router: sends over BMP (RFC 7854, 8671) what its peers advertise and what it
 //! advertises to them, and sends no packet. A real router's own BMP replaces it in production.
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -46,7 +46,7 @@ impl Router {
     /// Connects and introduces itself by this name.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// If there is no listener.
     pub fn connect(
         listener: SocketAddr,
         name: &str,
@@ -178,7 +178,7 @@ impl<W: Write> Router<W> {
         self.monitor(neighbour, direction, &update)
     }
 
-    /// The table of this family has been told in full.
+    /// The Adj-RIB of this family has been sent in full.
     ///
     /// # Errors
     /// If the connection is gone.

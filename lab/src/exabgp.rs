@@ -1,4 +1,4 @@
-//! ExaBGP: a speaker without a routing table, for what a BIRD would never say.
+//! ExaBGP: a speaker without a routing table, for what a BIRD would never send.
 use super::{Daemon, Directory, Namespace};
 
 /// A running ExaBGP.

@@ -1,5 +1,5 @@
 //! An exchange: FRR as router R (AS64500) on a LAN, and any peers there. R announces 198.51.100.0/24 and
-//! 2001:db8:100::/40 to whom it is told to, keeps what it hears as it hears it, and tells it by BMP.
+//! 2001:db8:100::/40 to the members it is asked to, keeps what it receives unchanged, and sends it over BMP.
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use super::{BirdRouter, FrrRouter, Lan, Namespace, Peer, PeerConfig, R_ADDRESSES
 
 /// What R announces.
 pub const OURS: (&str, &str) = ("198.51.100.0/24", "2001:db8:100::/40");
-/// Where R tells by BMP, inside its own namespace.
+/// Where R connects over BMP, inside its own namespace.
 pub const BMP_LISTENER: &str = "127.0.0.1:11019";
 
 /// A BGP session of R's.

@@ -97,7 +97,7 @@ impl Lan {
         self.namespace
             .ip(&["link", "set", &port, "master", "lan", "up"]);
         for address in addresses {
-            // Without duplicate address detection: nobody else is here.
+            // Without duplicate address detection: no other host is here.
             let nodad: &[&str] = if address.contains(':') {
                 &["nodad"]
             } else {

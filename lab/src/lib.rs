@@ -17,6 +17,7 @@ mod daemon;
 mod exabgp;
 pub mod exchange;
 mod lan;
+mod link;
 mod namespace;
 pub mod packets;
 mod peer;
@@ -35,6 +36,7 @@ pub use daemon::Daemon;
 pub use exabgp::ExaBgp;
 pub use exchange::{Exchange, Neighbour};
 pub use lan::Lan;
+pub use link::Link;
 pub use namespace::{BPFFS, Namespace, NetError, enter, ip, spawn_in, unique};
 pub use peer::{Peer, PeerConfig};
 pub use release::Release;
@@ -188,3 +190,8 @@ impl Drop for Directory {
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// The examples of the README, which are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

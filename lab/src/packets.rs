@@ -58,6 +58,7 @@ pub fn spoofed() -> Packet {
 
 /// All of them, in the order they are sent.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a list of packets")]
 pub fn all() -> Vec<Packet> {
     let (anyone, us) = ("45.146.194.1", "198.51.100.10");
     vec![

@@ -1,4 +1,4 @@
-//! A peer: a BIRD that announces static routes to R over one session per family, and does what it is told.
+//! A peer: a BIRD that announces static routes to R over one session per family, and what a test adds to them.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! R, as each daemon: started from the configurations in `configs/`, told things by its own client.
+//! R, as each daemon: started from the configurations in `configs/`, changed by its own client.
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;

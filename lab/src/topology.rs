@@ -211,7 +211,7 @@ impl Peering {
         BirdRouter::start(self.release, &self.router, change)
     }
 
-    /// Runs GoBGP as R; it tells by BMP if it is given a listener.
+    /// Runs GoBGP as R; it connects over BMP if it is given a listener.
     ///
     /// # Panics
     /// If it does not start.

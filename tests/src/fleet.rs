@@ -158,6 +158,12 @@ impl Fleet {
             * 1024
     }
 
+    /// The daemon's status.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.daemon.status()
+    }
+
     /// Its events of this name.
     #[must_use]
     pub fn events_named(&self, name: &str) -> Vec<Value> {

@@ -2,6 +2,9 @@
 //! healthy peer that stays in force for longer than `stale_hold`, over a connection that stays open.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+#[path = "blast_radius/live.rs"]
+mod live;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;

@@ -155,19 +155,11 @@ fn is_about_another_time(text: &Text) -> bool {
         .any(|name| text.path.ends_with(name))
 }
 
-#[test]
-fn commands_that_are_named_exist() {
-    use clap::CommandFactory as _;
-    let commands: BTreeSet<String> = filter_daemon::cli::Cli::command()
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
-    let named = named_commands("bcp38");
-    assert!(
-        named.len() > 10,
-        "{} commands: documents are not read",
-        named.len()
-    );
+/// Every command of the program that is named is one of these.
+fn commands_exist(program: &str, commands: &BTreeSet<String>) {
+    let named = named_commands(program);
+    let count = named.len();
+    assert!(count > 10, "{count} commands: documents are not read");
     let unknown = named
         .into_iter()
         .filter(|(_, name)| !commands.contains(name));
@@ -179,28 +171,20 @@ fn commands_that_are_named_exist() {
 }
 
 #[test]
+fn commands_that_are_named_exist() {
+    use clap::CommandFactory as _;
+    let cli = filter_daemon::cli::Cli::command();
+    let names = cli.get_subcommands().map(clap::Command::get_name);
+    commands_exist("bcp38", &names.map(str::to_owned).collect());
+}
+
+#[test]
 fn xtask_commands_that_are_named_exist() {
     let source =
         fs::read_to_string(workspace().join("xtask/src/main.rs")).expect("a readable checkout");
     let arm = Regex::new(r#"(?m)^\s+\["([a-z-]+)""#).expect("a valid pattern");
-    let commands: BTreeSet<String> = arm
-        .captures_iter(&source)
-        .map(|arm| arm[1].to_owned())
-        .collect();
-    let named = named_commands("cargo xtask");
-    assert!(
-        named.len() > 10,
-        "{} commands: documents are not read",
-        named.len()
-    );
-    let unknown = named
-        .into_iter()
-        .filter(|(_, name)| !commands.contains(name));
-    none(
-        unknown
-            .map(|(at, _)| format!("{at}: no such command"))
-            .collect(),
-    );
+    let names = arm.captures_iter(&source).map(|arm| arm[1].to_owned());
+    commands_exist("cargo xtask", &names.collect());
 }
 
 #[test]
@@ -300,4 +284,22 @@ fn advice_names_keys_that_exist() {
     }
     assert!(seen > 3, "{seen} advices: messages are not read");
     none(problems);
+}
+
+/// The longest file that CONTRIBUTING.md allows. Functions are `clippy.toml`'s to measure.
+const MAX_LINES: usize = 600;
+
+#[test]
+fn no_source_is_longer_than_the_house_allows() {
+    let rules = fs::read_to_string(workspace().join("CONTRIBUTING.md"));
+    let rule = format!("never more than {MAX_LINES}");
+    assert!(rules.expect("a readable checkout").contains(&rule));
+    let texts = texts();
+    let sources = texts.iter().filter(|text| text.is("rs"));
+    let lengths = sources.map(|text| (text.content.lines().count(), text.path.display()));
+    let long = lengths.filter(|(lines, _)| *lines > MAX_LINES);
+    none(
+        long.map(|(lines, path)| format!("{path}: {lines} lines: split it by meaning"))
+            .collect(),
+    );
 }

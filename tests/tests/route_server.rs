@@ -86,6 +86,7 @@ struct Scene {
 }
 
 impl Scene {
+    #[expect(clippy::too_many_lines, reason = "one network, built in its order")]
     fn new(serves: &str, kind: Kind) -> Self {
         let exchange = Exchange::new();
         let members = [BOTH, SERVED, THIRD].map(|(_, asn, host)| (asn, host));

@@ -102,6 +102,22 @@ impl Key {
     }
 }
 
+/// Gives a place up, before the grace period after which another station may have it. The second word goes now and not
+/// then: the program's two reads have no order on a weakly ordered processor, and a packet that starts after the grace
+/// period and finds the next station's first word may read what the second one held at its beginning. `write` stores
+/// word and value, each visible before the next.
+pub fn vacate(mut write: impl FnMut(usize, u64)) {
+    write(0, VACATED);
+    write(1, 0);
+}
+
+/// Gives a free place to a station.
+pub fn occupy(place: Place, mut write: impl FnMut(usize, u64)) {
+    let [word, what] = place;
+    write(1, what);
+    write(0, word);
+}
+
 /// The station that holds a place, as its key, and the peer's slot; `None` of an empty or vacated place.
 #[must_use]
 pub const fn owner(place: &Place) -> Option<(PeerKey, u32)> {

@@ -98,7 +98,7 @@ const fn key(bits: u128) -> u64 {
 }
 
 /// Does the range begin, does it end within a /64?
-const fn is_cut((first, last): Range) -> (bool, bool) {
+pub(super) const fn is_cut((first, last): Range) -> (bool, bool) {
     (first as u64 != 0, last as u64 != u64::MAX)
 }
 

@@ -260,6 +260,18 @@ impl Layout {
         first..(first + PIECE_TABLE_LINES).min(self.table_lines())
     }
 
+    /// The first and the last address of a piece's slots; of the last piece, of all that follows.
+    #[must_use]
+    pub fn piece_range(&self, piece: usize) -> crate::set::Range {
+        let first = piece as u64 * PIECE_SLOTS;
+        let slots = first..=(first + PIECE_SLOTS - 1).min(self.span.last);
+        let (start, end) = self.span.keys(&slots);
+        (
+            u128::from(start) << 64,
+            u128::from(end) << 64 | u128::from(u64::MAX),
+        )
+    }
+
     /// What a lookup needs to know, if the table starts at this line, with a long list in front of it or without.
     #[must_use]
     pub fn descriptor(&self, line: usize, has_long_list: bool) -> SetDescriptor {

@@ -57,6 +57,8 @@ mod lookup;
 mod node;
 
 #[cfg(feature = "std")]
+mod answers;
+#[cfg(feature = "std")]
 mod boundaries;
 #[cfg(test)]
 mod changes;
@@ -70,6 +72,8 @@ mod tests;
 pub use lookup::{Lookup, contains, contains_both};
 pub use node::{SetDescriptor, Words};
 
+#[cfg(feature = "std")]
+pub use answers::Answers;
 #[cfg(feature = "std")]
 pub use compile::{Change, CompiledSet, Layout, PIECE_SLOTS, Piece, Placed, TableError, compile};
 

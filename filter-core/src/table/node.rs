@@ -159,6 +159,11 @@ impl Node {
         Self(line as u32 & LINE | shift << SHIFT_AT | width << WIDTH_AT | 1 << TABLE_AT)
     }
 
+    /// A table's width.
+    pub const fn width(self) -> u32 {
+        self.0 >> WIDTH_AT & 15
+    }
+
     /// The same, `distance` lines further on.
     pub const fn moved(self, distance: u16) -> Self {
         let line = self.line().wrapping_add(distance) as u32;

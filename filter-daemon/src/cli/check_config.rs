@@ -1,4 +1,4 @@
-//! `bcp38 check-config`: parse, say what is odd, print what is in effect. Touches no device and no socket.
+//! `bcp38 check-config`: parse, warn of what is odd, print what is in effect. Touches no device and no socket.
 use std::io::Write;
 use std::path::PathBuf;
 

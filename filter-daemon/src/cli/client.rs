@@ -1,5 +1,5 @@
 //! The commands that ask a running daemon: `status`, `explain`, `events`, `violations`.
-//! They only show what it says.
+//! They only show its answers.
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -53,7 +53,7 @@ pub enum Command {
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
-    /// Have the daemon read its configuration again; says whether it took it in force, or why not
+    /// Have the daemon read its configuration again; prints whether it is in force now, or why not
     Reload(reload::Args),
     /// Remove the filter from an interface
     Detach(detach::Args),
@@ -110,7 +110,7 @@ impl From<filter_loader::Error> for Failure {
 }
 
 impl Cli {
-    /// What is logged unless the environment says otherwise: the demo tells its own story.
+    /// What is logged unless the environment sets it: the demo prints its own story.
     #[must_use]
     pub const fn log_level(&self) -> &'static str {
         match self.command {
@@ -119,7 +119,7 @@ impl Cli {
         }
     }
 
-    /// Runs the command and says in one line on stderr what went wrong.
+    /// Runs the command and prints in one line on stderr what went wrong.
     #[must_use]
     pub fn run(&self) -> ExitCode {
         let done = match &self.command {

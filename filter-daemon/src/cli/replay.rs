@@ -179,7 +179,7 @@ fn facts(name: &str) -> Option<DeviceFacts> {
     ))
 }
 
-/// The configured ones, and those the exchanges say there are.
+/// The configured ones, and those of the exchanges' member exports.
 fn stations(
     config: &Config,
     links: &BTreeMap<InterfaceId, Link>,

@@ -1,4 +1,4 @@
-//! `bcp38 run`: attach, feed, sync, serve, until told to stop.
+//! `bcp38 run`: attach, feed, sync, serve, until it is stopped.
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;

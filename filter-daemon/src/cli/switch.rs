@@ -144,7 +144,7 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What a name's word covers.
+/// What the switch of a name covers.
 const fn said(named: Option<Named>) -> &'static str {
     match named {
         None => "nothing is dropped any more, on any interface",

@@ -164,7 +164,7 @@ fn totals(counters: &Value) -> (u64, u64, u64) {
     (passed, violations, dropped)
 }
 
-/// `explain`: the verdict, then each side with who told it.
+/// `explain`: the verdict, then each side with the feeds and sessions that announce it.
 pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     let style = if value["violation"] == true {
         BAD
@@ -197,7 +197,7 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
                 .map_or(String::new(), |session| format!(" session {session}"));
             writeln!(
                 out,
-                "               {} told by {}{session}, {} s ago",
+                "               {} reported by {}{session}, {} s ago",
                 text(told, "prefix"),
                 text(told, "feed"),
                 told["seconds_ago"]

@@ -154,7 +154,7 @@ impl Addresses {
     }
 }
 
-/// On one wire an address is one neighbour's, whatever the VRFs: its frames could not be told apart.
+/// On one wire an address is one neighbour's, whatever the VRFs: frames of two would look alike.
 #[derive(Default)]
 struct Neighbours<'a>(BTreeMap<(IpAddr, InterfaceId, Vlans), &'a str>);
 
@@ -194,7 +194,7 @@ fn session_addresses(
         let vrfs = vrfs_of(sections, id);
         let addresses = value.addresses.iter().flatten();
         for (&address, item) in addresses.zip(section.list("addresses")?) {
-            // The same address on several of our interfaces (unnumbered links) is nobody's mistake.
+            // The same address on several of our interfaces (unnumbered links) is no mistake.
             let scope = is_link_local(address).then_some(id);
             for &vrf in &vrfs {
                 let ours = Session::of(address, vrf);
@@ -279,7 +279,7 @@ fn warn_of_other_family(
     Ok(())
 }
 
-/// Can every frame be told to be of one peer?
+/// Does every frame belong to one peer?
 fn stations(sections: &Sections<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
     let mut stations: BTreeMap<(InterfaceId, Vlans, Mac), &str> = BTreeMap::new();
     let peers = sections.peers.iter().zip(&sections.attachments);
@@ -356,7 +356,7 @@ fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Warns of announcements to route servers whose communities FRR leaves out and no shadow tells.
+/// Warns of announcements to route servers whose communities FRR leaves out and no shadow session has.
 pub(super) fn scopes(
     config: &Config,
     servers: &[Section<'_>],

@@ -1,5 +1,5 @@
-//! Prints a configuration as TOML that says every value, so that nothing is left to guess, and that parses back
-//! to the same configuration. Hides nothing but passwords, of which a comment says that they are set.
+//! Prints a configuration as TOML with every value, defaults included, so that nothing is left to guess, and that parses
+//! back to the same configuration. Hides nothing but passwords: a comment shows that they are set.
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,8 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "max_peers = {}", limits.max_peers)?;
     writeln!(f, "table_memory_mib = {}", limits.table_memory_mib)?;
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
+    let icmp_errors = limits.icmp_errors_per_second;
+    writeln!(f, "icmp_errors_per_second = {icmp_errors}")?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
     writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))?;
@@ -194,6 +196,7 @@ fn route_server(config: &Config, server: &RouteServer, f: &mut Formatter<'_>) ->
     vrf(server.vrf, f)
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of feed")]
 fn feed(config: &Config, feed: &Feed, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "\n[[feed]]\nkind = \"{}\"", feed.kind())?;
     match feed {

@@ -1,5 +1,5 @@
 //! What can be wrong or odd in a configuration, each with file, line, key, value and what to do about it.
-//! Only says it: what is checked stands in the parser and in [`super::check`].
+//! Only the sentences: what is checked stands in the parser and in [`super::check`].
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub enum Problem {
     /// Not TOML.
     #[error("{0}: correct the toml syntax")]
     Syntax(String),
-    /// A key nobody reads.
+    /// An unknown key.
     #[error("unknown key: use one of {}, or remove it", names(.0))]
     UnknownKey(&'static [&'static str]),
     /// A key that has another name since.
@@ -129,7 +129,7 @@ pub enum Problem {
         /// What is there.
         found: &'static str,
     },
-    /// A word that means nothing here.
+    /// A text that is none of the choices.
     #[error("not one of the choices: write {}", names(.0))]
     Choice(&'static [&'static str]),
     /// A number out of range.
@@ -250,16 +250,16 @@ pub enum Problem {
         /// Who else.
         other: String,
     },
-    /// Two peers whose frames cannot be told apart.
+    /// Two peers with the same station: their frames look alike.
     #[error(
-        "{other} has the same on interface `{interface}` ({vlans}): its packets could not be told apart; give each its own `vlan` or its own `macs`"
+        "{other} has the same on interface `{interface}` ({vlans}): their packets would look alike; give each its own `vlan` or its own `macs`"
     )]
     SameStation {
         /// Who else.
         other: String,
-        /// Where.
+        /// The interface.
         interface: String,
-        /// In which VLAN, in words.
+        /// The VLAN, as text.
         vlans: String,
     },
     /// No such interface.
@@ -268,7 +268,7 @@ pub enum Problem {
     /// No such peer.
     #[error("no such peer in this file: {}", known(.0, "peer"))]
     UnknownPeer(Vec<String>),
-    /// A session address nobody has.
+    /// A session address of no peer and no route server.
     #[error(
         "no peer or route server has this session address in this vrf: add it to its `addresses`"
     )]
@@ -281,9 +281,9 @@ pub enum Problem {
         "interface `{interface}` is of kind \"port\": {what} are on interfaces of kind \"lan\""
     )]
     OnPort {
-        /// Which.
+        /// The interface.
         interface: String,
-        /// What.
+        /// What stands on such interfaces only, for the sentence.
         what: &'static str,
     },
     /// Keys of an attachment without its interface.
@@ -331,11 +331,13 @@ pub enum Oddity {
     )]
     FamilyNotPeered(Family),
     /// Enforced without anything to go by.
-    #[error("no feed tells what this peer advertises: it will stay in `observe`; add a `[[feed]]`")]
+    #[error(
+        "no feed reports what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
+    )]
     NoFeed,
     /// Announcements scoped by communities that a feed leaves out.
     #[error(
-        "frr does not tell the communities of what it advertises to {0}, so that it counts for every member: add a `shadow` session for it"
+        "frr does not list the communities of what it advertises to {0}, so that it counts for every member: add a `shadow` session for it"
     )]
     NoCommunities(IpAddr),
     /// The router has no prefixes.
@@ -378,7 +380,7 @@ fn written(expected: &str) -> &str {
     }
 }
 
-/// [`AsnError`] says what to do for some values only.
+/// [`AsnError`] has advice for some values only.
 fn asn_advice(error: &AsnError) -> &'static str {
     match error {
         AsnError::Reserved(23456, _) | AsnError::Syntax => "",

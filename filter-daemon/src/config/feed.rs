@@ -77,7 +77,7 @@ pub enum Feed {
     Shadow {
         /// `listen`. Required.
         listen: SocketAddr,
-        /// `asn` the router is told to connect to; not the router's own, so that the session is eBGP. Required.
+        /// `asn` that the router has as its neighbour's; not the router's own, so that the session is eBGP. Required.
         asn: Asn,
         /// `sessions = [{ address = …, session = …, table = …, password = … }]`. At least one.
         sessions: Vec<ShadowSession>,

@@ -85,7 +85,7 @@ impl Config {
     }
 }
 
-/// The effective configuration: TOML that says every value, but for passwords only that they are set, and parses
+/// The effective configuration: TOML with every value, but for passwords only that they are set, and parses
 /// back to the same one without them.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -91,6 +91,7 @@ const LIMITS: &[&str] = &[
     "max_peers",
     "table_memory_mib",
     "samples_per_second",
+    "icmp_errors_per_second",
     "breaker",
 ];
 /// What `enforce` may name, in the order in which it is printed.
@@ -115,6 +116,8 @@ const MIN_SETTLE: Duration = Duration::from_secs(15);
 const MAX_PEERS: u64 = 65_536;
 const MAX_TABLE_MEMORY_MIB: u64 = 2048;
 const MAX_SAMPLES_PER_SECOND: u64 = 1_000_000;
+/// More than a link carries: no limit at all.
+const MAX_ICMP_ERRORS_PER_SECOND: u64 = 1_000_000;
 
 /// A section together with what was read from it, so that later checks can point at it.
 pub(super) struct Read<'a, T> {
@@ -499,6 +502,12 @@ fn limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
             0,
             MAX_SAMPLES_PER_SECOND,
             default.samples_per_second,
+        )?,
+        icmp_errors_per_second: limit(
+            "icmp_errors_per_second",
+            0,
+            MAX_ICMP_ERRORS_PER_SECOND,
+            default.icmp_errors_per_second,
         )?,
     })
 }

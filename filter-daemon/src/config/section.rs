@@ -1,4 +1,4 @@
-//! One table of the file while it is read: hands out values with their places, refuses keys nobody reads.
+//! One table of the file while it is read: hands out values with their places, refuses unknown keys.
 //!
 //! Walks the spanned TOML tree instead of deriving `Deserialize`: a derived error knows neither its key nor,
 //! behind a `kind` tag, its line. Knows nothing of what the keys mean.
@@ -17,7 +17,7 @@ use super::error::{At, ConfigError, Finding, Oddity, Problem, Warning};
 const MAX_SHOWN: usize = 60;
 /// The key whose values are never shown.
 const SECRET: &str = "password";
-/// What a key nobody knows is called by somebody who means that one.
+/// The former names of keys: a file that still has one gets an error that names the new key.
 const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
 /// Keys that had another name before, and the one they have now.
@@ -350,7 +350,7 @@ impl<'a> Item<'a> {
         T::try_from(number).map_err(|_| self.error(Problem::Range { min, max }))
     }
 
-    /// One of a few words.
+    /// One of a few texts.
     pub(super) fn choice<T: Copy>(
         &self,
         names: &'static [&'static str],

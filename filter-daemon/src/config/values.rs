@@ -52,7 +52,7 @@ pub(super) fn mac(item: &Item<'_>) -> Result<Mac, ConfigError> {
     Ok(mac)
 }
 
-/// An AS number as somebody's identity, with a warning if it is nobody's on the Internet.
+/// An AS number as a network's identity, with a warning if no network on the Internet can have it.
 pub(super) fn asn(item: &Item<'_>, warnings: &mut Vec<Warning>) -> Result<Asn, ConfigError> {
     let asn = identity(item)?;
     warnings.extend(asn.warning().map(|what| item.warning(Oddity::Asn(what))));

@@ -40,7 +40,7 @@ pub enum DemoError {
     /// Something did not happen in time.
     #[error("waited {} s for {what}", TIMEOUT.as_secs())]
     Timeout {
-        /// What.
+        /// What was tried.
         what: &'static str,
     },
     /// A packet met another verdict than the demo is about.
@@ -120,7 +120,7 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// What the stand-in router says of a peer.
+/// What the stand-in router reports of a peer.
 struct DemoPeer {
     name: &'static str,
     asn: u32,
@@ -147,6 +147,7 @@ const PEERS: &[DemoPeer] = &[
 ];
 
 /// Namespaces, frames, daemon.
+#[expect(clippy::too_many_lines, reason = "the demo's story, in its order")]
 fn on_the_wire(screen: &mut Screen<'_>) -> Result<(), DemoError> {
     let world = World::build()?;
     screen.heading("A router and two peers on one LAN, in network namespaces")?;
@@ -160,7 +161,7 @@ fn on_the_wire(screen: &mut Screen<'_>) -> Result<(), DemoError> {
             .count()
             == PEERS.len()
     })?;
-    screen.line("the router told over BMP what each peer advertises and what it advertises to each; tables are live")?;
+    screen.line("the router sent over BMP what each peer advertises and what it advertises to each; tables are live")?;
     let wire = world.open_wire()?;
 
     screen.heading("Mode observe: every verdict, nothing dropped")?;
@@ -302,7 +303,7 @@ impl World {
         }
     }
 
-    /// The stand-in router tells everything there is.
+    /// The stand-in router sends all its routes.
     fn announce_all(&self) -> Result<Router, DemoError> {
         let listener: SocketAddr = BMP_LISTENER
             .parse()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use lab::packets::Packet;
 
-/// Where the demo is told.
+/// Where the demo is shown.
 pub(super) struct Screen<'a> {
     out: &'a mut dyn Write,
     colour: bool,
@@ -54,7 +54,7 @@ impl<'a> Screen<'a> {
         )
     }
 
-    /// What `bcp38 explain` says.
+    /// The answer of `bcp38 explain`.
     pub(super) fn explained(&mut self, value: &Value) -> io::Result<()> {
         let text = |key: &str| match &value[key] {
             Value::String(text) => text.clone(),

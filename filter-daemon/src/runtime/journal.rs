@@ -225,7 +225,7 @@ impl Default for Journal {
 }
 
 impl Journal {
-    /// What the engine has to say.
+    /// A notice of the engine.
     pub fn notice(&mut self, config: &Config, notice: &Notice) {
         match notice {
             Notice::Lifecycle(event) => self.event(config, event),
@@ -252,7 +252,7 @@ impl Journal {
             Notice::NotLookedUp(error) => log::warn!("{error}: trying again"),
             Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
-                let text = "nothing is enforced before the feeds have told everything anew";
+                let text = "nothing is enforced before the feeds have sent everything anew";
                 self.note("lease-ended", text);
             }
             Notice::PublishFailed(id, error) => {
@@ -446,7 +446,7 @@ impl Journal {
         self.push("not-attached", &text, fields);
     }
 
-    /// Something the daemon itself has to say.
+    /// An event of the daemon itself.
     pub fn note(&mut self, name: &'static str, text: &str) {
         log::info!("{name}: {text}");
         self.push(name, text, Fields::None {});
@@ -506,6 +506,7 @@ fn session(session: Option<Session>) -> Option<String> {
 }
 
 /// The fields of an event, and the event in one line.
+#[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn fields(config: &Config, event: &Event) -> (Fields, String) {
     let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
     match event {
@@ -572,7 +573,7 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 configured: configured.get(),
             },
             format!(
-                "the router says that {s} is AS{told}, configured is AS{configured}: its routes do not count"
+                "the router reports {s} as AS{told}, configured is AS{configured}: its routes do not count"
             ),
         ),
         Event::ForeignFeed { feed: id, peers } => (
@@ -697,7 +698,7 @@ fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 told: *told,
                 counted: *counted,
             },
-            format!("the feed told {told} prefixes, the router counts {counted}"),
+            format!("the feed reported {told} prefixes, the router counts {counted}"),
         ),
         Event::FeedDisagreement {
             session: s,

@@ -44,10 +44,10 @@ const READ_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The engine's words.
+    /// An error of the engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The control socket's.
+    /// An error of the control socket.
     #[error(transparent)]
     Control(#[from] crate::control::ControlError),
     /// A feed cannot start.
@@ -196,7 +196,7 @@ impl Runtime {
         }
     }
 
-    /// Runs until told to stop. Feeds are stopped at the end; the filter stays or goes as asked.
+    /// Runs until it is stopped. Feeds are stopped at the end; the filter stays or goes as asked.
     ///
     /// # Errors
     /// Only what prevents a clean end; everything else is logged, shown in status, and tried again.
@@ -214,7 +214,7 @@ impl Runtime {
         }
     }
 
-    /// One turn of the loop: routes, requests, a reload, the engine's work, what there is to tell.
+    /// One turn of the loop: routes, requests, a reload, the engine's work, its notices.
     fn turn(&mut self) {
         self.take_routes();
         for _ in 0..MAX_REQUESTS {
@@ -262,7 +262,7 @@ impl Runtime {
         }
         self.engine.settle(now);
         if self.is_push(batch.feed) {
-            // What a push feed told changes what the router tells others, and only polls show that.
+            // What a push feed reported changes what the router advertises to others, and only polls show that.
             self.triggers.iter().for_each(Trigger::poll_now);
         }
     }

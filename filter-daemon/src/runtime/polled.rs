@@ -125,7 +125,7 @@ advertised_by_peer = ["45.146.194.0/23"]
             ),
             (&[rib(BIRD, sources, 3)], &[polled("sources", "bird", 60)]),
             (&[rib(FRR, sources, 3), rib(BMP, sources, 3)], &[]),
-            // What a stream has not told anything of is not known from it.
+            // A side of which a stream has reported nothing is not known from it.
             (
                 &[
                     rib(FRR, sources, 3),

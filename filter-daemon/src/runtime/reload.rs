@@ -1,5 +1,5 @@
 //! Taking another configuration in force without letting go of the wire: tables, counters and the program stay
-//! while the feeds tell everything anew. Never leaves half a configuration in force.
+//! while the feeds send everything anew. Never leaves half a configuration in force.
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,8 +56,8 @@ impl Runtime {
         Err(error.to_string())
     }
 
-    /// Everything is received anew from the feeds; until then the tables in force stay, as after a restart. What can be
-    /// refused is refused before anything is touched.
+    /// The feeds send everything anew; until then the tables in force stay, as after a restart. What can be refused is
+    /// refused before anything is touched.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         unchangeable(&self.config, &config)?;
         let fitted = Fitted::new(Arc::clone(&config.spec))?;

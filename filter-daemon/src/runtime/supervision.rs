@@ -17,7 +17,7 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 /// How often a stopped thread is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Builds the feed with this number, or says why it cannot.
+/// Builds the feed with this number; the error is the reason why it cannot.
 type Build<'a> = &'a dyn Fn(usize) -> Result<Box<dyn Feed>, String>;
 type Work = Box<dyn FnOnce() + Send>;
 /// Starts a thread of this name. Tests put a machine without room for threads in its place.
@@ -175,7 +175,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
     const TEXT: &str = "the feed's thread ended by an error of the program; it is started again";
 
-    /// Says that it is up and does what it is told to, then waits to be stopped.
+    /// Reports that it is up and does what the test asks for, then waits to be stopped.
     struct Fake(fn());
 
     impl Feed for Fake {

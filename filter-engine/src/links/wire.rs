@@ -1,5 +1,5 @@
 //! rtnetlink messages of links, addresses and unicast filters, both ways. Never does I/O, never panics on what the
-//! kernel sends; what cannot be read of one device says nothing of others.
+//! kernel sends; what cannot be read of one device does not affect others.
 use std::net::IpAddr;
 
 use filter_core::packet::Mac;
@@ -59,7 +59,7 @@ impl Request {
     }
 }
 
-/// What one message says.
+/// What one message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// A device is there, and how it is.
@@ -94,7 +94,7 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Vec<Told>, String> {
 }
 
 fn read_message(bytes: &[u8], told: &mut Vec<Told>) {
-    // A device this library cannot read is one whose kind nobody knows: not one that is followed.
+    // A device that this library cannot read is of an unknown kind: it is not followed.
     let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
         return;
     };

@@ -15,7 +15,7 @@ use crate::netlink::{self, DUMP_INTERRUPTED};
 /// A listing is already under way.
 const EBUSY: i32 = -16;
 
-/// What one message says.
+/// What one message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// Where an address answers; nowhere if the kernel does not know.

@@ -31,7 +31,7 @@ pub(crate) fn end_of_reply(bytes: &[u8], from: &mut usize) -> Option<usize> {
     None
 }
 
-/// Splits a reply into lines. The error is what BIRD says against the command.
+/// Splits a reply into lines. The error is BIRD's, if it refuses the command.
 pub(crate) fn lines(text: &str) -> Result<Vec<Line<'_>>, ReplyError> {
     let malformed = |line: &str| ReplyError::Malformed(format!("unexpected line {line:?}"));
     let mut lines = Vec::new();
@@ -82,7 +82,7 @@ impl From<String> for ReplyError {
     }
 }
 
-/// Bytes as text. Only descriptions may hold anything but ASCII, and nobody reads those.
+/// Bytes as text. Only descriptions may hold anything but ASCII, and those are not read.
 pub(crate) fn text(reply: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(reply)
 }
@@ -148,7 +148,7 @@ pub(crate) struct ChannelCounts {
 }
 
 impl Protocol {
-    /// BIRD's own words. What is not surely a NOTIFICATION may be a graceful restart.
+    /// By BIRD's sentence for it. What is not surely a NOTIFICATION may be a graceful restart.
     pub(crate) fn down_cause(&self) -> DownCause {
         let why = self.last_error.as_deref().unwrap_or_default();
         if why.starts_with("Received:") || why.starts_with("Automatic shutdown") {

@@ -28,7 +28,7 @@ pub enum LeftOut {
     Statistic,
     /// A message of a type, or about a type of peer, that we do not know (RFC 7854 section 4).
     UnknownType,
-    /// A message whose per-peer header cannot be read: nobody knows which session it is about.
+    /// A message whose per-peer header cannot be read: its session is not known.
     Nameless,
     /// Bytes behind a whole UPDATE: TLVs that some routers append.
     TrailingBytes,

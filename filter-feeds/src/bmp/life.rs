@@ -1,4 +1,4 @@
-//! A session of a router, from Peer Up on, and what was told of its tables. Keeps no routes. Never decides how
+//! A session of a router, from Peer Up on, and what was received of its Adj-RIBs. Keeps no routes. Never decides how
 //! bytes are read: it is given readable UPDATEs.
 use std::time::Instant;
 
@@ -17,23 +17,23 @@ pub(super) struct Life {
     pub up: Option<PeerUp>,
     /// It was lost with graceful restart.
     pub restarting: bool,
-    /// What was told of its tables, by [`AdjRib`].
+    /// What was received of its Adj-RIBs, by [`AdjRib`].
     pub ribs: [RibState; 3],
     /// How its tables carry path identifiers.
     pub modes: PathIdModes,
     /// Odd bytes about it were reported.
     pub reported: bool,
-    /// Something was told of it last.
+    /// When something of it was received last.
     pub heard: Instant,
     /// Its statistics came last.
     pub counted: Option<Instant>,
-    /// Routes of families that are not read were told: a total counts them too.
+    /// Routes of families that are not read were received: a total counts them too.
     pub has_foreign: bool,
-    /// A count by family was told of a table: its total says nothing more.
+    /// A count by family was received of an Adj-RIB: its total adds nothing.
     by_family: [bool; 3],
 }
 
-/// What was told of one table.
+/// What was received of one Adj-RIB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RibState {
     announced: bool,
@@ -45,7 +45,7 @@ pub(super) struct RibState {
 }
 
 impl Life {
-    /// Starts with nothing told. What was learned of a former life of the session is kept.
+    /// Starts with nothing received. What was learned of a former life of the session is kept.
     pub(super) fn new(up: Option<PeerUp>, now: Instant, former: Option<&Self>) -> Self {
         Self {
             up,

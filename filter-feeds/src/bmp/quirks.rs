@@ -1,5 +1,5 @@
-//! What BGP daemons get wrong in BMP, by name, and how a path identifier is told from a prefix. Pure: no sockets,
-//! no clock. Never guesses: what cannot be told apart is said to be so.
+//! What BGP daemons get wrong in BMP, by name, and whether path identifiers stand before prefixes. Pure: no sockets,
+//! no clock. Never guesses: what can be read in both ways is an error of its own.
 use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::{PeerHeader, PeerUp};
@@ -46,7 +46,7 @@ impl Daemon {
     }
 
     /// May leave a view empty after a neighbour's graceful restart, and heals likewise. BIRD 2.19.2 does; it cannot
-    /// be told from others that do not, to whom a reconnect does no harm.
+    /// be distinguished from others that do not, to which a reconnect does no harm.
     #[must_use]
     pub const fn needs_reconnect_after_restart(self) -> bool {
         !matches!(self, Self::Frr(10..))
@@ -85,7 +85,7 @@ pub struct PathIdModes([Option<bool>; 3]);
 pub enum Reading {
     /// Like this.
     As(PathIds),
-    /// It can be read in both ways and nothing says which: not to be believed.
+    /// It can be read in both ways, and nothing shows which is right: it is not used.
     Undetermined,
     /// It holds a default route that may be a path identifier: not to be believed.
     DoubtfulDefault,

@@ -21,7 +21,7 @@ pub use closed::Closed;
 
 /// Sessions one router may report.
 pub const MAX_SESSIONS: usize = 4096;
-/// No routes for this long: the router has told what it has.
+/// No routes for this long: the router has sent what it has.
 pub const QUIET: Duration = Duration::from_secs(5);
 /// A session is this old before we believe in quiet: FRR waits 5 s for its route-maps.
 pub const SETTLE: Duration = Duration::from_secs(15);
@@ -36,7 +36,7 @@ pub const SILENT_INTERVALS: u32 = 3;
 pub const MIN_IDLE: Duration = Duration::from_secs(10);
 /// Statistics that come less often than this are none to go by.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
-/// A router that tells of no session for this long is worth a warning.
+/// A router that reports no session for this long is worth a warning.
 pub const NO_SESSION_WARNING: Duration = Duration::from_secs(30);
 
 /// What a router that connects again is remembered by.
@@ -79,7 +79,7 @@ struct Heal {
 pub enum Noted {
     /// Nothing.
     Nothing,
-    /// The router has told who it is.
+    /// The router has sent its Initiation.
     Identified,
     /// A session is no longer up.
     Down(Session),
@@ -106,13 +106,13 @@ impl Router {
         }
     }
 
-    /// Has the router told who it is?
+    /// Has the router sent its Initiation?
     #[must_use]
     pub const fn is_identified(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// The sysName, once told.
+    /// The sysName, once received.
     #[must_use]
     pub fn name(&self) -> &str {
         self.identity.as_ref().map_or("", |(_, name)| name)
@@ -237,7 +237,7 @@ impl Router {
         silent
     }
 
-    /// Is it time to close the connection so that the router tells everything again?
+    /// Is it time to close the connection so that the router sends everything again?
     ///
     /// # Errors
     /// [`Closed::Heal`] if so.
@@ -285,7 +285,7 @@ impl Router {
         }
     }
 
-    /// A message about nobody knows whom.
+    /// A message whose session is not known.
     fn nameless(&mut self, error: &WireError) {
         self.counts.add(LeftOut::Nameless, 1);
         if !std::mem::replace(&mut self.warned_nameless, true) {

@@ -5,7 +5,7 @@ use filter_core::{Asn, Family};
 
 use super::{P1_V4, address, control, fixture, flips_never_panic, route, torture};
 use crate::frr::replies;
-use crate::poll::State;
+use crate::poll::{Neighbour as _, State};
 use filter_lifecycle::route::AdjRib;
 
 fn frr(version: &str, what: &str) -> Vec<u8> {

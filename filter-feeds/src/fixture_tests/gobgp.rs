@@ -3,6 +3,7 @@ use filter_core::Family;
 
 use super::{MARKS, P1_V4, address, fixture, flips_never_panic, route, torture, with};
 use crate::gobgp::replies;
+use crate::poll::Neighbour as _;
 
 const VERSIONS: [(&str, u32); 2] = [("gobgp-3.10", 10), ("gobgp-3.36", 36)];
 

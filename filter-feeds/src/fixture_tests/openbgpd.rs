@@ -5,6 +5,7 @@ use filter_core::Family;
 
 use super::{P1_V4, address, fixture, flips_never_panic, route, torture, with};
 use crate::openbgpd::replies;
+use crate::poll::Neighbour as _;
 use filter_lifecycle::route::{AdjRib, Route};
 
 fn openbgpd_rib(version: &str, name: &str, neighbor: &str) -> Result<Vec<Route>, String> {

@@ -1,5 +1,5 @@
 //! What bgpd writes, FRR 8.4 and 10, read into types. Strict: a reply without its table is an error unless the
-//! router's own counters say that nothing is in it. Never does I/O.
+//! router's own counters of it are zero. Never does I/O.
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::json::{AsNumber, Members, Net, of_family};
-use crate::poll::{Counted, Listed, State};
+use crate::poll::{Counted, Listed, Neighbour, State};
 use filter_lifecycle::route::{AdjRib, DownCause, Route};
 
 /// The neighbours by address.
 pub(crate) type Neighbors = Listed<Neighbor>;
 
-/// What `show bgp neighbors json` says of one.
+/// One neighbour in `show bgp neighbors json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Neighbor {
@@ -96,20 +96,40 @@ struct FamilyInfo {
     sent_prefix_counter: Option<u64>,
 }
 
-impl Neighbor {
-    pub(crate) fn established(&self) -> bool {
+impl Neighbour for Neighbor {
+    fn established(&self) -> bool {
         self.bgp_state == BgpState::Established
     }
 
-    /// Differs whenever the session went up or down.
-    pub(crate) fn life(&self) -> (bool, u64, u64) {
-        (
-            self.established(),
-            self.connections_established,
-            self.connections_dropped,
-        )
+    fn life(&self) -> String {
+        let (up, down) = (self.connections_established, self.connections_dropped);
+        format!("{} {up} {down}", self.established())
     }
 
+    /// `PfxRcd` counts what was accepted, `PfxSnt` what was sent; with ADD-PATH paths, which says nothing.
+    fn counts(&self) -> Vec<Counted> {
+        let counted = self.families().flat_map(|(family, expected)| {
+            let accepted = expected.accepted.filter(|_| !expected.several_in);
+            let sent = expected.sent.filter(|_| !expected.several_out);
+            [
+                (AdjRib::InPostPolicy, accepted),
+                (AdjRib::OutPostPolicy, sent),
+            ]
+            .map(|(rib, prefixes)| (rib, Some(family), prefixes))
+        });
+        counted
+            .filter_map(|(rib, family, prefixes)| {
+                Some(Counted {
+                    rib,
+                    family,
+                    prefixes: prefixes?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Neighbor {
     pub(crate) fn state(&self) -> State {
         if !self.established() {
             return State::Down(self.down_cause());
@@ -124,11 +144,11 @@ impl Neighbor {
                 .and_then(|capabilities| capabilities.graceful_restart_remote_timer_msecs)
                 .map(Duration::from_millis),
             families: Some(Family::ALL.map(|family| self.families().any(|(had, _)| had == family))),
-            life: format!("{:?}", self.life()),
+            life: self.life(),
         }
     }
 
-    /// FRR's own words (bgpd `peer_down_str`). What is not surely a NOTIFICATION may be a graceful restart.
+    /// By FRR's sentence for it (bgpd `peer_down_str`). What is not surely a NOTIFICATION may be a graceful restart.
     fn down_cause(&self) -> DownCause {
         let why = self.last_reset_due_to.as_deref().unwrap_or_default();
         let notified = ["Notification", "shutdown", "User reset", "deleted"];
@@ -169,31 +189,9 @@ impl Neighbor {
             agreed.advertised_and_received.then_some((family, expected))
         })
     }
-
-    /// `PfxRcd` counts what was accepted, `PfxSnt` what was sent; with ADD-PATH paths, which says nothing.
-    pub(crate) fn counts(&self) -> Vec<Counted> {
-        let counted = self.families().flat_map(|(family, expected)| {
-            let accepted = expected.accepted.filter(|_| !expected.several_in);
-            let sent = expected.sent.filter(|_| !expected.several_out);
-            [
-                (AdjRib::InPostPolicy, accepted),
-                (AdjRib::OutPostPolicy, sent),
-            ]
-            .map(|(rib, prefixes)| (rib, Some(family), prefixes))
-        });
-        counted
-            .filter_map(|(rib, family, prefixes)| {
-                Some(Counted {
-                    rib,
-                    family,
-                    prefixes: prefixes?,
-                })
-            })
-            .collect()
-    }
 }
 
-/// What the state of a session says its tables must be.
+/// What its Adj-RIBs must be by the state of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// With `soft-reconfiguration inbound`.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::json::{Members, Net, of_family};
-use crate::poll::{Counted, Listed, State};
+use crate::poll::{Counted, Listed, Neighbour, State};
 use filter_lifecycle::route::{AdjRib, Community, Route};
 
 /// A version of the client.
@@ -139,22 +139,32 @@ struct AddressFamily {
 const ESTABLISHED: u8 = 6;
 const MULTIPROTOCOL: &str = "type.googleapis.com/apipb.MultiProtocolCapability";
 
-impl Neighbor {
-    pub(crate) fn established(&self) -> bool {
+impl Neighbour for Neighbor {
+    fn established(&self) -> bool {
         self.state.session_state == ESTABLISHED
     }
 
-    /// Differs whenever the session went up or down.
-    pub(crate) fn life(&self) -> (bool, u64, i64) {
-        let since = self
-            .timers
-            .state
-            .uptime
-            .as_ref()
-            .map_or(0, |time| time.seconds);
-        (self.established(), self.state.messages.received.open, since)
+    fn life(&self) -> String {
+        let since = self.timers.state.uptime.as_ref();
+        let since = since.map_or(0, |time| time.seconds);
+        let opens = self.state.messages.received.open;
+        format!("{} {opens} {since}", self.established())
     }
 
+    /// Only what was received is counted right: `accepted` leaves the global policy out in 3.10.
+    fn counts(&self) -> Vec<Counted> {
+        let counted = self.families().into_iter().filter_map(|family| {
+            Some(Counted {
+                rib: AdjRib::InPrePolicy,
+                family: Some(family),
+                prefixes: self.afi_safi(family)?.state.received,
+            })
+        });
+        counted.collect()
+    }
+}
+
+impl Neighbor {
     pub(crate) fn notifications(&self) -> u64 {
         let Messages { received, sent } = &self.state.messages;
         received.notification + sent.notification
@@ -165,7 +175,7 @@ impl Neighbor {
             asn: Some(Asn::new(self.state.peer_asn)),
             restart_time: None,
             families: Some(Family::ALL.map(|family| self.families().contains(&family))),
-            life: format!("{:?}", self.life()),
+            life: self.life(),
         }
     }
 
@@ -201,18 +211,6 @@ impl Neighbor {
     /// Do its routes go to the global table? Route-server clients and VRFs have tables of their own.
     pub(crate) fn in_global_table(&self) -> bool {
         !self.route_server.route_server_client && self.conf.vrf.is_empty()
-    }
-
-    /// Only what was received is counted right: `accepted` leaves the global policy out in 3.10.
-    pub(crate) fn counts(&self) -> Vec<Counted> {
-        let counted = self.families().into_iter().filter_map(|family| {
-            Some(Counted {
-                rib: AdjRib::InPrePolicy,
-                family: Some(family),
-                prefixes: self.afi_safi(family)?.state.received,
-            })
-        });
-        counted.collect()
     }
 }
 
@@ -252,7 +250,7 @@ fn known_state(neighbor: Neighbor) -> Result<Neighbor, String> {
 struct Path {
     nlri: Nlri,
     attrs: Vec<Attribute>,
-    /// Whom it is from; our own routes are from nobody.
+    /// The neighbour it is from; none for our own routes.
     #[serde(rename = "neighbor-ip")]
     neighbor: Option<IpAddr>,
     #[serde(rename = "source-id")]

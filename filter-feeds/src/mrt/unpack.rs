@@ -1,4 +1,4 @@
-//! Dumps as collectors publish them: gzip, bzip2, xz or zstd, told by their first bytes, or plain. Never more bytes out
+//! Dumps as collectors publish them: gzip, bzip2, xz or zstd, known by their first bytes, or plain. Never more bytes out
 //! than allowed, however few go in.
 use std::io::{self, BufReader, Read, Write};
 

@@ -6,7 +6,7 @@ use filter_core::Family;
 use serde::Deserialize;
 
 use crate::json::{AsNumber, Net, of_family};
-use crate::poll::{Counted, Listed, State};
+use crate::poll::{Counted, Listed, Neighbour, State};
 use filter_lifecycle::route::{AdjRib, Community, Route};
 
 #[derive(Deserialize)]
@@ -74,17 +74,38 @@ struct GracefulRestart {
     timeout: Option<u64>,
 }
 
-impl Neighbor {
-    pub(crate) fn established(&self) -> bool {
+impl Neighbour for Neighbor {
+    fn established(&self) -> bool {
         self.state == BgpState::Established
     }
 
-    /// Differs whenever the session went up or down: OpenBGPD counts on over the lives of a session.
-    pub(crate) fn life(&self) -> (bool, u64, u64) {
+    /// OpenBGPD counts on over the lives of a session.
+    fn life(&self) -> String {
         let message = &self.stats.message;
-        (self.established(), message.received.open, message.sent.open)
+        let (received, sent) = (message.received.open, message.sent.open);
+        format!("{} {received} {sent}", self.established())
     }
 
+    fn counts(&self) -> Vec<Counted> {
+        let family = match self.families().as_slice() {
+            [family] => Some(*family),
+            _ => None,
+        };
+        let BothWays { sent, received } = self.stats.prefixes;
+        [
+            (AdjRib::InPrePolicy, received),
+            (AdjRib::OutPostPolicy, sent),
+        ]
+        .map(|(rib, prefixes)| Counted {
+            rib,
+            family,
+            prefixes,
+        })
+        .to_vec()
+    }
+}
+
+impl Neighbor {
     pub(crate) fn notifications(&self) -> u64 {
         let message = &self.stats.message;
         message.received.notifications + message.sent.notifications
@@ -101,7 +122,7 @@ impl Neighbor {
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
             families: Some(Family::ALL.map(|family| self.families().contains(&family))),
-            life: format!("{:?}", self.life()),
+            life: self.life(),
         }
     }
 
@@ -136,24 +157,6 @@ impl Neighbor {
             AdjRib::InPostPolicy => true,
             AdjRib::OutPostPolicy => prefixes.sent == 0,
         }
-    }
-
-    pub(crate) fn counts(&self) -> Vec<Counted> {
-        let family = match self.families().as_slice() {
-            [family] => Some(*family),
-            _ => None,
-        };
-        let BothWays { sent, received } = self.stats.prefixes;
-        [
-            (AdjRib::InPrePolicy, received),
-            (AdjRib::OutPostPolicy, sent),
-        ]
-        .map(|(rib, prefixes)| Counted {
-            rib,
-            family,
-            prefixes,
-        })
-        .to_vec()
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Counted, Reading, RibReading, SessionReading, State};
 use crate::skipped::Skipped;
 use filter_lifecycle::route::{AdjRib, DownCause, Origin, Route, RouteEvent, Session};
 
-/// What was told since the feed came up, to tell changes.
+/// What was reported since the feed came up, to report changes only.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     up: bool,
@@ -20,7 +20,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Nothing told. What is left out is counted there.
+    /// Nothing reported yet. What is left out is counted there.
     pub(super) fn new(skipped: Skipped) -> Self {
         Self {
             skipped,
@@ -125,7 +125,7 @@ impl Known {
         }
     }
 
-    /// Tells a change of state; an established session that was re-established since is told as down and up.
+    /// Reports a change of state; a session that was re-established since the last poll is reported as down and up.
     fn fold_state(&mut self, session: Session, state: State, events: &mut Vec<RouteEvent>) {
         let before = self.states.get(&session);
         let was_up = matches!(before, Some(State::Up { .. }));
@@ -166,7 +166,7 @@ impl Known {
     }
 }
 
-/// Sorts, drops what was told twice, and numbers paths apart that came with the same number.
+/// Sorts, drops what was listed twice, and numbers paths apart that came with the same number.
 fn tidy(routes: &mut Vec<Route>) {
     routes.sort_unstable();
     routes.dedup();

@@ -21,7 +21,7 @@ struct Md5Signature {
     key: [u8; Password::MAX],
 }
 
-/// The option that takes prefixes, and the flag that says so (linux/tcp.h).
+/// The option that takes prefixes, and the flag for that (linux/tcp.h).
 const TCP_MD5SIG_EXT: c_int = 32;
 const FLAG_PREFIX: u8 = 1;
 
@@ -93,7 +93,7 @@ impl Refused {
     /// The calling thread's own namespace: `/proc/net` is that of the process's first thread.
     const FILE: &'static str = "/proc/thread-self/net/netstat";
 
-    /// As counted now; nothing where the kernel does not tell.
+    /// As counted now; nothing where the kernel does not count them.
     #[must_use]
     pub fn now() -> Self {
         std::fs::read_to_string(Self::FILE)
@@ -122,7 +122,7 @@ impl Refused {
         refused
     }
 
-    /// What was refused since `before`, in words, if anything was.
+    /// What was refused since `before`, as a sentence, if anything was.
     #[must_use]
     pub fn since(self, before: Self) -> Option<&'static str> {
         if self.wrong > before.wrong {

@@ -66,9 +66,9 @@ pub enum Ended {
         "asn-mismatch: the router's OPEN says AS{told}, configured is AS{configured}; correct `[router] asn`, or what connects here"
     )]
     OtherAs {
-        /// What it says.
+        /// The AS number in it.
         told: Asn,
-        /// What it should say.
+        /// The configured one.
         configured: Asn,
     },
     /// RFC 4271 section 6.2.
@@ -84,12 +84,12 @@ pub enum Ended {
     #[error("more than {0} routes; raise max_routes")]
     TooManyRoutes(usize),
     /// The daemon ends.
-    #[error("told to stop")]
+    #[error("the feed is stopped")]
     Stopped,
 }
 
 impl Ended {
-    /// What to tell the router (RFC 4271 section 6, RFC 4486).
+    /// The NOTIFICATION for the router (RFC 4271 section 6, RFC 4486).
     #[must_use]
     pub const fn notification(&self) -> Option<Notification> {
         let (code, subcode) = match self {
@@ -151,7 +151,7 @@ struct Established {
 /// What is known of one family's table.
 #[derive(Debug, Default)]
 enum Gathering {
-    /// Not exchanged, or told in full.
+    /// Not exchanged, or received in full.
     #[default]
     Idle,
     /// From the start to End-of-RIB.
@@ -198,7 +198,7 @@ impl Speaker {
     /// Folds one whole message.
     ///
     /// # Errors
-    /// [`Ended`], to be told to the router by [`Ended::notification`]. No event of the failing message was added.
+    /// [`Ended`], for the router as [`Ended::notification`]. No event of the failing message was added.
     pub fn message(&mut self, message: &[u8], now: Instant, out: &mut Out) -> Result<(), Ended> {
         let mut reader = Reader::new(message);
         let message =

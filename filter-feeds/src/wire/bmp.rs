@@ -35,11 +35,11 @@ pub enum Message<'a> {
         /// The reason code (RFC 7854 section 4.5), if it gives one.
         reason: Option<u16>,
     },
-    /// Type 6: copies of BGP messages, which say nothing that route monitoring does not.
+    /// Type 6: copies of BGP messages, which add nothing to route monitoring.
     Mirroring,
     /// A type we do not know, or a peer of a type we do not know.
     Unknown,
-    /// Its per-peer header cannot be read, so nobody can tell which session it is about.
+    /// Its per-peer header cannot be read, so its session is not known.
     Nameless(WireError),
 }
 
@@ -55,7 +55,7 @@ pub struct PeerHeader {
     pub rib: Option<AdjRib>,
     /// The peer's AS number.
     pub asn: Asn,
-    /// Seconds and microseconds; both 0 if the router does not tell.
+    /// Seconds and microseconds; both 0 if the router does not send them.
     pub timestamp: (u32, u32),
 }
 
@@ -68,7 +68,7 @@ pub enum PeerKind {
     LocRib,
 }
 
-/// What a Peer Up says.
+/// What a Peer Up holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerUp {
     /// The router's port.
@@ -111,7 +111,7 @@ impl DownReason {
         }
     }
 
-    /// From its code, if there is one. What follows it in the message says nothing more about the routes.
+    /// From its code, if there is one. What follows it in the message adds nothing about the routes.
     const fn read(body: &Reader<'_>) -> Self {
         match *body.bytes() {
             [1, ..] => Self::LocalNotification,
@@ -130,7 +130,7 @@ impl DownReason {
 pub struct Monitored<'a>(Reader<'a>);
 
 impl<'a> Monitored<'a> {
-    /// Reads it. None if it is another message than an UPDATE, which says nothing about routes. Also returns how many
+    /// Reads it. None if it is another message than an UPDATE, which holds no routes. Also returns how many
     /// bytes follow it: some routers append TLVs, as version 4 of the protocol has them.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl<'a> Monitored<'a> {
     }
 }
 
-/// What a Peer Up says, not yet read.
+/// What a Peer Up holds, not yet read.
 #[derive(Clone, Copy, Debug)]
 pub struct Established<'a>(Reader<'a>);
 
@@ -168,7 +168,7 @@ impl Established<'_> {
     }
 }
 
-/// What an Initiation says (RFC 7854 section 4.3). Not necessarily UTF-8; the last of a repeated field counts.
+/// What an Initiation holds (RFC 7854 section 4.3). Not necessarily UTF-8; the last of a repeated field counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Initiation<'a> {
     /// sysDescr.
@@ -221,7 +221,7 @@ pub enum Gauge {
 /// Another version than 3, or a length under the header's or over [`MAX_MESSAGE`].
 pub fn frame(pending: &[u8]) -> Result<Option<usize>, WireError> {
     if pending.len() < COMMON_HEADER {
-        // The version byte alone tells a stray connection from a router.
+        // The version byte alone distinguishes a router from a stray connection.
         return match pending.first() {
             Some(&version) if version != 3 => Err(wrong_version(Reader::new(pending), version)),
             _ => Ok(None),

@@ -1,5 +1,5 @@
-//! Whose routes a session's are: the configuration's addresses, turned into who a session belongs to and whom a
-//! route server's routes and ours to it concern. Pure; never sees a route's prefix.
+//! Who a session belongs to, by the configuration's addresses, and which members a route server's routes, and ours to
+//! it, concern. Pure; never sees a route's prefix.
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub enum Owner {
     RouteServer(usize),
 }
 
-/// Who is who, by address and VRF.
+/// The owners of sessions and the members of LANs, by address and VRF.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     owners: HashMap<Session, Owner>,
@@ -53,7 +53,7 @@ impl Directory {
         directory
     }
 
-    /// Whose session this is.
+    /// Who this session belongs to.
     #[must_use]
     pub fn owner(&self, session: Session) -> Option<Owner> {
         self.owners.get(&session).copied()
@@ -74,7 +74,7 @@ impl Directory {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Whom an announcement of ours to the route server reaches.
+    /// The members that an announcement of ours to the route server reaches.
     #[must_use]
     pub fn served(
         &self,
@@ -100,7 +100,7 @@ fn reaches(server: &RouteServer, member: Asn, communities: Option<&[Community]>)
 }
 
 /// The scheme most route servers share (Euro-IX): `0:member` not to the member, `rs:member` to the member,
-/// `0:rs` to nobody else, `rs:rs` to all; as route targets (`rt:0:member`) the same; as large communities (RFC 8092)
+/// `0:rs` to no other, `rs:rs` to all; as route targets (`rt:0:member`) the same; as large communities (RFC 8092)
 /// `rs:0:member`, `rs:1:member`, `rs:0:0`, `rs:1:0`. What names the member wins over what names everybody; without any the announcement reaches all.
 fn scope(server: Asn, member: Asn, communities: &[Community]) -> bool {
     let (rs, member) = (server.get(), member.get());

@@ -1,13 +1,13 @@
-//! Why a table that is said to be complete is not taken as such: the shrink guard, a count that says that an empty
-//! table is none, and the limit. Another count that differs is told and changes nothing: routers count otherwise than
-//! they tell. Knows no routes, only how many there are.
+//! Why an Adj-RIB is not taken as complete although there is evidence for it: most of its routes are gone, it is empty
+//! and the router counts routes in it, or there are too many. Another count that differs is reported and changes
+//! nothing: routers count otherwise than they send. Knows no routes, only how many there are.
 use std::time::Duration;
 
 use super::pace::QUIET;
 
 /// A table that lost more than this share of its routes at once waits for confirmation.
 pub const SHRINK_PERCENT: usize = 50;
-/// Tables smaller than this may shrink as they like, if their feed says so.
+/// Tables smaller than this may shrink as they like, if their feed sent them in full.
 pub const SHRINK_MIN: usize = 8;
 /// An unconfirmed shrink is believed after this long.
 pub const SHRINK_PATIENCE: Duration = Duration::from_secs(300);
@@ -17,16 +17,16 @@ pub const SHRINK_PATIENCE: Duration = Duration::from_secs(300);
 pub enum Doubt {
     /// The router counts another number of prefixes.
     Count {
-        /// What the feed told.
+        /// What the feed reported.
         told: u64,
         /// What the router counts.
         counted: u64,
     },
     /// Most of its routes are gone.
     Shrink {
-        /// Before.
+        /// Routes before.
         had: usize,
-        /// After.
+        /// Routes after.
         has: usize,
     },
     /// More routes than [`super::MAX_ROUTES`].
@@ -36,7 +36,7 @@ pub enum Doubt {
 /// Why a table is to be taken as complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// The feed says so.
+    /// The feed sent its end: End-of-RIB, or a whole snapshot.
     Said,
     /// A newer count, or time, has resolved a doubt.
     Resolved,
@@ -51,7 +51,7 @@ pub(super) struct Doubts {
     shrink: Option<Shrink>,
     count: Option<Count>,
     mismatch: Option<Doubt>,
-    /// What spoke against the table before it was told from the start: against the last known one it still does.
+    /// What spoke against the table before it was sent from the start: against the last known one it still does.
     former: Option<Doubt>,
 }
 
@@ -60,7 +60,7 @@ struct Shrink {
     had: usize,
     has: usize,
     since: Duration,
-    /// The telling that shrank. Another one that shrank too confirms it.
+    /// The transfer that shrank. Another one that shrank too confirms it.
     epoch: u32,
 }
 
@@ -68,11 +68,11 @@ struct Shrink {
 #[derive(Clone, Copy, Debug)]
 struct Count {
     prefixes: u64,
-    /// Since when the router says so.
+    /// Since when the router counts that.
     since: Duration,
-    /// A route came or went after it: it says nothing about the table as it is now.
+    /// A route came or went after it: it is no evidence about the table as it is now.
     lags: bool,
-    /// Routes of the telling then, and whether they were that many prefixes.
+    /// Routes of the transfer then, and whether they were that many prefixes.
     told: usize,
     agreed: bool,
 }
@@ -102,7 +102,7 @@ impl Doubts {
         self.mismatch.or(shrink)
     }
 
-    /// May quiet complete the table? A shrink is judged again: what was missing may have been told meanwhile.
+    /// May quiet complete the table? A shrink is judged again: what was missing may have been received meanwhile.
     pub(super) const fn allows_quiet(&self) -> bool {
         !self.overflow
     }
@@ -112,12 +112,12 @@ impl Doubts {
         self.count.is_some() || self.current().is_some()
     }
 
-    /// What speaks against the table as it was before it is told from the start.
+    /// What speaks against the table as it was before it is sent from the start.
     pub(super) fn of_last_known(&self) -> Option<Doubt> {
         self.current().or(self.former)
     }
 
-    /// The table is told from the start: a shrink is remembered for the next telling to confirm, the rest for as
+    /// The table is sent from the start: a shrink is remembered for the next transfer to confirm, the rest for as
     /// long as the table is only the last known.
     pub(super) fn restart(&mut self) {
         self.former = self.of_last_known();
@@ -135,14 +135,14 @@ impl Doubts {
         self.overflow = true;
     }
 
-    /// A route came or went: counts are evidence in the order in which they arrive, whatever the clock says.
+    /// A route came or went: counts are evidence in the order in which they arrive, whatever the time.
     pub(super) const fn changed(&mut self) {
         if let Some(count) = &mut self.count {
             count.lags = true;
         }
     }
 
-    /// The router counts; `agrees` is whether the `told` routes of the telling are that many prefixes. The same
+    /// The router counts; `agrees` is whether the `told` routes of the transfer are that many prefixes. The same
     /// count again, of a table that did not change, is no newer evidence.
     pub(super) fn counted(&mut self, now: Duration, prefixes: u64, (told, agrees): (usize, bool)) {
         let same = self
@@ -186,8 +186,8 @@ impl Doubts {
         }
     }
 
-    /// Is a table that is said to be complete taken as such? `had` counts what it still holds, `has` what was part
-    /// of this telling.
+    /// Is the table complete by this evidence? `had` counts what it still holds, `has` what was part
+    /// of this transfer.
     pub(super) fn judge(
         &mut self,
         now: Duration,
@@ -244,7 +244,7 @@ impl Doubts {
             return Ok(());
         }
         if first.epoch != epoch {
-            self.shrink = Some(seen); // silence in another telling is no word: its own patience
+            self.shrink = Some(seen); // quiet in a later transfer does not confirm it: wait again
         }
         Err(Doubt::Shrink {
             had: first.had,

@@ -1,4 +1,4 @@
-//! What the daemon tells people: typed, named, numbered elsewhere. Never formatted before somebody looks.
+//! What an operator is told, as types with names. Numbered and turned into sentences by the daemon, never here.
 use std::net::IpAddr;
 
 use filter_core::{Asn, Family, Prefix};
@@ -6,7 +6,7 @@ use filter_core::{Asn, Family, Prefix};
 use super::{Missing, PeerState, Refusal, State};
 use crate::route::{AdjRib, FeedId, PeerId, Session};
 
-/// Something an operator may want to know. Exhaustive, so that whoever turns events into words misses none.
+/// Something an operator may want to know. Exhaustive, so that a match that makes sentences of events misses none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A feed is connected.
@@ -17,13 +17,13 @@ pub enum Event {
     SessionUp(PeerId, Session),
     /// A peer's session went down; its routes are held.
     SessionDown(PeerId, Session),
-    /// One table of one family changed state.
+    /// One Adj-RIB of one family changed state.
     SourceState {
-        /// Whose.
+        /// The session; none for prefixes by hand.
         session: Option<Session>,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
-        /// Which family.
+        /// The family.
         family: Family,
         /// What it is now.
         state: State,
@@ -32,7 +32,7 @@ pub enum Event {
     PeerState(PeerId, PeerState, Option<Missing>),
     /// A session came up with another AS than the configured one: nothing of it counts.
     AsnMismatch {
-        /// Which feed says so.
+        /// The feed that reports it.
         feed: FeedId,
         /// Which session.
         session: Session,
@@ -43,22 +43,22 @@ pub enum Event {
     },
     /// A feed reports other AS numbers than configured for several peers at once: it counts as lost.
     ForeignFeed {
-        /// Which.
+        /// The feed.
         feed: FeedId,
         /// How many peers and route servers.
         peers: usize,
     },
     /// It does not any more.
     ForeignFeedOver(FeedId),
-    /// A feed names a session no peer has. Told once for each.
+    /// A feed reports a session of no peer. Once for each.
     UnknownSession(FeedId, Session),
-    /// A route is not admitted to the peer's sources. Told once for each prefix.
+    /// A route is not admitted to the peer's sources. Once for each prefix.
     PrefixRefused(PeerId, Prefix, Refusal),
     /// More prefixes than `max_prefixes`: the sources are frozen at the last good ones.
     MaxPrefixExceeded {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// Which family.
+        /// The family.
         family: Family,
         /// How many it advertises.
         prefixes: u32,
@@ -71,45 +71,45 @@ pub enum Event {
     CoverageCleared(PeerId, Family),
     /// Within `max_prefixes` again.
     MaxPrefixCleared(PeerId, Family),
-    /// A route's next hop is not its neighbour, or not a member of the LAN. Told once for each next hop.
+    /// A route's next hop is not its neighbour. Once for each next hop.
     NextHopRewritten(PeerId, IpAddr, Prefix),
-    /// A route server's route points to nobody we know.
+    /// A route server's route has a next hop that is no peer's. Once for each next hop.
     NextHopUnknown(Session, IpAddr, Prefix),
     /// A complete table lost most of its routes at once: the old ones stay until it is confirmed.
     ShrinkRefused {
-        /// Whose.
+        /// The session; none for prefixes by hand.
         session: Option<Session>,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
-        /// Which family.
+        /// The family.
         family: Family,
-        /// Before.
+        /// Routes before.
         had: usize,
-        /// After.
+        /// Routes after.
         has: usize,
     },
-    /// The router counts other than the feed told.
+    /// The router counts other prefixes than the feed reported.
     CountMismatch {
         /// Which feed.
         feed: FeedId,
-        /// Whose.
+        /// The session; none for prefixes by hand.
         session: Option<Session>,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
-        /// What the feed told.
+        /// What the feed reported.
         told: u64,
         /// What the router counts.
         counted: u64,
     },
-    /// Two feeds tell different tables for the same session over two polls.
+    /// Two feeds report different prefixes for the same Adj-RIB over two polls.
     FeedDisagreement {
-        /// Whose.
+        /// The session.
         session: Session,
-        /// Which.
+        /// The Adj-RIB.
         rib: AdjRib,
         /// How many prefixes only one of them has.
         prefixes: usize,
-        /// Some of them.
+        /// Examples of them.
         examples: Vec<Prefix>,
     },
     /// An operator changed a peer's mode.

@@ -15,17 +15,17 @@ use super::{Doubt, Missing, Side, SourceKey, State, session_of};
 use crate::route::{AdjRib, FeedId, Origin, PeerId};
 use crate::spec::{Attachment, RouteServer};
 
-/// What one source, or the sources that tell one table, are worth. Ordered: of several that tell the same table
+/// What one source, or the sources of one Adj-RIB, are worth. Ordered: of several sources of the same Adj-RIB
 /// the best counts, of several tables the worst that blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    /// Nothing speaks for it or against it.
+    /// There is no evidence for it or against it.
     Silent,
     /// Its session was down when its feed was lost, too long ago to know anything of it.
     Lost,
     /// Its session is down.
     Held,
-    /// What is told cannot be relied on.
+    /// What is received cannot be relied on.
     Blocks(Missing),
     /// Complete and fresh.
     Usable,
@@ -62,8 +62,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// May a table of this side that nobody has told yet still come? Not once feeds say of every session that could
-    /// carry it that it is down, or that the router does not have it.
+    /// See [`Lifecycle::is_awaited`](super::Lifecycle::is_awaited).
     pub(super) fn is_awaited(self, id: PeerId, side: Side, family: Family) -> bool {
         let spec = self.facts.spec();
         let Some(peer) = spec.peer(id) else {
@@ -81,18 +80,18 @@ impl View<'_> {
                 origin: Origin::Session(session),
                 rib,
                 family,
-                feed: FeedId(0), // whom a table concerns does not depend on who tells it
+                feed: FeedId(0), // whom an Adj-RIB concerns does not depend on the feed
             };
             self.facts.concerned(key).contains(&id) && !self.feeds.is_down(session)
         })
     }
 
-    /// Of two feeds that tell the same table one must be usable; of several tables, as of two sessions, all that
-    /// are not down must be.
+    /// What keeps the side from being complete. Of two feeds that report the same Adj-RIB one must be usable; of several
+    /// Adj-RIBs, as of two sessions, all that are not down must be.
     pub(super) fn incomplete(self, id: PeerId, side: Side, family: Family) -> Option<Missing> {
         let mut keys = self.sources.of_side(id, side, family).peekable();
         let mut best = Standing::Silent;
-        // The same table stands together: feeds come last in the order of keys.
+        // The same Adj-RIB stands together: feeds come last in the order of keys.
         while let Some(first) = keys.next() {
             let mut rib = self.standing(id, first);
             while let Some(other) = keys.next_if(|key| key.is_same_rib(&first)) {
@@ -108,7 +107,7 @@ impl View<'_> {
             Standing::Blocks(missing) => Some(missing),
             Standing::Held => Some(Missing::SessionDown(side, family)),
             Standing::Lost => Some(Missing::FeedLost(side, family)),
-            Standing::Silent => Some(Missing::NeverTold(side, family)),
+            Standing::Silent => Some(Missing::NotReceived(side, family)),
         }
     }
 
@@ -141,7 +140,7 @@ impl View<'_> {
             _ => source.doubt(),
         };
         match doubt {
-            // A table that is not empty is what its feed tells, whatever the router counts.
+            // A table that is not empty is what its feed reports, whatever the router counts.
             Some(Doubt::Count { told: 1.., .. }) => {}
             Some(Doubt::Count { .. }) if source.state() != State::Loading => {}
             Some(Doubt::Count { .. } | Doubt::Overflow) => {
@@ -196,7 +195,7 @@ fn is_unused(key: SourceKey, source: &Source) -> bool {
     source.is_empty() && (is_other || source.is_lost())
 }
 
-/// A table of which nothing was told is waited for only until its session has settled.
+/// An Adj-RIB of which nothing was received is waited for only until its session has settled.
 fn awaited(source: &Source, now: Duration) -> bool {
     source.is_heard() || now < source.started() + SETTLE
 }

@@ -207,7 +207,7 @@ impl Grants {
         Some(waits.missing)
     }
 
-    /// What the peer may do, in a word, and the first thing that is missing.
+    /// The peer's state, and the first thing that is missing.
     pub(super) fn state(&self, view: View<'_>, id: PeerId) -> (PeerState, Option<Missing>) {
         let missing = self.missing(view, id);
         let relies = Classes::SOURCES | Classes::DESTINATIONS;
@@ -235,7 +235,7 @@ impl Grants {
         })
     }
 
-    /// Takes note of what is known of the peer now, and of the state that it is in by that.
+    /// Takes note of what is known of the peer now, and of its state.
     pub(super) fn settle(&mut self, view: View<'_>, id: PeerId) -> Settled {
         let changed = self.learn(view, id);
         let now = self.state(view, id);

@@ -35,7 +35,7 @@ impl RouteKey {
     }
 }
 
-/// Two words to the hasher instead of six.
+/// Two writes to the hasher instead of six.
 impl Hash for RouteKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d] = self.bits.map(u128::from);

@@ -6,7 +6,7 @@ use crate::spec::{Feed, Peer, Spec};
 use super::Side;
 use super::directory::{Directory, Owner};
 
-/// How a feed tells.
+/// How a feed reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Prefixes by hand: complete by definition.
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     File,
     /// Whole tables, again and again: what changes from one to the next is not settled yet.
     Poll,
-    /// A stream that need not say where a table ends (GoBGP), or says it too early (BIRD): quiet is evidence.
+    /// A stream that need not send the end of a table (GoBGP), or sends it too early (BIRD): quiet is evidence.
     Stream,
     /// A BGP session of its own, which ends its tables properly (RFC 4724), and knows nothing of the peer's.
     Shadow,
@@ -32,24 +32,24 @@ impl Kind {
         }
     }
 
-    /// Does it say when sessions come up and go down? If not, another feed's word counts for its tables.
+    /// Does it report when sessions come up and go down? If not, another feed's reports count for its tables.
     pub(super) const fn tells_sessions(self) -> bool {
         matches!(self, Self::Poll | Self::Stream)
     }
 
-    /// May what it tells after a session came up be less than there is, although it says that it is all?
+    /// May what it sends after a session came up be less than there is, although it sent the end of the table?
     pub(super) const fn needs_settling(self) -> bool {
         !matches!(self, Self::ByHand | Self::File)
     }
 
-    /// Is quiet evidence, without a word that the table is complete?
+    /// Is quiet evidence, without an end of the table?
     pub(super) const fn quiet_is_enough(self) -> bool {
         matches!(self, Self::Stream)
     }
 }
 
-/// Is there a feed, besides prefixes by hand, that always tells this side of the peer? Then prefixes by hand are
-/// a supplement and no evidence. BMP routers rarely tell Adj-RIB-Out, so a listener is none for destinations.
+/// Is there a feed, besides prefixes by hand, that always reports this side of the peer? Then prefixes by hand are
+/// a supplement and no evidence. Few routers send Adj-RIB-Out over BMP, so a listener is none for destinations.
 pub(super) fn has_dynamic_feed(
     spec: &Spec,
     directory: &Directory,

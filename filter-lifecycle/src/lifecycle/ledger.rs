@@ -1,5 +1,5 @@
-//! Which prefixes one side of one peer holds, and on how many words: one withdraw never removes another's permit.
-//! Adds count at once, removals after their hold. Never knows who the holders are or why they hold.
+//! Which prefixes one side of one peer has, and how many routes hold each: one withdraw never removes another's permit.
+//! Adds count at once, removals after their hold. Never knows which routes the holders are, or why they hold.
 //!
 //! Sorted, so that what a change of one prefix means for its addresses is found beside it.
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ use super::key::RouteKey;
 pub(super) struct Ledger {
     /// By family. Everything in it is valid: held, or waiting to leave.
     entries: [BTreeMap<RouteKey, Entry>; 2],
-    /// Prefixes that a feed tells, per family: what max-prefix counts.
+    /// Prefixes that a feed reports, per family: what max-prefix counts.
     told: [u32; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// Words of feeds, and words by hand.
+    /// Routes that feeds report, and static entries.
     told: u32,
     by_hand: u16,
-    /// Not to leave before, if somebody has let go of it: there is one [`Departure`] under way then.
+    /// Not to leave before, if a holder was removed: there is one [`Departure`] under way then.
     leaves_at: Option<Moment>,
 }
 
@@ -60,25 +60,25 @@ pub(super) enum Change {
     Same,
 }
 
-/// Somebody let go of a prefix: look again at this time, with [`Ledger::expire`].
+/// A holder of a prefix was removed: look again at this time, with [`Ledger::expire`].
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Departure(pub Moment);
 
-/// What became of a prefix whose time had come.
+/// What became of a prefix whose hold was over.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
     /// It is no longer valid.
     Gone,
-    /// Somebody holds it again, or still.
+    /// A route holds it again, or still.
     Stays,
     /// Its hold was renewed meanwhile.
     Later(Departure),
 }
 
 impl Ledger {
-    /// One word more.
+    /// Adds one holder of the prefix: a session's route or a static entry.
     pub(super) fn add(&mut self, prefix: Prefix, by_hand: bool) -> Change {
         let family = prefix.family() as usize;
         let (entry, change) = match self.entries[family].entry(RouteKey::new(prefix, 0)) {
@@ -94,7 +94,7 @@ impl Ledger {
         change
     }
 
-    /// One word less. The prefix stays valid at least until `leaves_at`.
+    /// Removes one holder. The prefix stays valid at least until `leaves_at`.
     pub(super) fn remove(
         &mut self,
         prefix: Prefix,
@@ -133,7 +133,7 @@ impl Ledger {
         }
     }
 
-    /// Everything of a family that is valid now, ascending; whether somebody holds it, or it waits to leave.
+    /// Everything of a family that is valid now, ascending, and whether a route holds it: if not, it waits to leave.
     pub(super) fn prefixes(&self, family: Family) -> impl Iterator<Item = (Prefix, bool)> + '_ {
         let held = |entry: &Entry| entry.told > 0 || entry.by_hand > 0;
         self.entries[family as usize]
@@ -166,7 +166,7 @@ impl Ledger {
             .take_while(move |found| prefix.covers(*found))
     }
 
-    /// How many prefixes of a family feeds tell.
+    /// How many prefixes of a family feeds report.
     pub(super) const fn told(&self, family: Family) -> u32 {
         self.told[family as usize]
     }

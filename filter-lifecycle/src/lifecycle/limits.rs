@@ -27,7 +27,7 @@ struct Frozen {
     good: BTreeMap<Prefix, bool>,
     /// Was there a good prefix when it froze? Without any, what is received counts: it still drops the rest.
     was_good: bool,
-    /// Was the operator told?
+    /// Has an event reported it?
     reported: bool,
 }
 

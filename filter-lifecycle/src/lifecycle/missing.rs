@@ -10,13 +10,13 @@ use crate::status::Obstacle;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
-    /// No feed has told this table yet.
-    NeverTold(Side, Family),
-    /// A table is being told.
+    /// No feed has reported this side yet.
+    NotReceived(Side, Family),
+    /// An Adj-RIB is being received.
     Loading(Side, Family),
-    /// The router counts other than the feed told.
+    /// The router counts other prefixes than the feed reported.
     CountMismatch(Side, Family),
-    /// A table lost most of its routes at once and nobody confirmed it yet.
+    /// An Adj-RIB lost most of its routes at once, and a second transfer has not confirmed it yet.
     ShrinkUnconfirmed(Side, Family),
     /// Every session that carried this table is down.
     SessionDown(Side, Family),
@@ -28,7 +28,7 @@ pub enum Missing {
     TooManyRibs,
     /// The table was not published, or its self-test failed.
     NotPublished(String),
-    /// The program is not on these interfaces. Only who looks at devices knows: the lifecycle never says so.
+    /// The program is not on these interfaces. Set by the engine, which looks at devices; never by the lifecycle.
     NotAttached(String),
     /// The data plane's lease has ended, so that it only observes. As above.
     LeaseEnded,
@@ -45,7 +45,7 @@ impl Missing {
     #[must_use]
     pub const fn obstacle(&self) -> Obstacle {
         match self {
-            Self::NeverTold(..) => Obstacle::NotReceived,
+            Self::NotReceived(..) => Obstacle::NotReceived,
             Self::Loading(..) => Obstacle::Loading,
             Self::CountMismatch(..) => Obstacle::CountMismatch,
             Self::ShrinkUnconfirmed(..) => Obstacle::ShrinkUnconfirmed,
@@ -66,11 +66,15 @@ impl Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NeverTold(side, family) => write!(f, "no feed has told its {family} {side} yet"),
-            Self::Loading(side, family) => write!(f, "its {family} {side} are still being told"),
+            Self::NotReceived(side, family) => {
+                write!(f, "no feed has reported its {family} {side} yet")
+            }
+            Self::Loading(side, family) => {
+                write!(f, "its {family} {side} are still being received")
+            }
             Self::CountMismatch(side, family) => write!(
                 f,
-                "the router counts other {family} {side} than the feed told"
+                "the router counts other {family} {side} than the feed reported"
             ),
             Self::ShrinkUnconfirmed(side, family) => write!(
                 f,
@@ -103,7 +107,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What a peer may do, in a word.
+/// The name of what a peer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
     /// Everything is there; its mode is `observe`.
@@ -130,12 +134,12 @@ impl PeerState {
                 Mode::Enforce => Self::Enforcing,
             },
             Some(
-                Missing::NeverTold(..)
+                Missing::NotReceived(..)
                 | Missing::Loading(..)
                 | Missing::Empty(..)
                 | Missing::SessionDown(..),
             ) if is_partly => Self::Partly,
-            Some(Missing::NeverTold(..) | Missing::Loading(..) | Missing::Empty(..)) => {
+            Some(Missing::NotReceived(..) | Missing::Loading(..) | Missing::Empty(..)) => {
                 Self::Syncing
             }
             Some(Missing::SessionDown(..)) => Self::Holding,

@@ -14,9 +14,9 @@
 //! `fold` says how a [`RouteEvent`](crate::route::RouteEvent), and the time that passes, change them. Announcements
 //! count at once, withdrawals after `withdraw_hold`; a lost feed never empties a table.
 //!
-//! Pure: time is an argument, nothing is read or written. Never publishes: [`Lifecycle::take_dirty`] says whose
-//! tables changed, [`Lifecycle::sources`], [`Lifecycle::destinations`], [`Lifecycle::known`] and
-//! [`Lifecycle::granted`] what is to be.
+//! Pure: time is an argument, nothing is read or written. Never publishes: [`Lifecycle::take_dirty`] names the peers
+//! whose tables changed; [`Lifecycle::sources`], [`Lifecycle::destinations`], [`Lifecycle::known`] and
+//! [`Lifecycle::granted`] are what to publish.
 //!
 //! Memory: a route costs 40 bytes in its source, in hash tables that are between 44 and 88 % full, and its prefix 36
 //! in the ledger of each peer it concerns, in trees whose nodes are at least half full: 137 MB for 1.06 million routes

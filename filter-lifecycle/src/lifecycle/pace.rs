@@ -1,4 +1,4 @@
-//! How fast a table changes: what tells a table that is still being told from one that merely lives. Knows neither
+//! How fast a table changes: what distinguishes one that is still being received from one that merely lives. Knows neither
 //! routes nor what follows from quiet.
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ pub const QUIET: Duration = Duration::from_secs(5);
 /// A table is quiet although this share of it changes meanwhile: a full table is never still. Small tables must be.
 pub const QUIET_PERCENT: usize = 1;
 
-/// A feed that changes more than this meanwhile tells whole tables.
+/// A feed that changes more than this meanwhile is sending whole tables.
 pub const BUSY_CHANGES: usize = 1000;
 
 /// Changes of the current and the former window of [`QUIET`].
@@ -39,7 +39,7 @@ impl Pace {
         is_few(changes + former, routes)
     }
 
-    /// Does a feed tell whole tables?
+    /// Is a feed sending whole tables?
     pub(super) fn is_busy(&self, now: Duration) -> bool {
         let Self {
             changes, former, ..

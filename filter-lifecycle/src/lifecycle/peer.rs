@@ -114,7 +114,7 @@ impl Peer {
         side == Side::Sources && self.limits.good(family).is_some()
     }
 
-    /// What feeds say the peer advertises of a family, admitted or not: what `max_prefixes` limits.
+    /// How many prefixes of a family the peer advertises by its feeds, admitted or not: what `max_prefixes` limits.
     pub(super) const fn advertised(&self, family: Family) -> u32 {
         self.ledgers[Side::Sources as usize].told(family) + self.refused.of_family(family)
     }

@@ -1,4 +1,4 @@
-//! The routes of one source, and which telling of the table each was last part of. Knows when routes come and go,
+//! The routes of one source, and which transfer of its Adj-RIB each was last part of. Knows when routes come and go,
 //! never why, and never what follows from it.
 use std::collections::{HashMap, HashSet, VecDeque, hash_map};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) enum Whom {
     All,
     /// One member of a route server's LAN.
     Only(PeerId),
-    /// Nobody we know.
+    /// No peer.
     Nobody,
     /// Whom its communities name.
     Scoped,
@@ -40,14 +40,14 @@ pub(super) struct Scope {
 /// What is remembered of a route.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// Which telling of the table it was last part of.
+    /// The transfer that it was last part of.
     epoch: u32,
-    /// When it was first told, in seconds.
+    /// When it was first announced, in seconds.
     since: u32,
     whom: Whom,
 }
 
-/// A withdrawal that may be the feed's last word.
+/// A withdrawal that may be the last that its feed sent.
 #[derive(Clone, Copy, Debug)]
 struct LastWord {
     at: Moment,
@@ -67,7 +67,7 @@ pub(super) struct Gone {
 pub(super) enum Announced {
     /// The route was not known.
     New,
-    /// Nothing but that it is part of this telling too.
+    /// Nothing but that it is part of this transfer too.
     Same,
     /// It concerns others than before.
     Replaced(Scope),
@@ -79,14 +79,14 @@ pub(super) enum Announced {
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
     family: Family,
-    /// Which telling goes on, and how many routes it has so far.
+    /// The transfer that goes on, and how many routes it has so far.
     epoch: u32,
     fresh: usize,
     entries: HashMap<RouteKey, Entry>,
     communities: HashMap<RouteKey, Arc<[Community]>>,
     has_paths: bool,
     last_words: VecDeque<LastWord>,
-    /// Some were more than are remembered: if the feed is lost now, nobody knows what it told.
+    /// When there were more than are remembered: if the feed is lost soon after, its last routes are not known.
     words_forgotten: Option<Duration>,
     max_routes: usize,
     max_last_words: usize,
@@ -112,12 +112,12 @@ impl Routes {
         self.entries.len()
     }
 
-    /// Routes of this telling.
+    /// Routes of this transfer.
     pub(super) const fn fresh(&self) -> usize {
         self.fresh
     }
 
-    /// Its prefixes, one for each path, with whom they concern and the second they were first told in.
+    /// Its prefixes, one for each path, with whom they concern and the second they were first announced in.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
         self.entries.iter().map(|(key, entry)| {
             let since = Duration::from_secs(entry.since.into());
@@ -136,7 +136,7 @@ impl Routes {
             || self.has_paths && self.prefixes().any(|mine| mine == prefix)
     }
 
-    /// Does this number fit the routes of this telling? Some routers count paths, some prefixes.
+    /// Does this number fit the routes of this transfer? Some routers count paths, some prefixes.
     pub(super) fn agrees(&self, prefixes: u64) -> bool {
         let told = self.fresh as u64;
         if told == prefixes || !self.has_paths {
@@ -152,18 +152,18 @@ impl Routes {
         distinct.len() as u64 == prefixes
     }
 
-    /// Which telling goes on.
+    /// The transfer that goes on.
     pub(super) const fn telling(&self) -> u32 {
         self.epoch
     }
 
-    /// The table is told from the start (again).
+    /// The Adj-RIB is sent from the start (again).
     pub(super) const fn next_telling(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.fresh = 0;
     }
 
-    /// A route was told.
+    /// A route was announced.
     pub(super) fn announce(
         &mut self,
         now: Duration,
@@ -233,7 +233,7 @@ impl Routes {
         Some(gone)
     }
 
-    /// Removes the routes that were not part of this telling.
+    /// Removes the routes that were not part of this transfer.
     pub(super) fn remove_former(&mut self) -> Vec<Gone> {
         if self.fresh == self.entries.len() {
             return Vec::new();
@@ -248,7 +248,7 @@ impl Routes {
             .collect()
     }
 
-    /// Takes the last withdrawals back: they were not the peer's. What comes back is of a former telling, so that
+    /// Takes the last withdrawals back: they were not the peer's. What comes back is of a former transfer, so that
     /// it goes with the next complete table, unless that has it too. Beside them, whether there
     /// were more than are remembered.
     pub(super) fn take_back(&mut self, now: Duration) -> (Vec<Gone>, bool) {
@@ -283,7 +283,7 @@ impl Routes {
         gone
     }
 
-    /// Of withdrawals that are too old to be last words.
+    /// Forgets withdrawals that are too old to be the feed's last.
     fn forget_words(&mut self, now: Duration) {
         let oldest = Moment::until(now.saturating_sub(LAST_WORDS));
         while let Some(word) = self.last_words.front().filter(|word| word.at < oldest) {

@@ -1,4 +1,4 @@
-//! One source of routes: one table of one family of one session as one feed tells it: its state, and when it is
+//! One source of routes: one Adj-RIB of one family of one session as one feed reports it: its state, and when it is
 //! taken as complete. Knows nothing of peers, admission or other sources.
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use super::routes::{Announced, Gone, LAST_WORDS, Routes, Scope};
 use super::state::{Cue, State};
 use crate::route::{AdjRib, FeedId, Origin};
 
-/// A session that came up this long after its feed did is told mid-life: its End-of-RIB may come before its
+/// A session that came up this long after its feed did is reported mid-life: its End-of-RIB may come before its
 /// routes (BIRD) or never (FRR), so only quiet shows that it is complete.
 pub const MID_LIFE: Duration = Duration::from_secs(2);
 /// Mid-life, nothing is complete sooner than this: FRR holds routes back for five seconds while route maps load.
 pub const SETTLE: Duration = Duration::from_secs(15);
-/// A feed that tells much at once keeps its tables from being taken as complete by quiet for this long: FRR walks
+/// A feed that sends much at once keeps its tables from being taken as complete by quiet for this long: FRR walks
 /// all tables in one order, so a small one may have its first route at the start and its last at the end.
 pub const BUSY: Duration = Duration::from_secs(60);
 
 /// What a session held when it ended counts again at its return, until it is complete, if that was within this time.
 pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
-/// Withdrawn prefixes remembered of a table that is being told.
+/// Withdrawn prefixes remembered of an Adj-RIB that is being received.
 pub const MAX_LEFT: usize = 65_536;
 
-/// Names a source. Sources that tell the same table stand side by side.
+/// Names a source. Sources of the same Adj-RIB stand side by side in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
-    /// Whose routes.
+    /// The session, or the peer, that the routes belong to.
     pub origin: Origin,
-    /// Which table.
+    /// Which Adj-RIB.
     pub rib: AdjRib,
-    /// Which family.
+    /// The family.
     pub family: Family,
-    /// Who tells.
+    /// The feed that reports it.
     pub feed: FeedId,
 }
 
@@ -56,17 +56,17 @@ pub(super) struct Source {
     state: State,
     since: Duration,
     started: Duration,
-    /// Told from the start, and not known to be complete since.
+    /// It is received from the start, and not known to be complete since.
     telling: bool,
     mid_life: bool,
-    /// Anything of the table itself was told, ever; and since its feed is connected.
+    /// Anything of the Adj-RIB itself was received, ever; and since its feed is connected.
     heard: bool,
     reported: bool,
     /// It was taken as complete because it was quiet, and had no route: the first one begins the table.
     silent: bool,
-    /// A feed that need not be believed without it said that the table is complete.
+    /// The feed sent the end of the Adj-RIB; quiet of a shadow session is evidence only then.
     ended: bool,
-    /// What comes is known to be wrong, until the feed says that it is not.
+    /// What comes is known to be wrong, until the feed sends the Adj-RIB in full.
     lost: bool,
     /// Since when it is not known whether its table is whole: it was lost, and not complete since.
     lost_since: Option<Duration>,
@@ -74,11 +74,11 @@ pub(super) struct Source {
     muted: bool,
     /// When its session went down.
     ended_at: Duration,
-    /// What was withdrawn of this telling: told again it is not new.
+    /// What was withdrawn during this transfer: announced again it is not new.
     left: HashSet<Prefix>,
     /// It was complete, not only for want of any route, and its routes have counted since.
     known: bool,
-    /// It was taken as complete without a route, and has had none since, whoever told it: nothing is waited for.
+    /// It was taken as complete without a route, on whatever evidence, and has had none since: nothing is waited for.
     empty: bool,
     /// It is held although its neighbour turned out to be another: what was known of it stays in force.
     stranger: bool,
@@ -182,7 +182,7 @@ impl Source {
         self.telling
     }
 
-    /// Since when it is told from the start.
+    /// Since when it is received from the start.
     pub(super) const fn started(&self) -> Duration {
         self.started
     }
@@ -195,7 +195,7 @@ impl Source {
             || self.doubts.wants_tick()
     }
 
-    /// Was anything of the table itself ever told? Mere silence shows nothing.
+    /// Was anything of the Adj-RIB itself ever received? Mere silence shows nothing.
     pub(super) const fn is_heard(&self) -> bool {
         self.heard
     }
@@ -210,7 +210,7 @@ impl Source {
         self.muted
     }
 
-    /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
+    /// Its session came up: the Adj-RIB is sent from the start, and routes that are not part of this transfer go when
     /// it is complete.
     pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
         self.restart(now);
@@ -239,11 +239,11 @@ impl Source {
         self.routes.iter().map(|(gone, _)| gone).collect()
     }
 
-    /// Its feed is connected again and tells everything from the start.
+    /// Its feed is connected again and sends everything from the start.
     pub(super) fn feed_back(&mut self, now: Duration, peer_down_hold: Duration) {
         self.end_silence(now);
         if std::mem::take(&mut self.spared) {
-            // The feed can say again whether the session is up: it gets as long as after any other end.
+            // The feed can report again whether the session is up: it gets as long as after any other end.
             let hold = self.hold_until;
             self.hold_until = hold.map(|until| until.min(now + peer_down_hold));
         }
@@ -275,14 +275,14 @@ impl Source {
         self.routes.next_telling();
     }
 
-    /// Something of the table itself is told.
+    /// Something of the Adj-RIB itself is received.
     pub(super) const fn hear(&mut self) {
         self.heard = true;
         self.reported = true;
     }
 
-    /// The first of the table itself: a session that was silent so long that nothing was expected of it any more
-    /// is told only now.
+    /// The first of the Adj-RIB itself is received: a session that was silent so long that nothing was expected of it
+    /// any more begins only now.
     pub(super) fn hear_first(&mut self, now: Duration) {
         self.hear();
         self.end_silence(now);
@@ -298,7 +298,7 @@ impl Source {
         self.lost
     }
 
-    /// Was it taken as complete without a word and without a route?
+    /// Was it taken as complete by quiet alone, without a route?
     pub(super) const fn is_silent(&self) -> bool {
         self.silent
     }
@@ -311,7 +311,7 @@ impl Source {
         }
     }
 
-    /// Its session went down: its routes are kept until then. A second word does not make the hold longer.
+    /// Its session went down: its routes are kept until then. A second report of that does not make the hold longer.
     pub(super) fn session_down(&mut self, now: Duration, hold_until: Duration) {
         if !matches!(self.state, State::Held | State::Down) {
             self.hold_until = Some(hold_until);
@@ -335,7 +335,7 @@ impl Source {
         }
     }
 
-    /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
+    /// Its session is up again, and its feed, if connected, has reported it all the while. Returns whether its
     /// routes did not count and now do.
     pub(super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
         self.hold_until = None;
@@ -356,7 +356,7 @@ impl Source {
         std::mem::take(&mut self.muted)
     }
 
-    /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
+    /// Its feed was lost, or reports it wrongly. Returns the routes that were withdrawn right before.
     pub(super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
         self.end_silence(now);
         self.cue(
@@ -393,7 +393,7 @@ impl Source {
         }
     }
 
-    /// A route was told.
+    /// A route was announced.
     pub(super) fn announce(
         &mut self,
         now: Duration,
@@ -427,7 +427,7 @@ impl Source {
         Some(gone)
     }
 
-    /// Something changed. Only prefixes that are new in this telling show that it goes on.
+    /// Something changed. Only prefixes that are new in this transfer show that it goes on.
     fn touch(&mut self, now: Duration, is_new: bool) {
         self.last_change = now;
         self.doubts.changed();
@@ -443,9 +443,9 @@ impl Source {
             .counted(now, prefixes, (self.routes.fresh(), agrees));
     }
 
-    /// End-of-RIB was told. Returns whether it is to be believed at once: it is if the table was told from the
-    /// feed's start and had a route. BIRD says it before the first route, FRR while it waits for its route-maps
-    /// (FEEDS section 5); then quiet decides.
+    /// End-of-RIB was received. Returns whether the Adj-RIB is complete by that: it is if it was sent from the feed's
+    /// start and had a route. BIRD sends End-of-RIB before the first route, FRR while it waits for its route-maps; then
+    /// quiet decides.
     pub(super) const fn end_of_rib(&mut self) -> bool {
         self.hear();
         self.lost = false;
@@ -456,8 +456,8 @@ impl Source {
         !(self.mid_life && self.telling)
     }
 
-    /// A snapshot was told. Returns whether it is to be believed at once: a poll of a session that just came up
-    /// is when the session has settled and the poll found what the one before did.
+    /// A snapshot was received. Returns whether the Adj-RIB is complete by that: a poll of a session that just came up
+    /// is, once the session has settled and the poll found what the one before did.
     pub(super) fn end_of_snapshot(&mut self, now: Duration, changed: usize) -> bool {
         self.lost = false;
         self.ended = true;
@@ -469,8 +469,8 @@ impl Source {
         self.kind == Kind::Poll && settled
     }
 
-    /// Has it been quiet for so long that it must be complete, although nobody said so, or said it too early?
-    /// While its feed has much to tell, its turn may still come, but not for longer than [`BUSY`].
+    /// Has it been quiet for so long that it must be complete, although its end was not sent, or sent too early? While
+    /// its feed sends much, its turn may still come, but not for longer than [`BUSY`].
     pub(super) fn is_quiet(&self, now: Duration, feed_is_busy: bool, settle_max: Duration) -> bool {
         let may_be_quiet =
             self.kind.quiet_is_enough() || !self.heard || self.kind == Kind::Shadow && self.ended;
@@ -486,7 +486,7 @@ impl Source {
                     && self.pace.is_quiet(now, self.routes.len()))
     }
 
-    /// Is it told for so long that what there is of it must do?
+    /// Has it been received for so long that what there is of it must do?
     fn is_late(&self, now: Duration, settle_max: Duration) -> bool {
         now >= self.started + settle_max && self.routes.fresh() > 0
     }
@@ -512,7 +512,7 @@ impl Source {
         !self.telling && self.doubts.judge_count(now, self.routes.fresh())
     }
 
-    /// The table is said or seen to be complete: the routes that were not part of this telling are removed and
+    /// The Adj-RIB is complete by this evidence: the routes that were not part of this transfer are removed and
     /// returned. In doubt nothing is, and the doubt comes back.
     pub(super) fn complete(
         &mut self,
@@ -540,7 +540,7 @@ impl Source {
         Ok(gone)
     }
 
-    /// The hold is over: nothing of it counts any more. A feed that tells on keeps telling.
+    /// The hold is over: nothing of it counts any more. What the feed goes on sending is still received.
     pub(super) fn hold_over(&mut self, now: Duration) -> Vec<Gone> {
         self.cue(now, Cue::HoldOver);
         self.hold_until = None;

@@ -1,5 +1,5 @@
 //! The transition table: in which state one source of routes is, and what makes it change. A source is one
-//! table of one family of one BGP session as one feed tells it. Pure and small, so that it can be read whole;
+//! table of one family of one BGP session as one feed reports it. Pure and small, so that it can be read whole;
 //! what follows from a state is decided elsewhere.
 
 /// Where a source stands.
@@ -8,13 +8,13 @@ pub enum State {
     /// Never heard of since the daemon started.
     #[default]
     Unknown,
-    /// Its routes are being told; nobody said yet that they are complete.
+    /// Its routes are being received, and there is no evidence yet that they are complete.
     Loading,
     /// Complete, by named evidence.
     Synced,
     /// Its session went down; its routes are kept for the hold time.
     Held,
-    /// Its feed was lost while it was complete; its routes are the last known, until they are told again in full.
+    /// Its feed was lost while it was complete; its routes are the last known, until they are received again in full.
     Stale,
     /// Its session is down and the hold time over: none of its routes counts.
     Down,
@@ -23,19 +23,19 @@ pub enum State {
 /// What can happen to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cue {
-    /// Its session came up, or something of it is told for the first time.
+    /// Its session came up, or something of it is received for the first time.
     Started,
-    /// Its feed is connected again and tells everything from the start.
+    /// Its feed is connected again and sends everything from the start.
     FeedBack,
     /// Its table is complete: End-of-RIB, a finished poll, or quiet.
     Completed,
     /// Its session went down.
     SessionDown,
-    /// Its session is up again, and its feed, which knows no sessions, has told the table all the while.
+    /// Its session is up again, and its feed, which knows no sessions, has reported the table all the while.
     Resumed,
     /// Its feed was lost, or can no longer be believed.
     FeedLost,
-    /// The same, while a table that was known before its session came up again was being told anew.
+    /// The same, while a table that was known before its session came up again was being received anew.
     KnownLost,
     /// The hold time is over.
     HoldOver,
@@ -71,7 +71,7 @@ impl State {
     pub const fn after(self, cue: Cue) -> Self {
         use State::{Down, Held, Loading, Stale, Synced, Unknown};
         match (self, cue) {
-            // What is told again after a loss stays the last known, with what is new added, until it is complete:
+            // What is received again after a loss stays the last known, with what is new added, until it is complete:
             // a listener that reconnects must not end enforcement. `stale_hold` goes on from the loss.
             (Stale, Cue::Started) => Stale,
             (Unknown | Loading | Synced | Held | Down, Cue::Started) => Loading,
@@ -80,7 +80,7 @@ impl State {
             // The session may still be down: only a session that comes up ends a hold.
             (Unknown | Loading | Held | Down, Cue::FeedBack) => self,
             (Unknown | Loading | Synced | Stale, Cue::Completed) => Synced,
-            // A table that is completed while its session is down is told late: the session decides.
+            // A table that is completed while its session is down comes late: the session decides.
             (Held | Down, Cue::Completed) => self,
             (Loading | Synced | Stale | Held, Cue::SessionDown) => Held,
             (Unknown | Down, Cue::SessionDown) => Down,
@@ -88,9 +88,9 @@ impl State {
             (Unknown | Loading | Synced | Stale, Cue::Resumed) => self,
             // Feed lost never means peers lost: what was complete stays, as the last known.
             (Synced | Stale, Cue::FeedLost | Cue::KnownLost) => Stale,
-            // Half-told, and never complete before: never to be enforced; its routes stay until told anew.
+            // Half received, and never complete before: never to be enforced; its routes stay until received anew.
             (Loading, Cue::FeedLost) => Loading,
-            // Half-told after it was known: what was known stays, with what was told since.
+            // Half received after it was known: what was known stays, with what was received since.
             (Loading, Cue::KnownLost) => Stale,
             (Unknown | Held | Down, Cue::FeedLost | Cue::KnownLost) => self,
             (Held, Cue::HoldOver) => Down,

@@ -24,7 +24,7 @@ pub struct SourceStatus {
     /// Which Adj-RIB.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub rib: AdjRib,
-    /// Of which family.
+    /// The family.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub family: Family,
     /// Where it stands.
@@ -53,10 +53,10 @@ pub struct SourceStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RefusedPrefix {
-    /// Which.
+    /// The prefix.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub prefix: Prefix,
-    /// Why.
+    /// The reason.
     #[cfg_attr(feature = "serde", serde(serialize_with = "refusal_name"))]
     pub why: Refusal,
 }
@@ -103,18 +103,18 @@ pub struct PeerStatus {
     pub ribs: Vec<SourceStatus>,
 }
 
-/// Who told a route, and when.
+/// A route that makes an address valid: its feed, its session, its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     /// Which route covers the address.
     pub prefix: Prefix,
-    /// Who.
+    /// The feed that reports it.
     pub feed: FeedId,
     /// Over which session, if not by hand.
     pub session: Option<Session>,
     /// Of which table.
     pub rib: AdjRib,
-    /// How long ago it was first told.
+    /// How long ago it was first announced.
     pub age: Duration,
 }
 

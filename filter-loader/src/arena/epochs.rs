@@ -27,9 +27,10 @@ impl Epochs {
         let (ask, asked) = sync_channel(1);
         let over = Arc::new(AtomicU64::new(0));
         let reached = Arc::clone(&over);
+        let waits = grace.clone();
         let thread = std::thread::Builder::new()
             .name("grace".to_owned())
-            .spawn(move || follow(grace, &asked, &reached))
+            .spawn(move || follow(&waits, &asked, &reached))
             .map_err(Error::os("cannot start the thread that waits for packets"))?;
         Ok(Self {
             grace,
@@ -77,7 +78,7 @@ impl Drop for Epochs {
     }
 }
 
-fn follow(grace: Grace, asked: &Receiver<u64>, over: &AtomicU64) {
+fn follow(grace: &Grace, asked: &Receiver<u64>, over: &AtomicU64) {
     while let Ok(epoch) = asked.recv() {
         // If it fails, who needs the lines will wait itself and say why.
         if grace.wait().is_ok() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use filter_core::layout::map;
-use filter_core::table::{CHUNK_BYTES, CHUNK_WORDS, LINE_WORDS, Line};
+use filter_core::table::{CHUNK_BYTES, CHUNK_WORDS, LINE_WORDS, Line, Words};
 use memmap2::MmapRaw;
 
 use super::extent::Extent;
@@ -73,10 +73,36 @@ impl Mapped {
         lines.map(line).collect()
     }
 
+    /// A chunk, for a lookup.
+    pub(super) fn chunk(&self, number: u16) -> Chunk<'_> {
+        let first = self.word(number, 0);
+        // SAFETY: the chunk's first word was brought within the mapping, which holds whole chunks and lives as long as
+        // self; the words are only ever accessed as atomics.
+        Chunk(unsafe { std::slice::from_raw_parts(first, CHUNK_WORDS) })
+    }
+
     fn word(&self, chunk: u16, index: usize) -> &AtomicU64 {
         let index = usize::from(chunk) % self.chunks * CHUNK_WORDS + index % CHUNK_WORDS;
         // SAFETY: both indices were brought within the mapping just above; it is aligned to a page and lives as
         // long as self; the program only reads, whole words.
         unsafe { AtomicU64::from_ptr(self.lines.as_mut_ptr().cast::<u64>().add(index)) }
+    }
+}
+
+/// One chunk as a lookup reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a>(&'a [AtomicU64]);
+
+impl Words for Chunk<'_> {
+    fn word(&self, index: u32) -> u64 {
+        let word = self.0.get(index as usize);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    fn line(&self, number: u16) -> Line {
+        let first = usize::from(number) * LINE_WORDS;
+        let line = self.0.get(first..first + LINE_WORDS).unwrap_or_default();
+        let mut words = line.iter().map(|word| word.load(Ordering::Relaxed));
+        std::array::from_fn(|_| words.next().unwrap_or(0))
     }
 }

@@ -1,7 +1,7 @@
 //! The compiled tables in the kernel: an arena of 64-byte lines in our memory and the program's at once.
 //!
-//! Publishing a peer writes what is new of its sets to free lines (`sets`), then its record, then stores one word: the
-//! slot's. A packet reads that word once, so it sees the old sets or the new ones. Lines of the old ones are used again
+//! Publishing a peer writes what is new of its sets to free lines (`sets`), then its record (`staged`), then stores one
+//! word: the slot's. A packet reads that word once, so it sees the old sets or the new ones. Lines of the old ones are used again
 //! only after a grace period (`epochs`) in which every packet that may still read them has ended.
 //!
 //! There is one writer; the map's first line names this program and its schema, so foreign or damaged state is refused and never
@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::maps::MapData;
-use filter_core::Family;
 use filter_core::layout::record::{self, Published};
 use filter_core::layout::{SCHEMA, map};
+use filter_core::set::Ranges;
 use filter_core::table::{self, CHUNK_BYTES, CHUNK_LINES, LINE_WORDS, Line};
 
 use crate::error::Error;
-use crate::tables::{Memory, PeerTables, TableStore};
+use crate::tables::{Fault, Memory, PeerTables, TableStore};
 
+#[cfg(feature = "test-hooks")]
+mod damage;
 mod epochs;
 mod extent;
 mod free;
@@ -27,10 +29,12 @@ mod memory;
 #[cfg(feature = "test-hooks")]
 mod poison;
 mod sets;
+mod staged;
 
 use extent::Extent;
 use memory::Mapped;
 use sets::{Sets, Stored};
+use staged::Staged;
 
 #[cfg(feature = "test-hooks")]
 pub use poison::poison_in_use;
@@ -51,23 +55,34 @@ pub(crate) struct Arena {
     live: HashMap<u32, Slot>,
     /// Slots an earlier process left, whose sets are known by place only.
     adopted: HashMap<u32, (u32, Vec<Extent>)>,
+    staged: Option<Staged>,
+    #[cfg(feature = "test-hooks")]
+    damage: Option<crate::hooks::Damage>,
+    #[cfg(feature = "test-hooks")]
+    is_damaged: bool,
 }
 
 impl Arena {
-    /// Takes over the maps: what an earlier process left in them stays in force.
-    pub(crate) fn new(tables: &MapData, slots: &MapData) -> Result<Self, Error> {
+    /// Takes over the maps: what an earlier process left in them stays in force, but for what it showed in the
+    /// self-test's slot.
+    pub(crate) fn new(tables: &MapData, slots: &MapData, shown: u32) -> Result<Self, Error> {
         let mut arena = Self {
             sets: Sets::new(Mapped::new(tables, slots)?)?,
             live: HashMap::new(),
             adopted: HashMap::new(),
+            staged: None,
+            #[cfg(feature = "test-hooks")]
+            damage: None,
+            #[cfg(feature = "test-hooks")]
+            is_damaged: false,
         };
         arena.sets.free.take(HEADER);
-        arena.adopt()?;
+        arena.adopt(shown)?;
         Ok(arena)
     }
 
     /// Reads the header line and every slot's record. Lines of records in force are marked as used.
-    fn adopt(&mut self) -> Result<(), Error> {
+    fn adopt(&mut self, shown: u32) -> Result<(), Error> {
         let ours = header(self.sets.memory.chunks());
         match self.sets.memory.read(HEADER.chunk, 0..1).as_slice() {
             [found] if *found == ours => {}
@@ -81,6 +96,7 @@ impl Arena {
                 ));
             }
         }
+        self.show(shown, None);
         for slot in 0..self.sets.memory.slot_count() {
             let word = self.sets.memory.slot(slot).load(Ordering::Acquire);
             let Some(published) = Published::from_word(word) else {
@@ -142,75 +158,6 @@ impl Arena {
             && usize::from(extent.line) + extent.lines as usize <= CHUNK_LINES
     }
 
-    /// Stores what is wanted and publishes it; what could be made before an error is given back. `like` is a slot
-    /// whose sets may be much the same.
-    fn replace(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
-        let mut stored = Vec::with_capacity(record::SETS);
-        let wanted = Family::ALL.into_iter().flat_map(|family| {
-            [
-                table.sources.family(family),
-                table.destinations.family(family),
-            ]
-        });
-        for (index, ranges) in wanted.enumerate() {
-            let before = self.live.get(&like).map(|live| &live.sets[index]);
-            match self.sets.store(ranges, before) {
-                Ok(set) => stored.push(set),
-                Err(error) => {
-                    self.release_all(stored);
-                    return Err(error.of_slot(slot));
-                }
-            }
-        }
-        match <[Arc<Stored>; record::SETS]>::try_from(stored) {
-            Ok(sets) => self.install(slot, table, sets),
-            Err(_) => Err(sets::too_large("four sets make a table".to_owned())),
-        }
-    }
-
-    /// Writes the record of these sets and makes it the slot's: the one store that publishes.
-    fn install(
-        &mut self,
-        slot: u32,
-        table: &PeerTables<'_>,
-        sets: [Arc<Stored>; record::SETS],
-    ) -> Result<(), Error> {
-        let record = match self.sets.allocate(record::LINES) {
-            Ok(record) => record,
-            Err(error) => {
-                self.release_all(sets);
-                return Err(error.of_slot(slot));
-            }
-        };
-        let mut words = record::new(slot, table.generation, table.rules);
-        for (index, set) in sets.iter().enumerate() {
-            let (descriptor, place) = set.entry();
-            record::set(&mut words, index, descriptor, place);
-        }
-        record::seal(&mut words);
-        let (lines, _) = words.as_chunks();
-        self.sets.memory.write(record, lines);
-        #[cfg(feature = "test-hooks")]
-        if poison::poisons_in_use() {
-            self.poison_slot(slot);
-        }
-        let place = (record.chunk, record.line);
-        let published = Published::new(place, slot, table.rules);
-        self.sets
-            .memory
-            .slot(slot)
-            .store(published.map_or(0, Published::word), Ordering::Release);
-        let now = Slot {
-            record,
-            generation: table.generation,
-            sets,
-        };
-        let before = self.live.insert(slot, now);
-        self.let_go(slot, before);
-        self.sets.settle();
-        Ok(())
-    }
-
     fn release_all(&mut self, sets: impl IntoIterator<Item = Arc<Stored>>) {
         sets.into_iter().for_each(|set| self.sets.release(set));
     }
@@ -244,19 +191,41 @@ impl Arena {
 }
 
 impl TableStore for Arena {
-    fn publish(&mut self, slot: u32, like: u32, table: &PeerTables<'_>) -> Result<(), Error> {
-        self.replace(slot, like, table)
+    fn stage(
+        &mut self,
+        slot: u32,
+        shown: Option<u32>,
+        table: &PeerTables<'_>,
+    ) -> Result<(), Error> {
+        self.discard_staged();
+        self.make(slot, shown, table)
     }
 
-    fn publish_rules(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
-        match self.live.get(&slot).map(|live| live.sets.clone()) {
-            Some(sets) => self.install(slot, table, sets),
-            None => self.replace(slot, slot, table),
-        }
+    fn check(&self, table: &PeerTables<'_>, changed: &[Ranges; record::SETS]) -> Result<(), Fault> {
+        self.check_staged(table, changed)
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        self.commit_staged();
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.discard_staged();
+    }
+
+    #[cfg(feature = "test-hooks")]
+    fn damage(&mut self, damage: Option<crate::hooks::Damage>) {
+        self.damage = damage;
+    }
+
+    #[cfg(feature = "test-hooks")]
+    fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     fn retire(&mut self, slot: u32) -> Result<(), Error> {
-        self.sets.memory.slot(slot).store(0, Ordering::Release);
+        self.show(slot, None);
         let before = self.live.remove(&slot);
         self.let_go(slot, before);
         self.sets.settle();

@@ -24,6 +24,8 @@ use crate::error::Error;
 const MAX_SET_LINES: usize = u16::MAX as usize;
 /// A change of more than this part of a set's pieces compiles it anew, in one run of lines.
 const PATCH_PART: usize = 2;
+/// Sets of different slots whose numbers of ranges differ by more are not compared.
+const LIKE_RANGES: usize = 16;
 /// Ranges that tell sets apart before they are compared.
 const SAMPLES: usize = 64;
 
@@ -33,13 +35,13 @@ pub(super) struct Stored {
     content: Content,
     descriptor: u64,
     /// Manifest, long list, table; all there is of a set without pieces.
-    head: Extent,
-    manifest_lines: u16,
+    pub(super) head: Extent,
+    pub(super) manifest_lines: u16,
     /// The line of the table in the chunk.
-    table: usize,
-    layout: Option<Layout>,
+    pub(super) table: usize,
+    pub(super) layout: Option<Layout>,
     /// By their place in the table; shared with the sets before and after.
-    pieces: Vec<Arc<Extent>>,
+    pub(super) pieces: Vec<Arc<Extent>>,
 }
 
 impl Stored {
@@ -52,6 +54,19 @@ impl Stored {
             manifest_lines: self.manifest_lines,
         };
         (self.descriptor, place)
+    }
+
+    /// Where it differs from the set it follows, or has a piece of its own.
+    pub(super) fn unlike(&self, before: &Self) -> Ranges {
+        let differs = before.content.ranges.difference(&self.content.ranges);
+        let Some(layout) = self.layout else {
+            return differs;
+        };
+        let pieces = self.pieces.iter().zip(&before.pieces).enumerate();
+        let replaced = pieces.filter(|(_, (now, then))| !Arc::ptr_eq(now, then));
+        differs.union(&Ranges::ascending(
+            replaced.map(|(number, _)| layout.piece_range(number)),
+        ))
     }
 }
 
@@ -66,6 +81,17 @@ impl Hash for Content {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.digest);
     }
+}
+
+/// How a set came to be where it lies.
+#[derive(Clone, Debug)]
+pub(super) enum Made {
+    /// It was there, for this slot or another.
+    Before,
+    /// It follows this one, which was there, and shares the lines of every piece in which the two are alike.
+    Following(Arc<Stored>),
+    /// Compiled as a whole.
+    Anew,
 }
 
 /// See the file's head.
@@ -98,25 +124,41 @@ impl Sets {
         &mut self,
         ranges: &Ranges,
         before: Option<&Arc<Stored>>,
-    ) -> Result<Arc<Stored>, Error> {
+    ) -> Result<(Arc<Stored>, Made), Error> {
         if let Some(same) = before.filter(|before| before.content.ranges == *ranges) {
-            return Ok(Arc::clone(same));
+            return Ok((Arc::clone(same), Made::Before));
         }
         let content = Content {
             digest: self.digest(ranges),
             ranges: ranges.clone(),
         };
         if let Some(same) = self.stored.get(&content) {
-            return Ok(Arc::clone(same));
+            return Ok((Arc::clone(same), Made::Before));
         }
-        let changed = before.and_then(|before| self.change(before, &content));
-        let stored = match changed {
-            Some(stored) => stored,
-            None => self.compile(&content)?,
+        let mut like = before.cloned();
+        let mut changed = like.as_ref().and_then(|like| self.change(like, &content));
+        if changed.is_none() {
+            like = self.like(ranges);
+            changed = like.as_ref().and_then(|like| self.change(like, &content));
+        }
+        let (stored, made) = match (changed, like) {
+            (Some(stored), Some(like)) => (stored, Made::Following(like)),
+            _ => (self.compile(&content)?, Made::Anew),
         };
         let stored = Arc::new(stored);
         self.stored.insert(content, Arc::clone(&stored));
-        Ok(stored)
+        Ok((stored, made))
+    }
+
+    /// A set in pieces that may be much the same: what we advertise to one customer and to the next differs in their
+    /// session addresses. The one nearest in size, if it is within [`LIKE_RANGES`].
+    fn like(&self, ranges: &Ranges) -> Option<Arc<Stored>> {
+        let count = ranges.as_slice().len();
+        let distance = |set: &&Arc<Stored>| set.content.ranges.as_slice().len().abs_diff(count);
+        let sets = self.stored.values().filter(|set| set.layout.is_some());
+        let near = sets.min_by_key(distance);
+        near.filter(|set| distance(set) <= LIKE_RANGES)
+            .map(Arc::clone)
     }
 
     /// One user less; with the last one its lines go, except those that another set shares.
@@ -170,6 +212,33 @@ impl Sets {
                 self.memory.chunks() * CHUNK_LINES,
                 self.free.largest()
             ))
+        })
+    }
+
+    /// Do the parts of a set that no address tells of lie as they were written? The list of its pieces, and, where it
+    /// shares pieces with the set before, the nodes that lead to those.
+    pub(super) fn is_as_written(&self, set: &Stored, before: Option<&Stored>) -> bool {
+        let Some(layout) = set.layout else {
+            return true;
+        };
+        let first = usize::from(set.head.line);
+        let manifest = first..first + usize::from(set.manifest_lines);
+        if self.memory.read(set.head.chunk, manifest) != manifest_of(&set.pieces) {
+            return false;
+        }
+        let Some(before) = before else {
+            return true;
+        };
+        let root = |set: &Stored| {
+            let lines = set.table..set.table + layout.table_lines();
+            self.memory.read(set.head.chunk, lines)
+        };
+        let (now, then) = (root(set), root(before));
+        let pieces = set.pieces.iter().zip(&before.pieces).enumerate();
+        let mut shared = pieces.filter(|(_, (now, then))| Arc::ptr_eq(now, then));
+        shared.all(|(number, _)| {
+            let lines = layout.piece_lines(number);
+            now[lines.clone()] == then[lines]
         })
     }
 
@@ -338,5 +407,8 @@ fn manifest_of(pieces: &[Arc<Extent>]) -> Vec<Line> {
 }
 
 pub(super) fn too_large(why: String) -> Error {
-    Error::TableTooLarge { slot: 0, why }
+    Error::TableTooLarge {
+        of: String::new(),
+        why,
+    }
 }

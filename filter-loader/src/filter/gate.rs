@@ -1,21 +1,68 @@
-//! Runs the self-test: the packets that [`crate::selftest`] chose, through the loaded program, in a slot and with an
-//! interface record of its own. Never chooses packets, never lets go live what failed.
-use std::collections::BTreeMap;
+//! Runs the self-test of a staged table: has it read back, then asks the questions that [`crate::selftest`] chose
+//! through the loaded program, in a slot and with an interface record of the self-test's own. Never chooses questions,
+//! never lets go live what failed.
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::Array;
-use filter_core::layout::{LeaseEnd, Network, SlotStation, Wanted, interface_entry, map};
+use filter_core::Classes;
+use filter_core::layout::{LeaseEnd, SlotStation, Wanted, interface_entry, map, record};
 use filter_core::packet::Vlans;
-use filter_core::{Classes, Reason};
+use filter_core::set::Ranges;
 
-use super::{Filter, SELF_TEST, TEST_IFINDEX};
+use super::{Filter, LISTS, SELF_TEST, TEST_IFINDEX, XDP_PASS};
 use crate::device::InterfaceSpec;
-use crate::error::Error;
-use crate::selftest::{self, Probe};
+use crate::error::{Error, chain};
+use crate::selftest::{self, Change, Packet, Place, Policies, Question, Sessions};
 use crate::slot::PeerSlot;
-use crate::stats::{self, Counters};
-use crate::tables::{PeerTables, TableStore};
+use crate::stats::{self, Counters, Fates};
+use crate::tables::PeerTables;
+use crate::{object, testrun};
+
+/// The operator may switch something off while questions are asked: so often they are asked once more.
+const TRIES: usize = 3;
+
+/// What the self-test knows of a slot's holder besides its table.
+#[derive(Debug, Default)]
+pub(super) struct Tested {
+    pub(super) name: String,
+    sessions: Sessions,
+    /// The sets that are live, as they were asked for. None of a table that an earlier process left.
+    live: Option<[Ranges; record::SETS]>,
+}
+
+impl Tested {
+    /// Nothing is live any more.
+    pub(super) fn retire(&mut self) {
+        self.live = None;
+    }
+}
+
+/// Mistakes that tests plant.
+#[cfg(feature = "test-hooks")]
+#[derive(Debug, Default)]
+pub(super) struct Planted {
+    /// Every table is staged with its destinations as its sources.
+    swapped: bool,
+    /// Nothing is read back: only packets are asked.
+    only_packets: bool,
+}
 
 impl Filter {
+    /// From now on no table of this peer goes live that would drop packets of these sessions, as far as
+    /// [`selftest::MAX_SESSIONS`] go.
+    pub fn set_sessions(&mut self, peer: PeerSlot, sessions: Sessions) {
+        self.tested.entry(peer.0).or_default().sessions = sessions;
+    }
+
+    /// What errors call the holder of this slot.
+    fn holder(&self, slot: u32) -> String {
+        match self.tested.get(&slot) {
+            Some(tested) if !tested.name.is_empty() => format!("peer `{}`", tested.name),
+            _ if slot == LISTS => "the bogons and our own prefixes".to_owned(),
+            _ => format!("the peer in slot {slot}"),
+        }
+    }
+
     /// The self-test's own station, and nothing left of a self-test that did not end.
     pub(super) fn prepare_self_test(&mut self) -> Result<(), Error> {
         if !self.self_test {
@@ -28,127 +75,275 @@ impl Filter {
         };
         self.stations.insert(&station.key(), SELF_TEST)?;
         self.switch.reset(SELF_TEST);
-        self.switch
-            .want(SELF_TEST, Wanted::new(Classes::ALL, LeaseEnd::Keep));
         // Never due: its violations are nothing to report.
         let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
         due.set(SELF_TEST, u64::MAX / 2, 0)
-            .map_err(Error::map(map::SAMPLE_DUE))?;
-        self.tables.retire(SELF_TEST)
+            .map_err(Error::map(map::SAMPLE_DUE))
     }
 
-    /// Runs known packets through the program against these sets, in the self-test's slot, and if all is well lets
-    /// them go live. Sets are shared by content, so what goes live are the very lines that were tested.
-    pub(super) fn tested(
-        &mut self,
-        peer: PeerSlot,
-        table: &PeerTables<'_>,
-        go_live: impl FnOnce(&mut dyn TableStore) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if !self.self_test {
-            return go_live(self.tables.as_mut());
-        }
+    /// Stages a slot's table, and makes it live if it passes its self-test.
+    pub(super) fn replace(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
+        let shown = (self.self_test && slot != LISTS).then_some(SELF_TEST);
         #[cfg(feature = "test-hooks")]
-        let planted = PeerTables {
-            sources: table.destinations,
+        let staged = PeerTables {
+            sources: match self.planted.swapped {
+                true => table.destinations,
+                false => table.sources,
+            },
             ..*table
         };
-        #[cfg(feature = "test-hooks")]
-        let staged = if self.planted_bug { &planted } else { table };
         #[cfg(not(feature = "test-hooks"))]
-        let staged = table;
-        self.tables.publish(SELF_TEST, peer.0, staged)?;
-        let done = self
-            .run_probes(peer, table)
-            .and_then(|()| go_live(self.tables.as_mut()));
-        self.tables.retire(SELF_TEST)?;
-        done
+        let staged = *table;
+        let made = self.tables.stage(slot, shown, &staged);
+        made.map_err(|error| error.of(&self.holder(slot)))?;
+        if let Err(error) = self.passes(slot, table) {
+            self.tables.discard();
+            return Err(error);
+        }
+        self.tables.commit()?;
+        self.tested.entry(slot).or_default().live = Some(table.sets().map(Clone::clone));
+        Ok(())
     }
 
-    fn run_probes(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
-        let spec = self.spec_of(peer);
-        let record = spec.record()?;
-        let network = spec
-            .networks
-            .get(&Vlans::NONE)
-            .map_or_else(|| Ok(Network::default()), |network| network.record())
-            .unwrap_or_default();
-        let known = selftest::Known {
-            interface: &spec,
-            record: &record,
-            network: &network,
-            lists: &self.lists,
-        };
-        let probes = selftest::probes(&known, table);
-        self.write_records(SELF_TEST, &record, &network)?;
+    fn passes(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
+        if !self.self_test {
+            return Ok(());
+        }
+        let live = self
+            .tested
+            .get(&slot)
+            .and_then(|tested| tested.live.as_ref());
+        let change = Change::new(live, table);
+        self.read_back(slot, table, &change.changed)?;
+        match slot {
+            LISTS => Ok(()),
+            _ => self.ask_packets(slot, table, &change),
+        }
+    }
+
+    fn read_back(
+        &self,
+        slot: u32,
+        table: &PeerTables<'_>,
+        changed: &[Ranges; record::SETS],
+    ) -> Result<(), Error> {
+        #[cfg(feature = "test-hooks")]
+        if self.planted.only_packets {
+            return Ok(());
+        }
+        let checked = self.tables.check(table, changed);
+        checked.map_err(|fault| Error::SelfTest {
+            of: self.holder(slot),
+            what: fault.what,
+            expected: fault.expected.to_owned(),
+            got: fault.found.to_owned(),
+        })
+    }
+
+    /// Every question as if every class were in force, and those that do not follow the change once more under the
+    /// classes that are wanted for the peer now.
+    fn ask_packets(
+        &mut self,
+        slot: u32,
+        table: &PeerTables<'_>,
+        change: &Change,
+    ) -> Result<(), Error> {
+        let place = Place::new(self.spec_of(slot).as_ref())?;
+        let program = self.program_fd()?;
+        self.write_records(SELF_TEST, &place.record, &place.network)?;
         let before = self.set_entry(TEST_IFINDEX, interface_entry(SELF_TEST, SELF_TEST))?;
-        let tested = self.run_each(peer, &probes);
+        let now = self.switch.wanted(slot).classes();
+        let mut asked = Ok(());
+        for (classes, change) in [(Classes::ALL, Some(change)), (now, None)] {
+            let wanted = Wanted::new(classes, LeaseEnd::Keep);
+            self.switch.want(SELF_TEST, wanted);
+            asked =
+                asked.and_then(|()| self.ask_round(program.as_fd(), slot, (&place, table), change));
+        }
+        self.switch.want(SELF_TEST, Wanted::NONE);
         self.set_entry(TEST_IFINDEX, before)?;
-        tested
+        asked
+    }
+
+    fn ask_round(
+        &self,
+        program: BorrowedFd<'_>,
+        slot: u32,
+        (place, table): (&Place, &PeerTables<'_>),
+        change: Option<&Change>,
+    ) -> Result<(), Error> {
+        let none = Sessions::default();
+        let sessions = self.tested.get(&slot).map(|tested| &tested.sessions);
+        let mut asked = Ok(());
+        for _ in 0..TRIES {
+            // What the operator forbids is not in force here either.
+            let in_force = self.switch.in_force(SELF_TEST, true);
+            let policies = Policies {
+                place,
+                table,
+                lists: &self.lists,
+                in_force,
+            };
+            let questions = policies.questions(sessions.unwrap_or(&none), change);
+            asked = self.ask_all(program, slot, place, &questions);
+            if asked.is_ok() || self.switch.in_force(SELF_TEST, true) == in_force {
+                break;
+            }
+        }
+        asked
     }
 
     /// The interface the peer is on, as frames without tags find it: packets of the self-test have none.
-    fn spec_of(&self, peer: PeerSlot) -> InterfaceSpec {
-        let mut stations = self.stations().filter(|&(_, owner)| owner == peer);
-        let found = stations.find_map(|(station, _)| {
+    fn spec_of(&self, slot: u32) -> Option<InterfaceSpec> {
+        let mut stations = self.stations().filter(|&(_, owner)| owner.0 == slot);
+        stations.find_map(|(station, _)| {
             let mut spec = self.specs.get(&station.ifindex)?.clone();
             let network = spec.networks.remove(&station.vlans)?;
             spec.networks = [(Vlans::NONE, network)].into();
             Some(spec)
-        });
-        found.unwrap_or_else(selftest::bare)
+        })
     }
 
-    /// Every packet must have counted once, for the reason expected, and none for any other.
-    fn run_each(&mut self, peer: PeerSlot, probes: &[Probe]) -> Result<(), Error> {
+    fn program_fd(&mut self) -> Result<OwnedFd, Error> {
+        let program = object::program(&mut self.ebpf, self.program)?;
+        let fd = program.fd().map_err(|error| Error::Load(chain(&error)))?;
+        let fd = fd.as_fd().try_clone_to_owned();
+        fd.map_err(Error::os("cannot share the program"))
+    }
+
+    /// Questions come by their answers. Each packet's action is what the program returns; its reason shows in the
+    /// counters, which are read once for all packets with the same answer.
+    fn ask_all(
+        &self,
+        program: BorrowedFd<'_>,
+        slot: u32,
+        place: &Place,
+        questions: &[Question],
+    ) -> Result<(), Error> {
+        let mut frames = place.frames();
         let before = self.read_counters(SELF_TEST)?;
-        let mut expected: BTreeMap<Reason, u64> = BTreeMap::new();
-        for probe in probes {
-            self.run(&probe.frame, 1)?;
-            let packets = expected.entry(probe.expected).or_default();
-            *packets += 1;
-            let now = stats::read_one(&self.counter_map()?, SELF_TEST, probe.expected)?;
-            if now.packets() != before.packets(probe.expected) + *packets {
-                return Err(self.wrong(peer, probe, &before, &expected));
+        for alike in questions.chunk_by(|a, b| a.expected == b.expected) {
+            let expected = alike[0].expected;
+            let counted = self.counted(expected.reason)?;
+            for question in alike {
+                self.must_pass_if_session(slot, question)?;
+                let ran = testrun::run(program, frames.frame(question.packet), &mut [], 1)?;
+                if (ran != XDP_PASS) != expected.is_dropped {
+                    return Err(self.wrong(program, slot, place, alike));
+                }
+            }
+            let now = self.counted(expected.reason)?;
+            let (other, right) = match expected.is_dropped {
+                true => (now.passed - counted.passed, now.dropped - counted.dropped),
+                false => (now.dropped - counted.dropped, now.passed - counted.passed),
+            };
+            if (other.packets, right.packets) != (0, alike.len() as u64) {
+                return Err(self.wrong(program, slot, place, alike));
             }
         }
         let counted = self.read_counters(SELF_TEST)?.since(&before);
-        match probes.last() {
-            Some(last) if counted.total().packets() != probes.len() as u64 => {
-                Err(self.wrong(peer, last, &before, &expected))
-            }
+        if counted.total().packets() == questions.len() as u64 {
+            return Ok(());
+        }
+        Err(self.wrong(program, slot, place, questions))
+    }
+
+    fn must_pass_if_session(&self, slot: u32, question: &Question) -> Result<(), Error> {
+        match question.packet {
+            Packet::Session(..) if question.expected.is_dropped => Err(Error::Session {
+                of: self.holder(slot),
+                session: question.packet.to_string(),
+                got: question.expected.to_string(),
+            }),
             _ => Ok(()),
         }
     }
 
-    /// Names what a packet counted for instead.
-    fn wrong(
-        &self,
-        peer: PeerSlot,
-        probe: &Probe,
-        before: &Counters,
-        expected: &BTreeMap<Reason, u64>,
-    ) -> Error {
-        let counted = match self.read_counters(SELF_TEST) {
-            Ok(now) => now.since(before),
-            Err(error) => return error,
-        };
-        let surplus = |&(reason, fates): &(Reason, stats::Fates)| {
-            fates.packets() > expected.get(&reason).copied().unwrap_or(0)
-        };
-        let got = counted.nonzero().find(surplus);
-        Error::SelfTest {
-            slot: peer.0,
-            what: probe.what.clone(),
-            expected: probe.expected,
-            got: got.map_or("nothing", |(reason, _)| reason.name()),
-        }
+    fn counted(&self, reason: filter_core::Reason) -> Result<Fates, Error> {
+        stats::read_one(&self.counter_map()?, SELF_TEST, reason)
     }
 
-    /// Makes every table come out wrong, as a mistake of the compiler would.
+    /// Asks one by one, and names the first that comes out otherwise.
+    fn wrong(
+        &self,
+        program: BorrowedFd<'_>,
+        slot: u32,
+        place: &Place,
+        questions: &[Question],
+    ) -> Error {
+        let mut frames = place.frames();
+        let mut differs = |question: &Question| -> Result<Option<String>, Error> {
+            let before = self.read_counters(SELF_TEST)?;
+            let ran = testrun::run(program, frames.frame(question.packet), &mut [], 1)?;
+            let counted = self.read_counters(SELF_TEST)?.since(&before);
+            let fate = |dropped| match dropped {
+                true => "dropped",
+                false => "passed",
+            };
+            let got = format!("{}, {}", reasons(&counted), fate(ran != XDP_PASS));
+            Ok((got != question.expected.to_string()).then_some(got))
+        };
+        let mut found = Error::SelfTest {
+            of: self.holder(slot),
+            what: format!("one of {} packets", questions.len()),
+            expected: questions
+                .first()
+                .map_or_else(String::new, |question| question.expected.to_string()),
+            got: "something else, once".to_owned(),
+        };
+        for question in questions {
+            match differs(question) {
+                Ok(None) => {}
+                Ok(Some(got)) => {
+                    found = Error::SelfTest {
+                        of: self.holder(slot),
+                        what: question.packet.to_string(),
+                        expected: question.expected.to_string(),
+                        got,
+                    };
+                    break;
+                }
+                Err(error) => return error,
+            }
+        }
+        found
+    }
+
+    /// Stages every table with its destinations as its sources, as a mistake of the compiler would.
     #[cfg(feature = "test-hooks")]
     #[doc(hidden)]
     pub fn plant_bug(&mut self, planted: bool) {
-        self.planted_bug = planted;
+        self.planted.swapped = planted;
+    }
+
+    /// Leaves it to packets alone to find what is wrong with a table.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn ask_only_packets(&mut self, only: bool) {
+        self.planted.only_packets = only;
+    }
+
+    /// From now on every table that is staged is damaged so.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn damage(&mut self, damage: Option<crate::hooks::Damage>) {
+        self.tables.damage(damage);
+    }
+
+    /// Was the last table that was staged damaged?
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.tables.is_damaged()
+    }
+}
+
+/// The reasons that something was counted for.
+fn reasons(counted: &Counters) -> String {
+    let names: Vec<&str> = counted.nonzero().map(|(reason, _)| reason.name()).collect();
+    match names.as_slice() {
+        [] => "counted for nothing".to_owned(),
+        names => names.join(" and "),
     }
 }

@@ -121,10 +121,12 @@ pub struct Filter {
     lists: Lists,
     self_test: bool,
     is_compiled: bool,
+    /// By slot.
+    tested: BTreeMap<u32, gate::Tested>,
     /// An earlier process left its maps to this one.
     took_over: bool,
     #[cfg(feature = "test-hooks")]
-    planted_bug: bool,
+    planted: gate::Planted,
 }
 
 impl Filter {
@@ -155,6 +157,7 @@ impl Filter {
             Box::new(Arena::new(
                 array(&ebpf, map::TABLES)?,
                 array(&ebpf, map::SLOTS)?,
+                SELF_TEST,
             )?)
         } else {
             Box::new(Tries::new(&mut ebpf)?)
@@ -178,9 +181,10 @@ impl Filter {
             lists: Lists::default(),
             self_test: options.self_test && options.engine.is_compiled(),
             is_compiled: options.engine.is_compiled(),
+            tested: BTreeMap::new(),
             took_over: false,
             #[cfg(feature = "test-hooks")]
-            planted_bug: false,
+            planted: gate::Planted::default(),
         };
         filter.adopt(options.fingerprint, pins)?;
         filter.prepare_self_test()?;
@@ -254,7 +258,7 @@ impl Filter {
             }
         }
         self.set_suspects(before.with(&after))?;
-        self.tables.publish(LISTS, LISTS, table)?;
+        self.replace(LISTS, table)?;
         self.set_suspects(after)?;
         self.lists = Lists {
             bogons: table.sources.clone(),
@@ -283,23 +287,15 @@ impl Filter {
     /// Replaces a peer's table, after its self-test. A packet sees the old one or the new one.
     ///
     /// # Errors
-    /// [`Error::TableTooLarge`], [`Error::SelfTest`], map errors; the old table stays.
+    /// [`Error::TableTooLarge`], [`Error::SelfTest`], [`Error::Session`], map errors; the old table stays.
     pub fn publish(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
-        self.tested(peer, table, |tables| tables.publish(peer.0, peer.0, table))
+        self.replace(peer.0, table)
     }
 
     /// The generation of the table an earlier process left for this peer, if there is one.
     #[must_use]
     pub fn generation(&self, peer: PeerSlot) -> Option<u32> {
         self.tables.generation(peer.0)
-    }
-
-    /// Replaces a published peer's rules; its sets, which are those of `table`, stay.
-    ///
-    /// # Errors
-    /// As [`Filter::publish`].
-    pub fn publish_rules(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
-        self.tested(peer, table, |tables| tables.publish_rules(peer.0, table))
     }
 
     /// What the tables take up.

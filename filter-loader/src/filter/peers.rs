@@ -18,10 +18,10 @@ impl Filter {
             name: name.to_owned(),
             limit,
         };
-        Ok(PeerSlot(
-            self.take_slot(name, MAX_INTERFACES..self.max_slots)
-                .ok_or_else(full)??,
-        ))
+        let slot = self.take_slot(name, MAX_INTERFACES..self.max_slots);
+        let slot = slot.ok_or_else(full)??;
+        name.clone_into(&mut self.tested.entry(slot).or_default().name);
+        Ok(PeerSlot(slot))
     }
 
     /// Says who the peer of this slot is. If an earlier process, or specification, meant another by its name, nothing of
@@ -40,6 +40,7 @@ impl Filter {
         }
         self.switch.want(peer.0, Wanted::NONE);
         self.tables.retire(peer.0)?;
+        self.tested.entry(peer.0).or_default().retire();
         if !before.is_same_network(identity) {
             self.clear_counters(peer.0)?;
         }
@@ -82,6 +83,7 @@ impl Filter {
         self.switch.want(peer.0, Wanted::NONE);
         self.set_stations(peer, &[])?;
         self.tables.retire(peer.0)?;
+        self.tested.remove(&peer.0);
         self.names.remove(&peer.0);
         self.meta()?
             .set(peer.0, [0, 0], 0)

@@ -10,6 +10,7 @@ use super::{DOWN_HOLD, ELSEWHERE, HOLD, OURS, OURS_TO_P1, P1_SOURCE, SPOOFED, Sc
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one history, in its order")]
 fn what_the_rib_says_decides_at_once_or_after_the_hold() {
     if !require("daemon", &[Package::Frr, Package::Bird]) {
         return;

@@ -1,9 +1,10 @@
 //! A router that counts other routes of a session than it sent: an event, and nothing else. The connection carries other
-//! sessions too, so it stays.
+//! sessions too, so it stays. And what a feed passes over is counted where an operator looks.
 
 use std::time::Duration;
 
 use lab::bmp::{Direction, Router};
+use tests::captures::control;
 use tests::fleet::{Fleet, neighbour, table};
 use tests::lab::wait_for;
 use tests::require_kernel;
@@ -71,5 +72,26 @@ fn a_count_that_differs_is_an_event_and_costs_no_connection() {
     let more = ["45.5.0.0/16".parse().unwrap()];
     router.send(&table(PEER, &more)).unwrap();
     fleet.until_sources(PEER, 3);
+    fleet.end();
+}
+
+/// An OPEN with a one-byte route-refresh capability, which the router took: its session is up, and status counts it.
+#[test]
+fn what_a_feed_passes_over_is_counted_in_status() {
+    if !require_kernel("what_a_feed_passes_over_is_counted_in_status") {
+        return;
+    }
+    let fleet = Fleet::start(1);
+    let mut router = fleet.router("tolerant");
+    router.send(&control("cap2_len1.bmp")).unwrap();
+    let left_out = wait_for("the count", WITHIN, || {
+        let left_out = fleet.status()["feeds"][0]["left_out"].clone();
+        (left_out["odd-capability"] == 1).then_some(left_out)
+    });
+    // The stream introduces the router a second time.
+    assert_eq!(
+        left_out,
+        serde_json::json!({ "duplicate": 1, "odd-capability": 1 })
+    );
     fleet.end();
 }

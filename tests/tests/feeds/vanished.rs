@@ -8,7 +8,7 @@ use filter_core::Family;
 use filter_feeds::bmp::router::{Closed, MIN_IDLE, Memory, Router, SILENT_INTERVALS};
 use filter_feeds::bmp::{BmpConfig, BmpFeed};
 use filter_feeds::wire::bmp::{self, Message};
-use filter_lifecycle::route::{DownCause, RouteEvent, Session};
+use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session};
 use tests::captures::{capture, messages, session};
 use tests::lab::{Package, Peering, Release, require_from};
 
@@ -94,8 +94,8 @@ fn a_session_without_statistics_for_three_intervals_is_over() {
         clocked.statistics(seconds, P2);
         assert_eq!(clocked.ended(seconds), []);
     }
-    clocked.statistics(39, P2);
     assert_eq!(clocked.ended(39), []);
+    clocked.statistics(40, P2);
     assert_eq!(clocked.ended(40), [session(P1)]);
     // It is over once, the other one lives, and a new Peer Up is a new session.
     assert_eq!(clocked.ended(41), []);
@@ -151,6 +151,14 @@ fn gobgp_forgets_a_neighbour(test: &str, release: Release) {
     };
     watched.until("P1", up(p1));
     watched.until("P2", up(p2));
+    // What was never counted cannot fall silent.
+    watched.until("statistics about P1", |folded| {
+        let about_p1 = |event: &RouteEvent| {
+            matches!(event, RouteEvent::Count { origin, .. } if *origin == Origin::Session(p1))
+        };
+        let counted = folded.events.iter().any(about_p1);
+        counted.then_some(()).ok_or_else(|| "none".to_owned())
+    });
     gobgp.forget(&lab.router, &p1.address.to_string());
     watched.until("the session to be over", |folded| {
         match folded.downs.last() {

@@ -53,7 +53,7 @@ fn sources_without_destinations_and_one_family_without_the_other() {
     world.by_hand(1, &[MINE_OUT]);
     let ipv4 = Classes::sources(V4) | Classes::destinations(V4);
     assert_eq!(world.granted(0), free | ipv4);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V6));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V6));
     let known = world.life.known(PeerId(0));
     assert_eq!(
         known.bits(),
@@ -105,7 +105,7 @@ fn every_class_says_what_it_waits_for() {
     let destinations = of(Class::Destinations, Some(V4));
     assert_eq!(
         destinations.missing,
-        Some(Missing::NeverTold(Side::Destinations, V4))
+        Some(Missing::NotReceived(Side::Destinations, V4))
     );
     assert_eq!(destinations.expected, None);
     let unused = of(Class::Sources, Some(V6));

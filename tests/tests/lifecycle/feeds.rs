@@ -189,7 +189,7 @@ fn a_silent_session() {
     world.up(0, P1);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
     world.go(SETTLE);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V4));
     world.at(40);
     world.announce(0, P1, PRE, A);
     world.lacks(0, Missing::Loading(Side::Sources, V4));

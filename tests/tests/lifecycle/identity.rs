@@ -146,7 +146,7 @@ fn a_family_that_was_not_negotiated_never_counts() {
     world.end(0, P1, PRE, V4);
     world.end(0, P1, PRE, V6);
     world.sources(0, &[A]);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V6));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V6));
 }
 
 /// GoBGP sends no Peer Down of a neighbour that was deleted: the poll that no longer finds it says so.

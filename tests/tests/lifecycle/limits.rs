@@ -211,6 +211,7 @@ fn the_documented_limits_are_these() {
             "COVERAGE_PERCENT",
             filter_lifecycle::COVERAGE_PERCENT as usize,
         ),
+        ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
@@ -244,7 +245,7 @@ fn everything_missing_is_documented() {
     let doc = std::fs::read_to_string(path).unwrap();
     let of = (Side::Sources, V4);
     for missing in [
-        Missing::NeverTold(of.0, of.1),
+        Missing::NotReceived(of.0, of.1),
         Missing::Loading(of.0, of.1),
         Missing::CountMismatch(of.0, of.1),
         Missing::ShrinkUnconfirmed(of.0, of.1),

@@ -7,6 +7,7 @@ mod classes;
 mod doubts;
 mod feeds;
 mod identity;
+mod liar;
 mod limits;
 mod model;
 mod polls;

@@ -1,6 +1,6 @@
 //! Random histories beside a naive model. The model knows who said what when, and nothing of states, epochs or
 //! ledgers; what it asserts after every step is what SPEC promises, and in the end that the truth is found again
-//! from wherever the history led.
+//! from wherever the history led. A router that lies is part of every history, and none of the model.
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use filter_lifecycle::route::{DownCause, PeerId};
 use filter_lifecycle::{Event, Missing, PeerState, Side, TICK};
 use proptest::prelude::*;
 
+use super::liar::{self, Lie, lies};
 use super::said::{DOWN_HOLD, STALE_HOLD, Said, WITHDRAW_HOLD};
 use super::world::{BMP_LISTENER, FREE_V4, OUT, POLL, PRE, V4, World, prefix};
 
@@ -71,6 +72,8 @@ enum Step {
     RibLost(usize),
     Count(usize, u64),
     Mode(u32, bool),
+    /// What a faulty or hostile router says.
+    Lie(Lie),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -88,6 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => session.clone().prop_map(Step::RibLost),
         1 => (session, 0u64..4).prop_map(|(s, n)| Step::Count(s, n)),
         1 => (0u32..3, any::<bool>()).prop_map(|(p, e)| Step::Mode(p, e)),
+        6 => lies().prop_map(Step::Lie),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -124,7 +128,14 @@ impl Run {
         let shadow = format!(
             "[[feed]]\nkind = \"shadow\"\nlisten = \"127.0.0.1:179\"\nasn = 64999\nsessions = [{shadows}]"
         );
-        let mut world = World::new(&[CONFIG, BMP_LISTENER, POLL, &shadow]);
+        let mut world = World::new(&[
+            CONFIG,
+            liar::PEER,
+            BMP_LISTENER,
+            POLL,
+            &shadow,
+            &BMP_LISTENER.replace(":0", ":11019"),
+        ]);
         world.feed_up(2);
         for (address, _) in SESSIONS {
             world.announce(2, address, OUT, "198.51.100.0/24");
@@ -185,6 +196,7 @@ impl Run {
                 self.world.count(0, address, PRE, Some(V4), count);
             }
             Step::Mode(peer, enforce) => self.set_mode(peer, enforce),
+            Step::Lie(ref lie) => lie.tell(&mut self.world),
         }
         self.check();
     }

@@ -16,7 +16,7 @@ fn a_poll_is_complete() {
     world.feed_up(0);
     world.up(0, P1);
     world.snapshot(0, P1, PRE, V4, &[A]);
-    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
+    world.lacks(0, Missing::NotReceived(Side::Destinations, V4));
     world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
     world.enforcing(0);
     world.destinations(0, &[MINE_OUT]);

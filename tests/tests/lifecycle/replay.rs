@@ -166,8 +166,8 @@ fn verdicts(world: &World, view: &str) -> Vec<String> {
 }
 
 const ENFORCED: &str = "enforced";
-const LOADING: &str = "its ipv4 sources are still being told";
-const LOADING_IPV6: &str = "its ipv6 sources are still being told";
+const LOADING: &str = "its ipv4 sources are still being received";
+const LOADING_IPV6: &str = "its ipv6 sources are still being received";
 /// Withdrawn in the stream's last seconds: the router's last words are not believed until it tells anew.
 const LAST_WORD: &str = "enforced; has 2001:db8:1f::/48 too";
 
@@ -235,7 +235,7 @@ fn streams_that_match() {
 /// What a daemon is known to tell wrong is not enforced …
 #[test]
 fn streams_that_are_wrong() {
-    let never = "no feed has told its ipv4 sources yet; lacks";
+    let never = "no feed has reported its ipv4 sources yet; lacks";
     check(
         false,
         &[

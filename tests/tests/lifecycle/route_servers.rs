@@ -40,7 +40,7 @@ fn a_route_is_the_next_hops() {
     world.end(0, RS, PRE, V4);
     world.sources(0, &[A]);
     world.sources(1, &[B]);
-    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
+    world.lacks(0, Missing::NotReceived(Side::Destinations, V4));
     world.announce(0, RS, OUT, MINE_OUT);
     world.end(0, RS, OUT, V4);
     for peer in [0, 1] {
@@ -114,7 +114,7 @@ fn whom_nobody_can_tell_anything_is_not_waited_for() {
     world.feed_up(1);
     world.down(1, P1, DownCause::Deconfigured);
     world.down(1, P2, DownCause::Deconfigured);
-    world.lacks(1, Missing::NeverTold(Side::Destinations, V4));
+    world.lacks(1, Missing::NotReceived(Side::Destinations, V4));
     assert_eq!(
         awaited(&world, 1),
         [true, false],
@@ -219,7 +219,7 @@ fn members_with_different_views() {
     world.wait(31);
     world.sources(0, &[]);
     world.sources(1, &[B]);
-    world.lacks(1, Missing::NeverTold(Side::Destinations, V4));
+    world.lacks(1, Missing::NotReceived(Side::Destinations, V4));
     assert_eq!(world.states(0).len(), 1);
     assert_eq!(world.states(1).len(), 1);
 }

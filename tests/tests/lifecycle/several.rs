@@ -268,7 +268,7 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     world.snapshot_of_peer(0, PRE, &[A]);
     world.snapshot_of_peer(0, OUT, &[MINE_OUT]);
     world.sources(0, &[A]);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V4));
     // A shadow for another peer tells nothing of this one.
     let other = ONE
         .replace("p1", "p2")

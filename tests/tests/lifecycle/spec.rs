@@ -19,7 +19,7 @@ const MINE_OUT: &str = "198.51.100.0/24";
 fn everything_must_be_there() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
     let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V4));
     world.feed_up(0);
     world.up(0, P1);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
@@ -27,9 +27,9 @@ fn everything_must_be_there() {
     world.sources(0, &[A]);
     world.lacks(0, Missing::Loading(Side::Sources, V4));
     world.end(0, P1, PRE, V4);
-    world.lacks(0, Missing::NeverTold(Side::Destinations, V4));
+    world.lacks(0, Missing::NotReceived(Side::Destinations, V4));
     world.by_hand(1, &[MINE_OUT]);
-    world.lacks(0, Missing::NeverTold(Side::Sources, V6));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V6));
     world.announce(0, P1, PRE, "2a13:47c0:146::/48");
     world.lacks(0, Missing::Loading(Side::Sources, V6));
     world.end(0, P1, PRE, V6);

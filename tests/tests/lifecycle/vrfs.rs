@@ -185,7 +185,7 @@ fn polls_are_not_of_a_vrf() {
         world
     };
     let mut world = by_hand("");
-    world.lacks(0, Missing::NeverTold(Side::Sources, V4));
+    world.lacks(0, Missing::NotReceived(Side::Sources, V4));
     world.snapshot(0, P1, PRE, V4, &[B]);
     world.sources(0, &[A, B]);
     world = by_hand("route_distinguisher = 7");

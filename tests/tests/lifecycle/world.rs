@@ -176,10 +176,15 @@ impl World {
             let anew = |side| self.life.prefixes(id, side).collect::<PrefixSet>();
             let (sources, destinations) = (anew(Side::Sources), anew(Side::Destinations));
             let extras = |list: &[Prefix]| list.iter().copied().collect::<PrefixSet>();
-            let always = extras(&peer.extra_destinations).union(&extras(&[Prefix::host(own)]));
+            let sessions = peer.attachments.iter().flat_map(|at| &at.addresses);
+            let sessions: Vec<Prefix> = sessions.map(|&at| Prefix::host(at.into())).collect();
+            let always = extras(&peer.extra_destinations)
+                .union(&extras(&[Prefix::host(own)]))
+                .union(&extras(&sessions));
             let sources = sources
                 .subtract(&self.withheld.all)
-                .union(&extras(&peer.extra_sources));
+                .union(&extras(&peer.extra_sources))
+                .union(&extras(&sessions));
             let kept = self.life.sources(id);
             if self.status(id.0).too_wide.is_empty() {
                 assert_eq!(kept, sources, "at {:?}", self.now);

@@ -208,7 +208,7 @@ fn nothing_is_judged_by_a_side_that_is_not_known() {
             sources: &sources,
             destinations: &destinations,
         };
-        filter.publish_rules(peer, &table).unwrap();
+        filter.publish(peer, &table).unwrap();
         assert!(!drops(&mut filter, SPOOFED));
         assert!(drops(&mut filter, BOGON), "needs no routes");
         let counted = filter.counters(peer).unwrap();

@@ -190,6 +190,7 @@ fn repeated_attributes_are_treated_as_rfc_7606_has_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of attributes")]
 fn attributes_that_are_wrong_have_their_routes_withdrawn() {
     for (attribute, expected) in [
         (

@@ -195,7 +195,7 @@ impl<'a> Kernel<'a> {
     pub(super) fn judge(&mut self, frame: &[u8], in_user_space: Judged) -> Result<Judged, Failure> {
         let frame = &frame[..frame.len().min(MOST_RUN)];
         self.filter.run(frame, 1)?;
-        // Whom user space counts it for is looked at first, nobody is trusted.
+        // The peer that user space finds is looked at first; neither result is trusted alone.
         let expected = in_user_space.peer;
         self.slots
             .sort_by_key(|slot| slot.peer.map(|(place, _)| place) != expected);

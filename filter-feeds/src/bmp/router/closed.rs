@@ -31,6 +31,6 @@ pub enum Closed {
     )]
     Idle(Duration),
     /// A known bug of the router that a new connection heals.
-    #[error("{0}; the connection is closed to be told everything again")]
+    #[error("{0}; the connection is closed so that the router sends everything again")]
     Heal(&'static str),
 }

@@ -1,4 +1,4 @@
-//! What a router says of a session that is up: its routes, and how many it counts. What cannot be read costs the one
+//! What a router sends about a session that is up: its routes, and how many it counts. What cannot be read costs the one
 //! Adj-RIB it is about.
 use std::time::Instant;
 
@@ -197,7 +197,7 @@ impl Router {
         }
     }
 
-    /// An UPDATE whose prefixes cannot be told: the table is not known any more.
+    /// An UPDATE whose prefixes cannot be read: the Adj-RIB is not known any more.
     fn unreadable(
         &mut self,
         (session, rib): (Session, AdjRib),

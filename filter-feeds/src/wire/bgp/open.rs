@@ -29,7 +29,7 @@ pub struct Capabilities {
     pub multiprotocol: [bool; 2],
     /// It lists other families as well.
     pub foreign: bool,
-    /// A multiprotocol capability could not be read: nobody but the router knows which families it exchanges.
+    /// A multiprotocol capability could not be read: only the router knows which families it exchanges.
     pub families_unclear: bool,
     /// Several paths per prefix (RFC 7911).
     pub add_path: [AddPath; 2],
@@ -167,7 +167,7 @@ fn parameters(body: &mut Reader<'_>) -> Result<(Capabilities, u16), WireError> {
 }
 
 /// One capability. Of one that is repeated the last counts, except where instances add up (RFC 5492 section 4).
-/// Returns whether it is not as its RFC has it; what it says as far as that goes counts.
+/// Returns whether it is not as its RFC has it; what could be read of it counts.
 fn capability(list: &mut Reader<'_>, capabilities: &mut Capabilities) -> Result<bool, WireError> {
     let code = list.u8("a capability")?;
     let length = list.u8("a capability's length")?;

@@ -10,7 +10,7 @@ use filter_lifecycle::route::Community;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// Flags of a path attribute: the two bits that say what kind it is, and the length of its length.
+/// Flags of a path attribute: the two bits for its kind, and the length of its length.
 const OPTIONAL: u8 = 0x80;
 const TRANSITIVE: u8 = 0x40;
 const EXTENDED_LENGTH: u8 = 0x10;
@@ -61,7 +61,7 @@ pub struct Nlri {
 /// One prefix that an UPDATE announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// What.
+    /// The prefix and its path identifier.
     pub nlri: Nlri,
     /// Over which next hop. None if the message has no NEXT_HOP: the router has judged that already.
     pub next_hop: Option<IpAddr>,
@@ -119,7 +119,7 @@ impl<'a> Update<'a> {
         })
     }
 
-    /// What is wrong with an attribute although every prefix can be told: the routes announced are to be withdrawn
+    /// What is wrong with an attribute although every prefix can be read: the routes announced are to be withdrawn
     /// ("treat-as-withdraw", RFC 7606 section 2).
     #[must_use]
     pub const fn flaw(&self) -> Option<WireError> {
@@ -168,7 +168,7 @@ impl<'a> Update<'a> {
         }))
     }
 
-    /// The family whose initial table is complete, if that is what this message says (RFC 4724 section 2).
+    /// The family whose initial table is complete, if this message is End-of-RIB (RFC 4724 section 2).
     #[must_use]
     pub fn end_of_rib(&self) -> Option<Family> {
         if !self.withdrawn.is_empty() || !self.nlri.is_empty() || self.flaw().is_some() {
@@ -266,7 +266,7 @@ impl<'a> Attributes<'a> {
         Ok(attributes)
     }
 
-    /// Remembers an attribute that says something about the routes.
+    /// Remembers an attribute that concerns the routes.
     fn attribute(&mut self, code: u8, mut value: Reader<'a>) -> Result<(), WireError> {
         let place = value;
         let whole = |size: usize, what| {
