@@ -29,7 +29,7 @@ impl Bird {
     fn new(namespace: &Namespace, name: &'static str, own: Side, other: Side) -> Self {
         let directory = Directory::new(name);
         let conf = format!(
-            "router id 192.0.2.{};\nprotocol device {{}}\nprotocol bgp s {{ local {} as {}; neighbor {} as {}; multihop 2; hold time {}; connect delay time 1; connect retry time 1; error wait time 1,1; ipv4 {{ import all; export none; }}; }}\n",
+            "router id 192.0.2.{};\nprotocol device {{}}\nprotocol bgp session1 {{ local {} as {}; neighbor {} as {}; multihop 2; hold time {}; connect delay time 1; connect retry time 1; error wait time 1,1; ipv4 {{ import all; export none; }}; }}\n",
             own.asn % 100,
             own.address,
             own.asn,
@@ -53,7 +53,7 @@ impl Bird {
     fn established(&self) -> Option<String> {
         let mut birdc = Command::new("/usr/sbin/birdc");
         birdc.arg("-s").arg(self.directory.path().join("bird.ctl"));
-        let shown = run(birdc.args(["show", "protocols", "s"])).ok()?;
+        let shown = run(birdc.args(["show", "protocols", "session1"])).ok()?;
         let line = shown.lines().find(|line| line.contains("Established"))?;
         line.split_whitespace().nth(4).map(str::to_owned)
     }
