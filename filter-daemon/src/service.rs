@@ -1,4 +1,4 @@
-//! What the service manager is told of the daemon (sd_notify(3)): started, reloading, alive, stopping. Datagrams that are
+//! What the daemon reports to its service manager (sd_notify(3)): started, reloading, alive, stopping. Datagrams that are
 //! sent without waiting: a service manager that does not read never stops the run loop. Decides nothing, and does nothing
 //! where there is no service manager.
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub struct Manager {
     /// How often it wants to hear that the daemon is alive.
     alive_every: Option<Duration>,
     alive_said: Duration,
-    /// What the daemon is, if the manager's socket was full when it should have been told.
+    /// The daemon's state, if the manager's socket was full when that was to be sent.
     unsent: Option<&'static str>,
 }
 
@@ -43,7 +43,7 @@ impl Manager {
         let socket = connect(name)
             .inspect_err(|error| {
                 log::warn!(
-                    "the service manager's socket `{}`: {error}; it is not told of this daemon's state",
+                    "the service manager's socket `{}`: {error}; it will not learn that this daemon is ready",
                     name.display()
                 );
             })

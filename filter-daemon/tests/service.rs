@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::Scratch;
+use filter_daemon::metrics::DEFAULT_LISTEN;
 use lab::{BPFFS, Directory, Namespace, require};
 
 /// So long anything may take.
@@ -18,8 +22,11 @@ const SOON: Duration = Duration::from_secs(60);
 const WATCHDOG: u64 = 2_000_000;
 /// The exposure, in tenths of 0 (best) to 10, that `systemd-analyze security` may find in the unit. What is left is what a
 /// packet filter is: root, NET_ADMIN, BPF, the host's network.
-const MOST_EXPOSED: u32 = 22;
+const MOST_EXPOSED: u32 = 24;
 const UNIT: &str = include_str!("../package/bcp38.service");
+const ALERTS: &str = include_str!("../package/alerts.yml");
+const DASHBOARD: &str = include_str!("../package/grafana.json");
+const MONITORING: &str = include_str!("../../docs/monitoring.md");
 
 /// A router's namespace and the daemon in it, under a service manager that listens.
 struct Scene {
@@ -129,6 +136,8 @@ kind = "port"
 [timers]
 withdraw_hold = "{withdraw_hold}"
 
+[metrics]
+
 [limits]
 max_peers = 16
 table_memory_mib = 8
@@ -166,9 +175,8 @@ fn a_service_manager_hears_of_start_reload_and_life_and_a_refused_reload_fails()
     let why = said(&refused);
     assert!(why.contains("`withdraw_hold` = \"never\""), "{why}");
     // Right by itself, but not for this daemon: it refuses, and stays as it is.
-    let more = scene
-        .config("20s")
-        .replace("max_peers = 16", "max_peers = 17");
+    let feed = "[[feed]]\nkind = \"bmp\"\nlisten = \"192.0.2.99:11019\"\n";
+    let more = scene.config("20s") + feed;
     let refused = scene.reload(&more);
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert_eq!(scene.state(), "RELOADING=1");
@@ -184,6 +192,120 @@ fn a_service_manager_hears_of_start_reload_and_life_and_a_refused_reload_fails()
     let patience = Duration::from_micros(WATCHDOG);
     assert_eq!(scene.message(), "WATCHDOG=1");
     assert!(begin.elapsed() < 4 * patience, "{:?}", begin.elapsed());
+}
+
+/// What a scrape from the router itself gets.
+fn scrape(router: &Namespace) -> String {
+    router.run(|| {
+        let mut stream = TcpStream::connect(DEFAULT_LISTEN).unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+/// Prometheus' own opinion of a page.
+fn promtool(page: &str) -> Option<Output> {
+    let mut check = Command::new("promtool");
+    check.args(["check", "metrics"]).stdin(Stdio::piped());
+    check.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = present("promtool", check.spawn())?;
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn prometheus_scrapes_a_running_daemon_and_finds_nothing_odd() {
+    let test = "prometheus_scrapes_a_running_daemon_and_finds_nothing_odd";
+    if !require(test, &[]) {
+        return;
+    }
+    let scene = Scene::new();
+    assert_eq!(scene.message(), "READY=1");
+    let answer = scrape(&scene.router);
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    for line in [
+        "bcp38_interface_attached{interface=\"ixp0\"} 1\n",
+        "bcp38_interface_class_in_force{interface=\"ixp0\",class=\"unknown\",family=\"all\"} 0\n",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    if let Some(opinion) = promtool(page) {
+        assert_eq!(said(&opinion), "");
+        assert!(opinion.status.success());
+    }
+    // Every metric is documented, and nothing else is, nor used by the rules and the dashboard.
+    let helped = page.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let names: BTreeSet<&str> = helped.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, mentioned(MONITORING), "docs/monitoring.md");
+    for file in [ALERTS, DASHBOARD] {
+        let unknown: Vec<&str> = mentioned(file).difference(&names).copied().collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+    // A reload takes it away, and a refused one does not.
+    let taken = TcpListenerIn::new(&scene.router);
+    let other = format!("[metrics]\nlisten = \"{}\"", taken.address);
+    let refused = scene.reload(&scene.config("30s").replace("[metrics]", &other));
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(
+        said(&refused).contains(&taken.address),
+        "{}",
+        said(&refused)
+    );
+    assert!(scrape(&scene.router).contains("bcp38_build_info"));
+    let done = scene.reload(&scene.config("30s").replace("[metrics]", ""));
+    assert!(done.status.success(), "{}", said(&done));
+    let begin = Instant::now();
+    while scene
+        .router
+        .run(|| TcpStream::connect(DEFAULT_LISTEN).is_ok())
+    {
+        assert!(begin.elapsed() < SOON, "metrics are still served");
+    }
+}
+
+/// An address of the router that somebody else listens on.
+struct TcpListenerIn {
+    address: String,
+    _listener: TcpListener,
+}
+
+impl TcpListenerIn {
+    fn new(router: &Namespace) -> Self {
+        let listener = router.run(|| TcpListener::bind("127.0.0.1:0").unwrap());
+        Self {
+            address: listener.local_addr().unwrap().to_string(),
+            _listener: listener,
+        }
+    }
+}
+
+/// The metrics that a text names.
+fn mentioned(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c));
+    words.filter(|word| word.starts_with("bcp38_")).collect()
+}
+
+#[test]
+fn prometheus_takes_the_alert_rules_and_the_dashboard_is_json() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    assert_eq!(dashboard["title"], "bcp38");
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/package/alerts.yml");
+    let checked = Command::new("promtool")
+        .args(["check", "rules", rules])
+        .output();
+    if let Some(checked) = present("promtool", checked) {
+        assert!(checked.status.success(), "{}", said(&checked));
+    }
 }
 
 #[test]
@@ -209,12 +331,20 @@ fn unit(scratch: &Scratch) -> PathBuf {
 
 fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
     let mut analyze = Command::new("systemd-analyze");
-    match analyze.args(arguments).arg(unit).output() {
-        Ok(output) => Some(output),
+    present(
+        "systemd-analyze",
+        analyze.args(arguments).arg(unit).output(),
+    )
+}
+
+/// What running a program gave, if this machine has it.
+fn present<T>(program: &str, ran: std::io::Result<T>) -> Option<T> {
+    match ran {
+        Ok(ran) => Some(ran),
         Err(error) => {
             let required = std::env::var_os("FILTER_REQUIRE_KERNEL").is_some_and(|it| it == "1");
-            assert!(!required, "no systemd-analyze: {error}");
-            println!("SKIPPED: the unit is not analysed: no systemd-analyze: {error}");
+            assert!(!required, "no {program}: {error}");
+            println!("SKIPPED: no {program}: {error}");
             None
         }
     }

@@ -86,7 +86,7 @@ pub enum EngineError {
     VlanDevice {
         /// The interface.
         interface: String,
-        /// A peer, or a route server, with `vlan`.
+        /// A peer with `vlan`.
         peer: String,
     },
     /// The kernel has no epoll descriptor for us.

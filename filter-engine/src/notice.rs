@@ -95,12 +95,16 @@ pub struct Violation {
     pub peer: Option<PeerId>,
     /// Where it came in; empty if the interface is not known any more.
     pub interface: String,
+    /// The index of that device.
+    pub ifindex: u32,
     /// Why it is one.
     pub reason: Reason,
     /// Was it dropped?
     pub dropped: bool,
     /// Frame length, bytes.
     pub length: u32,
+    /// The first bytes of the frame, as far as they were sampled.
+    pub header: Vec<u8>,
     /// Its addresses and what is known of them, if it is IP.
     pub flow: Option<Flow>,
 }

@@ -66,12 +66,15 @@ impl Sampler {
             notices.push(Notice::DefaultPointing(id, finding));
         }
         let interface = sight.fitted.interface_name(sample.ifindex);
+        let captured = sample.data.get(..sample.captured as usize);
         notices.push(Notice::Violation(Violation {
             peer,
             interface: interface.unwrap_or_default().to_owned(),
+            ifindex: sample.ifindex,
             reason: sample.reason,
             dropped: sample.dropped,
             length: sample.length,
+            header: captured.unwrap_or_default().to_vec(),
             flow,
         }));
     }

@@ -7,7 +7,7 @@ pub(super) mod replies;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use filter_core::Family;
 
@@ -146,6 +146,20 @@ impl Source for Bird {
         reading.add_missing(config);
         Ok(reading)
     }
+}
+
+/// One command to a BIRD, outside of any feed.
+pub(super) fn ask_once<T>(
+    socket: &Path,
+    config: &PollConfig,
+    stop: &Stop,
+    command: &str,
+    parse: impl FnOnce(&[(u16, &str)]) -> Result<T, ReplyError>,
+) -> Result<T, PollError> {
+    let mut control = Control(Conversation::connect(socket, config, stop)?);
+    control.hear("greeting", check_greeting)?;
+    control.ask("restrict", |reply| replies::lines(reply).map(|_| ()))?;
+    control.ask(command, |reply| parse(&replies::lines(reply)?))
 }
 
 /// One life, and its exports were complete before they were read.

@@ -8,7 +8,7 @@ pub(super) mod replies;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use filter_core::Family;
 use serde::Deserialize;
@@ -74,6 +74,19 @@ impl Source for Frr {
         let after = vty.neighbors()?;
         Ok(after.join(&before, ribs, config, |_, neighbor| neighbor.state()))
     }
+}
+
+/// One command to a bgpd, outside of any feed.
+pub(super) fn ask_once<T>(
+    socket: &Path,
+    config: &PollConfig,
+    stop: &Stop,
+    command: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, PollError> {
+    let mut vty = Vty(Conversation::connect(socket, config, stop)?);
+    vty.ask("enable", |_| Ok(()))?;
+    vty.ask(command, parse)
 }
 
 /// The vty: `command NUL` there, `text NUL NUL NUL status` back.

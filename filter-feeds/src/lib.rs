@@ -5,6 +5,7 @@
 pub mod bird;
 pub mod bmp;
 mod child;
+pub mod discover;
 pub mod frr;
 pub mod gobgp;
 pub mod ixf;

@@ -8,8 +8,18 @@ use crate::{build_ebpf, deny, kernel_tests, newer_daemons, packages};
 
 /// What the network-namespace labs and the comparisons run.
 pub const PACKAGES: &[&str] = &[
-    "iproute2", "frr", "bird2", "gobgpd", "openbgpd", "exabgp", "nftables", "ipset", "iptables",
+    "iproute2",
+    "frr",
+    "bird2",
+    "gobgpd",
+    "openbgpd",
+    "exabgp",
+    "nftables",
+    "ipset",
+    "iptables",
     "bpftool",
+    "prometheus",
+    "tshark",
 ];
 
 /// Format, lints, documentation, objects, tests: everything.

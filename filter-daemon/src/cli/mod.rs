@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 pub mod check_config;
 pub mod client;
 pub mod detach;
+pub mod init;
 pub mod reload;
 pub mod replay;
 pub mod run;
@@ -35,6 +36,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print a first configuration from what this host and its routing daemons show; it only observes
+    Init(init::Args),
     /// Parse a configuration and print what is in effect, defaults included
     CheckConfig(check_config::Args),
     /// Run the packets of a capture through the verdict; needs no privileges
@@ -123,6 +126,7 @@ impl Cli {
     #[must_use]
     pub fn run(&self) -> ExitCode {
         let done = match &self.command {
+            Command::Init(args) => init::run(args),
             Command::CheckConfig(args) => check_config::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Run(args) => run::run(args),

@@ -52,6 +52,7 @@ fn classify(error: RunError) -> Failure {
     use filter_loader::Error as Loader;
     match error {
         RunError::Feed { .. }
+        | RunError::Output { .. }
         | RunError::Engine(
             EngineError::MissingFact(_)
             | EngineError::VlanDevice { .. }

@@ -7,7 +7,7 @@ use filter_core::{Classes, Family};
 
 use super::duration::print as duration;
 use super::parse::PEER_CLASSES;
-use super::{Config, Feed, ShadowSession};
+use super::{Config, Feed, ShadowSession, output};
 use filter_lifecycle::route::Vrf;
 use filter_lifecycle::spec::{
     Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily, Reach,
@@ -19,6 +19,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
         spec,
         feeds,
         exports,
+        outputs,
         daemon,
     } = config;
     let Spec {
@@ -67,6 +68,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "samples_per_second = {}", limits.samples_per_second)?;
     let icmp_errors = limits.icmp_errors_per_second;
     writeln!(f, "icmp_errors_per_second = {icmp_errors}")?;
+    output::write(outputs, f)?;
     writeln!(f, "\n[daemon]")?;
     writeln!(f, "socket = {}", path(&daemon.socket))?;
     writeln!(f, "pin_dir = {}", path(&daemon.pin_dir))?;

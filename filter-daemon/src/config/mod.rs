@@ -16,6 +16,7 @@ mod duration;
 mod effective;
 mod error;
 mod feed;
+mod output;
 mod parse;
 mod parse_feed;
 mod section;
@@ -23,6 +24,7 @@ mod values;
 
 pub use error::{At, ConfigError, Problem, Warning};
 pub use feed::{Feed, ShadowSession};
+pub use output::{Outputs, Sflow};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Config {
     /// `ixf` of an `[[interface]]`: the exchange's member export (IX-F JSON), whose MACs seed those of its peers.
     /// Kind `lan` only. Default: none.
     pub exports: BTreeMap<InterfaceId, PathBuf>,
+    /// `[metrics]` and `[sflow]`.
+    pub outputs: Outputs,
     /// `[daemon]`.
     pub daemon: Daemon,
 }

@@ -19,7 +19,7 @@ use super::values::{
     addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
     vrf, warn_of_twins,
 };
-use super::{Config, Daemon, check, parse_feed};
+use super::{Config, Daemon, check, output, parse_feed};
 
 const TOP: &[&str] = &[
     "router",
@@ -29,6 +29,8 @@ const TOP: &[&str] = &[
     "feed",
     "timers",
     "limits",
+    "metrics",
+    "sflow",
     "daemon",
 ];
 const ROUTER: &[&str] = &["asn", "prefixes", "bogon_exceptions"];
@@ -143,6 +145,7 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     let top = Section::open(&source, String::new(), table.get_ref(), 0, TOP)?;
     let mut warnings = Vec::new();
     let (timers, limits, daemon) = (timers(&top)?, limits(&top)?, daemon(&top)?);
+    let outputs = output::outputs(&top)?;
     let router = router(&top, &mut warnings)?;
     let (interfaces, exports) = interfaces(&top, &mut warnings)?;
     check::names(&interfaces, |interface| &interface.name)?;
@@ -178,6 +181,7 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
         spec: Arc::new(spec),
         feeds,
         exports: exports.filter_map(|(id, path)| Some((id, path?))).collect(),
+        outputs,
         daemon,
     };
     check::routes(&config, &peer_sections, &feed_sections, &mut warnings)?;

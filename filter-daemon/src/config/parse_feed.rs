@@ -229,7 +229,7 @@ pub(super) fn path(item: &Item<'_>) -> Result<PathBuf, ConfigError> {
     Ok(PathBuf::from(text))
 }
 
-fn socket(item: &Item<'_>) -> Result<SocketAddr, ConfigError> {
+pub(super) fn socket(item: &Item<'_>) -> Result<SocketAddr, ConfigError> {
     item.text()?
         .parse()
         .map_err(|_| item.error(Problem::Socket))

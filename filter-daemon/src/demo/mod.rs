@@ -1,5 +1,5 @@
 //! `bcp38 demo`: a router and two peers on one LAN in network namespaces, real frames, the real daemon, and the
-//! verdict of each. Leaves nothing behind. Without root the same packets are judged in user space.
+//! verdict of each. Leaves nothing behind. Without the privileges the same packets are judged in user space.
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -67,17 +67,29 @@ const BMP_LISTENER: &str = "127.0.0.1:11019";
 /// The demo's configuration, also shown to the reader.
 const CONFIG: &str = include_str!("demo.toml");
 
-/// Runs it; with network namespaces if there is the privilege, else in user space.
+/// Runs it; with network namespaces if they and the filter can be had here, else in user space, with the reason.
 ///
 /// # Errors
 /// [`DemoError`].
 pub fn run(out: &mut dyn Write) -> Result<(), DemoError> {
     let mut screen = Screen::new(out);
-    if nix::unistd::geteuid().is_root() {
-        return on_the_wire(&mut screen);
-    }
-    screen.line("not root: no network namespaces and no xdp here. The same packets, judged in user space by the same code")?;
+    let why = match stage() {
+        Ok((world, daemon)) => return on_the_wire(&mut screen, world, daemon),
+        Err(why) => why,
+    };
+    screen.line(&format!("no network namespaces and no xdp here: {why}"))?;
+    screen.line("the same packets, judged in user space by the same code:")?;
     in_user_space(&mut screen)
+}
+
+/// What the demo on the wire needs; or why that cannot be had: no root, no `ip`, a container without the capabilities.
+fn stage() -> Result<(World, Daemon), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("this is not root".to_owned());
+    }
+    let world = World::build().map_err(|error| error.to_string())?;
+    let daemon = world.start_daemon().map_err(|error| error.to_string())?;
+    Ok((world, daemon))
 }
 
 /// Without a kernel: the same policy as `replay` compiles, the same verdict.
@@ -115,7 +127,7 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
         expect(index + 1, packet, got)?;
     }
     screen.line(
-        "as root this demo sends them over a veth pair through the xdp program: sudo bcp38 demo",
+        "where it may, this demo sends them over a veth pair through the xdp program: sudo bcp38 demo",
     )?;
     Ok(())
 }
@@ -148,11 +160,9 @@ const PEERS: &[DemoPeer] = &[
 
 /// Namespaces, frames, daemon.
 #[expect(clippy::too_many_lines, reason = "the demo's story, in its order")]
-fn on_the_wire(screen: &mut Screen<'_>) -> Result<(), DemoError> {
-    let world = World::build()?;
+fn on_the_wire(screen: &mut Screen<'_>, world: World, daemon: Daemon) -> Result<(), DemoError> {
     screen.heading("A router and two peers on one LAN, in network namespaces")?;
     screen.line(&format!("router ixp0 {ROUTER_MAC}; icrc (AS57965) {ICRC_MAC}; v6only (AS214312, IPv6 only) {V6ONLY_MAC}"))?;
-    let daemon = world.start_daemon()?;
     let mut router = world.announce_all()?;
     daemon.wait_for("both peers to be complete", |status| {
         peers(status)

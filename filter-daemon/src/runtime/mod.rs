@@ -19,11 +19,13 @@ use crate::control::{Pending, Server};
 use crate::feeds;
 use crate::service::Manager;
 use crate::state::StateFile;
+use outputs::Outputs;
 use supervision::{Ended, Supervision};
 
 mod answer;
 mod bounded;
 mod journal;
+mod outputs;
 mod polled;
 mod reload;
 mod status;
@@ -57,6 +59,18 @@ pub enum RunError {
         kind: &'static str,
         /// What is wrong.
         why: String,
+    },
+    /// Metrics cannot be served, or samples cannot be sent.
+    #[error(
+        "{what}: cannot use `{address}`: {source}; choose another address, or make this one free"
+    )]
+    Output {
+        /// The section.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// A reload cannot change it.
     #[error("a reload cannot change `{key}` from `{old}` to `{new}`: {advice}")]
@@ -147,6 +161,7 @@ pub struct Runtime {
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
     manager: Manager,
+    outputs: Outputs,
     _server: Server,
 }
 
@@ -161,6 +176,8 @@ impl Runtime {
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         let engine = Engine::load(fitted, Some(config.daemon.pin_dir.clone()))?;
         let (request_sender, requests) = sync_channel(MAX_REQUESTS);
+        let mut outputs = Outputs::none(request_sender.clone());
+        outputs.change(outputs.prepare(&config.outputs)?);
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
@@ -176,6 +193,7 @@ impl Runtime {
             feeds,
             triggers: Vec::new(),
             manager: Manager::from_environment(),
+            outputs,
             _server: server,
             config,
         };
@@ -273,12 +291,15 @@ impl Runtime {
     }
 
     fn tell_notices(&mut self) {
+        let now = self.now();
         for notice in self.engine.take_notices() {
             if let Notice::Lifecycle(Event::CountMismatch { feed, .. }) = &notice {
                 self.ask_again(*feed);
             }
+            self.outputs.notice(now, &notice);
             self.journal.notice(&self.config, &notice);
         }
+        self.outputs.flush(now);
     }
 
     /// What is polled is asked for once more. A connection that others share is never closed for a count.

@@ -6,6 +6,7 @@ mod bmp_listener;
 mod bmp_live;
 mod bmp_mangled;
 mod control;
+mod first_configuration;
 mod keys;
 mod live;
 mod mrt;
