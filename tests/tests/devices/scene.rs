@@ -62,8 +62,12 @@ pub struct Outcome {
     said: Vec<(Duration, Value)>,
 }
 
-/// The configuration with these interfaces.
+/// The configuration with these interfaces. The peer's address is on the LAN, or on the link of two addresses.
 pub fn config(more: &str) -> String {
+    let its_address = match more.contains("lan = [") {
+        true => "192.0.2.11",
+        false => "198.18.0.7",
+    };
     format!(
         r#"
 [router]
@@ -76,7 +80,7 @@ prefixes = ["44.1.0.0/16"]
 name = "p"
 asn = 64501
 interface = "ixp0"
-addresses = ["192.0.2.11"]
+addresses = ["{its_address}"]
 macs = ["{ITS_MAC}"]
 mode = "enforce"
 families = ["ipv4"]
