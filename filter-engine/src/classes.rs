@@ -28,6 +28,8 @@ pub(crate) struct Switch {
     pub(crate) dropping: Option<Classes>,
     /// What keeps the program from every packet of this peer or interface, whatever the switch says.
     pub(crate) off_wire: Option<Obstacle>,
+    /// The classes that can be judged by what the program sees.
+    pub(crate) judged: Classes,
     /// What else each class waits for.
     pub(crate) missing: Vec<Waiting>,
     /// When adopted tables give way at the latest.
@@ -117,7 +119,8 @@ fn rows(switch: &Switch) -> Vec<ClassStatus> {
             (true, true, None) => Some(Obstacle::Unreadable),
             (true, true, Some(false)) => {
                 let waits = waiting.map_or(Obstacle::NotPublished, |each| each.obstacle);
-                switch.off_wire.or(Some(waits))
+                let unseen = Some(Obstacle::TagsHidden).filter(|_| !switch.judged.meets(of));
+                switch.off_wire.or(unseen).or(Some(waits))
             }
         };
         ClassStatus {
@@ -148,6 +151,7 @@ mod tests {
             allowed: Classes::PEER,
             dropping: Some(Classes::PEER),
             off_wire: None,
+            judged: Classes::ALL,
             missing: Vec::new(),
             expected: None,
         }

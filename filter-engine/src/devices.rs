@@ -2,13 +2,16 @@
 //! our program is on it, as the kernel says. Never attaches and never writes a record: that is the engine's.
 use std::time::Duration;
 
+use filter_core::Classes;
+use filter_core::packet::Vlans;
 use filter_lifecycle::devices::{Own, Program};
 use filter_lifecycle::policy::DeviceFacts;
 use filter_lifecycle::spec::{InterfaceId, Spec};
 use filter_lifecycle::stations::Places;
+use filter_loader::ethtool;
 
-use crate::links::LinkError;
-use crate::links::Links;
+use crate::links::{LinkError, Links};
+use crate::peering;
 
 /// How often the kernel is asked for what it does not announce: a program that comes or goes by a BPF link, a macvlan
 /// device in another namespace.
@@ -54,6 +57,12 @@ struct State {
     refused: Option<String>,
     /// Why it is attached otherwise than as configured.
     unlike: Option<String>,
+    /// What of ours its record has no room for.
+    left_out: Vec<String>,
+    /// Tags tell its peers apart, or something on it has one.
+    tags_matter: bool,
+    /// The command that shows tags which its driver hides.
+    hidden: Option<String>,
     /// Not to be attached before.
     retry_at: Duration,
     /// An operator detached it: it is left alone until the specification is applied again.
@@ -88,6 +97,7 @@ impl Devices {
             // Its facts are said again: what the specification adds to them may be other.
             (state.own, state.retry_at, state.released) = (None, Duration::ZERO, false);
             state.unlike = None;
+            state.tags_matter = peering::has_tags(spec, InterfaceId(self.names.len() as u16));
             self.names.push(interface.name.clone());
             self.interfaces.push(state);
         }
@@ -216,6 +226,64 @@ impl Devices {
         let device = self.links.as_ref()?.devices().get(state.index?)?;
         let name = self.names.get(usize::from(id.0))?;
         (device.name != *name).then(|| device.name.clone())
+    }
+
+    /// Asks the drivers again whether they hide tags. Returns interfaces of which that has changed.
+    pub(crate) fn look_for_hidden_tags(&mut self) -> Vec<InterfaceId> {
+        let Some(devices) = self.links.as_ref().map(Links::devices) else {
+            return Vec::new();
+        };
+        let mut changed = Vec::new();
+        for (id, state) in (0..).map(InterfaceId).zip(&mut self.interfaces) {
+            let own = state.own.as_ref();
+            let tagged =
+                own.is_some_and(|own| own.places.values().any(|&tags| tags != Vlans::NONE));
+            let matters = state.tags_matter || tagged;
+            let members = own.map_or(&[][..], |own| own.members.as_slice());
+            let asked = state.index.filter(|_| matters && members.is_empty());
+            let hidden = asked
+                .iter()
+                .chain(members.iter().filter(|_| matters))
+                .find_map(|&index| {
+                    let device = devices.get(index)?;
+                    let other = device.lower.and_then(|lower| devices.get(lower));
+                    ethtool::hidden_tags(&device.name, other.map(|other| other.name.as_str()))
+                });
+            if state.hidden != hidden {
+                state.hidden = hidden;
+                changed.push(id);
+            }
+        }
+        changed
+    }
+
+    /// The command that shows tags which the interface's driver hides, if it does and tags matter there.
+    pub(crate) fn hidden_tags(&self, id: InterfaceId) -> Option<&str> {
+        self.interfaces.get(usize::from(id.0))?.hidden.as_deref()
+    }
+
+    /// This has no room in the interface's record. Returns whether that is new.
+    pub(crate) fn is_left_out(&mut self, id: InterfaceId, left_out: &[String]) -> bool {
+        let Some(state) = self.interfaces.get_mut(usize::from(id.0)) else {
+            return false;
+        };
+        let is_new = state.left_out != left_out;
+        state.left_out = left_out.to_vec();
+        is_new
+    }
+
+    /// What of ours an interface's record has no room for.
+    pub(crate) fn left_out(&self, id: InterfaceId) -> &[String] {
+        let state = self.interfaces.get(usize::from(id.0));
+        state.map_or(&[], |state| state.left_out.as_slice())
+    }
+
+    /// The classes that can be judged by what the program sees on an interface.
+    pub(crate) fn judged(&self, id: InterfaceId) -> Classes {
+        match self.hidden_tags(id) {
+            Some(_) => Classes::MALFORMED,
+            None => Classes::ALL,
+        }
     }
 
     /// The program on an interface's device, ours or not.

@@ -3,12 +3,14 @@
 //! being protected.
 use std::time::Duration;
 
+use filter_core::Reason;
 use filter_lifecycle::devices::Hook;
 use filter_lifecycle::spec::{InterfaceId, Xdp};
 use filter_loader::{AttachMode, Device, Error, LeaseEnd, Occupant, Target, Wanted, XdpKind};
 
 use crate::devices::Change;
 use crate::notice::Notice;
+use crate::wire::Seen;
 use crate::{Engine, EngineError, peering};
 
 impl Engine {
@@ -29,6 +31,7 @@ impl Engine {
                 Change::Gone => _ = self.fitted.remove_link(id),
             }
         }
+        self.follow_hidden_tags(); // before anything can be in force that relies on tags
         self.watch_devices();
         Ok(looked?)
     }
@@ -59,6 +62,7 @@ impl Engine {
         self.devices.tried(now, id, refused);
         if attached.is_ok() {
             self.attach_as_configured(now, id);
+            self.say_left_out(id);
         }
         attached
     }
@@ -73,7 +77,9 @@ impl Engine {
             return Ok(());
         };
         let mode = attach_mode(interface.xdp);
-        let wanted = Wanted::new(peering::interface_classes(interface), LeaseEnd::Observe);
+        let judged = self.devices.judged(id);
+        let classes = peering::interface_classes(interface).within(judged);
+        let wanted = Wanted::new(classes, LeaseEnd::Observe);
         if self.devices.is_stubborn(id) {
             // What was taken over is on a device of another namespace, or on none: it is of no use here.
             self.filter.detach(&spec.name)?;
@@ -153,6 +159,10 @@ impl Engine {
                 Change::Gone => _ = self.fitted.remove_link(id),
             }
         }
+        if self.wire.is_due(now) {
+            self.follow_hidden_tags();
+            self.watch_wire(now);
+        }
         // Before it is put right: what was not filtered meanwhile is to be known.
         self.say_where();
         for id in self.devices.unattached(now) {
@@ -164,6 +174,97 @@ impl Engine {
             self.placer.moved();
             self.follower.follow(self.devices.places());
         }
+    }
+
+    /// Names MACs and addresses of ours that the interface's record has no room for.
+    fn say_left_out(&mut self, id: InterfaceId) {
+        let spec = self.fitted.spec();
+        let (Some(interface), Some(link)) = (spec.interface(id), self.fitted.links().get(&id))
+        else {
+            return;
+        };
+        let left_out = peering::left_out(spec, id, link);
+        let interface = interface.name.clone();
+        if self.devices.is_left_out(id, &left_out) {
+            self.notices.push(Notice::LeftOut {
+                interface,
+                left_out,
+            });
+        }
+    }
+
+    /// Where tags are hidden only `malformed` is wanted, for every peer; as soon as they are seen again, everything is.
+    fn follow_hidden_tags(&mut self) {
+        for id in self.devices.look_for_hidden_tags() {
+            for peer in self.fitted.peers_on(id) {
+                self.publisher.again(peer);
+            }
+            let Some(interface) = self.fitted.spec().interface(id) else {
+                continue;
+            };
+            let name = interface.name.clone();
+            let classes = peering::interface_classes(interface).within(self.devices.judged(id));
+            let wanted = Wanted::new(classes, LeaseEnd::Observe);
+            if self.filter.knows_interface(&name)
+                && let Err(error) = self.filter.set_wanted(Target::Interface(&name), wanted)
+            {
+                self.notices.push(Notice::KernelFailed(error));
+            }
+            let command = self.devices.hidden_tags(id).map(str::to_owned);
+            self.notices.push(Notice::TagsHidden {
+                interface: name,
+                command,
+            });
+        }
+    }
+
+    /// What the data plane counted on each interface, read only where it is of use.
+    fn watch_wire(&mut self, now: Duration) {
+        let mut changes = Vec::new();
+        if let Ok(frames) = self.filter.unrecorded() {
+            changes.extend(self.wire.look_at_unrecorded(now, frames));
+        }
+        let ids: Vec<InterfaceId> = self
+            .fitted
+            .spec()
+            .interface_ids()
+            .map(|(id, _)| id)
+            .collect();
+        for id in ids {
+            let attached = self.devices.attachment(id).attached == Some(true);
+            if self.wire.wants(now, id, attached) {
+                let seen = self.seen_on(id);
+                changes.extend(self.wire.look(now, id, attached, seen));
+            }
+        }
+        for change in changes {
+            let interface = change
+                .interface
+                .and_then(|id| self.fitted.spec().interface(id));
+            self.notices.push(Notice::Alarm {
+                interface: interface.map(|interface| interface.name.clone()),
+                reason: change.reason,
+                begins: change.begins,
+            });
+        }
+    }
+
+    /// Frames of no peer, and those of peers that are on this interface alone.
+    fn seen_on(&self, id: InterfaceId) -> Seen {
+        let spec = self.fitted.spec();
+        let name = spec.interface(id).map_or("", |interface| &interface.name);
+        let of_none = self.filter.interface_counters(name).into_iter();
+        let here = self.fitted.peers_on(id).into_iter().filter(|&peer| {
+            let mut attachments = spec.peers[peer.0 as usize].attachments.iter();
+            attachments.all(|each| each.interface == id)
+        });
+        let of_peers = here.filter_map(|peer| self.filter.counters(self.slots.of(peer)).ok());
+        of_none
+            .chain(of_peers)
+            .fold(Seen::default(), |seen, counters| Seen {
+                all: seen.all + counters.total().packets(),
+                not_for_us: seen.not_for_us + counters.packets(Reason::NotForUs),
+            })
     }
 
     /// An interface's device has become another, or is otherwise than it was.
@@ -187,6 +288,7 @@ impl Engine {
         {
             self.notices.push(Notice::KernelFailed(error));
         }
+        self.say_left_out(id);
         // Our own addresses are valid destinations.
         for peer in self.fitted.peers_on(id) {
             self.publisher.again(peer);

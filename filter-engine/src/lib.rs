@@ -45,6 +45,7 @@ mod sample;
 mod slots;
 mod status;
 pub mod switched;
+mod wire;
 
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
@@ -63,6 +64,7 @@ use place::Placer;
 use publish::Publisher;
 use sample::{Sampler, Sight};
 use slots::Slots;
+use wire::WireWatch;
 
 /// Why the engine cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +79,16 @@ pub enum EngineError {
     /// The kernel does not say what devices there are.
     #[error(transparent)]
     Links(#[from] LinkError),
+    /// Frames of a VLAN device have lost their tag, so that no peer on it is found by one.
+    #[error(
+        "interface `{interface}` is the device of one vlan, whose frames have lost their tag: take `vlan` out of `{peer}`, or put it on the device below"
+    )]
+    VlanDevice {
+        /// The interface.
+        interface: String,
+        /// A peer with `vlan`.
+        peer: String,
+    },
     /// The kernel has no epoll descriptor for us.
     #[error("cannot make an epoll descriptor: {0}")]
     Epoll(Errno),
@@ -95,6 +107,7 @@ pub struct Engine {
     placer: Placer,
     devices: Devices,
     class_watch: ClassWatch,
+    wire: WireWatch,
     /// What operators switched at run time.
     switched: Switched,
     /// Why feeds are not connected, as they said.
@@ -136,6 +149,7 @@ impl Engine {
             placer: Placer::default(),
             devices: Devices::default(),
             class_watch: ClassWatch::default(),
+            wire: WireWatch::default(),
             switched: Switched::default(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
@@ -310,6 +324,7 @@ impl Engine {
             adopted: &mut self.adopted,
             fitted: &self.fitted,
             slots: &self.slots,
+            devices: &self.devices,
         };
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {

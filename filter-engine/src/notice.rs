@@ -50,6 +50,32 @@ pub enum Notice {
         /// What was tried, and why it failed.
         why: String,
     },
+    /// The record of an interface has no room for these MACs, addresses and subnets of ours: frames to these MACs are
+    /// `not-for-us`, what goes to these addresses is judged like any packet. None if there is room for all again.
+    LeftOut {
+        /// The interface.
+        interface: String,
+        /// What has no room.
+        left_out: Vec<String>,
+    },
+    /// A driver hides VLAN tags from the program where they matter, so that only `malformed` is judged there, or does not any
+    /// more.
+    TagsHidden {
+        /// The interface.
+        interface: String,
+        /// What shows them; none if they are seen now.
+        command: Option<String>,
+    },
+    /// Frames are counted that nothing judges: [`Reason::NoRecord`], of a device that has no record, or
+    /// [`Reason::NotForUs`], most of what came in on an interface in the last minute.
+    Alarm {
+        /// The interface, if it is known.
+        interface: Option<String>,
+        /// Which of the two.
+        reason: Reason,
+        /// Does it begin? Else it is over.
+        begins: bool,
+    },
     /// The devices of a new specification could not be looked up, or one of them refused; tried again.
     NotLookedUp(EngineError),
     /// A peer's tables could not be published; the last ones stay, and it is tried again.

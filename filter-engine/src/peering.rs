@@ -77,6 +77,34 @@ fn tags(spec: &Spec, id: InterfaceId) -> BTreeSet<Vlans> {
     tags
 }
 
+/// Our MACs, and the addresses and subnets of the device, that the interface's record has no room for.
+#[must_use]
+pub fn left_out(spec: &Spec, id: InterfaceId, link: &Link) -> Vec<String> {
+    let (Some(interface), Some(told)) = (spec.interface(id), interface_spec(spec, id, link)) else {
+        return Vec::new();
+    };
+    let macs = link.macs.iter().filter(|mac| !told.macs.contains(mac));
+    let mut left_out: Vec<String> = macs.map(ToString::to_string).collect();
+    for (&(vlans, address), &subnet) in &link.networks {
+        let Some(network) = told.networks.get(&vlans) else {
+            continue; // of tags under which nobody is configured
+        };
+        if !network.addresses.contains(&address) {
+            left_out.push(address.to_string());
+        }
+        let on_link = network.subnets.contains(&subnet) || subnet == Prefix::host(subnet.address());
+        if !on_link && !interface.lan.iter().any(|lan| lan.covers(subnet)) {
+            left_out.push(subnet.to_string());
+        }
+    }
+    left_out
+}
+
+/// Is a peer or a route server of this interface told apart by tags?
+pub(crate) fn has_tags(spec: &Spec, id: InterfaceId) -> bool {
+    tagged_networks(spec, id) > 0
+}
+
 /// The networks behind tags that an interface needs places for.
 pub(crate) fn tagged_networks(spec: &Spec, id: InterfaceId) -> usize {
     tags(spec, id)

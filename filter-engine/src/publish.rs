@@ -12,6 +12,7 @@ use filter_lifecycle::spec::OnLeaseEnd;
 use filter_loader::sync::{Published, Step, Sync, Wanted};
 use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Sessions, Wanted as Switched};
 
+use crate::devices::Devices;
 use crate::fitted::Fitted;
 use crate::lease::Adopted;
 use crate::slots::Slots;
@@ -45,6 +46,7 @@ pub(crate) struct Hands<'a> {
     pub(crate) adopted: &'a mut Adopted,
     pub(crate) fitted: &'a Fitted,
     pub(crate) slots: &'a Slots,
+    pub(crate) devices: &'a Devices,
 }
 
 /// What came of it.
@@ -190,6 +192,9 @@ fn switched(id: PeerId, hands: &Hands<'_>) -> Classes {
 /// Sets what is wanted in the data plane's switch.
 fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome) {
     let slot = hands.slots.of(id);
+    let attachments = hands.fitted.spec().peers[id.0 as usize].attachments.iter();
+    let judged = attachments.map(|each| hands.devices.judged(each.interface));
+    let classes = judged.fold(classes, Classes::within);
     let end = match hands.fitted.spec().timers.on_lease_end {
         OnLeaseEnd::Observe => LeaseEnd::Observe,
         OnLeaseEnd::Keep => LeaseEnd::Keep,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::layout::{MAX_INTERFACES, MAX_TAGGED_NETWORKS};
+use filter_core::packet::Vlans;
 use filter_lifecycle::Lifecycle;
-use filter_loader::{Device, Error, NetworkSpec, PeerSlot};
+use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
+use filter_loader::{Device, Error, NetworkSpec, PeerSlot, ethtool};
 
 use crate::fitted::Fitted;
 use crate::notice::Notice;
@@ -45,7 +47,10 @@ impl Engine {
             lan.record().map_err(overflow)?;
             if let Some(link) = fitted.links().get(&id) {
                 match Device::at(link.ifindex, &interface.name) {
-                    Ok(device) => device.check()?,
+                    Ok(device) => {
+                        device.check()?;
+                        refuse_tags(spec, id, ethtool::is_vlan_device(&device.own_name))?;
+                    }
                     Err(Error::UnknownInterface(_)) => {} // gone again: it is waited for
                     Err(error) => return Err(error.into()),
                 }
@@ -148,5 +153,59 @@ impl Engine {
         self.slots = slots::Slots::new(slots);
         self.adopted = crate::lease::Adopted::new(adopted);
         self.class_watch.forget();
+        self.wire.forget();
+    }
+}
+
+/// Nobody can be told apart by a tag that the frames have lost.
+fn refuse_tags(spec: &Spec, id: InterfaceId, is_vlan_device: bool) -> Result<(), EngineError> {
+    let on_it = |peer: &&Peer| {
+        let mut here = peer.attachments.iter();
+        here.any(|each| each.interface == id && each.vlans != Vlans::NONE)
+    };
+    match spec.peers.iter().find(on_it) {
+        Some(peer) if is_vlan_device => Err(EngineError::VlanDevice {
+            interface: spec
+                .interface(id)
+                .map_or_else(String::new, |each| each.name.clone()),
+            peer: peer.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filter_core::Asn;
+    use filter_lifecycle::spec::{Attachment, Interface, InterfaceKind};
+
+    use super::*;
+
+    #[test]
+    fn a_vlan_on_a_vlan_device_is_refused_with_the_reason() {
+        let mut spec = Spec::new(Asn::new(64500));
+        spec.interfaces = vec![Interface::new("ixp0.100", InterfaceKind::Lan)];
+        let (id, tagged) = (
+            InterfaceId(0),
+            Vlans {
+                outer: 100,
+                inner: 0,
+            },
+        );
+        let peer = |vlans| {
+            let attachment = Attachment {
+                vlans,
+                ..Attachment::new(id, Vec::new())
+            };
+            vec![Peer::new("icrc", Asn::new(57965), attachment)]
+        };
+        spec.peers = peer(tagged);
+        refuse_tags(&spec, id, false).unwrap();
+        assert_eq!(
+            refuse_tags(&spec, id, true).unwrap_err().to_string(),
+            "interface `ixp0.100` is the device of one vlan, whose frames have lost their tag: take `vlan` out of `icrc`, or put it on the device below"
+        );
+        spec.peers = peer(Vlans::NONE);
+        refuse_tags(&spec, id, true).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filter_core::layout::{ANY_MAC, Families, Station};
 use filter_core::packet::Mac;
-use filter_core::{Asn, Classes, Mode};
+use filter_core::{Asn, Classes, Mode, Reason};
 use filter_lifecycle::route::{FeedId, PeerId};
 use filter_lifecycle::spec::InterfaceId;
 use filter_lifecycle::status::{ClassStatus, Obstacle};
@@ -72,6 +72,12 @@ pub struct InterfaceStatus {
     pub attached: Option<bool>,
     /// Why it is not, or why it is attached otherwise than as configured.
     pub why: Option<String>,
+    /// Our MACs, addresses and subnets that its record has no room for.
+    pub left_out: Vec<String>,
+    /// Was a frame that came in over the wire counted since the program was attached? Else none has come yet.
+    pub frame_seen: bool,
+    /// Frames that nothing judges: `no-record` and `not-for-us`, each if there are enough for an alarm.
+    pub alarms: Vec<&'static str>,
     /// What is in force for packets of no peer.
     pub classes: Vec<ClassStatus>,
     /// Packets of no peer; none if they cannot be read.
@@ -214,11 +220,21 @@ impl Engine {
             hook,
             attached,
             why,
+            left_out: self.devices.left_out(id).to_vec(),
+            frame_seen: attached == Some(true) && self.wire.frame_seen(id),
+            alarms: self.alarms(id),
             classes: self
                 .class_watch
                 .status(now, holder, &self.interface_switch(id)),
             counters: self.filter.interface_counters(&interface.name).ok(),
         }
+    }
+
+    fn alarms(&self, id: InterfaceId) -> Vec<&'static str> {
+        let unrecorded = self.wire.has_unrecorded().then_some(Reason::NoRecord);
+        let not_for_us = self.wire.is_not_for_us(id).then_some(Reason::NotForUs);
+        let alarms = unrecorded.into_iter().chain(not_for_us);
+        alarms.map(Reason::name).collect()
     }
 
     fn peer_status(&self, now: Duration, id: PeerId, seen: &BTreeSet<u32>) -> PeerStatus {
@@ -257,8 +273,12 @@ impl Engine {
         let missing = match switch.off_wire {
             Some(Obstacle::NotAttached) => Missing::NotAttached(self.off_wire_names(id)),
             Some(Obstacle::LeaseEnded) => Missing::LeaseEnded,
+            Some(Obstacle::NoRecord) => Missing::NoRecord,
             Some(Obstacle::NoStation) => Missing::NoStation,
-            _ => return status,
+            _ => match self.shows_tags(id) {
+                Some(command) => Missing::TagsHidden(command),
+                None => return status,
+            },
         };
         if status.state == PeerState::Enforcing {
             status.state = PeerState::new(status.mode, Some(&missing), false);
@@ -318,6 +338,7 @@ impl Engine {
             allowed: self.allowed(Target::Peer(slot)),
             dropping: self.filter.in_force(slot).ok(),
             off_wire: self.off_wire(id, seen.contains(&slot.number())),
+            judged: self.judged(id),
             missing: missing.collect(),
             expected: self.adopted.left(now, id),
         }
@@ -333,7 +354,10 @@ impl Engine {
             wanted: interface_classes(interface),
             allowed: self.allowed(target),
             dropping: self.filter.in_force(target).ok(),
-            off_wire: not_attached(attached).or(self.without_lease()),
+            off_wire: not_attached(attached)
+                .or_else(|| self.without_lease())
+                .or_else(|| self.without_record()),
+            judged: self.devices.judged(id),
             missing: Vec::new(),
             expected: None,
         }
@@ -354,7 +378,27 @@ impl Engine {
         let without_station = (!has_station).then_some(Obstacle::NoStation);
         unattached
             .or_else(|| self.without_lease())
+            .or_else(|| self.without_record())
             .or(without_station)
+    }
+
+    /// Frames that passed because their device had no record: which interface they belong to is not known.
+    fn without_record(&self) -> Option<Obstacle> {
+        self.wire.has_unrecorded().then_some(Obstacle::NoRecord)
+    }
+
+    /// The classes that can be judged by what the program sees on all interfaces of a peer.
+    fn judged(&self, id: PeerId) -> Classes {
+        let attachments = self.fitted.spec().peers[id.0 as usize].attachments.iter();
+        let judged = attachments.map(|each| self.devices.judged(each.interface));
+        judged.fold(Classes::ALL, Classes::within)
+    }
+
+    /// What shows the tags that are hidden on an interface of the peer.
+    fn shows_tags(&self, id: PeerId) -> Option<String> {
+        let attachments = self.fitted.spec().peers[id.0 as usize].attachments.iter();
+        let mut commands = attachments.filter_map(|each| self.devices.hidden_tags(each.interface));
+        commands.next().map(str::to_owned)
     }
 
     fn without_lease(&self) -> Option<Obstacle> {

@@ -11,6 +11,10 @@ pub enum Obstacle {
     NotAllowed,
     /// The program is not on an interface of the peer, or the interface is not there.
     NotAttached,
+    /// Frames came in within the last ten seconds from devices that the program knows nothing of, and passed.
+    NoRecord,
+    /// The driver takes VLAN tags out of frames before the program sees them: only `malformed` can be judged.
+    TagsHidden,
     /// No MAC of the peer is known, so no packet is taken for its.
     NoStation,
     /// The data plane's lease has ended.
@@ -39,9 +43,11 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// All of them, for the document and its test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::NotAllowed,
         Self::NotAttached,
+        Self::NoRecord,
+        Self::TagsHidden,
         Self::NoStation,
         Self::LeaseEnded,
         Self::NotPublished,
@@ -62,6 +68,8 @@ impl Obstacle {
         match self {
             Self::NotAllowed => "not-allowed",
             Self::NotAttached => "not-attached",
+            Self::NoRecord => "no-record",
+            Self::TagsHidden => "tags-hidden",
             Self::NoStation => "no-station",
             Self::LeaseEnded => "lease-ended",
             Self::NotPublished => "not-published",

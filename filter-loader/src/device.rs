@@ -20,6 +20,8 @@ const ARPHRD_NONE: u16 = 0xfffe;
 pub struct Device {
     /// Its name, as the configuration has it.
     pub name: String,
+    /// What the kernel calls it now.
+    pub own_name: String,
     /// Its index.
     pub ifindex: u32,
     /// Its hardware type (ARPHRD); 65534 (none) for any device without a hardware address.
@@ -69,6 +71,7 @@ impl Device {
         }
         Ok(Self {
             name: name.to_owned(),
+            own_name: own.into_owned(),
             ifindex,
             kind,
             mac,

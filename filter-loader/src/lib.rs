@@ -47,6 +47,7 @@ pub mod bench;
 mod clock;
 mod device;
 mod error;
+pub mod ethtool;
 mod filter;
 mod grace;
 #[cfg(feature = "test-hooks")]

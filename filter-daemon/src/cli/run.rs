@@ -55,6 +55,7 @@ fn classify(error: RunError) -> Failure {
         | RunError::Output { .. }
         | RunError::Engine(
             EngineError::MissingFact(_)
+            | EngineError::VlanDevice { .. }
             | EngineError::Loader(
                 Loader::UnknownInterface(_)
                 | Loader::NotEthernet { .. }

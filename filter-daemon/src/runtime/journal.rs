@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use filter_core::Reason;
+use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
 use filter_engine::{Notice, Violation};
 use filter_lifecycle::Event;
 use filter_lifecycle::route::PeerId;
@@ -107,6 +108,18 @@ impl Journal {
             Notice::NotAsConfigured { interface, why } => {
                 self.note("not-as-configured", &format!("{interface}: {why}"));
             }
+            Notice::LeftOut {
+                interface,
+                left_out,
+            } => self.left_out(interface, left_out),
+            Notice::TagsHidden { interface, command } => {
+                self.tags_hidden(interface, command.as_deref());
+            }
+            Notice::Alarm {
+                interface,
+                reason,
+                begins,
+            } => self.alarm(interface.as_deref(), *reason, *begins),
             Notice::NotLookedUp(error) => log::warn!("{error}: trying again"),
             Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
@@ -231,6 +244,53 @@ impl Journal {
         };
         log::info!("{event}: {text}");
         self.push(event, &text, fields);
+    }
+
+    fn left_out(&mut self, interface: &str, left_out: &[String]) {
+        let text = match left_out {
+            [] => format!("{interface}: there is room for all of our macs and addresses again"),
+            [..] => format!(
+                "{interface}: no room for {}: at most {MAX_OWN_MACS} macs, and of each family and vlan {MAX_OWN_ADDRESSES} addresses and {MAX_SUBNETS} subnets outside `lan`",
+                left_out.join(", ")
+            ),
+        };
+        self.note("left-out", &text);
+    }
+
+    fn tags_hidden(&mut self, interface: &str, command: Option<&str>) {
+        let (name, text) = match command {
+            Some(command) => (
+                "tags-hidden",
+                format!(
+                    "{interface}: the driver hides vlan tags from the program, so that only malformed frames are judged: `{command}`"
+                ),
+            ),
+            None => (
+                "tags-seen",
+                format!("{interface}: the program sees vlan tags again"),
+            ),
+        };
+        self.note(name, &text);
+    }
+
+    fn alarm(&mut self, interface: Option<&str>, reason: Reason, begins: bool) {
+        let (begun, over, what) = match reason {
+            Reason::NoRecord => (
+                "no-record-alarm",
+                "no-record-over",
+                "frames come in from a device that has no record, and pass: a new member of a bond, or a device that came back",
+            ),
+            _ => (
+                "not-for-us-alarm",
+                "not-for-us-over",
+                "more than half of what came in over the last minute is for none of our macs, and passes",
+            ),
+        };
+        let place = interface.map_or(String::new(), |interface| format!("{interface}: "));
+        match begins {
+            true => self.note(begun, &format!("{place}{what}")),
+            false => self.note(over, &format!("{place}not any more: {what}")),
+        }
     }
 
     /// The program is on an interface.

@@ -32,6 +32,10 @@ pub enum Missing {
     NotAttached(String),
     /// The data plane's lease has ended, so that it only observes. As above.
     LeaseEnded,
+    /// Frames of devices without a record came in lately. As above.
+    NoRecord,
+    /// The driver hides VLAN tags from the program; the command that shows them. As above.
+    TagsHidden(String),
     /// No MAC is known for it, so that no packet is. As above.
     NoStation,
 }
@@ -52,6 +56,8 @@ impl Missing {
             Self::NotPublished(_) => Obstacle::NotPublished,
             Self::NotAttached(_) => Obstacle::NotAttached,
             Self::LeaseEnded => Obstacle::LeaseEnded,
+            Self::NoRecord => Obstacle::NoRecord,
+            Self::TagsHidden(_) => Obstacle::TagsHidden,
             Self::NoStation => Obstacle::NoStation,
         }
     }
@@ -87,6 +93,13 @@ impl fmt::Display for Missing {
                 write!(f, "the program is not on {interfaces}")
             }
             Self::LeaseEnded => f.write_str("the lease has ended: the program only observes"),
+            Self::NoRecord => f.write_str(
+                "frames came in from a device that has no record: they passed, whatever they were",
+            ),
+            Self::TagsHidden(command) => write!(
+                f,
+                "the driver hides vlan tags from the program, so that only malformed frames can be judged: `{command}`"
+            ),
             Self::NoStation => {
                 f.write_str("no mac of its is known: add `macs`, or its `addresses`")
             }
@@ -138,6 +151,8 @@ impl PeerState {
                 | Missing::NotPublished(_)
                 | Missing::NotAttached(_)
                 | Missing::LeaseEnded
+                | Missing::NoRecord
+                | Missing::TagsHidden(_)
                 | Missing::NoStation,
             ) => Self::Degraded,
         }

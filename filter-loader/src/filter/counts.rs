@@ -1,5 +1,6 @@
 //! What a filter's packets left behind: counters and samples. Only reads.
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use filter_core::Reason;
 use filter_core::layout::map;
 
 use super::Filter;
@@ -33,6 +34,15 @@ impl Filter {
     /// Map errors.
     pub fn unrecorded_counters(&self) -> Result<Counters, Error> {
         self.read_counters(0)
+    }
+
+    /// Packets of [`Filter::unrecorded_counters`], in two reads.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn unrecorded(&self) -> Result<u64, Error> {
+        let fates = stats::read_one(&self.counter_map()?, 0, Reason::NoRecord)?;
+        Ok(fates.packets())
     }
 
     pub(super) fn read_counters(&self, slot: u32) -> Result<Counters, Error> {

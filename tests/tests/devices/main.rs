@@ -6,4 +6,6 @@
 mod adoption;
 mod changes;
 mod scene;
+mod sessions;
 mod status;
+mod wire;

@@ -62,8 +62,12 @@ pub struct Outcome {
     said: Vec<(Duration, Value)>,
 }
 
-/// The configuration with these interfaces.
+/// The configuration with these interfaces. The peer's address is on the LAN, or on the link of two addresses.
 pub fn config(more: &str) -> String {
+    let its_address = match more.contains("lan = [") {
+        true => "192.0.2.11",
+        false => "198.18.0.7",
+    };
     format!(
         r#"
 [router]
@@ -76,7 +80,7 @@ prefixes = ["44.1.0.0/16"]
 name = "p"
 asn = 64501
 interface = "ixp0"
-addresses = ["192.0.2.11"]
+addresses = ["{its_address}"]
 macs = ["{ITS_MAC}"]
 mode = "enforce"
 families = ["ipv4"]
@@ -177,9 +181,14 @@ impl Scene {
 
     /// Sends so many packets of this flow, from this MAC, and counts those that arrive.
     pub fn arrive(&mut self, from: &str, flow: Flow) -> usize {
+        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
+        self.arrive_by(&sender, from, flow)
+    }
+
+    /// As [`Scene::arrive`], by a wire of the caller's.
+    pub fn arrive_by(&mut self, sender: &Wire, from: &str, flow: Flow) -> usize {
         const PACKETS: u32 = 20;
         let sink = self.router.run(|| Wire::open("ixp0").unwrap());
-        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
         let first = self.number + 1;
         self.number += PACKETS;
         for number in first..=self.number {

@@ -183,3 +183,42 @@ fn nothing_is_left_behind() {
     assert!(!namespace.exists(), "{}", namespace.display());
     assert!(!pinned.exists(), "{}", pinned.display());
 }
+
+/// A bond's program runs with the index of the member that a frame came in on.
+#[test]
+fn frames_of_a_bonds_member_are_the_bonds() {
+    if !require_kernel("frames_of_a_bonds_member_are_the_bonds") {
+        return;
+    }
+    // Far beyond the indices there are: its record is found all the same, and so is one that is found by the hash.
+    for bond in [40_000, 3_000_000] {
+        let pair = Pair::new(1500);
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        let spec = InterfaceSpec::of_device(NEAR).unwrap();
+        // The interface is another device now, and frames come in with the index of the one that has the program.
+        filter.set_interface(bond, &spec).unwrap();
+        pair.passes(GOOD);
+        pair.passes(SPOOFED);
+        assert_eq!(filter.unrecorded().unwrap(), 2);
+        assert_eq!(counted(&filter, peer, 0), just(&[]));
+        filter.set_members(NEAR, &[attached.ifindex]).unwrap();
+        // Records are replaced in two places in turn: each is the member's too.
+        for round in 1..=3 {
+            filter.set_interface(bond, &spec).unwrap();
+            pair.far.send(&build(SPOOFED));
+            pair.passes(GOOD);
+            let expected = [
+                (Reason::SourceUnannounced, true, round, build(SPOOFED).len()),
+                (Reason::Permitted, false, round, build(GOOD).len()),
+            ];
+            assert_eq!(counted(&filter, peer, 2 * round), just(&expected));
+        }
+        assert_eq!(filter.unrecorded().unwrap(), 2);
+        // It leaves the bond.
+        filter.set_members(NEAR, &[]).unwrap();
+        pair.passes(SPOOFED);
+        assert_eq!(filter.unrecorded().unwrap(), 3);
+        filter.detach_all().unwrap();
+    }
+}
