@@ -22,7 +22,7 @@ fn main() -> Result<(), Failure> {
 
 /// Brings one peer in force, lets it send good and spoofed packets, and removes everything.
 pub fn enforce() -> Result<(), Failure> {
-    let link = lab::Link::enter("pni0")?; // a veth pair; the peer sends at its other end
+    let mut link = lab::Link::enter("pni0")?; // a veth pair; the peer sends at its other end
 
     // What an operator wants: one private interconnection, one peer that is to be enforced, one feed.
     let attachment = Attachment::new(InterfaceId(0), vec!["192.0.2.11".parse()?]);

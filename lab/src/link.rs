@@ -23,6 +23,7 @@ pub struct Link {
     sender: Wire,
     ours: Mac,
     theirs: Mac,
+    received: Vec<u32>,
 }
 
 impl Link {
@@ -46,6 +47,7 @@ impl Link {
             _namespace: namespace,
             ours,
             theirs,
+            received: Vec::new(),
         })
     }
 
@@ -53,30 +55,41 @@ impl Link {
     ///
     /// # Errors
     /// If the device does not take it.
-    pub fn send(&self, number: u32, source: IpAddr, destination: IpAddr) -> Result<(), NetError> {
+    pub fn send(
+        &mut self,
+        number: u32,
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> Result<(), NetError> {
         let datagram = frame::udp(&number.to_be_bytes());
         let packet = frame::packet(source, destination, 17, 64, &datagram);
         let ethertype = frame::ethertype(source);
         let frame = frame::ethernet(self.ours, self.theirs, ethertype, &packet);
-        self.sender.try_send(&frame)
+        self.sender.try_send(&frame)?;
+        self.receive(); // before the socket is full
+        Ok(())
     }
 
-    /// The numbers of the packets that came through, in their order, until this one did.
+    fn receive(&mut self) {
+        let frames = self.receiver.waiting().into_iter();
+        self.received.extend(frames.filter_map(|frame| {
+            let number = frame.get(NUMBER_AT..NUMBER_AT + 4)?;
+            Some(u32::from_be_bytes(number.try_into().ok()?))
+        }));
+    }
+
+    /// The numbers of the packets that came through, in their order, once this one did.
     ///
     /// # Panics
     /// If it does not within [`PATIENCE`].
     #[must_use]
-    pub fn received_until(&self, last: u32) -> Vec<u32> {
-        let (begin, mut numbers) = (Instant::now(), Vec::new());
-        while numbers.last() != Some(&last) {
+    pub fn received_until(&mut self, last: u32) -> Vec<u32> {
+        let begin = Instant::now();
+        while self.received.last() != Some(&last) {
             assert!(begin.elapsed() < PATIENCE, "packet {last} never came");
-            let frames = self.receiver.waiting().into_iter();
-            numbers.extend(frames.filter_map(|frame| {
-                let number = frame.get(NUMBER_AT..NUMBER_AT + 4)?;
-                Some(u32::from_be_bytes(number.try_into().ok()?))
-            }));
+            self.receive();
             std::thread::yield_now();
         }
-        numbers
+        std::mem::take(&mut self.received)
     }
 }

@@ -9,7 +9,7 @@ use crate::route::{Community, PeerId, Session, Vrf};
 use crate::spec::{InterfaceId, Reach, RouteServer, Spec};
 
 /// What a session address is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
     /// A peer's session.
     Peer(PeerId),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::Asn;
 
 use super::pace::Pace;
-use super::source::MID_LIFE;
+use super::source::{MID_LIFE, SETTLE};
 use crate::route::{FeedId, Session};
 
 /// Sessions whose state is remembered at once; of others graceful restart is not known.
@@ -39,6 +39,14 @@ pub(super) struct SessionState {
     pub restart_time: Option<Duration>,
     /// The families it exchanges, by [`Family`](filter_core::Family), if the feed reports them.
     pub families: Option<[bool; 2]>,
+}
+
+impl FeedState {
+    /// Since when nothing is known from it.
+    fn ignorant_since(&self) -> Option<Duration> {
+        let since = [self.lost_at, self.foreign_since];
+        since.into_iter().flatten().min()
+    }
 }
 
 impl Feeds {
@@ -83,28 +91,6 @@ impl Feeds {
         self.state(feed).lost_at
     }
 
-    /// Since when the feed counts as lost because of the neighbours it reports.
-    pub(super) fn foreign_since(&self, feed: FeedId) -> Option<Duration> {
-        self.state(feed).foreign_since
-    }
-
-    /// The feed counts as lost because of the neighbours it reports, or does not any more.
-    pub(super) fn set_foreign(&mut self, feed: FeedId, since: Option<Duration>) {
-        self.each[usize::from(feed.0)].foreign_since = since;
-    }
-
-    /// The sessions that are up with another AS than the configured one, by this feed.
-    pub(super) fn strangers(&self, feed: FeedId) -> impl Iterator<Item = Session> + '_ {
-        let of_feed = self.strangers.keys().filter(move |(of, _)| *of == feed);
-        of_feed.map(|(_, session)| *session)
-    }
-
-    /// Has the feed been connected for so long?
-    pub(super) fn is_up_for(&self, now: Duration, feed: FeedId, time: Duration) -> bool {
-        let since = self.state(feed).up_since;
-        since.is_some_and(|since| now >= since + time)
-    }
-
     /// Did it connect so long ago that what comes up now comes up mid-life?
     pub(super) fn is_mid_life(&self, now: Duration, feed: FeedId) -> bool {
         let since = self.state(feed).up_since;
@@ -121,13 +107,11 @@ impl Feeds {
         self.state(feed).pace.is_busy(now)
     }
 
-    /// The feeds that have now been lost, or have counted as lost, for `hold`, each of them once.
+    /// The feeds from which nothing has been known for `hold` now, each of them once.
     pub(super) fn newly_late(&mut self, now: Duration, hold: Duration) -> Vec<FeedId> {
         let mut late = Vec::new();
         for (feed, state) in (0..).map(FeedId).zip(&mut self.each) {
-            let since = [state.lost_at, state.foreign_since];
-            let mut since = since.into_iter().flatten();
-            let is_late = since.any(|at| now >= at + hold);
+            let is_late = state.ignorant_since().is_some_and(|at| now >= at + hold);
             if is_late && !state.was_late {
                 late.push(feed);
             }
@@ -195,6 +179,27 @@ impl Feeds {
     /// The session's neighbour is the configured one, or there is none.
     pub(super) fn reconcile(&mut self, feed: FeedId, session: Session) {
         self.strangers.remove(&(feed, session));
+    }
+
+    /// The sessions that are up, by this feed, with neighbours that are not the configured ones.
+    pub(super) fn estranged(&self, feed: FeedId) -> impl Iterator<Item = Session> + '_ {
+        let of_feed = self.strangers.keys().filter(move |(of, _)| *of == feed);
+        of_feed.map(|(_, session)| *session)
+    }
+
+    /// Since when the feed reports other neighbours than the configured ones, several at once.
+    pub(super) fn foreign_since(&self, feed: FeedId) -> Option<Duration> {
+        self.each.get(usize::from(feed.0))?.foreign_since
+    }
+
+    pub(super) fn set_foreign(&mut self, feed: FeedId, since: Option<Duration>) {
+        self.each[usize::from(feed.0)].foreign_since = since;
+    }
+
+    /// Has the feed been connected for long enough to have reported all of its sessions?
+    pub(super) fn has_settled(&self, now: Duration, feed: FeedId) -> bool {
+        let since = self.state(feed).up_since;
+        since.is_some_and(|since| now >= since + SETTLE)
     }
 
     /// Is the session up with a neighbour that is not the configured one?

@@ -2,7 +2,7 @@
 //! the daemon it found.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use filter_core::{Asn, Mode};
 use filter_daemon::config::Config;
@@ -23,7 +23,7 @@ fn written(lab: &Peering, sockets: &Sockets) -> String {
     })
 }
 
-fn assert_right(text: &str, kind: &str, socket: &PathBuf) {
+fn assert_right(text: &str, kind: &str, socket: &Path) {
     let (config, warnings) = match Config::parse(text, "bcp38.toml") {
         Ok(parsed) => parsed,
         Err(error) => panic!("{error}\n{text}"),

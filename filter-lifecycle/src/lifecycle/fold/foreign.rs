@@ -1,23 +1,15 @@
 //! A feed that reports other AS numbers than configured for several peers at once: it speaks of another router, or the
 //! configuration does. Either way nothing is known from it any more, as if it were lost.
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::super::Event;
 use super::super::facts::Facts;
 use super::super::feeds::Feeds;
-use super::super::source::SETTLE;
 use super::Fold;
 use crate::route::FeedId;
 
 /// Peers and route servers with another AS than the configured one, at the same time, from which on a feed counts as lost.
 pub const FOREIGN_PEERS: usize = 3;
-
-/// How many peers and route servers have another AS by this feed.
-pub(in super::super) fn foreign_peers(facts: &Facts, feeds: &Feeds, feed: FeedId) -> usize {
-    let strangers = feeds.strangers(feed);
-    let owners = strangers.filter_map(|session| facts.owner(session));
-    owners.collect::<HashSet<_>>().len()
-}
 
 impl Fold<'_> {
     /// After one more session of this feed came up with another AS.
@@ -34,10 +26,9 @@ impl Fold<'_> {
     /// Ends it for feeds that report fewer such peers than that. A feed that has just connected has not named all of its
     /// sessions yet: it gets no new `stale_hold` by reconnecting.
     pub(super) fn end_suspicions(&mut self) {
-        let feeds: Vec<FeedId> = self.facts.feeds().collect();
-        for feed in feeds {
+        for feed in self.facts.feeds() {
             let is_over = self.feeds.foreign_since(feed).is_some()
-                && self.feeds.is_up_for(self.now, feed, SETTLE)
+                && self.feeds.has_settled(self.now, feed)
                 && foreign_peers(self.facts, self.feeds, feed) < FOREIGN_PEERS;
             if is_over {
                 self.feeds.set_foreign(feed, None);
@@ -46,10 +37,11 @@ impl Fold<'_> {
             }
         }
     }
+}
 
-    pub(super) fn unsettle_feed(&mut self, feed: FeedId) {
-        for key in self.sources.keys(|key| key.feed == feed) {
-            self.unsettle(key);
-        }
-    }
+/// How many peers and route servers have another AS than the configured one by this feed.
+pub(in super::super) fn foreign_peers(facts: &Facts, feeds: &Feeds, feed: FeedId) -> usize {
+    let sessions = feeds.estranged(feed);
+    let owners = sessions.filter_map(|session| facts.owner(session));
+    owners.collect::<BTreeSet<_>>().len()
 }

@@ -1,6 +1,6 @@
 //! How what a feed reports, and the time that passes, change the parts of the lifecycle: everything but what a peer is
 //! granted, which follows from it. Here: the dispatch of events, and how a source is opened and changed; `sessions` has
-//! feeds and sessions, `ribs` routes, ends of Adj-RIBs and counts, `time` what a tick does.
+//! feeds and sessions, `foreign` feeds that speak of another router, `ribs` routes, ends of Adj-RIBs and counts, `time` what a tick does.
 use std::time::Duration;
 
 use super::directory::Owner;
@@ -16,13 +16,13 @@ use super::{Event, State, session_of};
 use crate::route::{AdjRib, FeedId, Origin, RouteEvent, Session};
 use filter_core::Family;
 
+pub use foreign::FOREIGN_PEERS;
+pub(super) use foreign::foreign_peers;
+
 mod foreign;
 mod ribs;
 mod sessions;
 mod time;
-
-pub use foreign::FOREIGN_PEERS;
-pub(super) use foreign::foreign_peers;
 
 /// The parts that an event may change, at one time.
 pub(super) struct Fold<'a> {
@@ -225,6 +225,13 @@ impl Fold<'_> {
     /// What the peers that a source concerns are granted may change.
     fn unsettle(&mut self, key: SourceKey) {
         self.pending.settle_all(self.facts.concerned(key));
+    }
+
+    /// What the peers that a feed's sources concern are granted may change.
+    fn unsettle_feed(&mut self, feed: FeedId) {
+        for key in self.sources.keys(|key| key.feed == feed) {
+            self.unsettle(key);
+        }
     }
 
     /// Routes of a source that counted once count again, if it counts.
