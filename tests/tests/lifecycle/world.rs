@@ -217,6 +217,10 @@ impl World {
     }
 
     /// Until then, with only the last ticks.
+    #[allow(
+        dead_code,
+        reason = "the tests of the valves, which share this file, use it"
+    )]
     pub fn skip(&mut self, until: Duration) {
         self.next_tick = until.saturating_sub(4 * TICK);
         self.go(until);
