@@ -187,13 +187,13 @@ impl Lifecycle {
         self.view(Duration::ZERO).is_awaited(id, side, family)
     }
 
-    /// S'(p): the admitted routes of S(p), less what no announcement can claim, and the operator's extras. Works out
+    /// S'(p): the admitted routes of S(p), less what no announcement can claim, and what is in it always. Works out
     /// anew only what changed since the last call. A family that covers too much of the address space stops growing.
     pub fn sources(&mut self, id: PeerId) -> PrefixSet {
-        let extras = &self.facts.peer(id).extra_sources;
-        let extras: PrefixSet = extras.iter().copied().collect();
+        let always = self.facts.peer(id).always_sources();
+        let always: PrefixSet = always.into_iter().collect();
         let peer = self.wanted.peer_mut(id);
-        let (sources, covers) = peer.source_addresses(self.facts.withheld(), &extras);
+        let (sources, covers) = peer.source_addresses(self.facts.withheld(), &always);
         for (family, is_too_wide) in covers {
             self.outbox.push(if is_too_wide {
                 Event::CoverageExceeded(id, family)
@@ -204,12 +204,12 @@ impl Lifecycle {
         sources
     }
 
-    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and the operator's extras. Works out
+    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and what is in it always. Works out
     /// anew only what changed since the last call.
     pub fn destinations(&mut self, id: PeerId, own_addresses: &[Address]) -> PrefixSet {
-        let extras = &self.facts.peer(id).extra_destinations;
+        let always = self.facts.peer(id).always_destinations();
         let own = own_addresses.iter().copied().map(Prefix::host);
-        let always: PrefixSet = extras.iter().copied().chain(own).collect();
+        let always: PrefixSet = always.into_iter().chain(own).collect();
         self.wanted.peer_mut(id).destination_addresses(&always)
     }
 
