@@ -218,7 +218,6 @@ fn the_documented_limits_are_these() {
         ("MAX_FORMER", filter_lifecycle::MAX_FORMER),
         ("MASS_PEERS", filter_lifecycle::MASS_PEERS),
         ("MAX_RECENT", filter_lifecycle::MAX_RECENT),
-        ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_ROUTES", filter_lifecycle::MAX_ROUTES),
         ("MAX_SOURCES", MAX_SOURCES),
         ("MAX_SESSIONS", filter_lifecycle::MAX_SESSIONS),
