@@ -44,10 +44,13 @@ impl Follower {
         })
     }
 
-    /// Wakes for this descriptor too, as long as it is open.
+    /// Wakes for this descriptor too, as long as it is open. One that is watched already stays so: a reload keeps sockets.
     pub(crate) fn watch(&self, source: &impl AsFd) -> Result<(), Errno> {
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, 0);
-        self.epoll.add(source.as_fd(), readable)
+        match self.epoll.add(source.as_fd(), readable) {
+            Err(Errno::EEXIST) => Ok(()),
+            added => added,
+        }
     }
 
     /// Follows the neighbours of these devices from now on; if they are others, everything known is said anew.
@@ -114,5 +117,27 @@ impl Follower {
 impl AsFd for Follower {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_watched_already_stays_watched() {
+        let follower = Follower::new().unwrap();
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(follower.watch(&one), Ok(()));
+        assert_eq!(follower.watch(&one), Ok(()));
+        let end = one.try_clone().unwrap();
+        drop(one);
+        assert_eq!(
+            follower.watch(&end),
+            Ok(()),
+            "another descriptor is another"
+        );
     }
 }

@@ -45,7 +45,7 @@ pub fn frr(socket: &Path) -> Result<Vec<Neighbour>, PollError> {
 /// The sessions of the BIRD behind this control socket.
 ///
 /// # Errors
-/// As [`frr`].
+/// As [`frr()`].
 pub fn bird(socket: &Path) -> Result<Vec<Neighbour>, PollError> {
     let (config, stop) = (PollConfig::default(), Stop::default());
     bird::ask_once(socket, &config, &stop, "show protocols all", |lines| {

@@ -1,5 +1,5 @@
-//! Metrics for Prometheus: what `status` says, as text. Off unless the configuration has `[metrics]`. [`page`] makes the text
-//! and [`server`] answers scrapes; neither knows the engine: both see the status that the run loop gives.
+//! Metrics for Prometheus: what `status` says, as text. Off unless the configuration has `[metrics]`. `page` makes the text
+//! and `server` answers scrapes; neither knows the engine: both see the status that the run loop gives.
 mod page;
 mod server;
 

@@ -300,7 +300,8 @@ fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
     daemon.until_event("ixf-refused", |event| {
         event["text"].as_str().unwrap().contains("No such file")
     });
-    daemon.until_state("p1", "observing");
+    // What was switched at run time survives too.
+    daemon.until_state("p1", "enforcing");
     place.traffic.expect(&daemon, good, "permitted", false);
     assert_eq!(macs(&daemon, "p1"), [mac]);
     assert_eq!(
