@@ -202,8 +202,13 @@ fn bird_3_that_keeps_routes_tells_rejected_ones() {
     let lab = Peering::of(release);
     let p1 = session(&lab.p1, Family::Ipv4);
     let shadow = loopback(2, 21, p1, AdjRib::InPostPolicy);
+    let bird = lab.bird_with(|conf| bird_shadows(Release::Debian13, conf));
+    // What BIRD has when the shadow connects is sent with the rejected routes; what comes later is sent without them.
+    wait_for("P1's routes in BIRD", WITHIN, || {
+        let routes = bird.birdc(&["show", "route"]);
+        routes.contains("203.0.113.0/24").then_some(())
+    });
     let mut watched = Watched::start(shadows_in(&lab.router, vec![shadow]));
-    let _bird = lab.bird_with(|conf| bird_shadows(Release::Debian13, conf));
     let announced = lab.p1.announced(Family::Ipv4);
     assert_ne!(announced, Accepted::of(&announced));
     let truth = Truth::from([((p1, AdjRib::InPostPolicy, Family::Ipv4), announced)]);

@@ -61,9 +61,14 @@ pub const EVERYTHING: &[Run] = &[
     Run {
         binary: "loader",
         only: &[],
-        // The first holds a publish to 50 ms, which is for real processors; the second publishes some thousand damaged
-        // tables, the same ones on every kernel.
-        but: &["tables_of_every_shape", "every_damage"],
+        // The first holds a publish to 50 ms, which is for real processors; the others publish large or a thousand tables,
+        // the same ones on every kernel.
+        but: &[
+            "tables_of_every_shape",
+            "every_damage",
+            "pieces::every_change",
+            "pieces::the_next_process",
+        ],
         at_least: 33,
     },
     // Its other tests count how much was done in a few seconds.
