@@ -8,7 +8,7 @@ use super::archive::Kernel;
 use crate::command::Result;
 
 /// Seconds a guest may take, tests and all. Emulation on a loaded machine is slow; one that hangs costs this much.
-const BOOT_LIMIT: &str = "900";
+const BOOT_LIMIT: &str = "1200";
 /// What timeout(1) ends with when it had to end the emulator.
 const LIMIT_REACHED: i32 = 124;
 /// What a guest needs: its image unpacked, and the maps of the test that runs.
