@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 
-use super::{Failure, load};
+use super::{Failure, load, warn};
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
 
 /// Where to detach.
@@ -41,11 +41,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => (args.socket.clone(), args.pin_dir.clone()),
     };
     let Some(interface) = &args.interface else {
-        for interface in pinned_interfaces(&pin_dir)? {
-            detach(&socket, &pin_dir, &interface)?;
-        }
-        remove_unused_pins(&pin_dir)?;
-        return Ok(());
+        return detach_all(&socket, &pin_dir);
     };
     if detach(&socket, &pin_dir, interface)? {
         return Ok(());
@@ -54,6 +50,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         "nothing of ours is attached to `{interface}` (looked in {}): see `ip link` for other xdp programs",
         pin_dir.display()
     )))
+}
+
+/// One interface that cannot be detached keeps no other attached.
+fn detach_all(socket: &Path, pin_dir: &Path) -> Result<(), Failure> {
+    let mut done = Ok(());
+    for interface in pinned_interfaces(pin_dir)? {
+        done = done.and(detach(socket, pin_dir, &interface).map(drop));
+    }
+    done?;
+    match remove_unused_pins(pin_dir) {
+        Err(filter_loader::Error::SecondWriter { .. }) => {
+            warn(
+                "a daemon runs and keeps its maps: stop it, then `bcp38 detach --all` removes them",
+            );
+            Ok(())
+        }
+        removed => Ok(removed.map(drop)?),
+    }
 }
 
 /// `false` if nothing of ours was attached there.

@@ -2,10 +2,9 @@
 //! never a guess. Counters are per peer, reason and action, and only of reasons that occurred: that bounds how many there are.
 use std::fmt::{Display, Write};
 
+use filter_lifecycle::PeerState;
 use serde_json::Value;
 
-/// The states of a peer, in the order of docs/lifecycle.md.
-const STATES: [&str; 5] = ["observing", "enforcing", "syncing", "holding", "degraded"];
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 
 /// Prometheus' text format, version 0.0.4.
@@ -154,7 +153,7 @@ fn peers(page: &mut Page, peers: &[Value]) {
     }
     let mut state = page.gauge("peer_state", "1 for the state the peer is in.");
     for each in peers {
-        for one in STATES {
+        for one in PeerState::ALL.map(PeerState::name) {
             let is = u8::from(word(each, "state") == one);
             state.sample(&[("peer", name(each)), ("state", one)], is);
         }

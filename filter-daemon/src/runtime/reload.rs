@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use filter_engine::Fitted;
+use filter_lifecycle::spec::Limits;
 use serde::Serialize;
 
 use super::{READ_WITHIN, RunError, Runtime, bounded};
@@ -88,59 +89,47 @@ fn read(file: &Path) -> Result<(Config, Vec<Warning>), String> {
 
 /// What the maps were made for, and where the daemon's own things are, stays until the daemon is started anew.
 fn unchangeable(former: &Config, new: &Config) -> Result<(), RunError> {
-    let path = |path: &std::path::Path| path.display().to_string();
-    let (old_daemon, daemon) = (&former.daemon, &new.daemon);
-    let (old_limits, limits) = (&former.spec.limits, &new.spec.limits);
-    let (old_asn, asn) = (former.spec.router.asn, new.spec.router.asn);
-    let samples = [old_limits, limits].map(|each| each.samples_per_second.to_string());
-    let restart = "restart the daemon";
-    let anew = "stop the daemon, run `bcp38 detach` for each interface, and start it again";
-    let keys = [
-        (
-            "socket",
-            path(&old_daemon.socket),
-            path(&daemon.socket),
-            restart,
-        ),
-        (
-            "pin_dir",
-            path(&old_daemon.pin_dir),
-            path(&daemon.pin_dir),
-            anew,
-        ),
-        (
-            "state_file",
-            path(&old_daemon.state_file),
-            path(&daemon.state_file),
-            restart,
-        ),
-        (
-            "max_peers",
-            old_limits.max_peers.to_string(),
-            limits.max_peers.to_string(),
-            anew,
-        ),
-        (
-            "table_memory_mib",
-            old_limits.table_memory_mib.to_string(),
-            limits.table_memory_mib.to_string(),
-            anew,
-        ),
-        (
-            "samples_per_second",
-            samples[0].clone(),
-            samples[1].clone(),
-            restart,
-        ),
-        ("asn", old_asn.to_string(), asn.to_string(), anew),
-    ];
-    let changed = keys.into_iter().find(|(_, old, new, _)| old != new);
-    changed.map_or(Ok(()), |(key, old, new, advice)| {
+    let mut both = fixed(former).into_iter().zip(fixed(new));
+    let changed = both.find(|(old, new)| old.value != new.value);
+    changed.map_or(Ok(()), |(old, new)| {
         Err(RunError::Unchangeable {
-            key,
-            old,
-            new,
-            advice,
+            key: old.key,
+            old: old.value,
+            new: new.value,
+            advice: old.advice,
         })
     })
+}
+
+/// A key that only a start takes in force.
+struct Fixed {
+    key: &'static str,
+    value: String,
+    /// What takes another value in force.
+    advice: &'static str,
+}
+
+fn fixed(config: &Config) -> [Fixed; 8] {
+    const RESTART: &str = "restart the daemon";
+    const ANEW: &str = "stop the daemon, run `bcp38 detach` for each interface, and start it again";
+    let key = |advice| move |key, value| Fixed { key, value, advice };
+    let (restart, anew) = (key(RESTART), key(ANEW));
+    let path = |path: &Path| path.display().to_string();
+    // Each limit is named, so that one more is not forgotten here.
+    let Limits {
+        max_peers,
+        table_memory_mib,
+        samples_per_second,
+        icmp_errors_per_second,
+    } = config.spec.limits;
+    [
+        restart("socket", path(&config.daemon.socket)),
+        restart("state_file", path(&config.daemon.state_file)),
+        restart("samples_per_second", samples_per_second.to_string()),
+        restart("icmp_errors_per_second", icmp_errors_per_second.to_string()),
+        anew("pin_dir", path(&config.daemon.pin_dir)),
+        anew("max_peers", max_peers.to_string()),
+        anew("table_memory_mib", table_memory_mib.to_string()),
+        anew("asn", config.spec.router.asn.to_string()),
+    ]
 }

@@ -125,6 +125,16 @@ pub enum PeerState {
 }
 
 impl PeerState {
+    /// Every state, in the order of `docs/lifecycle.md`.
+    pub const ALL: [Self; 6] = [
+        Self::Observing,
+        Self::Enforcing,
+        Self::Partly,
+        Self::Syncing,
+        Self::Holding,
+        Self::Degraded,
+    ];
+
     /// From the mode wanted, what is missing, and whether any class that relies on routes is granted.
     #[must_use]
     pub const fn new(mode: Mode, missing: Option<&Missing>, is_partly: bool) -> Self {

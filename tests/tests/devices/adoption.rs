@@ -305,6 +305,13 @@ fn a_refused_reload_touches_nothing() {
             config.replace("table_memory_mib = 8", "table_memory_mib = 16"),
             "`table_memory_mib`",
         ),
+        (
+            config.replace(
+                "max_peers = 16",
+                "max_peers = 16\nicmp_errors_per_second = 7",
+            ),
+            "`icmp_errors_per_second` from `1000` to `7`",
+        ),
         (format!("{config}{peers}"), "only 16 fit"),
         (feed(port), "cannot listen on"),
         (without, "has no ethernet header"),
