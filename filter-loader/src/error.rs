@@ -166,7 +166,7 @@ pub enum Error {
     },
     /// Pinned state that is not ours to adopt.
     #[error(
-        "pinned state in `{path}` does not match: {why}; run `bcp38 detach` for each interface to start afresh"
+        "pinned state in `{path}` does not match: {why}; run `bcp38 detach --all` to start afresh"
     )]
     ForeignState {
         /// The file or directory.

@@ -111,7 +111,7 @@ struct Fixed {
 
 fn fixed(config: &Config) -> [Fixed; 8] {
     const RESTART: &str = "restart the daemon";
-    const ANEW: &str = "stop the daemon, run `bcp38 detach` for each interface, and start it again";
+    const ANEW: &str = "stop the daemon, run `bcp38 detach --all`, and start it again";
     let key = |advice| move |key, value| Fixed { key, value, advice };
     let (restart, anew) = (key(RESTART), key(ANEW));
     let path = |path: &Path| path.display().to_string();

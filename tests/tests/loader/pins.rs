@@ -128,7 +128,7 @@ fn state_of_another_policy_or_schema_is_refused_and_left_alone() {
     let refusal = |what: &str| {
         let path = pins.path().display();
         format!(
-            "pinned state in `{path}` does not match: {what}; run `bcp38 detach` for each interface to start afresh"
+            "pinned state in `{path}` does not match: {what}; run `bcp38 detach --all` to start afresh"
         )
     };
     let other = Options {
@@ -187,7 +187,7 @@ fn a_damaged_or_foreign_arena_is_refused() {
     first_life(&pair, &pins);
     let refusal = |what: &str| {
         format!(
-            "pinned state in `tables` does not match: {what}; run `bcp38 detach` for each interface to start afresh"
+            "pinned state in `tables` does not match: {what}; run `bcp38 detach --all` to start afresh"
         )
     };
     let header = refusal("its first line is not the header of this version's arena");
