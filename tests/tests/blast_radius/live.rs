@@ -1,5 +1,5 @@
-//! A healthy peer in force beside an odd one, on real routers. The odd one comes up with capabilities nobody sends, announces
-//! what RFC 7606 is about, and goes without a word, again and again; a BIRD takes its place with sixty communities. Whatever
+//! A healthy peer in force beside an odd one, on real routers. The odd one comes up with capabilities no router sends, announces
+//! what RFC 7606 is about, and vanishes without a NOTIFICATION, again and again; a BIRD takes its place with sixty communities. Whatever
 //! the router makes of it and passes on, the healthy peer is in force at every moment, and for longer than `stale_hold` after.
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -176,7 +176,7 @@ fn odd_updates() -> Vec<Vec<u8>> {
     let attributes = [
         plain(&path(&[P2.0])),
         with(&many),
-        with(&[0xc0, 200, 3, 1, 2, 3]), // an attribute nobody knows, optional and transitive
+        with(&[0xc0, 200, 3, 1, 2, 3]), // an unassigned attribute, optional and transitive
         with(&[0xc0, 8, 3, 1, 2, 3]),   // COMMUNITIES of three bytes
         plain(&path(&[P2.0, 0, 64499])), // AS 0 (RFC 7607)
         plain(&path(&[P2.0; 40])),      // a long path
@@ -196,7 +196,7 @@ fn live(router: SocketAddr, refresh: &[u8]) -> io::Result<bool> {
         &[1, 4, 0, 1, 0, 1],
         &[65, 4, asn[0], asn[1], asn[2], asn[3]],
         refresh,
-        &[222, 3, 1, 2, 3], // one that nobody knows
+        &[222, 3, 1, 2, 3], // an unassigned one
     ];
     let mut parameters = Vec::new();
     for capability in capabilities {

@@ -25,7 +25,7 @@ fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
     traffic.expect(&first, spoofed, "source-unannounced", true);
     let generation = first.peer("p1")["generation"].as_u64().unwrap();
 
-    // Gone. Nobody answers: the wire itself must tell.
+    // The daemon is gone and answers nothing: only frames on the wire can show it.
     let died = Instant::now();
     first.stop();
     assert!(traffic.passes(good, "permitted"), "the program is gone");
