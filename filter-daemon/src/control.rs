@@ -190,8 +190,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon no longer takes
-    /// them any more.
+    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon takes no more of
+    /// them.
     ///
     /// # Errors
     /// [`ControlError::Busy`] if a daemon answers there already, [`ControlError::Io`].

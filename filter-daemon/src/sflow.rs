@@ -9,6 +9,7 @@ use filter_core::{Address, Reason};
 use filter_engine::Violation;
 
 use crate::config::Sflow;
+use crate::hourly::Hourly;
 
 /// No datagram is longer, so that none is fragmented.
 pub const MAX_DATAGRAM: usize = 1400;
@@ -34,8 +35,7 @@ pub struct Exporter {
     datagrams: u32,
     samples: u32,
     waiting: Vec<Vec<u8>>,
-    /// Did the last datagram fail?
-    failing: bool,
+    warnings: Hourly,
 }
 
 impl Exporter {
@@ -61,7 +61,7 @@ impl Exporter {
             datagrams: 0,
             samples: 0,
             waiting: Vec::new(),
-            failing: false,
+            warnings: Hourly::default(),
         })
     }
 
@@ -89,13 +89,10 @@ impl Exporter {
             .drain(..)
             .for_each(|sample| datagram.extend(sample));
         self.datagrams = self.datagrams.wrapping_add(1);
-        match self.socket.send(&datagram) {
-            Ok(_) => self.failing = false,
-            Err(error) if !self.failing => {
-                log::warn!("sflow: {error}; samples are lost until the collector is reached again");
-                self.failing = true;
-            }
-            Err(_) => {}
+        if let Err(error) = self.socket.send(&datagram)
+            && self.warnings.is_due(now)
+        {
+            log::warn!("sflow: {error}; samples are lost until the collector is reached again");
         }
     }
 

@@ -1,10 +1,9 @@
 //! Answers to the control socket's requests, as types; JSON is made of them where they leave.
 use std::net::IpAddr;
-use std::time::Duration;
 
 use filter_core::{Class, Classes, Mode, Prefix};
+use filter_engine::Explanation;
 use filter_engine::peering::interface_classes;
-use filter_engine::{Explanation, Switched};
 use filter_lifecycle::Told;
 use filter_lifecycle::json::{optional_text, text};
 use filter_lifecycle::route::PeerId;
@@ -13,10 +12,10 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::journal::describe;
+use super::keeper::Name;
 use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
-use crate::state::StateFile;
 
 /// `detach`: done.
 #[derive(Debug, Serialize)]
@@ -87,9 +86,6 @@ struct ToldBy {
     seconds_ago: u64,
 }
 
-/// How long the loop waits for a command that writes the state file.
-const LOCK: Duration = Duration::from_millis(100);
-
 /// Only what the configuration enforces can be switched on.
 fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
     let other = only
@@ -125,7 +121,7 @@ impl Runtime {
                     .note("switched", &format!("the whole filter: {mode}"));
                 value(AllModeSet {
                     mode: *mode,
-                    not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
+                    not_kept: self.keep_switched(Name::All),
                 })
             }
             Request::Reload => self.reload().and_then(value),
@@ -166,10 +162,7 @@ impl Runtime {
         let name = peer.name.clone();
         refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
         let status = self.engine.set_mode_only(self.now(), id, mode, only);
-        let not_kept = self.keep_switched(|kept, now| match now.peers.get(&name) {
-            Some(permit) => kept.set_peer(&name, permit.clone()),
-            None => _ = kept.peers.remove(&name),
-        });
+        let not_kept = self.keep_switched(Name::Peer(name.clone()));
         let polled = match mode {
             Mode::Enforce => polled::sides(&self.config, &status.ribs),
             Mode::Observe => Vec::new(),
@@ -197,10 +190,7 @@ impl Runtime {
         switched.map_err(|error| error.to_string())?;
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
-        let not_kept = self.keep_switched(|kept, now| match now.interfaces.get(name) {
-            Some(permit) => kept.set_interface(name, permit.clone()),
-            None => _ = kept.interfaces.remove(name),
-        });
+        let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
         value(InterfaceModeSet {
             interface: name,
             mode,
@@ -208,19 +198,10 @@ impl Runtime {
         })
     }
 
-    /// Keeps what was switched for reboots. What commands wrote meanwhile stays; what is not configured any more goes.
-    /// Returns why it could not be kept.
-    fn keep_switched(&mut self, change: impl FnOnce(&mut Switched, &Switched)) -> Option<String> {
+    /// Keeps what was switched for reboots. Returns why it could not be kept.
+    fn keep_switched(&mut self, name: Name) -> Option<String> {
         let now = self.engine.switched();
-        let spec = &self.config.spec;
-        let file = StateFile::new(&self.config.daemon.state_file);
-        let kept = file.change(LOCK, |kept| {
-            change(kept, now);
-            kept.peers.retain(|name, _| spec.peer_named(name).is_some());
-            let interfaces = &mut kept.interfaces;
-            interfaces.retain(|name, _| spec.interface_named(name).is_some());
-        });
-        let why = kept.err()?.to_string();
+        let why = self.keeper.keep(name, now, &self.config.spec).err()?;
         self.journal.note("not-kept", &why);
         Some(why)
     }

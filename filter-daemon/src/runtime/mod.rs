@@ -1,6 +1,5 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +18,14 @@ use crate::control::{Pending, Server};
 use crate::feeds;
 use crate::service::Manager;
 use crate::state::StateFile;
+use keeper::Keeper;
 use outputs::Outputs;
 use supervision::{Ended, Supervision};
 
 mod answer;
 mod bounded;
 mod journal;
+mod keeper;
 mod outputs;
 mod polled;
 mod reload;
@@ -40,7 +41,7 @@ const GATHER: Duration = Duration::from_millis(4);
 /// Control requests that may wait, and how many are answered before everything else is looked at.
 const MAX_REQUESTS: usize = 16;
 /// How long files that the run loop itself needs may take to be read. The shortest lease there may be is 5 s.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +163,7 @@ pub struct Runtime {
     triggers: Vec<Trigger>,
     manager: Manager,
     outputs: Outputs,
+    keeper: Keeper,
     _server: Server,
 }
 
@@ -182,6 +184,7 @@ impl Runtime {
             request_sender.send(pending).is_ok()
         })?;
         let (feeds, batches) = Supervision::new();
+        let state_file = StateFile::new(&config.daemon.state_file);
         let mut runtime = Self {
             options,
             handle,
@@ -194,6 +197,7 @@ impl Runtime {
             triggers: Vec::new(),
             manager: Manager::from_environment(),
             outputs,
+            keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
             _server: server,
             config,
         };
@@ -201,7 +205,7 @@ impl Runtime {
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
         let config = Arc::clone(&runtime.config);
-        let feeds = runtime.build_feeds(&config, &BTreeSet::new());
+        let feeds = runtime.build_feeds(&config, &[]);
         match feeds {
             Ok(feeds) => {
                 runtime.start_feeds(feeds);
@@ -240,6 +244,7 @@ impl Runtime {
                 break;
             };
             let answer = self.answer(&request);
+            self.engine.renew_lease(self.now()); // a request that writes to a disk that hangs takes a second
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
@@ -309,9 +314,9 @@ impl Runtime {
         }
     }
 
-    /// What operators switched before the last reboot. A file that is no good is told of and stops nothing.
+    /// What operators switched before the last reboot. A file that is no good is an event, and keeps nothing from starting.
     fn recall_switched(&mut self) {
-        match StateFile::new(&self.config.daemon.state_file).read() {
+        match self.keeper.read() {
             Ok(switched) => self.engine.remember(switched),
             Err(error) => {
                 let text = format!("{error}; until then the configuration alone decides");
@@ -321,16 +326,12 @@ impl Runtime {
         }
     }
 
-    /// Makes the feeds of a configuration, but for those that listen where one of the former configuration still does: they
-    /// are made when that has ended.
-    fn build_feeds(
-        &self,
-        config: &Config,
-        taken: &BTreeSet<SocketAddr>,
-    ) -> Result<Vec<Built>, RunError> {
+    /// Makes the feeds of a configuration, but for those that one of the former configuration keeps from listening: they are
+    /// made when that has ended.
+    fn build_feeds(&self, config: &Config, taken: &[SocketAddr]) -> Result<Vec<Built>, RunError> {
         let build = |feed: &Feed| {
             let trigger = Trigger::default();
-            let waits = feed.listens().is_some_and(|listen| taken.contains(&listen));
+            let waits = taken.iter().any(|&former| feed.contends_with(former));
             let built = match waits {
                 true => Ok(None),
                 false => feeds::build(config, feed, &trigger).map(Some),
@@ -392,15 +393,17 @@ impl Runtime {
     }
 
     fn read_exports_of(&mut self, config: &Config) -> Exports {
+        let start = |path: &PathBuf| {
+            let path = path.clone();
+            bounded::start(move || ixf::read(&path))
+        };
+        // All at once: one that hangs takes none of the others' time.
+        let started: Vec<_> = config.exports.values().map(start).collect();
         let mut exports = Exports::new();
-        let end = self.now() + READ_WITHIN;
-        for (&id, path) in &config.exports {
+        for ((&id, path), started) in config.exports.iter().zip(started) {
             let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
-            let left = end.saturating_sub(self.started.elapsed());
-            let file = path.clone();
-            let read = bounded::within(left, move || ixf::read(&file));
-            let read = match read {
+            let read = match started.and_then(|reading| reading.within(READ_WITHIN)) {
                 Ok(Ok(seeds)) => Ok(seeds),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(format!("member export {}: {error}", path.display())),

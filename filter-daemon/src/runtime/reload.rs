@@ -61,18 +61,22 @@ impl Runtime {
     }
 
     /// The feeds send everything anew; until then the tables in force stay, as after a restart. What can be refused is
-    /// refused before anything is touched.
+    /// refused before anything is touched. The lease is renewed between the steps: files and feeds that hang take a second
+    /// each, and the shortest lease is five.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         unchangeable(&self.config, &config)?;
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         self.engine.check(&fitted)?;
-        let taken = self.config.feeds.iter().filter_map(Feed::listens).collect();
+        let taken: Vec<_> = self.config.feeds.iter().filter_map(Feed::listens).collect();
         let built = self.build_feeds(&config, &taken)?;
         self.tell_notices(); // they are of the former configuration
         let exports = self.read_exports_of(&config);
+        self.engine.renew_lease(self.now());
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
+        self.engine.renew_lease(self.now());
         self.end_feeds();
+        self.engine.renew_lease(self.now());
         self.start_feeds(built);
         Ok(())
     }

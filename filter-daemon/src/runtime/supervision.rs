@@ -12,8 +12,8 @@ use filter_lifecycle::route::{Batch, FeedId};
 /// How often the threads are looked at, and how soon one that ended is started again.
 pub(super) const TEND: Duration = Duration::from_secs(5);
 /// How long stopped threads are waited for: a listener lets go of its address sooner than that. A thread that hangs
-/// longer (in a file system that does not answer) is left to end alone; nobody receives what it still sends.
-const END_WITHIN: Duration = Duration::from_secs(2);
+/// longer (in a file system that does not answer) is left to end alone, and what it still sends is received no more.
+const END_WITHIN: Duration = Duration::from_secs(1);
 /// How often a stopped thread is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
