@@ -9,9 +9,10 @@ use std::time::Duration;
 use filter_core::{Asn, Family};
 
 use crate::json::{of_family, prefix};
+use crate::printed::Printed;
 use filter_lifecycle::route::{Community, DownCause, Route};
 
-/// The major versions whose grammar this is. BIRD 3 writes `bgp_next_hop` for `BGP.next_hop`, tells no destination
+/// The major versions whose grammar this is. BIRD 3 writes `bgp_next_hop` for `BGP.next_hop`, names no destination
 /// in an export table, and feeds exports in the background.
 const MAJORS: [&str; 2] = ["2", "3"];
 
@@ -33,7 +34,8 @@ pub(crate) fn end_of_reply(bytes: &[u8], from: &mut usize) -> Option<usize> {
 
 /// Splits a reply into lines. The error is BIRD's, if it refuses the command.
 pub(crate) fn lines(text: &str) -> Result<Vec<Line<'_>>, ReplyError> {
-    let malformed = |line: &str| ReplyError::Malformed(format!("unexpected line {line:?}"));
+    let malformed =
+        |line: &str| ReplyError::Malformed(format!("unexpected line {}", Printed(line)));
     let mut lines = Vec::new();
     let mut code = None;
     let mut ended = false;
@@ -206,7 +208,7 @@ impl Protocols {
         match (why, protocol.address) {
             (None, _) => self.read.push(protocol),
             (Some(why), Some(address)) => drop(self.unreadable.insert(address, why)),
-            // Nobody could find a peer by it.
+            // Without an address it belongs to no peer.
             (Some(_), None) => {}
         }
     }
@@ -256,12 +258,12 @@ impl ProtocolBuilder {
         let (Some(name), Some(kind), Some(_table), Some(_state), Some(mut since)) =
             (column(), column(), column(), column(), column())
         else {
-            return Err(format!("unexpected line {text:?}").into());
+            return Err(format!("unexpected line {}", Printed(text)).into());
         };
         if kind != "BGP" {
             return Ok(None);
         }
-        // Some time formats are two words: a date and a time.
+        // Some time formats have a space in them: a date and a time.
         if let Some(time) = column().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
             since.push_str(&time);
         }
@@ -319,7 +321,7 @@ impl ProtocolBuilder {
             (4, "Neighbor AS") => {
                 let asn = value
                     .parse()
-                    .map_err(|_| format!("neighbor AS {value:?}"))?;
+                    .map_err(|_| format!("neighbor AS {}", Printed(value)))?;
                 self.protocol.asn = Some(asn);
                 Ok(())
             }
@@ -330,7 +332,7 @@ impl ProtocolBuilder {
             (8, "Restart time") if self.section == Section::Neighbor => {
                 let seconds = value
                     .parse()
-                    .map_err(|_| format!("restart time {value:?}"))?;
+                    .map_err(|_| format!("restart time {}", Printed(value)))?;
                 self.protocol.restart_time = Some(Duration::from_secs(seconds));
                 Ok(())
             }
@@ -362,7 +364,7 @@ impl ProtocolBuilder {
             "Established" => true,
             "Idle" | "Connect" | "Active" | "OpenSent" | "OpenConfirm" | "Close" | "Down"
             | "Passive" => false,
-            _ => return Err(format!("unknown BGP state {value:?}").into()),
+            _ => return Err(format!("unknown BGP state {}", Printed(value)).into()),
         };
         Ok(())
     }
@@ -374,7 +376,7 @@ impl ProtocolBuilder {
         }
         let address = value
             .parse()
-            .map_err(|_| format!("neighbor address {value:?}"))?;
+            .map_err(|_| format!("neighbor address {}", Printed(value)))?;
         self.protocol.address = Some(address);
         Ok(())
     }
@@ -397,7 +399,8 @@ impl ProtocolBuilder {
 
 /// `2 imported, 1 filtered, 2 exported, 2 preferred`
 fn counts(value: &str) -> Result<ChannelCounts, ReplyError> {
-    let unreadable = || ReplyError::Malformed(format!("unreadable route counts {value:?}"));
+    let unreadable =
+        || ReplyError::Malformed(format!("unreadable route counts {}", Printed(value)));
     let (mut imported, mut filtered, mut exported) = (None, None, None);
     for part in value.split(", ") {
         let (number, what) = part.split_once(' ').ok_or_else(unreadable)?;
@@ -427,7 +430,7 @@ pub(crate) fn parse_routes(reply: &str, family: Family) -> Result<Vec<Route>, Re
             0 => {}
             1007 | 1008 | 1012 if text.starts_with('\t') => {
                 let route = routes.last_mut();
-                let route = route.ok_or_else(|| format!("{text:?} describes no route"))?;
+                let route = route.ok_or_else(|| format!("{} describes no route", Printed(text)))?;
                 match text.strip_prefix("\t\t") {
                     Some(more) => go_on(route, list, more.trim())?,
                     None => list = attribute(route, text.trim())?,
@@ -449,7 +452,7 @@ fn is_heading(text: &str) -> bool {
 /// `net  destination [protocol time] * (preference) [AS path]`; without the net, one more route to the last one;
 /// without the destination in BIRD 3's export tables. Routes of one net are numbered: BIRD shows no path identifiers.
 fn route(text: &str, last: Option<&Route>, family: Family) -> Result<Route, ReplyError> {
-    let unexpected = || ReplyError::Malformed(format!("unexpected route {text:?}"));
+    let unexpected = || ReplyError::Malformed(format!("unexpected route {}", Printed(text)));
     let mut words = text.split_whitespace();
     let route = if text.starts_with(' ') {
         let last = last.ok_or_else(unexpected)?;
@@ -501,7 +504,10 @@ fn go_on(route: &mut Route, list: Option<List>, text: &str) -> Result<(), ReplyE
         {
             Ok(())
         }
-        _ => Err(ReplyError::Malformed(format!("unexpected line {text:?}"))),
+        _ => Err(ReplyError::Malformed(format!(
+            "unexpected line {}",
+            Printed(text)
+        ))),
     }
 }
 
@@ -509,7 +515,10 @@ fn go_on(route: &mut Route, list: Option<List>, text: &str) -> Result<(), ReplyE
 /// line may go on with.
 fn attribute(route: &mut Route, text: &str) -> Result<Option<List>, ReplyError> {
     if text.contains("1007-") {
-        return Err(ReplyError::Malformed(format!("two lines in one: {text:?}")));
+        return Err(ReplyError::Malformed(format!(
+            "two lines in one: {}",
+            Printed(text)
+        )));
     }
     if text.starts_with("via ") || text.starts_with("dev ") {
         return Ok(None);
@@ -517,10 +526,18 @@ fn attribute(route: &mut Route, text: &str) -> Result<Option<List>, ReplyError> 
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._[] ".contains(c);
     let (key, value) = match text.split_once(':') {
         Some((key, value)) if !key.is_empty() && key.chars().all(is_name) => (key, value),
-        _ => return Err(ReplyError::Malformed(format!("unexpected line {text:?}"))),
+        _ => {
+            return Err(ReplyError::Malformed(format!(
+                "unexpected line {}",
+                Printed(text)
+            )));
+        }
     };
     if !(value.is_empty() || value.starts_with(' ')) {
-        return Err(ReplyError::Malformed(format!("unexpected line {text:?}")));
+        return Err(ReplyError::Malformed(format!(
+            "unexpected line {}",
+            Printed(text)
+        )));
     }
     let value = value.trim_start();
     let kind = match key {
@@ -539,7 +556,7 @@ fn attribute(route: &mut Route, text: &str) -> Result<Option<List>, ReplyError> 
 
 /// The address; IPv6 may add the link-local one, which is the neighbour's if it has no other.
 fn next_hop(value: &str) -> Result<IpAddr, ReplyError> {
-    let unreadable = || ReplyError::Malformed(format!("next hop {value:?}"));
+    let unreadable = || ReplyError::Malformed(format!("next hop {}", Printed(value)));
     let mut addresses = value.split_whitespace();
     let global: IpAddr = addresses
         .next()
@@ -552,7 +569,7 @@ fn next_hop(value: &str) -> Result<IpAddr, ReplyError> {
 
 /// `(64500,1) (64500,2)`, blanks allowed after the commas; extended ones start with their kind, `(rt, 0, 64500)`.
 fn add_communities(route: &mut Route, value: &str, kind: CommunityKind) -> Result<(), ReplyError> {
-    let unreadable = || ReplyError::Malformed(format!("unreadable communities {value:?}"));
+    let unreadable = || ReplyError::Malformed(format!("unreadable communities {}", Printed(value)));
     let mut all = route.communities.as_deref().unwrap_or_default().to_vec();
     for group in value.split_terminator(')') {
         let inside = group.trim().strip_prefix('(').ok_or_else(unreadable)?;

@@ -193,7 +193,7 @@ fn a_prefix_split_in_two_never_stops_the_stream() {
     };
     let told = |prefix: &str| {
         tests::lab::wait_for(prefix, HOLD + SOON, || {
-            let told = daemon.ask(&explain).unwrap()["source_told"].clone();
+            let told = daemon.ask(&explain).unwrap()["source_routes"].clone();
             let told = told.as_array().unwrap().clone();
             (!told.is_empty() && told.iter().all(|told| told["prefix"] == prefix)).then_some(())
         });

@@ -1,4 +1,4 @@
-//! MACs that nobody configured: learned from the router's own neighbour table, live, per VLAN, or seeded from the
+//! MACs that are not configured: learned from the router's own neighbour table, live, per VLAN, or seeded from the
 //! exchange's member export; and never taken from an enforced peer.
 use std::net::UdpSocket;
 
@@ -272,7 +272,7 @@ fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
             .expect(&daemon, spoofed, "source-unannounced", true);
     };
     holds();
-    // Nobody has seen it, and the exchange says that it is P2's now: told, and left where it was.
+    // It was not seen, and the exchange has it as P2's now: reported, and left where it was.
     reload(&export(64502, "192.0.2.12", &mac));
     let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
     assert_eq!(
