@@ -317,10 +317,10 @@ impl Drop for Slot {
 
 /// Never waits: a line fits into the empty buffer of a new connection.
 fn turn_away(stream: &UnixStream, why: &str) {
-    let told = stream
+    let sent = stream
         .set_nonblocking(true)
         .and_then(|()| send(stream, &Reply::Error(why.to_owned()), TIMEOUT));
-    if let Err(error) = told {
+    if let Err(error) = sent {
         log::debug!("control client: {error}");
     }
 }

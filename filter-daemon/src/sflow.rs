@@ -24,7 +24,7 @@ const SAMPLED_HEADER: u32 = 1;
 const ETHERNET: u32 = 1;
 /// Of an Ethernet frame, in bytes: it was there, and is not in what is sampled.
 const CHECKSUM: u32 = 4;
-/// `extended_linux_drop_reason`: enterprise 0, format 1042; our own reason, in words.
+/// `extended_linux_drop_reason`: enterprise 0, format 1042; the name of our own reason.
 const DROP_REASON_TEXT: u32 = 1042;
 
 /// Sends to one collector.
@@ -375,7 +375,7 @@ mod tests {
                 let required =
                     std::env::var_os("FILTER_REQUIRE_KERNEL").is_some_and(|it| it == "1");
                 assert!(!required, "no tshark: {error}");
-                println!("SKIPPED: nobody else reads the datagram: no tshark: {error}");
+                println!("SKIPPED: no other program reads the datagram: no tshark: {error}");
                 return;
             }
         };

@@ -1,4 +1,4 @@
-//! The daemon as a service: what it tells its service manager, `bcp38 reload`, and the unit that the packages install. The
+//! The daemon as a service: what it reports to its service manager, `bcp38 reload`, and the unit that the packages install. The
 //! program itself runs here, in a network namespace, as a service manager starts it.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 mod common;

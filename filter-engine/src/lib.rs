@@ -21,7 +21,7 @@ use filter_core::Mode;
 use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
-use filter_lifecycle::{Lifecycle, TICK};
+use filter_lifecycle::{Lifecycle, SourceStatus, TICK};
 use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
 use nix::errno::Errno;
 
@@ -265,6 +265,12 @@ impl Engine {
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.take_events();
         self.notices.take()
+    }
+
+    /// The Adj-RIBs of a peer, as far as feeds have reported them.
+    #[must_use]
+    pub fn ribs(&self, now: Duration, id: PeerId) -> Vec<SourceStatus> {
+        self.lifecycle.status(now, id).ribs
     }
 
     /// What is enforced, by its specification.

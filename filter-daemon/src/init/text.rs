@@ -9,8 +9,8 @@ use filter_feeds::discover::Neighbour;
 use super::{Device, Found};
 use crate::config::toml_string;
 
-/// What stands for an AS number that nobody knows: one for documentation, of which `check-config` warns.
-const NOBODY: u32 = 64500;
+/// Stands for an AS number that is not known: one for documentation, of which `check-config` warns.
+const UNKNOWN_ASN: u32 = 64500;
 
 /// One place of a peer: where, and its addresses there.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ fn router(text: &mut String, found: &Found, ours: Option<Asn>) {
         Some(_) => "ours, as the sessions say",
         None => "CHANGE: ours; none of the sessions says it",
     };
-    let asn = ours.unwrap_or(Asn::new(NOBODY));
+    let asn = ours.unwrap_or(Asn::new(UNKNOWN_ASN));
     _ = write!(
         text,
         "# Written by `bcp38 init`: {daemons}. Nothing is dropped: every peer is observed.\n\
@@ -108,7 +108,7 @@ fn interfaces(text: &mut String, found: &Found, peers: &Peers<'_>) {
         } else {
             _ = writeln!(
                 text,
-                "kind = \"lan\"                               # several peers: told apart by their MACs"
+                "kind = \"lan\"                               # several peers, which differ by their MACs"
             );
             _ = writeln!(text, "lan = {}", list(&lans));
             if let Some(export) = &found.exchange.export {

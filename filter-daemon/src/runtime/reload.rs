@@ -7,6 +7,8 @@ use filter_engine::Fitted;
 use filter_lifecycle::spec::Limits;
 use serde::Serialize;
 
+use super::feeding::Feeding;
+use super::polled::PolledSides;
 use super::{READ_WITHIN, RunError, Runtime, bounded};
 use crate::config::{Config, Feed, Warning};
 
@@ -68,16 +70,17 @@ impl Runtime {
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         self.engine.check(&fitted)?;
         let taken: Vec<_> = self.config.feeds.iter().filter_map(Feed::listens).collect();
-        let built = self.build_feeds(&config, &taken)?;
-        self.tell_notices(); // they are of the former configuration
+        let built = Feeding::build(&config, &taken)?;
+        self.take_notices(); // they are of the former configuration
         let exports = self.read_exports_of(&config);
         self.engine.renew_lease(self.now());
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
+        self.polled_sides = PolledSides::default();
         self.engine.renew_lease(self.now());
-        self.end_feeds();
+        self.feeding.end();
         self.engine.renew_lease(self.now());
-        self.start_feeds(built);
+        self.feeding.start(&self.config, built);
         Ok(())
     }
 }
