@@ -21,7 +21,7 @@ use filter_core::Mode;
 use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
-use filter_lifecycle::{Lifecycle, TICK};
+use filter_lifecycle::{Lifecycle, SourceStatus, TICK};
 use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
 use nix::errno::Errno;
 
@@ -232,14 +232,19 @@ impl Engine {
             self.lifecycle.tick(now);
             self.watch_classes(now);
         }
-        let timers = &self.fitted.spec().timers;
-        if let Err(error) = self.lease.work(now, &self.filter, timers) {
-            self.notices.push(Notice::KernelFailed(error));
-        }
+        self.renew_lease(now);
         self.lifecycle.settle(now);
         self.publish(now);
         self.take_events();
         self.next_work()
+    }
+
+    /// Renews the lease, between the steps of something that takes long; [`Engine::work`] does it otherwise.
+    pub fn renew_lease(&mut self, now: Duration) {
+        let timers = &self.fitted.spec().timers;
+        if let Err(error) = self.lease.work(now, &self.filter, timers) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
     }
 
     fn next_work(&self) -> Duration {
@@ -260,6 +265,12 @@ impl Engine {
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.take_events();
         self.notices.take()
+    }
+
+    /// The Adj-RIBs of a peer, as far as feeds have reported them.
+    #[must_use]
+    pub fn ribs(&self, now: Duration, id: PeerId) -> Vec<SourceStatus> {
+        self.lifecycle.status(now, id).ribs
     }
 
     /// What is enforced, by its specification.

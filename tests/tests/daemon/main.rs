@@ -26,7 +26,7 @@ const LEASE: Duration = Duration::from_secs(5);
 /// `stale_hold` here.
 const STALE_HOLD: Duration = Duration::from_secs(20);
 
-/// A source that P1 announces, and another that no peer announces.
+/// A source that P1 announces, and another that no peer does.
 const P1_SOURCE: &str = "198.51.100.7";
 const SPOOFED: &str = "9.9.9.9";
 /// Destinations that R announces to P1, to P1 only, and to no peer.
@@ -130,7 +130,7 @@ table_memory_mib = 8
         )
     }
 
-    /// Starts the daemon and waits until it has received everything.
+    /// Starts the daemon and waits until everything is received.
     fn start(&mut self) -> Bcp38 {
         let daemon = self.site.start(&self.config(""));
         for peer in ["p1", "p2"] {

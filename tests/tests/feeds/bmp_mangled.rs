@@ -88,7 +88,7 @@ fn survives(
     );
     let is_lost = |event: &RouteEvent| matches!(event, RouteEvent::RibLost { .. });
     if left_out > *counted || events.iter().any(is_lost) {
-        return false; // noticed, at no other session's cost: what follows is read
+        return false; // noticed, and costs no other session: what follows is read on
     }
     match bmp::frame(rest) {
         Ok(Some(length)) if length <= rest.len() => {

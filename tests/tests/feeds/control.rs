@@ -61,7 +61,7 @@ fn an_open_that_the_router_took_is_good_enough() {
     }
 }
 
-/// An OPEN that no router could have accepted: the session counts as down, and whatever is reported of it is left out.
+/// An OPEN that no router could have taken: the session counts as down, and whatever is reported of it is left out.
 #[test]
 fn a_session_whose_open_cannot_be_read_is_down() {
     let mut stream = control("cap2_len1.bmp");
@@ -159,7 +159,7 @@ fn bytes_behind_an_update_are_passed_over() {
         prefixes(&["10.2.0.0/16", "10.3.0.0/16"])
     );
     left_out(&folded, LeftOut::TrailingBytes);
-    // Of what no peer needs nothing is read.
+    // What no peer needs is not read.
     let folded = beside_healthy("locrib_trailing_tlv.bmp");
     left_out(&folded, LeftOut::LocRib);
 }

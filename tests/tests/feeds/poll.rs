@@ -1,5 +1,5 @@
 //! Each polling feed against its live daemon: cold start, change, a peer down and up again, the daemon gone. After
-//! every step the tables reported equal the lab's ground truth, both directions, both families.
+//! every step the reported tables equal the lab's ground truth, both directions, both families.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
