@@ -35,8 +35,9 @@ pub const SETTLING: Duration = Duration::from_secs(30);
 pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a router is asked between two polls which sessions are up: one that came up, or anew, is polled at once.
 pub const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
-/// A router is asked again, whoever wants it, only after this many times as long as it took to answer.
-const REST: u32 = 4;
+/// A router is asked again, whoever wants it, only after this many times as long as it took to answer: it spends a tenth of
+/// its time on answers at most.
+const REST: u32 = 9;
 /// And not sooner than this.
 const MIN_REST: Duration = Duration::from_millis(250);
 /// The interval unless configured.

@@ -2,12 +2,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
-use filter_engine::{Explanation, Switched};
-use filter_lifecycle::Told;
-use filter_lifecycle::json::{optional_text, text};
+use filter_engine::{Explanation, StationStatus, Switched};
+use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -73,8 +74,29 @@ struct Explained<'a> {
     destination_prefix: Option<Prefix>,
     source_told: Vec<ToldBy>,
     destination_told: Vec<ToldBy>,
+    source_left: Option<Left>,
+    destination_left: Option<Left>,
     story: Option<String>,
     missing: Option<String>,
+}
+
+/// From where a peer's frames come.
+#[derive(Debug, Serialize)]
+struct Macs<'a> {
+    peer: &'a str,
+    stations: Vec<StationStatus>,
+    #[serde(serialize_with = "texts")]
+    unknown_macs: Vec<Mac>,
+}
+
+/// A MAC is a peer's.
+#[derive(Debug, Serialize)]
+struct MacAccepted<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "text")]
+    mac: Mac,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_kept: Option<String>,
 }
 
 /// A route that makes an address valid.
@@ -85,6 +107,23 @@ struct ToldBy {
     feed: Option<&'static str>,
     session: Option<String>,
     seconds_ago: u64,
+}
+
+/// A prefix that was valid within the last day.
+#[derive(Debug, Serialize)]
+struct Left {
+    #[serde(serialize_with = "text")]
+    prefix: Prefix,
+    seconds_ago: u64,
+}
+
+impl From<RecentlyValid> for Left {
+    fn from(RecentlyValid { prefix, ago }: RecentlyValid) -> Self {
+        Self {
+            prefix,
+            seconds_ago: ago.as_secs(),
+        }
+    }
 }
 
 /// How long the loop waits for a command that writes the state file.
@@ -128,6 +167,10 @@ impl Runtime {
                     not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
                 })
             }
+            Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
+            Request::AcceptMac { peer, mac } => self
+                .peer_named(peer)
+                .and_then(|id| self.accept_mac(id, *mac)),
             Request::Reload => self.reload().and_then(value),
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
@@ -149,6 +192,29 @@ impl Runtime {
         found
             .map(|(id, _)| id)
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+    }
+
+    fn macs(&self, id: PeerId) -> Result<Value, String> {
+        let (stations, unknown_macs) = self.engine.macs(id);
+        value(Macs {
+            peer: &self.config.spec.peers[id.0 as usize].name,
+            stations,
+            unknown_macs,
+        })
+    }
+
+    fn accept_mac(&mut self, id: PeerId, mac: Mac) -> Result<Value, String> {
+        let accepted = self.engine.accept_mac(id, mac);
+        accepted.map_err(|error| error.to_string())?;
+        let name = self.config.spec.peers[id.0 as usize].name.clone();
+        self.journal
+            .note("mac-accepted", &format!("{mac} is {name}'s"));
+        let not_kept = self.keep_switched(|kept, now| kept.accepted.clone_from(&now.accepted));
+        value(MacAccepted {
+            peer: &name,
+            mac,
+            not_kept,
+        })
     }
 
     fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {
@@ -210,13 +276,20 @@ impl Runtime {
 
     /// Keeps what was switched for reboots. What commands wrote meanwhile stays; what is not configured any more goes.
     /// Returns why it could not be kept.
-    fn keep_switched(&mut self, change: impl FnOnce(&mut Switched, &Switched)) -> Option<String> {
+    pub(super) fn keep_switched(
+        &mut self,
+        change: impl FnOnce(&mut Switched, &Switched),
+    ) -> Option<String> {
         let now = self.engine.switched();
         let spec = &self.config.spec;
         let file = StateFile::new(&self.config.daemon.state_file);
         let kept = file.change(LOCK, |kept| {
             change(kept, now);
             kept.peers.retain(|name, _| spec.peer_named(name).is_some());
+            kept.frozen
+                .retain(|name, _| spec.peer_named(name).is_some());
+            kept.accepted
+                .retain(|name, _| spec.peer_named(name).is_some());
             let interfaces = &mut kept.interfaces;
             interfaces.retain(|name, _| spec.interface_named(name).is_some());
         });
@@ -239,8 +312,7 @@ impl Runtime {
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
-        let story =
-            flow.map(|flow| describe(&self.config, &flow.source_story, flow.destination_story));
+        let story = flow.as_ref().map(|flow| describe(&self.config, flow));
         value(Explained {
             peer: &self.config.spec.peers[id.0 as usize].name,
             source,
@@ -258,6 +330,11 @@ impl Runtime {
             destination_prefix,
             source_told: self.told_by(&source_routes),
             destination_told: self.told_by(&destination_routes),
+            source_left: flow
+                .as_ref()
+                .and_then(|flow| flow.source_left)
+                .map(Left::from),
+            destination_left: flow.and_then(|flow| flow.destination_left).map(Left::from),
             story,
             missing: missing.map(|missing| missing.to_string()),
         })

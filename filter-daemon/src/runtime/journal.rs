@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use filter_core::Reason;
 use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
-use filter_engine::{Notice, Violation};
-use filter_lifecycle::Event;
+use filter_engine::{Flow, Notice, Violation};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_lifecycle::{Event, RecentlyValid};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -157,7 +157,7 @@ impl Journal {
         let flow = violation.flow.as_ref().map(|flow| FlowFields {
             source: flow.source.to_string(),
             destination: flow.destination.to_string(),
-            story: describe(config, &flow.source_story, flow.destination_story),
+            story: describe(config, flow),
         });
         if let Some(flow) = &flow {
             text = format!(
@@ -214,6 +214,23 @@ impl Journal {
                     mac,
                 },
                 format!("{} sends from {mac}, as its exchange says", name(id)),
+            ),
+            StationEvent::Contested {
+                mac,
+                between: (one, other),
+            } => (
+                "mac-contested",
+                Fields::MacMoved {
+                    mac,
+                    from: peer(config, one),
+                    to: peer(config, other),
+                    kept: false,
+                },
+                format!(
+                    "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
+                    name(one),
+                    name(other)
+                ),
             ),
             StationEvent::Moved {
                 mac,
@@ -341,13 +358,9 @@ impl Journal {
 }
 
 /// Both stories of a packet in one line.
-pub(super) fn describe(
-    config: &Config,
-    source: &SourceStory,
-    destination: DestinationStory,
-) -> String {
+pub(super) fn describe(config: &Config, flow: &Flow) -> String {
     let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
-    let source = match source {
+    let source = match &flow.source_story {
         SourceStory::Advertised => "source advertised by the peer".to_owned(),
         SourceStory::AdvertisedBy(others) => {
             let names: Vec<&str> = others.iter().map(name).collect();
@@ -355,12 +368,19 @@ pub(super) fn describe(
         }
         SourceStory::Nobody => "source advertised by no peer".to_owned(),
     };
-    let destination = match destination {
+    let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",
         DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
         DestinationStory::NotOurs => "destination not ours",
     };
-    format!("{source}; {destination}")
+    let (source_left, destination_left) = (left(flow.source_left), left(flow.destination_left));
+    format!("{source}{source_left}; {destination}{destination_left}")
+}
+
+fn left(recent: Option<RecentlyValid>) -> String {
+    recent.map_or_else(String::new, |RecentlyValid { prefix, ago }| {
+        format!(", valid until {} s ago ({prefix})", ago.as_secs())
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use filter_engine::{Engine, EngineError, Exports, Fitted, Notice};
+use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Violation};
 use filter_feeds::ixf;
 use filter_feeds::trigger::Trigger;
 use filter_lifecycle::Event;
@@ -160,6 +160,8 @@ pub struct Runtime {
     feeds: Supervision,
     /// What asks each feed to poll now.
     triggers: Vec<Trigger>,
+    /// When violations asked for a poll.
+    asked: polled::Asked,
     manager: Manager,
     outputs: Outputs,
     _server: Server,
@@ -192,6 +194,7 @@ impl Runtime {
             requests,
             feeds,
             triggers: Vec::new(),
+            asked: polled::Asked::default(),
             manager: Manager::from_environment(),
             outputs,
             _server: server,
@@ -292,14 +295,40 @@ impl Runtime {
 
     fn tell_notices(&mut self) {
         let now = self.now();
+        let mut froze = false;
         for notice in self.engine.take_notices() {
-            if let Notice::Lifecycle(Event::CountMismatch { feed, .. }) = &notice {
-                self.ask_again(*feed);
+            match &notice {
+                Notice::Lifecycle(Event::CountMismatch { feed, .. }) => self.ask_again(*feed),
+                Notice::Lifecycle(
+                    Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
+                ) => {
+                    froze = true;
+                }
+                Notice::Violation(violation) => self.ask_for(violation),
+                _ => {}
             }
             self.outputs.notice(now, &notice);
             self.journal.notice(&self.config, &notice);
         }
         self.outputs.flush(now);
+        if froze {
+            let frozen = self.engine.frozen();
+            _ = self.keep_switched(|kept, _| kept.frozen = frozen); // the journal has why not
+        }
+    }
+
+    /// A violation may be a prefix that is new since the last poll: what alone would show it is polled now.
+    fn ask_for(&mut self, violation: &Violation) {
+        let now = self.now();
+        let Some((peer, sides)) = self.asked.asks(now, violation) else {
+            return;
+        };
+        let ribs = self.engine.ribs(now, peer);
+        for side in sides {
+            for feed in polled::feeds(&self.config, &ribs, side) {
+                self.ask_again(feed);
+            }
+        }
     }
 
     /// What is polled is asked for once more. A connection that others share is never closed for a count.
@@ -348,6 +377,7 @@ impl Runtime {
 
     fn start_feeds(&mut self, built: Vec<Built>) {
         self.triggers.clear();
+        self.asked.forget();
         for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
             self.triggers.push(trigger);
             let feed = feed.map_or_else(|| self.build_feed(index), Ok);

@@ -1,7 +1,11 @@
-//! What it costs to enforce a peer that only polls speak of: a prefix that is announced between two polls is unknown until
-//! the next one. Says so; decides nothing.
+//! Peers that only polls speak of: a prefix that is announced between two polls is unknown until the next one. What that
+//! costs, and which feeds to ask at once when a violation may be such a prefix. Never polls.
+use std::collections::HashMap;
 use std::time::Duration;
 
+use filter_core::Reason;
+use filter_engine::Violation;
+use filter_lifecycle::route::{FeedId, PeerId};
 use filter_lifecycle::{Side, SourceStatus, State};
 use serde::Serialize;
 
@@ -40,6 +44,58 @@ pub(super) fn sides(config: &Config, ribs: &[SourceStatus]) -> Vec<Polled> {
         })
     };
     Side::ALL.into_iter().filter_map(of).collect()
+}
+
+/// How often a peer's violations ask for a poll at most.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// When each peer's violations asked for a poll last. The feeds themselves are asked no more than they bear.
+#[derive(Debug, Default)]
+pub(super) struct Asked(HashMap<PeerId, Duration>);
+
+impl Asked {
+    /// Peers have other numbers now.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// May this violation be a prefix that is new since the last poll? Then whose it is, and of which sides; a peer that
+    /// asked just now does not ask again.
+    pub(super) fn asks(
+        &mut self,
+        now: Duration,
+        violation: &Violation,
+    ) -> Option<(PeerId, Vec<Side>)> {
+        let peer = violation.peer?;
+        let sides = match violation.reason {
+            Reason::SourceUnannounced => vec![Side::Sources],
+            Reason::DestinationUnannounced => vec![Side::Destinations],
+            Reason::BothUnannounced => Side::ALL.to_vec(),
+            _ => return None,
+        };
+        let last = self.0.get(&peer);
+        if last.is_some_and(|at| now < *at + ASK_EVERY) {
+            return None;
+        }
+        self.0.insert(peer, now);
+        Some((peer, sides))
+    }
+}
+
+/// The feeds that report this side of a peer with these Adj-RIBs, if all of them are polled.
+pub(super) fn feeds(config: &Config, ribs: &[SourceStatus], side: Side) -> Vec<FeedId> {
+    let feed = |id: &FeedId| config.feeds.get(usize::from(id.0));
+    let of_side = ribs
+        .iter()
+        .filter(|rib| Side::of(rib.rib) == side && rib.state != State::Down);
+    let mut ids: Vec<FeedId> = of_side.map(|rib| rib.feed).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.iter().filter_map(feed).any(Feed::is_push) {
+        return Vec::new();
+    }
+    ids.retain(|id| feed(id).is_some_and(|feed| feed.interval().is_some()));
+    ids
 }
 
 #[cfg(test)]
@@ -139,5 +195,49 @@ advertised_by_peer = ["45.146.194.0/23"]
         for (ribs, expected) in cases {
             assert_eq!(sides(&config, ribs), expected, "{ribs:?}");
         }
+    }
+    #[test]
+    fn a_violation_asks_the_feeds_that_alone_speak_of_its_side() {
+        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let ribs = [
+            rib(FRR, AdjRib::InPrePolicy, 3),
+            rib(BIRD, AdjRib::InPrePolicy, 3),
+            rib(STATIC, AdjRib::InPrePolicy, 1),
+            rib(BIRD, AdjRib::OutPostPolicy, 3),
+            rib(SHADOW, AdjRib::OutPostPolicy, 0),
+        ];
+        assert_eq!(
+            feeds(&config, &ribs, Side::Sources),
+            [FeedId(FRR), FeedId(BIRD)]
+        );
+        assert_eq!(feeds(&config, &ribs, Side::Destinations), []);
+
+        let violation = |peer: u32, reason| Violation {
+            peer: Some(PeerId(peer)),
+            interface: String::new(),
+            ifindex: 0,
+            reason,
+            dropped: true,
+            length: 64,
+            header: Vec::new(),
+            flow: None,
+        };
+        let mut asked = Asked::default();
+        let mut sides = |millis, peer, reason| {
+            let asks = asked.asks(Duration::from_millis(millis), &violation(peer, reason));
+            asks.map(|(_, sides)| sides)
+        };
+        assert_eq!(sides(0, 0, Reason::SourceBogon), None);
+        assert_eq!(
+            sides(0, 0, Reason::SourceUnannounced),
+            Some(vec![Side::Sources])
+        );
+        assert_eq!(sides(999, 0, Reason::DestinationUnannounced), None);
+        assert_eq!(
+            sides(999, 1, Reason::BothUnannounced),
+            Some(Side::ALL.to_vec())
+        );
+        let after = sides(1000, 0, Reason::DestinationUnannounced);
+        assert_eq!(after, Some(vec![Side::Destinations]));
     }
 }
