@@ -13,6 +13,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use filter_core::packet::Mac;
 use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +73,19 @@ pub enum Request {
         /// The last number the client has seen; 0 for all that are kept.
         after: u64,
     },
+    /// From where a peer's frames come.
+    Macs {
+        /// The peer's name.
+        peer: String,
+    },
+    /// An operator says that a MAC is a peer's.
+    AcceptMac {
+        /// The peer's name.
+        peer: String,
+        /// The MAC.
+        #[serde(with = "mac")]
+        mac: Mac,
+    },
     /// Read the configuration again.
     Reload,
     /// Detach from an interface.
@@ -103,6 +117,24 @@ mod classes {
         };
         let names = Vec::<String>::deserialize(deserializer)?;
         names.into_iter().map(read).collect()
+    }
+}
+
+/// MACs as text.
+mod mac {
+    use filter_core::packet::Mac;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(mac)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

@@ -256,6 +256,8 @@ mod tests {
             flow: Some(Flow {
                 source: address(source).into(),
                 destination: address("198.51.100.10").into(),
+                source_left: None,
+                destination_left: None,
                 source_story: SourceStory::Nobody,
                 destination_story: DestinationStory::Advertised,
             }),

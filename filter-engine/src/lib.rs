@@ -11,18 +11,17 @@
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
 //! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
 //! may be enforced.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::Mode;
 use filter_lifecycle::policy::{MissingFact, Withheld};
-use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
+use filter_lifecycle::route::{FeedId, RouteEvent};
 use filter_lifecycle::spec::Spec;
-use filter_lifecycle::{Lifecycle, SourceStatus, TICK};
-use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
+use filter_lifecycle::{Lifecycle, TICK};
+use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
 use nix::errno::Errno;
 
 mod classes;
@@ -31,6 +30,7 @@ mod explain;
 mod fitted;
 mod fix;
 mod follow;
+mod frozen;
 mod lease;
 mod links;
 pub mod neighbours;
@@ -44,14 +44,18 @@ mod reload;
 mod sample;
 mod slots;
 mod status;
+mod strangers;
 pub mod switched;
+mod told_apart;
 mod wire;
 
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
+pub use frozen::{Frozen, MAX_FROZEN};
 pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
-pub use place::Exports;
+pub use permit::{AcceptError, MAX_ACCEPTED};
+pub use place::{AcceptedMacs, Exports};
 pub use status::{FeedStatus, InterfaceStatus, PeerStatus, SCHEMA, StationStatus, Status};
 pub use switched::{Permit, Switched};
 
@@ -105,6 +109,8 @@ pub struct Engine {
     lease: LeaseKeeper,
     publisher: Publisher,
     placer: Placer,
+    /// Where frames of no peer cannot be told from some peer's.
+    mixed: told_apart::Mixed,
     devices: Devices,
     class_watch: ClassWatch,
     wire: WireWatch,
@@ -147,6 +153,7 @@ impl Engine {
             lease: LeaseKeeper::default(),
             publisher: Publisher::default(),
             placer: Placer::default(),
+            mixed: told_apart::Mixed::default(),
             devices: Devices::default(),
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
@@ -176,6 +183,8 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
+        let frozen = self.switched.frozen.clone();
+        self.restore_frozen(&frozen, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
@@ -214,6 +223,14 @@ impl Engine {
             self.feeds_down.insert(feed, why.clone());
         }
         self.lifecycle.event(now, feed, event);
+        let (RouteEvent::SessionUp { session, .. } | RouteEvent::SessionDown { session, .. }) =
+            event
+        else {
+            return;
+        };
+        // Where its address is now is where the session is.
+        let is_up = self.lifecycle.is_up(*session);
+        self.placer.session(now, session.address, is_up);
     }
 
     /// Settles what the events of a batch change.
@@ -230,6 +247,7 @@ impl Engine {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
+            self.follow_stations();
             self.watch_classes(now);
         }
         self.renew_lease(now);
@@ -265,12 +283,6 @@ impl Engine {
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.take_events();
         self.notices.take()
-    }
-
-    /// The Adj-RIBs of a peer, as far as feeds have reported them.
-    #[must_use]
-    pub fn ribs(&self, now: Duration, id: PeerId) -> Vec<SourceStatus> {
-        self.lifecycle.status(now, id).ribs
     }
 
     /// What is enforced, by its specification.
@@ -315,8 +327,17 @@ impl Engine {
             publisher: &self.publisher,
             fitted: &self.fitted,
             slots: &self.slots,
+            lifecycle: &self.lifecycle,
         };
-        self.sampler.work(now, sight, &mut self.notices);
+        let dropped = self.sampler.work(now, sight, &mut self.notices);
+        for sample::Dropped {
+            peer,
+            source,
+            destination,
+        } in dropped
+        {
+            self.lifecycle.dropped(now, peer, source, destination);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {
@@ -325,6 +346,7 @@ impl Engine {
             publisher: &self.publisher,
             fitted: &self.fitted,
             slots: &self.slots,
+            lifecycle: &self.lifecycle,
         }
     }
 
@@ -340,9 +362,6 @@ impl Engine {
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {
             self.notices.push(Notice::PublishFailed(id, error));
-        }
-        if outcome.switched {
-            self.placer.again(now);
         }
     }
 
@@ -361,14 +380,11 @@ impl Engine {
         if let Err(error) = followed {
             self.notices.push(Notice::NeighboursLost(error));
         }
-        self.placer.learn(&self.fitted, learned);
-        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
-        let enforced = || enforced.clone();
+        self.placer.learn(now, &self.fitted, learned);
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
-            enforced: &enforced,
         };
         let (events, placed) = self.placer.work(now, hands);
         events
@@ -380,13 +396,10 @@ impl Engine {
     }
 
     fn place_stations(&mut self) -> Result<(), EngineError> {
-        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
-        let enforced = || enforced.clone();
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
-            enforced: &enforced,
         };
         let (events, placed) = self.placer.place(hands);
         events
@@ -394,20 +407,6 @@ impl Engine {
             .for_each(|event| self.notices.push(Notice::Station(event)));
         Ok(placed?)
     }
-}
-
-/// Peers that are enforced, or will be as soon as they may.
-fn enforced(lifecycle: &Lifecycle, filter: &Filter, slots: &Slots) -> BTreeSet<PeerId> {
-    let is_enforced = |&(id, slot): &(PeerId, PeerSlot)| {
-        is_wanted(filter, slot) || lifecycle.wanted_mode(id) == Mode::Enforce
-    };
-    slots.iter().filter(is_enforced).map(|(id, _)| id).collect()
-}
-
-/// Does the data plane's switch have anything wanted for the peer?
-fn is_wanted(filter: &Filter, slot: PeerSlot) -> bool {
-    let wanted = filter.wanted(slot);
-    wanted.is_ok_and(|wanted| !wanted.classes().is_empty())
 }
 
 /// Readable when the kernel has news of devices, addresses or neighbours.

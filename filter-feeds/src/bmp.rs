@@ -216,7 +216,7 @@ impl BmpFeed {
             accepted: Instant::now(),
             id: None,
             outlet,
-            router: Router::new(Instant::now()),
+            router: Router::numbered(number, Instant::now()),
             events: Vec::with_capacity(MAX_BATCH_EVENTS),
         };
         // Nothing may stop the listener: an error of one stream is that stream's end, and so is a fault of ours.

@@ -2,6 +2,7 @@
 //!
 //! A feed runs on one thread and hands its events over in batches through a bounded channel, so a router that floods
 //! us is read slowly and nothing else waits. Never decides anything about a peer, and never sees a set or a packet.
+mod as_path;
 pub mod bird;
 pub mod bmp;
 mod child;

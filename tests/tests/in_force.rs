@@ -91,6 +91,7 @@ impl Scene {
         self.tell(
             BMP_LISTENER,
             &RouteEvent::SessionUp {
+                router: 0,
                 session: session(),
                 asn: None,
                 restart_time: None,

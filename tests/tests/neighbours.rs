@@ -72,10 +72,15 @@ struct Followed {
 }
 
 impl Followed {
+    fn seen(&self, link: u32, address: IpAddr) -> Vec<Mac> {
+        let seen = self.macs.of(link, address).iter();
+        seen.map(|each| each.mac).collect()
+    }
+
     fn until(&mut self, wanted: NeighbourEvent) -> Vec<NeighbourEvent> {
         let events = until(&mut self.neighbours, wanted);
         for event in &events {
-            self.macs.learn(event);
+            self.macs.learn(Duration::ZERO, event);
         }
         events
     }
@@ -143,12 +148,12 @@ fn the_table_live() {
 
     for address in addresses {
         assert_eq!(
-            followed.macs.of(link, address),
+            followed.seen(link, address),
             [mac(0x11), mac(0x12)],
             "{address}"
         );
     }
-    assert_eq!(followed.macs.of(link, silent), [mac(0x77)]);
+    assert_eq!(followed.seen(link, silent), [mac(0x77)]);
 }
 
 fn permanent(us: &Namespace, address: &str, lladdr: &str, device: &str) {

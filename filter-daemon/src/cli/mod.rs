@@ -13,6 +13,7 @@ pub mod check_config;
 pub mod client;
 pub mod detach;
 pub mod init;
+pub mod macs;
 pub mod reload;
 pub mod replay;
 pub mod run;
@@ -52,6 +53,8 @@ pub enum Command {
     Events(client::Events),
     /// Sampled packets that broke the policy
     Violations(client::Events),
+    /// From where a peer's frames come, and what shows it; `accept MAC` adds one
+    Macs(macs::Args),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
@@ -134,6 +137,7 @@ impl Cli {
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => client::events(args),
             Command::Violations(args) => client::violations(args),
+            Command::Macs(args) => macs::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
             Command::Reload(args) => reload::run(args),

@@ -212,6 +212,38 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     Ok(())
 }
 
+/// From where a peer's frames come.
+pub(super) fn macs(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    for station in array(value, "stations") {
+        let tag = |key: &str| station[key].as_u64();
+        let tags = match (tag("vlan"), tag("inner_vlan")) {
+            (None, _) => "untagged".to_owned(),
+            (Some(outer), None) => format!("vlan {outer}"),
+            (Some(outer), Some(inner)) => format!("vlan {outer}.{inner}"),
+        };
+        writeln!(
+            out,
+            "{:<18} {:<16} {tags:<14} {}",
+            station["mac"].as_str().unwrap_or("any"),
+            text(station, "interface"),
+            text(station, "known_by"),
+        )?;
+    }
+    let unknown = array(value, "unknown_macs").iter();
+    let unknown: Vec<String> = unknown
+        .filter_map(|mac| Some(format!("\"{}\"", mac.as_str()?)))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        writeln!(
+            out,
+            "of no peer, and only sources that this peer alone announces came from there: if they are its, add"
+        )?;
+        writeln!(out, "  macs = [{unknown}]")?;
+    }
+    Ok(())
+}
+
 /// One event.
 pub(super) fn event(out: &mut dyn Write, event: &Value) -> io::Result<()> {
     writeln!(

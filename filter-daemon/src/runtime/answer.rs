@@ -3,12 +3,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
-use filter_engine::{Engine, Explanation};
-use filter_lifecycle::Told;
-use filter_lifecycle::json::{optional_text, text};
+use filter_engine::{Engine, Explanation, StationStatus};
+use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -75,8 +76,29 @@ struct Explained<'a> {
     destination_prefix: Option<Prefix>,
     source_routes: Vec<RouteOf>,
     destination_routes: Vec<RouteOf>,
+    source_left: Option<Left>,
+    destination_left: Option<Left>,
     story: Option<String>,
     missing: Option<String>,
+}
+
+/// From where a peer's frames come.
+#[derive(Debug, Serialize)]
+struct Macs<'a> {
+    peer: &'a str,
+    stations: Vec<StationStatus>,
+    #[serde(serialize_with = "texts")]
+    unknown_macs: Vec<Mac>,
+}
+
+/// A MAC is a peer's.
+#[derive(Debug, Serialize)]
+struct MacAccepted<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "text")]
+    mac: Mac,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_kept: Option<String>,
 }
 
 /// A route that makes an address valid.
@@ -87,6 +109,23 @@ struct RouteOf {
     feed: Option<&'static str>,
     session: Option<String>,
     seconds_ago: u64,
+}
+
+/// A prefix that was valid within the last day.
+#[derive(Debug, Serialize)]
+struct Left {
+    #[serde(serialize_with = "text")]
+    prefix: Prefix,
+    seconds_ago: u64,
+}
+
+impl From<RecentlyValid> for Left {
+    fn from(RecentlyValid { prefix, ago }: RecentlyValid) -> Self {
+        Self {
+            prefix,
+            seconds_ago: ago.as_secs(),
+        }
+    }
 }
 
 /// Only what the configuration enforces can be switched on.
@@ -135,6 +174,10 @@ impl Answering<'_> {
                 .and_then(|id| self.explain(id, *source, *destination)),
             Request::SetMode { peer, mode, only } => self.set_mode_of(peer, *mode, only),
             Request::SetModeOfAll { mode } => self.set_mode_of_all(*mode),
+            Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
+            Request::AcceptMac { peer, mac } => self
+                .peer_named(peer)
+                .and_then(|id| self.accept_mac(id, *mac)),
             Request::Reload => return None,
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
@@ -169,6 +212,29 @@ impl Answering<'_> {
         found
             .map(|(id, _)| id)
             .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+    }
+
+    fn macs(&self, id: PeerId) -> Result<Value, String> {
+        let (stations, unknown_macs) = self.engine.macs(id);
+        value(Macs {
+            peer: &self.config.spec.peers[id.0 as usize].name,
+            stations,
+            unknown_macs,
+        })
+    }
+
+    fn accept_mac(&mut self, id: PeerId, mac: Mac) -> Result<Value, String> {
+        let accepted = self.engine.accept_mac(id, mac);
+        accepted.map_err(|error| error.to_string())?;
+        let name = self.config.spec.peers[id.0 as usize].name.clone();
+        self.journal
+            .note("mac-accepted", &format!("{mac} is {name}'s"));
+        let not_kept = self.keep_switched(Name::Accepted);
+        value(MacAccepted {
+            peer: &name,
+            mac,
+            not_kept,
+        })
     }
 
     fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {
@@ -246,8 +312,7 @@ impl Answering<'_> {
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
-        let story =
-            flow.map(|flow| describe(self.config, &flow.source_story, flow.destination_story));
+        let story = flow.as_ref().map(|flow| describe(self.config, flow));
         value(Explained {
             peer: &self.config.spec.peers[id.0 as usize].name,
             source,
@@ -265,6 +330,11 @@ impl Answering<'_> {
             destination_prefix,
             source_routes: self.routes_of(&source_routes),
             destination_routes: self.routes_of(&destination_routes),
+            source_left: flow
+                .as_ref()
+                .and_then(|flow| flow.source_left)
+                .map(Left::from),
+            destination_left: flow.and_then(|flow| flow.destination_left).map(Left::from),
             story,
             missing: missing.map(|missing| missing.to_string()),
         })

@@ -1,10 +1,10 @@
 //! Events, and sampled violations beside them, with numbers and times: the last of each kept for `bcp38 events` and
 //! `bcp38 violations`. A flood of violations costs older violations, never an event.
 use filter_core::Reason;
-use filter_engine::{Notice, Violation};
-use filter_lifecycle::Event;
+use filter_engine::{Flow, Notice, Violation};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::violation::{DestinationStory, SourceStory};
+use filter_lifecycle::{Event, RecentlyValid};
 use log::Level;
 
 use crate::config::Config;
@@ -107,7 +107,7 @@ impl Journal {
         let flow = violation.flow.as_ref().map(|flow| FlowFields {
             source: flow.source.to_string(),
             destination: flow.destination.to_string(),
-            story: describe(config, &flow.source_story, flow.destination_story),
+            story: describe(config, flow),
         });
         if let Some(flow) = &flow {
             text = format!(
@@ -177,13 +177,9 @@ impl Noted {
 }
 
 /// Both stories of a packet in one line.
-pub(super) fn describe(
-    config: &Config,
-    source: &SourceStory,
-    destination: DestinationStory,
-) -> String {
+pub(super) fn describe(config: &Config, flow: &Flow) -> String {
     let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
-    let source = match source {
+    let source = match &flow.source_story {
         SourceStory::Advertised => "source advertised by the peer".to_owned(),
         SourceStory::AdvertisedBy(others) => {
             let names: Vec<&str> = others.iter().map(name).collect();
@@ -191,12 +187,19 @@ pub(super) fn describe(
         }
         SourceStory::Nobody => "source advertised by no peer".to_owned(),
     };
-    let destination = match destination {
+    let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",
         DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
         DestinationStory::NotOurs => "destination not ours",
     };
-    format!("{source}; {destination}")
+    let (source_left, destination_left) = (left(flow.source_left), left(flow.destination_left));
+    format!("{source}{source_left}; {destination}{destination_left}")
+}
+
+fn left(recent: Option<RecentlyValid>) -> String {
+    recent.map_or_else(String::new, |RecentlyValid { prefix, ago }| {
+        format!(", valid until {} s ago ({prefix})", ago.as_secs())
+    })
 }
 
 #[cfg(test)]

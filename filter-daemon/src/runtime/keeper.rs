@@ -1,4 +1,4 @@
-//! Keeps what operators switch in the state file, for reboots. A disk that hangs costs the run loop [`KEEP_WITHIN`], no
+//! Keeps what operators switch, and what limits froze, in the state file, for reboots. A disk that hangs costs the run loop [`KEEP_WITHIN`], no
 //! more. Never decides what is switched.
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,10 @@ pub(super) enum Name {
     All,
     Peer(String),
     Interface(String),
+    /// MACs that operators accepted.
+    Accepted,
+    /// What limits froze, of all peers.
+    Frozen,
 }
 
 /// What is switched now.
@@ -138,9 +142,15 @@ impl Latest {
                     Some(permit) => kept.set_interface(&name, permit.clone()),
                     None => _ = kept.interfaces.remove(&name),
                 },
+                Name::Accepted => kept.accepted.clone_from(&switched.accepted),
+                Name::Frozen => kept.frozen.clone_from(&switched.frozen),
             }
         }
         kept.peers.retain(|name, _| spec.peer_named(name).is_some());
+        kept.accepted
+            .retain(|name, _| spec.peer_named(name).is_some());
+        kept.frozen
+            .retain(|name, _| spec.peer_named(name).is_some());
         let interfaces = &mut kept.interfaces;
         interfaces.retain(|name, _| spec.interface_named(name).is_some());
     }

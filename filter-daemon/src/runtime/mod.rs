@@ -17,7 +17,7 @@ use crate::service::Manager;
 use crate::state::StateFile;
 use answer::Answering;
 use feeding::Feeding;
-use keeper::Keeper;
+use keeper::{Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
 use supervision::Ended;
@@ -295,11 +295,15 @@ impl Runtime {
 
     fn take_notices(&mut self) {
         let now = self.now();
+        let mut froze = false;
         for notice in self.engine.take_notices() {
             match &notice {
                 Notice::Lifecycle(Event::CountMismatch { feed, .. }) => {
                     self.feeding.poll_again(*feed);
                 }
+                Notice::Lifecycle(
+                    Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
+                ) => froze = true,
                 Notice::Violation(violation) if self.may_be_announced(now, violation) => {
                     self.feeding.poll_now();
                 }
@@ -309,6 +313,19 @@ impl Runtime {
             self.journal.notice(&self.config, &notice);
         }
         self.outputs.flush(now);
+        if froze {
+            self.keep_frozen();
+        }
+    }
+
+    /// Keeps for a restart what limits froze.
+    fn keep_frozen(&mut self) {
+        let mut now = self.engine.switched().clone();
+        now.frozen = self.engine.frozen();
+        let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
+        if let Err(why) = kept {
+            self.journal.note("not-kept", &why);
+        }
     }
 
     /// May a sampled packet be of a prefix that was announced since the last poll?

@@ -55,6 +55,7 @@ pub struct Memory {
 /// The state of one connection.
 #[derive(Clone, Debug)]
 pub struct Router {
+    number: u64,
     opened: Instant,
     identity: Option<(Daemon, String)>,
     memory: Memory,
@@ -94,6 +95,7 @@ impl Router {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
+            number: 0,
             opened: now,
             identity: None,
             memory: Memory::default(),
@@ -107,6 +109,15 @@ impl Router {
             warned_nameless: false,
             warned_limit: false,
             counts: Counts::default(),
+        }
+    }
+
+    /// The same, which of its feed's connections it is.
+    #[must_use]
+    pub fn numbered(number: u64, now: Instant) -> Self {
+        Self {
+            number,
+            ..Self::new(now)
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use filter_core::Family;
 use serde::Deserialize;
 
+use crate::as_path;
 use crate::json::{AsNumber, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
 use crate::printed::Printed;
@@ -191,6 +192,7 @@ struct Rib {
 struct RibEntry {
     prefix: Net,
     exit_nexthop: Option<IpAddr>,
+    aspath: Option<String>,
     neighbor: EntryNeighbor,
     #[serde(default)]
     communities: Vec<String>,
@@ -238,6 +240,7 @@ pub(crate) fn parse_rib(
             next_hop: entry
                 .exit_nexthop
                 .filter(|address| !address.is_unspecified()),
+            path_head: entry.aspath.as_deref().map(as_path::head),
             communities: Some(communities(&entry.communities, &entry.large_communities)?.into()),
             ..Route::bare(of_family(prefix, family)?)
         });

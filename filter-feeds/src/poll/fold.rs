@@ -144,6 +144,7 @@ impl Known {
                     events.push(RouteEvent::SessionDown { session, cause });
                 }
                 events.push(RouteEvent::SessionUp {
+                    router: 0,
                     session,
                     asn: *asn,
                     restart_time: *restart_time,

@@ -57,6 +57,7 @@ fn reading(sessions: Vec<SessionReading>) -> Reading {
 
 fn session_up(last: u8) -> RouteEvent {
     RouteEvent::SessionUp {
+        router: 0,
         session: session(last),
         asn: None,
         restart_time: None,

@@ -44,8 +44,6 @@ fn max_prefix_freezes_at_the_last_good_table() {
     assert_eq!(world.names(), [""; 0], "told once");
     world.withdraw(0, P1, PRE, "201.0.0.0/8");
     assert_eq!(world.news(), [Event::MaxPrefixCleared(PeerId(0), V4)]);
-    world.sources(0, &[B, "200.0.0.0/8", "201.0.0.0/8"]);
-    world.at(91);
     world.sources(0, &[B, "200.0.0.0/8"]);
     world.enforcing(0);
 }

@@ -12,6 +12,7 @@ const MINE_OUT: &str = "198.51.100.0/24";
 
 fn up_as(world: &mut World, feed: u16, asn: u32) {
     let event = RouteEvent::SessionUp {
+        router: 0,
         session: session(P1),
         asn: Some(Asn::new(asn)),
         restart_time: None,
@@ -250,6 +251,7 @@ impl Mixed {
     /// The session is up, with the configured AS or another, and its table is sent.
     fn up(&mut self, feed: u16, peer: usize, asn: u32) {
         let event = RouteEvent::SessionUp {
+            router: 0,
             session: session(Self::ADDRESSES[peer]),
             asn: Some(Asn::new(asn)),
             restart_time: None,

@@ -84,6 +84,7 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
         prop::option::of(any::<[bool; 2]>()),
     );
     let up = up.prop_map(|(address, asn, restart, families)| RouteEvent::SessionUp {
+        router: 0,
         session: session(address),
         asn: asn.map(Asn::new),
         restart_time: restart.map(|seconds| Duration::from_secs(seconds.into())),

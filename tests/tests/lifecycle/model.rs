@@ -338,7 +338,9 @@ impl Run {
         self.world.withdraw(0, address, PRE, &prefix.to_string());
         let said = self.said(0, session);
         said.silent_since = None;
-        let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
+        // What a session that is down had leaves when its own hold is over, which runs since it ended.
+        let replaced =
+            said.down_at.is_some() || said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
             // It may be the last thing before the feed's loss, which does not count.
             said.former.insert(prefix);

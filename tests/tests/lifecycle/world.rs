@@ -242,6 +242,7 @@ impl World {
         self.tell(
             feed,
             RouteEvent::SessionUp {
+                router: 0,
                 session: session(address),
                 asn: None,
                 restart_time: restart.map(secs),

@@ -55,6 +55,24 @@ pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
             );
             mac_of("mac-seeded", id, mac, text)
         }
+        StationEvent::Contested {
+            mac,
+            between: (one, other),
+        } => Noted {
+            level: Level::Warn,
+            event: "mac-contested",
+            text: format!(
+                "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
+                name(config, one),
+                name(config, other)
+            ),
+            fields: Fields::MacMoved {
+                mac,
+                from: peer(config, one),
+                to: peer(config, other),
+                kept: false,
+            },
+        },
         StationEvent::Moved {
             mac,
             from,

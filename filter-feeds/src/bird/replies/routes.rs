@@ -137,6 +137,10 @@ fn attribute(route: &mut Route, text: &str) -> Result<Option<List>, ReplyError> 
             route.next_hop = Some(next_hop(value)?);
             return Ok(None);
         }
+        "BGP.as_path" | "bgp_path" => {
+            route.path_head = Some(crate::as_path::head(value));
+            return Ok(Some(List::Other));
+        }
         _ => return Ok(Some(List::Other)),
     };
     add_communities(route, value, kind)?;
