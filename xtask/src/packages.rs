@@ -48,11 +48,41 @@ fn refuse_unavailable(why: &str, packages: &[&str]) -> Result<()> {
     if unavailable.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "{why} needs {}, which none of this machine's package sources offers: Debian's security suite has llvm-22 and \
-         rustc-web (`CODENAME-security main`), its main suite the others; add the suite to apt's sources",
-        unavailable.join(" ")
-    ))
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    Err(missing_source(why, &unavailable, &codename(&release)))
+}
+
+/// Which of Debian's suites has what cannot be had.
+fn missing_source(why: &str, unavailable: &[&str], codename: &str) -> String {
+    let of_security = |package: &&&str| {
+        package.contains("llvm-22")
+            || package.contains("polly-22")
+            || package.ends_with("-web")
+            || **package == "rust-web-src"
+    };
+    let (security, main): (Vec<&str>, Vec<&str>) =
+        unavailable.iter().partition(|package| of_security(package));
+    let suites = [
+        (security, format!("{codename}-security main")),
+        (main, format!("{codename} main")),
+    ];
+    let suites = suites.iter().filter(|(packages, _)| !packages.is_empty());
+    let named: Vec<String> = suites
+        .map(|(packages, suite)| {
+            format!("{} (Debian's suite `{suite}` has that)", packages.join(" "))
+        })
+        .collect();
+    format!(
+        "{why} needs {}, which none of this machine's package sources offers; add the suite to apt's sources",
+        named.join(", and ")
+    )
+}
+
+/// As apt's sources call this Debian.
+fn codename(os_release: &str) -> String {
+    let mut lines = os_release.lines();
+    let codename = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    codename.unwrap_or("CODENAME").trim_matches('"').to_owned()
 }
 
 fn has_candidate(package: &str) -> bool {
@@ -134,4 +164,31 @@ fn is_installed(package: &str) -> bool {
 /// Are we root?
 pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_source_that_is_missing_is_named() {
+        let both = missing_source(
+            "the toolchain",
+            &["llvm-22", "rustc-web", "zlib1g-dev"],
+            "bookworm",
+        );
+        assert_eq!(
+            both,
+            "the toolchain needs llvm-22 rustc-web (Debian's suite `bookworm-security main` has that), and zlib1g-dev \
+             (Debian's suite `bookworm main` has that), which none of this machine's package sources offers; add the suite \
+             to apt's sources"
+        );
+        let one = missing_source("the network labs", &["frr"], "trixie");
+        assert!(
+            !one.contains("security") && one.contains("`trixie main`"),
+            "{one}"
+        );
+        assert_eq!(codename("ID=debian\nVERSION_CODENAME=trixie\n"), "trixie");
+        assert_eq!(codename(""), "CODENAME");
+    }
 }
