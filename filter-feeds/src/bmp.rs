@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
 use crate::printed::Printed;
+use crate::refusals::{NO_THREAD, Refusals};
 use crate::shadow::md5;
 use crate::skipped::Skipped;
 use crate::tcp;
@@ -44,8 +45,6 @@ pub const INITIATION_WAIT: Duration = Duration::from_secs(10);
 pub const MAX_NAMELESS: usize = 16;
 /// A router that connects although it is connected waits this long while the former connection is probed.
 pub const PROBE_WAIT: Duration = Duration::from_secs(3);
-/// Refusals that are logged once each.
-const MAX_REFUSALS: usize = 1024;
 
 /// The feed. Listens from its creation on.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ pub struct BmpFeed {
     has_password: bool,
     instances: Option<BTreeSet<Option<Vrf>>>,
     streams: Mutex<Streams>,
-    refusals: Mutex<BTreeSet<(IpAddr, &'static str)>>,
+    refusals: Refusals,
     skipped: Skipped,
 }
 
@@ -111,6 +110,7 @@ impl BmpFeed {
                 md5::require_of(&listener, allowed, password)?;
             }
         }
+        let skipped = Skipped::default();
         Ok(Self {
             listener,
             allow: config.allow.clone(),
@@ -119,8 +119,8 @@ impl BmpFeed {
             has_password: config.password.is_some(),
             instances: config.instances.clone(),
             streams: Mutex::default(),
-            refusals: Mutex::default(),
-            skipped: Skipped::default(),
+            refusals: Refusals::counted_in(&skipped),
+            skipped,
         })
     }
 
@@ -139,10 +139,7 @@ impl BmpFeed {
 
     /// Refuses a connection: counted always, logged once for each address and reason.
     fn refuse(&self, from: SocketAddr, why: &'static str) {
-        self.skipped.add("refused-connection", 1);
-        let refusals = self.refusals.lock();
-        let mut refusals = refusals.unwrap_or_else(|poisoned| poisoned.into_inner());
-        if refusals.len() < MAX_REFUSALS && refusals.insert((from.ip().to_canonical(), why)) {
+        if self.refusals.add(from.ip(), why) {
             log::warn!("BMP connection from {from} refused: {why}");
         }
     }
@@ -204,23 +201,26 @@ impl BmpFeed {
         outlet: &'scope Outlet,
     ) -> Result<(), Stopped> {
         let mut refused = md5::Refused::now();
+        let mut is_failing = false;
         loop {
             match self.listener.accept() {
                 Ok((stream, from)) => {
+                    is_failing = false;
                     let Some(number) = self.admit(&stream, from) else {
                         continue;
                     };
                     let serve = move || self.serve(stream, from, number, outlet);
                     let named = thread::Builder::new().name(format!("bmp {}", from.ip()));
                     if let Err(error) = named.spawn_scoped(scope, serve) {
-                        log::warn!("BMP connection from {from}: no thread for it: {error}");
-                        self.skipped.add("refused-connection", 1);
+                        log::debug!("BMP connection from {from}: {error}");
+                        self.refuse(from, NO_THREAD);
                         self.lock().forget_nameless(number);
                     }
                 }
                 Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        log::warn!("BMP listener cannot accept: {error}");
+                    let fails = error.kind() != io::ErrorKind::WouldBlock;
+                    if fails && !std::mem::replace(&mut is_failing, fails) {
+                        log::warn!("BMP listener cannot accept connections: {error}");
                     }
                     outlet.stop().sleep(STOP_CHECK / 4)?;
                     self.suspect_passwords(&mut refused);

@@ -16,6 +16,7 @@ pub mod mrt;
 pub mod openbgpd;
 pub mod poll;
 pub mod printed;
+pub mod refusals;
 pub mod shadow;
 pub mod skipped;
 pub mod static_;

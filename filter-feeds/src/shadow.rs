@@ -6,9 +6,9 @@
 //! [`RouteEvent::SessionUp`] comes from here; another feed has to report the session's state. The feed is up while at
 //! least one shadow is established. When one of several is lost, its table is [`RouteEvent::RibLost`] until it is
 //! received in full again; when the last is lost, [`RouteEvent::FeedDown`].
-use std::fmt;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -16,139 +16,25 @@ use std::time::{Duration, Instant};
 
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, is_timeout};
 
+use crate::refusals::{NO_THREAD, Refusals};
+use crate::skipped::Skipped;
 use crate::tcp;
 use crate::wire::ReceiveBuffer;
 use crate::wire::bgp::{self, Notification, write};
-use filter_core::Asn;
-use filter_lifecycle::route::{AdjRib, Origin, RouteEvent, Session};
+use filter_lifecycle::route::{Origin, RouteEvent};
 use md5::Refused;
-use speaker::{Ended, Out, Role, Speaker};
+use speaker::{Ended, Out, Speaker};
 
+mod config;
 pub mod md5;
 pub mod speaker;
 
-/// Routes one shadow may hold while an Adj-RIB is received, unless configured otherwise.
-pub const DEFAULT_MAX_ROUTES: usize = 4_000_000;
+pub use config::{DEFAULT_MAX_ROUTES, Password, ShadowError, ShadowSession};
+
 /// A router that does not take what we send for this long is lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the kernel is asked for connections it refused because of their password.
 const PASSWORD_CHECK: Duration = Duration::from_secs(1);
-
-/// One shadow session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShadowSession {
-    /// Where the router connects: an address of its own per mirrored table, port 1790 for example.
-    pub listen: SocketAddr,
-    /// Where it connects from: what distinguishes sessions that share `listen`.
-    pub remote: IpAddr,
-    /// The router's AS number: a router with another is not the one that is mirrored. Default: any.
-    pub router_as: Option<Asn>,
-    /// Our AS number; another than the router's, for internal sessions have other export rules.
-    pub local_as: Asn,
-    /// Our BGP identifier; `None` takes the AS number's bits, which RFC 6286 allows.
-    pub router_id: Option<Ipv4Addr>,
-    /// The peer's session whose export policy this one has.
-    pub mirrors: Session,
-    /// Which of its tables this is: [`AdjRib::OutPostPolicy`], or [`AdjRib::InPostPolicy`] with ADD-PATH.
-    pub rib: AdjRib,
-    /// Does the router leave NEXT_HOP as it is (`next hop keep`)? If not, it is not passed on.
-    pub next_hop_kept: bool,
-    /// TCP MD5 password (RFC 2385).
-    pub password: Option<Password>,
-    /// Routes that may be held at once while the Adj-RIB is received.
-    pub max_routes: usize,
-}
-
-impl ShadowSession {
-    /// A shadow of what is advertised over `mirrors`, with the defaults.
-    #[must_use]
-    pub const fn new(listen: SocketAddr, remote: IpAddr, local_as: Asn, mirrors: Session) -> Self {
-        Self {
-            listen,
-            remote,
-            router_as: None,
-            local_as,
-            router_id: None,
-            mirrors,
-            rib: AdjRib::OutPostPolicy,
-            next_hop_kept: false,
-            password: None,
-            max_routes: DEFAULT_MAX_ROUTES,
-        }
-    }
-
-    fn role(&self) -> Role {
-        let router_id = Ipv4Addr::from_bits(self.local_as.get());
-        Role {
-            local_as: self.local_as,
-            router_as: self.router_as,
-            router_id: self.router_id.unwrap_or(router_id),
-            mirrors: self.mirrors,
-            rib: self.rib,
-            next_hop_kept: self.next_hop_kept,
-            max_routes: self.max_routes,
-        }
-    }
-}
-
-/// A password. Never shown: there is no way to print one, and [`fmt::Debug`] says only that it is set.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<[u8]>);
-
-impl Password {
-    /// The longest one the kernel takes (TCP_MD5SIG_MAXKEYLEN), in bytes.
-    pub const MAX: usize = 80;
-
-    /// None if it is empty or longer than [`Password::MAX`].
-    #[must_use]
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        (1..=Self::MAX)
-            .contains(&bytes.len())
-            .then(|| Self(bytes.into()))
-    }
-
-    /// For the kernel only.
-    #[must_use]
-    pub const fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(set)")
-    }
-}
-
-/// Why a shadow feed cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShadowError {
-    /// Two sessions with the same addresses.
-    #[error("two shadow sessions at {listen} from {remote}; give each an address of its own")]
-    Twice {
-        /// Where both listen.
-        listen: SocketAddr,
-        /// Where both come from.
-        remote: IpAddr,
-    },
-    /// The kernel does not let us listen.
-    #[error("cannot listen at {listen} for shadow sessions: {error}")]
-    Listen {
-        /// The address.
-        listen: SocketAddr,
-        /// What it says.
-        error: io::Error,
-    },
-    /// The kernel does not take the password.
-    #[error("cannot set the TCP MD5 password of shadow session {remote}: {error}")]
-    Password {
-        /// The address of the other end.
-        remote: IpAddr,
-        /// What it says.
-        error: io::Error,
-    },
-}
 
 /// The feed. Listens from its creation on.
 #[derive(Debug)]
@@ -157,6 +43,8 @@ pub struct ShadowFeed {
     sessions: Vec<(usize, ShadowSession)>,
     refreshes: Arc<AtomicU64>,
     slots: Mutex<Vec<Slot>>,
+    refusals: Refusals,
+    skipped: Skipped,
 }
 
 /// The connection of one session.
@@ -216,6 +104,7 @@ impl ShadowFeed {
             placed.push((index, session));
         }
         let slots = placed.iter().map(|_| Slot::default()).collect();
+        let skipped = Skipped::default();
         Ok(Self {
             listeners: listeners
                 .into_iter()
@@ -224,6 +113,8 @@ impl ShadowFeed {
             sessions: placed,
             refreshes: Arc::default(),
             slots: Mutex::new(slots),
+            refusals: Refusals::counted_in(&skipped),
+            skipped,
         })
     }
 
@@ -255,30 +146,96 @@ impl ShadowFeed {
         self.sessions.iter().position(is_it)
     }
 
-    /// Takes whatever waits to be accepted.
+    /// Takes whatever waits to be accepted. The error is the last one of a listener that cannot.
     fn accept<'scope>(
         &'scope self,
         scope: &'scope thread::Scope<'scope, '_>,
         outlet: &'scope Outlet,
-    ) {
+    ) -> Result<io::Result<()>, Stopped> {
+        let mut accepted = Ok(());
         for (index, listener) in self.listeners.iter().enumerate() {
             loop {
                 match listener.accept() {
                     Ok((stream, from)) => match self.session(index, from.ip()) {
                         Some(session) => {
                             let connection = Connection::new(self, session, &stream, outlet);
-                            scope.spawn(move || connection.serve(&stream));
+                            self.start(connection, stream, from, scope)?;
                         }
-                        None => refuse(&stream, from),
+                        None => self.refuse(&stream, from),
                     },
                     Err(error) if is_timeout(&error) => break,
                     Err(error) => {
-                        log::warn!("shadow feed cannot accept: {error}");
+                        accepted = Err(error);
                         break;
                     }
                 }
             }
         }
+        Ok(accepted)
+    }
+
+    /// Serves a connection on a thread of its own. Without one only its session is lost.
+    fn start<'scope>(
+        &'scope self,
+        connection: Connection<'scope>,
+        stream: TcpStream,
+        from: SocketAddr,
+        scope: &'scope thread::Scope<'scope, '_>,
+    ) -> Result<(), Stopped> {
+        let (session, number, outlet) = (connection.session, connection.number, connection.outlet);
+        let named = thread::Builder::new().name(format!("shadow {}", from.ip()));
+        let serve = move || connection.serve(&stream);
+        let Err(error) = named.spawn_scoped(scope, serve) else {
+            return Ok(());
+        };
+        if self.refusals.add(from.ip(), NO_THREAD) {
+            log::warn!("BGP connection from {from} refused: {NO_THREAD}: {error}");
+        }
+        self.lost(session, number, outlet, NO_THREAD.to_owned())
+    }
+
+    /// From an address that is not configured: Cease, Connection Rejected (RFC 4486 section 4).
+    fn refuse(&self, mut stream: &TcpStream, from: SocketAddr) {
+        let why = "no shadow session is configured for it";
+        if self.refusals.add(from.ip(), why) {
+            log::warn!("BGP connection from {from} refused: {why}");
+        }
+        let notification = write::notification(Notification {
+            code: 6,
+            subcode: 5,
+        });
+        // It is closed anyway.
+        let _ = stream.write(&notification);
+    }
+
+    /// A session's connection of this number has ended. The last established session takes the feed down.
+    fn lost(
+        &self,
+        session: usize,
+        number: u64,
+        outlet: &Outlet,
+        why: String,
+    ) -> Result<(), Stopped> {
+        let mut slots = self.lock();
+        let slot = &mut slots[session];
+        if slot.connection != number {
+            return Ok(());
+        }
+        slot.stream = None;
+        if !std::mem::take(&mut slot.established) {
+            return Ok(());
+        }
+        let shadow = &self.sessions[session].1;
+        let event = if slots.iter().any(|slot| slot.established) {
+            RouteEvent::RibLost {
+                origin: Origin::Session(shadow.mirrors),
+                rib: Some(shadow.rib),
+                why,
+            }
+        } else {
+            RouteEvent::FeedDown { why }
+        };
+        outlet.send(vec![event])
     }
 
     /// The kernel refused a connection for its signature, which nothing else shows: says which sessions are not
@@ -312,8 +269,15 @@ impl ShadowFeed {
         outlet: &'scope Outlet,
     ) -> Result<(), Stopped> {
         let (mut refused, mut asked) = (Refused::now(), Instant::now());
+        let mut is_failing = false;
         loop {
-            self.accept(scope, outlet);
+            let accepted = self.accept(scope, outlet)?;
+            let was_failing = std::mem::replace(&mut is_failing, accepted.is_err());
+            if let Err(error) = accepted
+                && !was_failing
+            {
+                log::warn!("shadow feed cannot accept connections: {error}");
+            }
             outlet.stop().sleep(STOP_CHECK / 4)?;
             if asked.elapsed() >= PASSWORD_CHECK {
                 let before = std::mem::replace(&mut refused, Refused::now());
@@ -336,17 +300,10 @@ impl Feed for ShadowFeed {
             };
         });
     }
-}
 
-/// Someone who is not configured: Cease, Connection Rejected (RFC 4486 section 4).
-fn refuse(mut stream: &TcpStream, from: SocketAddr) {
-    log::warn!("BGP connection from {from} refused: no shadow session is configured for it");
-    let notification = write::notification(Notification {
-        code: 6,
-        subcode: 5,
-    });
-    // It is closed anyway.
-    let _ = stream.write(&notification);
+    fn skipped(&self) -> Skipped {
+        self.skipped.clone()
+    }
 }
 
 /// One connection of one session.
@@ -410,7 +367,18 @@ impl<'a> Connection<'a> {
     }
 
     fn serve(mut self, stream: &TcpStream) {
-        let Err(end) = self.speak(stream);
+        // An error of ours is that connection's end, as one of the stream is.
+        let spoken = catch_unwind(AssertUnwindSafe(|| self.speak(stream)));
+        let end = spoken.map_or_else(
+            |_| {
+                self.out.events.clear();
+                End::Io(io::Error::other("the program made an error reading it"))
+            },
+            |spoken| {
+                let Err(end) = spoken;
+                end
+            },
+        );
         let why = match end {
             End::Ended(ended) => {
                 if let Some(notification) = ended.notification() {
@@ -428,7 +396,8 @@ impl<'a> Connection<'a> {
         let why = format!("shadow session {} of {mirrors}: {why}", shadow.remote);
         log::warn!("{why}");
         // Stopped: then the receiving end is gone.
-        let _ = self.flush().and_then(|()| self.lost(why));
+        let flushed = self.flush();
+        let _ = flushed.and_then(|()| self.feed.lost(self.session, self.number, self.outlet, why));
     }
 
     /// Until the session ends, one way or another.
@@ -512,29 +481,5 @@ impl<'a> Connection<'a> {
             }
             self.outlet.send(batch)?;
         }
-    }
-
-    /// The last established session takes the feed down.
-    fn lost(&self, why: String) -> Result<(), Stopped> {
-        let mut slots = self.feed.lock();
-        let slot = &mut slots[self.session];
-        if slot.connection != self.number {
-            return Ok(());
-        }
-        slot.stream = None;
-        if !std::mem::take(&mut slot.established) {
-            return Ok(());
-        }
-        let shadow = &self.feed.sessions[self.session].1;
-        let event = if slots.iter().any(|slot| slot.established) {
-            RouteEvent::RibLost {
-                origin: Origin::Session(shadow.mirrors),
-                rib: Some(shadow.rib),
-                why,
-            }
-        } else {
-            RouteEvent::FeedDown { why }
-        };
-        self.outlet.send(vec![event])
     }
 }

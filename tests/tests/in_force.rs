@@ -350,7 +350,7 @@ fn observe_works_with_a_stopped_a_dead_and_an_adopting_daemon() {
     scene.all_pass(SPOOFED);
     scene.all_pass(BOGON);
 
-    // Nobody brings the feed back: after `stale_hold` only what needs no routes is in force.
+    // The feed stays away: after `stale_hold` only what needs no routes is in force.
     scene.engine().set_mode(now, P, Mode::Enforce);
     scene.wait(1);
     scene.all_dropped(SPOOFED);

@@ -236,7 +236,7 @@ fn overflow_is_healed() {
     };
     let mut neighbours = us.run(|| Neighbours::open([link]).unwrap());
     until(&mut neighbours, NeighbourEvent::Complete);
-    // Nobody reads meanwhile: a socket buffer holds some hundred of these.
+    // The socket is not read meanwhile: a socket buffer holds some hundred of these.
     batch("add", 0..6000);
     batch("del", 1000..6000);
     until(&mut neighbours, NeighbourEvent::Complete);

@@ -200,7 +200,7 @@ impl Scene {
         }
         for peer in ["both", "served", "third"] {
             self.daemon
-                .until(&format!("{peer} to be told anew"), peer, |status| {
+                .until(&format!("{peer} to be reported anew"), peer, |status| {
                     status["adopted"] == false
                 });
         }
@@ -209,7 +209,7 @@ impl Scene {
     /// R scopes its announcement to the route server.
     fn scope(&self, communities: &[Community]) {
         let Router::Bird(bird) = &self.router else {
-            panic!("only BIRD's feed tells communities");
+            panic!("only BIRD's feed reports communities");
         };
         let add = |community: &Community| match community {
             Community::Standard(high, low) => format!("bgp_community.add(({high}, {low}));"),
@@ -304,7 +304,7 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
             (&rs.into(), &prefix.into())
         );
     }
-    // Nor does somebody else get a route by another's next hop without its being seen.
+    // A member that sends a route with another member's next hop is seen.
     scene
         .served
         .export_with(Family::Ipv4, "bgp_next_hop = 192.0.2.11;");
@@ -384,7 +384,7 @@ fn our_communities_scope_what_the_route_server_hands_on() {
         (&[Large(64511, 0, 0), Large(64511, 1, 64502)], true),
     ] {
         scene.scope(communities);
-        wait_for("the route server to do as told", WITHIN, || {
+        wait_for("the route server to follow our communities", WITHIN, || {
             (Scene::reached(&scene.served) == reaches).then_some(())
         });
         let (before, after) = if reaches {

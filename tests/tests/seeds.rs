@@ -237,7 +237,7 @@ fn as57965_pointing_default_is_told_with_bytes_blocks_and_duration() {
     };
     let mut told = Vec::new();
     while told.is_empty() {
-        assert!(begin.elapsed() < WITHIN, "never told");
+        assert!(begin.elapsed() < WITHIN, "no event");
         for stranger in strangers {
             traffic.expect(
                 daemon,

@@ -30,26 +30,26 @@ const OUTSIDE: [&str; 6] = ["nix", "rustix", "libc", "aya", "crossbeam-channel",
 
 /// The crates a package is built with, itself among them; what only builds (procedural macros too) and tests need left out.
 fn tree(package: &str) -> BTreeSet<String> {
+    let crates = crates(package, "normal,no-proc-macro", "all").into_iter();
+    let names = crates.filter_map(|line| Some(line.split_once(' ')?.0.to_owned()));
+    names.collect()
+}
+
+/// The crates that `cargo tree` shows for a package, itself among them, each with its version.
+fn crates(package: &str, edges: &str, target: &str) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--offline",
-            "--edges",
-            "normal,no-proc-macro",
-            "--prefix",
-            "none",
-        ])
-        .args(["--target", "all", "--format", "{p}", "--package", package])
+        .args(["tree", "--offline", "--edges", edges, "--prefix", "none"])
+        .args(["--target", target, "--format", "{p}", "--package", package])
         .current_dir(root)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo tree -p {package}: {said}");
     let lines = String::from_utf8(output.stdout).unwrap();
-    let names = lines.lines().filter_map(|line| line.split(' ').next());
-    let names = names.filter(|name| !name.is_empty());
-    names.map(str::to_owned).collect()
+    let lines = lines.lines().filter(|line| !line.is_empty());
+    let versioned = lines.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    versioned.collect()
 }
 
 fn found(package: &str, unwanted: &[&str]) -> Vec<String> {
@@ -103,4 +103,28 @@ fn dependencies_point_one_way() {
         &["filter-lifecycle", "filter-feeds", "filter-engine"],
     );
     above("filter-engine", &["filter-feeds", "filter-daemon"]);
+}
+
+/// ARCHITECTURE.md counts what comes along with each library. (The program's tree is not embedded.)
+#[test]
+fn the_trees_are_as_large_as_documented() {
+    let text = include_str!("../../ARCHITECTURE.md");
+    let mut documented = 0;
+    for line in text.lines() {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let name = cells
+            .next()
+            .and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
+        let count = cells.next().and_then(|cell| cell.parse::<usize>().ok());
+        let (Some(name), Some(count)) = (name, count) else {
+            continue;
+        };
+        if name == "filter-daemon" {
+            continue;
+        }
+        documented += 1;
+        let host = crates(name, "normal", "x86_64-unknown-linux-gnu");
+        assert_eq!(host.len(), count, "{name}: {host:?}");
+    }
+    assert_eq!(documented, 6, "the libraries of the table");
 }

@@ -12,6 +12,7 @@ use filter_core::{Asn, Family};
 use filter_feeds::shadow::Password;
 use filter_feeds::shadow::speaker::{Ended, HOLD_TIME, Out, Role, Speaker};
 use filter_feeds::shadow::{Refresher, ShadowError, ShadowFeed, ShadowSession};
+use filter_feeds::skipped::Skipped;
 use filter_feeds::wire::Reader;
 use filter_feeds::wire::bgp::{self, Message, Notification};
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
@@ -24,6 +25,7 @@ const WAIT: Duration = Duration::from_secs(10);
 /// A running feed.
 struct Running {
     batches: Receiver<Batch>,
+    skipped: Skipped,
     refresher: Refresher,
     address: SocketAddr,
     stop: Stop,
@@ -37,9 +39,11 @@ impl Running {
         let stop = Stop::default();
         let (refresher, address) = (feed.refresher(), feed.local_addr(0).unwrap());
         let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+        let skipped = feed.skipped();
         let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
         Self {
             batches,
+            skipped,
             refresher,
             address,
             stop,
@@ -351,16 +355,19 @@ fn one_of_several_shadows_lost_is_a_lost_table() {
 }
 
 #[test]
-fn strangers_and_wrong_opens_are_told_why() {
+fn strangers_and_wrong_opens_are_answered_with_the_reason() {
     let feed = Running::start(vec![shadow("127.0.0.9")]);
-    let mut stranger = Router(TcpStream::connect(feed.address).unwrap());
-    assert_eq!(
-        stranger.hear_notification(),
-        Notification {
-            code: 6,
-            subcode: 5
-        }
-    );
+    for count in 1..=2 {
+        let mut stranger = Router(TcpStream::connect(feed.address).unwrap());
+        assert_eq!(
+            stranger.hear_notification(),
+            Notification {
+                code: 6,
+                subcode: 5
+            }
+        );
+        assert_eq!(feed.skipped.of("refused-connection"), count);
+    }
 
     let feed = Running::one();
     for (open, code, subcode) in [
