@@ -17,6 +17,10 @@ use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod unreachable;
+
+pub use unreachable::{Process, Unreachable};
+
 /// Where the socket lies unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
 /// Longest request, in bytes.
@@ -36,6 +40,8 @@ const CHUNK: usize = 64 << 10;
 pub enum Request {
     /// Everything about everyone.
     Status,
+    /// The daemon's version, and where its records are: cheap.
+    About,
     /// What would become of a packet, and why.
     Explain {
         /// The peer's name.
@@ -154,14 +160,14 @@ pub struct Pending {
 #[non_exhaustive]
 pub enum ControlError {
     /// No daemon listens there.
-    #[error(
-        "no daemon answers on `{path}` ({source}): start it with `bcp38 run --config FILE`, or name its socket with --socket"
-    )]
+    #[error("no daemon answers on `{}` ({source}): {why}", path.display())]
     NotRunning {
         /// The socket.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+        /// What that means here.
+        why: Unreachable,
     },
     /// Another daemon listens there.
     #[error(
@@ -424,6 +430,7 @@ pub fn ask_within(
     };
     let stream = UnixStream::connect(path).map_err(|source| ControlError::NotRunning {
         path: path.to_owned(),
+        why: Unreachable::of(&source),
         source,
     })?;
     send(&stream, request, timeout).map_err(fail)?;

@@ -9,15 +9,19 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+pub mod capture;
 pub mod check_config;
 pub mod client;
 pub mod detach;
+pub mod events;
 pub mod init;
+mod recorded;
 pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod switch;
 mod table;
+pub mod violations;
 
 /// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
 /// advertises to us and go to a prefix we currently advertise to that peer.
@@ -28,6 +32,9 @@ mod table;
     after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration."
 )]
 pub struct Cli {
+    /// What is logged: error, warn, info, debug or trace; the variable BCP38_LOG takes module=level pairs too
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -48,10 +55,12 @@ pub enum Command {
     Status(client::Status),
     /// What would become of a packet from a peer, and why
     Explain(client::Explain),
-    /// What happened
-    Events(client::Events),
+    /// What happened: feeds, sessions, peers, devices, operators
+    Events(events::Args),
     /// Sampled packets that broke the policy
-    Violations(client::Events),
+    Violations(violations::Args),
+    /// Write sampled violations as pcapng, with peer and reason as comments
+    Capture(capture::Args),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
@@ -113,9 +122,15 @@ impl From<filter_loader::Error> for Failure {
 }
 
 impl Cli {
-    /// What is logged unless the environment sets it: the demo prints its own story.
+    /// What `--log-level` asks for: it stands above the environment.
     #[must_use]
-    pub const fn log_level(&self) -> &'static str {
+    pub fn log_level(&self) -> Option<&str> {
+        self.log_level.as_deref()
+    }
+
+    /// What is logged if nothing asks for anything else: the demo prints its own story.
+    #[must_use]
+    pub const fn default_log_level(&self) -> &'static str {
         match self.command {
             Command::Demo => "warn",
             _ => "info",
@@ -132,8 +147,9 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Status(args) => client::status(args),
             Command::Explain(args) => client::explain(args),
-            Command::Events(args) => client::events(args),
-            Command::Violations(args) => client::violations(args),
+            Command::Events(args) => events::run(args),
+            Command::Violations(args) => violations::run(args),
+            Command::Capture(args) => capture::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
             Command::Reload(args) => reload::run(args),

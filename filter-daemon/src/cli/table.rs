@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
+use crate::when;
+
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const WAITING: Style = AnsiColor::Yellow.on_default();
@@ -214,10 +216,16 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
 
 /// One event.
 pub(super) fn event(out: &mut dyn Write, event: &Value) -> io::Result<()> {
+    let style = match text(event, "severity") {
+        "error" => BAD,
+        "warning" => WAITING,
+        _ => Style::new(),
+    };
     writeln!(
         out,
-        "{:>14.3}  {HEAD}{:<20}{HEAD:#}  {}",
-        event["time"].as_f64().unwrap_or(0.0),
+        "{}  {style}{:<7}{style:#}  {HEAD}{:<20}{HEAD:#}  {}",
+        when::local(event["time"].as_f64().unwrap_or(0.0)),
+        text(event, "severity"),
         text(event, "event"),
         text(event, "text")
     )

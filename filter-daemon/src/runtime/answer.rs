@@ -12,10 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Runtime;
-use super::journal::describe;
+use super::names;
 use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
+use crate::records::describe;
 use crate::state::StateFile;
 
 /// `detach`: done.
@@ -111,6 +112,7 @@ impl Runtime {
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
         let answer = match request {
             Request::Status => value(self.status()),
+            Request::About => value(self.about()),
             Request::Explain {
                 peer,
                 source,
@@ -146,9 +148,10 @@ impl Runtime {
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
         let found = self.config.spec.peer_named(name);
-        found
-            .map(|(id, _)| id)
-            .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+        found.map(|(id, _)| id).ok_or_else(|| {
+            let peers = self.config.spec.peers.iter();
+            names::unknown_peer(name, peers.map(|peer| peer.name.as_str()))
+        })
     }
 
     fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {

@@ -1,27 +1,29 @@
-//! Events, and sampled violations beside them, with numbers and times: the last of each kept for `bcp38 events` and
-//! `bcp38 violations`. A flood of violations costs older violations, never an event.
+//! Events with numbers, times and severities: logged, recorded, and the last of them kept for `bcp38 events`; and, apart
+//! from them, sampled violations. Never decides what is one.
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use filter_core::Reason;
 use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
-use filter_engine::{Notice, Violation};
+use filter_engine::Notice;
 use filter_lifecycle::Event;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
-use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_lifecycle::violation::DefaultPointing;
 use serde::Serialize;
 
+use super::violations::{Violations, now};
 use crate::config::Config;
+use crate::records::{Kind, Recorder, ViolationRecord};
 
 mod fields;
+mod severity;
 
-use fields::{Fields, FlowFields, fields, peer};
+use fields::{Fields, fields, peer};
+use severity::Severity;
 
-/// Events that are kept.
+/// Events that are kept in memory.
 pub const MAX_ENTRIES: usize = 10_000;
-/// Violations that are kept.
-pub const MAX_VIOLATIONS: usize = 10_000;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +31,7 @@ pub struct Entry {
     number: u64,
     /// Seconds since 1970.
     time: f64,
+    severity: Severity,
     event: &'static str,
     /// In one line.
     text: String,
@@ -36,72 +39,39 @@ pub struct Entry {
     fields: Fields,
 }
 
-/// The last entries of one kind, numbered from 1.
-#[derive(Debug)]
-struct Store {
-    entries: VecDeque<Entry>,
-    last: u64,
-    max: usize,
-}
-
-impl Store {
-    const fn new(max: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            last: 0,
-            max,
-        }
-    }
-
-    /// Entries after this number, oldest first.
-    fn after(&self, number: u64) -> Vec<&Entry> {
-        let skip = self.entries.len().saturating_sub(
-            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
-        );
-        self.entries.iter().skip(skip).collect()
-    }
-
-    fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
-        self.last += 1;
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        if self.entries.len() >= self.max {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(Entry {
-            number: self.last,
-            time: time.as_secs_f64(),
-            event,
-            text: text.to_owned(),
-            fields,
-        });
-    }
-}
-
 /// What happened, in order; violations apart.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Journal {
-    events: Store,
-    violations: Store,
+    events: VecDeque<Entry>,
+    last: u64,
+    violations: Violations,
+    recorder: Option<Arc<Recorder>>,
 }
 
-impl Default for Journal {
-    fn default() -> Self {
-        Self {
-            events: Store::new(MAX_ENTRIES),
-            violations: Store::new(MAX_VIOLATIONS),
-        }
-    }
+/// The numbers of the last records of an earlier daemon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastNumbers {
+    pub events: u64,
+    pub violations: u64,
 }
 
 impl Journal {
+    /// Goes on after what an earlier daemon recorded.
+    pub(super) fn new(last: LastNumbers, recorder: Option<Arc<Recorder>>) -> Self {
+        Self {
+            last: last.events,
+            violations: Violations::new(last.violations, recorder.clone()),
+            recorder,
+            ..Self::default()
+        }
+    }
+
     /// A notice of the engine.
     pub fn notice(&mut self, config: &Config, notice: &Notice) {
         match notice {
             Notice::Lifecycle(event) => self.event(config, event),
             Notice::Station(event) => self.station(config, event),
-            Notice::Violation(violation) => self.violation(config, violation),
+            Notice::Violation(violation) => self.violations.take(config, violation),
             Notice::DefaultPointing(id, finding) => self.default_pointing(config, *id, *finding),
             Notice::Attached { interface, hook } => self.attached(interface, hook),
             Notice::Detached { interface, why } => self.lost(interface, why),
@@ -140,7 +110,6 @@ impl Journal {
     /// A lifecycle event.
     fn event(&mut self, config: &Config, event: &Event) {
         let (fields, text) = fields(config, event);
-        log::info!("{}: {text}", event.name());
         self.push(event.name(), &text, fields);
     }
 
@@ -148,32 +117,6 @@ impl Journal {
     #[must_use]
     pub fn describe(config: &Config, event: &Event) -> String {
         fields(config, event).1
-    }
-
-    /// A sampled violation. Not logged: there may be thousands.
-    fn violation(&mut self, config: &Config, violation: &Violation) {
-        let reason: Reason = violation.reason;
-        let mut text = reason.name().to_owned();
-        let flow = violation.flow.as_ref().map(|flow| FlowFields {
-            source: flow.source.to_string(),
-            destination: flow.destination.to_string(),
-            story: describe(config, &flow.source_story, flow.destination_story),
-        });
-        if let Some(flow) = &flow {
-            text = format!(
-                "{text} {} > {}: {}",
-                flow.source, flow.destination, flow.story
-            );
-        }
-        let fields = Fields::Violation {
-            peer: violation.peer.and_then(|id| peer(config, id)),
-            interface: violation.interface.clone(),
-            reason: reason.name(),
-            dropped: violation.dropped,
-            length: violation.length,
-            flow,
-        };
-        self.violations.push("violation", &text, fields);
     }
 
     /// A peer sends us what it should send elsewhere.
@@ -191,7 +134,6 @@ impl Journal {
             finding.blocks,
             finding.duration.as_secs()
         );
-        log::warn!("default-pointing: {text}");
         self.push("default-pointing", &text, fields);
     }
 
@@ -242,7 +184,6 @@ impl Journal {
                 )
             }
         };
-        log::info!("{event}: {text}");
         self.push(event, &text, fields);
     }
 
@@ -296,7 +237,7 @@ impl Journal {
     /// The program is on an interface.
     fn attached(&mut self, interface: &str, hook: &'static str) {
         let text = format!("{interface} ({hook})");
-        log::info!("attached: {text}");
+        self.violations.attached(interface, hook);
         let fields = Fields::Interface {
             interface: interface.to_owned(),
             hook: Some(hook),
@@ -308,7 +249,6 @@ impl Journal {
     /// The program is not on an interface.
     fn lost(&mut self, interface: &str, why: &str) {
         let text = format!("{interface}: {why}: nothing is filtered there until it is attached");
-        log::warn!("not-attached: {text}");
         let fields = Fields::Interface {
             interface: interface.to_owned(),
             hook: None,
@@ -319,102 +259,52 @@ impl Journal {
 
     /// An event of the daemon itself.
     pub fn note(&mut self, name: &'static str, text: &str) {
-        log::info!("{name}: {text}");
         self.push(name, text, Fields::None {});
     }
 
-    /// Events after this number, oldest first.
+    /// Events after this number, oldest first; all of them if the number is of another life of the records.
     #[must_use]
     pub fn after(&self, number: u64) -> Vec<&Entry> {
-        self.events.after(number)
+        let number = if number > self.last { 0 } else { number };
+        let skip = self.events.partition_point(|it| it.number <= number);
+        self.events.range(skip..).collect()
     }
 
     /// Violations after this number, oldest first.
     #[must_use]
-    pub fn violations_after(&self, number: u64) -> Vec<&Entry> {
+    pub fn violations_after(&self, number: u64) -> Vec<&ViolationRecord> {
         self.violations.after(number)
     }
 
     fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
-        self.events.push(event, text, fields);
-    }
-}
-
-/// Both stories of a packet in one line.
-pub(super) fn describe(
-    config: &Config,
-    source: &SourceStory,
-    destination: DestinationStory,
-) -> String {
-    let name = |id: &PeerId| config.spec.peer(*id).map_or("?", |peer| peer.name.as_str());
-    let source = match source {
-        SourceStory::Advertised => "source advertised by the peer".to_owned(),
-        SourceStory::AdvertisedBy(others) => {
-            let names: Vec<&str> = others.iter().map(name).collect();
-            format!("source advertised by {}", names.join(", "))
+        self.last += 1;
+        let severity = Severity::of(event, &fields);
+        log::log!(severity.level(), "{event}: {text}");
+        let entry = Entry {
+            number: self.last,
+            time: now(),
+            severity,
+            event,
+            text: text.to_owned(),
+            fields,
+        };
+        if let Some(recorder) = &self.recorder {
+            recorder.record(Kind::Events, &entry);
         }
-        SourceStory::Nobody => "source advertised by no peer".to_owned(),
-    };
-    let destination = match destination {
-        DestinationStory::Advertised => "destination advertised to the peer",
-        DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
-        DestinationStory::NotOurs => "destination not ours",
-    };
-    format!("{source}; {destination}")
+        if self.events.len() >= MAX_ENTRIES {
+            self.events.pop_front();
+        }
+        self.events.push_back(entry);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-[[interface]]
-name = "ixp0"
-kind = "port"
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "ixp0"
-addresses = ["192.0.2.11"]
-"#;
-
     fn numbers(entries: &[&Entry]) -> Option<(u64, u64, usize)> {
         let (first, last) = (entries.first()?, entries.last()?);
         Some((first.number, last.number, entries.len()))
-    }
-
-    #[test]
-    fn a_flood_of_violations_pushes_out_older_violations_and_no_event() {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
-        let mut journal = Journal::default();
-        journal.note("before", "the flood");
-        let violation = Notice::Violation(Violation {
-            peer: Some(PeerId(0)),
-            interface: "ixp0".to_owned(),
-            ifindex: 2,
-            reason: Reason::SourceUnannounced,
-            dropped: true,
-            length: 60,
-            header: Vec::new(),
-            flow: None,
-        });
-        let flood = MAX_VIOLATIONS as u64 + 1;
-        for _ in 0..flood {
-            journal.notice(&config, &violation);
-        }
-        journal.note("after", "the flood");
-        assert_eq!(numbers(&journal.after(0)), Some((1, 2, 2)));
-        assert_eq!(
-            numbers(&journal.violations_after(0)),
-            Some((2, flood, MAX_VIOLATIONS))
-        );
-        assert_eq!(
-            numbers(&journal.violations_after(flood - 1)),
-            Some((flood, flood, 1))
-        );
-        assert_eq!(numbers(&journal.violations_after(flood)), None);
     }
 
     #[test]
@@ -427,5 +317,11 @@ addresses = ["192.0.2.11"]
         assert_eq!(numbers(&journal.after(0)), Some((1, all, MAX_ENTRIES)));
         journal.note("test", "");
         assert_eq!(numbers(&journal.after(0)), Some((2, all + 1, MAX_ENTRIES)));
+        assert_eq!(numbers(&journal.after(all)), Some((all + 1, all + 1, 1)));
+        assert_eq!(numbers(&journal.after(all + 1)), None);
+        assert_eq!(
+            numbers(&journal.after(all + 2)),
+            Some((2, all + 1, MAX_ENTRIES))
+        );
     }
 }

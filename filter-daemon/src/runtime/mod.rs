@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Feed};
 use crate::control::{Pending, Server};
 use crate::feeds;
+use crate::records::Recorder;
 use crate::service::Manager;
 use crate::state::StateFile;
 use outputs::Outputs;
@@ -25,13 +26,17 @@ use supervision::{Ended, Supervision};
 mod answer;
 mod bounded;
 mod journal;
+mod names;
 mod outputs;
 mod polled;
+mod recorded;
 mod reload;
 mod status;
 mod supervision;
+mod violations;
 
 pub use journal::{Journal, MAX_ENTRIES};
+pub use violations::MAX_VIOLATIONS;
 
 /// How long the loop waits for a route before it looks at everything else.
 const IDLE: Duration = Duration::from_millis(20);
@@ -110,6 +115,7 @@ pub struct RunOptions {
 pub struct Handle {
     stop: Arc<std::sync::atomic::AtomicBool>,
     reload: Arc<std::sync::atomic::AtomicBool>,
+    signal: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Handle {
@@ -130,6 +136,12 @@ impl Handle {
         Arc::clone(&self.reload)
     }
 
+    /// Where a handler puts the number of the signal that stops the daemon: the log names it.
+    #[must_use]
+    pub fn signal_number(&self) -> Arc<std::sync::atomic::AtomicUsize> {
+        Arc::clone(&self.signal)
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(std::sync::atomic::Ordering::Acquire)
     }
@@ -137,6 +149,12 @@ impl Handle {
     fn take_reload(&self) -> bool {
         self.reload.swap(false, std::sync::atomic::Ordering::AcqRel)
     }
+}
+
+fn signal_name(number: usize) -> String {
+    let number = i32::try_from(number).unwrap_or_default();
+    let name = signal_hook::low_level::signal_name(number);
+    name.map_or_else(|| format!("signal {number}"), str::to_owned)
 }
 
 /// A feed that is about to be started.
@@ -155,6 +173,7 @@ pub struct Runtime {
     started: Instant,
     engine: Engine,
     journal: Journal,
+    recorder: Option<Arc<Recorder>>,
     batches: Receiver<Batch>,
     requests: Receiver<Pending>,
     feeds: Supervision,
@@ -182,12 +201,14 @@ impl Runtime {
             request_sender.send(pending).is_ok()
         })?;
         let (feeds, batches) = Supervision::new();
+        let (journal, recorder) = recorded::start(&config);
         let mut runtime = Self {
             options,
             handle,
             started: Instant::now(),
             engine,
-            journal: Journal::default(),
+            journal,
+            recorder,
             batches,
             requests,
             feeds,
@@ -224,12 +245,30 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
+        self.note_stop();
         self.end_feeds();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
             // Detached everywhere by request: nothing is left that the pins are for.
             AtExit::Leave | AtExit::Detach => Ok(self.engine.detach_all()?),
         }
+    }
+
+    /// Why it ends, and what becomes of the filter.
+    fn note_stop(&mut self) {
+        let asked = match self
+            .handle
+            .signal
+            .load(std::sync::atomic::Ordering::Acquire)
+        {
+            0 => "asked to stop".to_owned(),
+            signal => signal_name(signal),
+        };
+        let fate = match self.options.at_exit {
+            AtExit::Leave => "the filter stays attached until the lease decides",
+            AtExit::Detach => "the filter is detached",
+        };
+        self.journal.note("stopping", &format!("{asked}: {fate}"));
     }
 
     /// One turn of the loop: routes, requests, a reload, the engine's work, its notices.

@@ -14,6 +14,8 @@ pub(super) struct Report {
     version: &'static str,
     uptime_seconds: u64,
     log_lines_lost: u64,
+    records_lost: u64,
+    records_problems: Vec<String>,
     feeds: Vec<FeedReport>,
     #[serde(flatten)]
     engine: Status,
@@ -45,6 +47,8 @@ impl Runtime {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: now.as_secs(),
             log_lines_lost: logging::lost(),
+            records_lost: self.records_lost(),
+            records_problems: self.records_problems(),
             feeds: feeds
                 .map(|(number, (feed, status))| self.feed_report(number, feed, status))
                 .collect(),
