@@ -13,6 +13,7 @@ pub mod feeds;
 pub mod init;
 pub mod logging;
 pub mod metrics;
+mod names;
 pub mod pcapng;
 pub mod records;
 pub mod runtime;

@@ -26,6 +26,7 @@ use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Want
 use nix::errno::Errno;
 
 mod classes;
+mod counted;
 mod devices;
 mod explain;
 mod fitted;
@@ -47,6 +48,7 @@ mod status;
 pub mod switched;
 mod wire;
 
+pub use counted::Counted;
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
 pub use links::LinkError;

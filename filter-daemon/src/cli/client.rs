@@ -1,4 +1,4 @@
-//! How commands reach a running daemon; and `status` and `explain`, which only show its answers.
+//! How commands reach a running daemon; and `explain`, which only shows its answer.
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -44,29 +44,6 @@ impl Daemon {
         };
         Some(records::directory(&state_file))
     }
-}
-
-/// `bcp38 status`.
-#[derive(Debug, ClapArgs)]
-pub struct Status {
-    #[command(flatten)]
-    daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Peers, feeds and interfaces.
-///
-/// # Errors
-/// If no daemon answers.
-pub fn status(args: &Status) -> Result<(), Failure> {
-    let status = args.daemon.ask(&Request::Status)?;
-    let mut out = anstream::stdout().lock();
-    if args.json {
-        return Ok(writeln!(out, "{status}")?);
-    }
-    Ok(table::status(&mut out, &status)?)
 }
 
 /// `bcp38 explain`.

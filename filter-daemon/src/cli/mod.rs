@@ -19,6 +19,7 @@ mod recorded;
 pub mod reload;
 pub mod replay;
 pub mod run;
+pub mod status;
 pub mod switch;
 mod table;
 pub mod violations;
@@ -52,7 +53,7 @@ pub enum Command {
     /// Attach the filter, follow the feeds, serve; SIGHUP reloads, SIGTERM leaves the filter attached
     Run(run::Args),
     /// Peers, feeds and interfaces of the running daemon
-    Status(client::Status),
+    Status(status::Args),
     /// What would become of a packet from a peer, and why
     Explain(client::Explain),
     /// What happened: feeds, sessions, peers, devices, operators
@@ -145,7 +146,7 @@ impl Cli {
             Command::CheckConfig(args) => check_config::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Run(args) => run::run(args),
-            Command::Status(args) => client::status(args),
+            Command::Status(args) => status::run(args),
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => events::run(args),
             Command::Violations(args) => violations::run(args),

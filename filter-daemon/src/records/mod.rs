@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod history;
 mod violation;
 mod writer;
 
+pub use history::{ByReason, Count, CounterRecord, MAX_AGE, PeerHistory, Step};
 pub use violation::{Seen, ViolationRecord, describe};
 pub use writer::{MAX_WAITING_RECORDS, Recorder};
 

@@ -12,10 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Runtime;
-use super::names;
+
 use super::polled::{self, Polled};
 use crate::config::Feed;
 use crate::control::{Reply, Request};
+use crate::names;
 use crate::records::describe;
 use crate::state::StateFile;
 

@@ -20,13 +20,14 @@ use crate::feeds;
 use crate::records::Recorder;
 use crate::service::Manager;
 use crate::state::StateFile;
+use history::History;
 use outputs::Outputs;
 use supervision::{Ended, Supervision};
 
 mod answer;
 mod bounded;
+mod history;
 mod journal;
-mod names;
 mod outputs;
 mod polled;
 mod recorded;
@@ -174,6 +175,7 @@ pub struct Runtime {
     engine: Engine,
     journal: Journal,
     recorder: Option<Arc<Recorder>>,
+    history: History,
     batches: Receiver<Batch>,
     requests: Receiver<Pending>,
     feeds: Supervision,
@@ -208,6 +210,7 @@ impl Runtime {
             started: Instant::now(),
             engine,
             journal,
+            history: History::new(recorder.clone()),
             recorder,
             batches,
             requests,
@@ -288,6 +291,7 @@ impl Runtime {
         self.engine.work(self.now());
         self.tell_notices();
         let now = self.now();
+        self.history.work(now, &self.engine);
         self.manager.alive(now);
     }
 

@@ -1,10 +1,11 @@
 //! `status`: what the engine does now, with what only the daemon knows: its version, and what its feeds are called. The
 //! form is documented in docs/status.md; the command line makes a table of it.
-use filter_engine::{FeedStatus, Status};
+use filter_engine::{FeedStatus, PeerStatus, Status};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Runtime;
+use super::history::Rates;
 use crate::config::Feed;
 use crate::logging;
 
@@ -19,6 +20,16 @@ pub(super) struct Report {
     feeds: Vec<FeedReport>,
     #[serde(flatten)]
     engine: Status,
+    /// In place of the engine's own list, which is empty here: what is written last under a name counts.
+    peers: Vec<PeerReport>,
+}
+
+/// One peer: what the engine knows, and its rates.
+#[derive(Debug, Serialize)]
+struct PeerReport {
+    #[serde(flatten)]
+    status: PeerStatus,
+    rates: Option<Rates>,
 }
 
 /// One feed.
@@ -42,6 +53,7 @@ impl Runtime {
         let now = self.now();
         let mut engine = self.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
+        let peers = std::mem::take(&mut engine.peers).into_iter();
         let feeds = self.config.feeds.iter().zip(feeds).enumerate();
         Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -51,6 +63,12 @@ impl Runtime {
             records_problems: self.records_problems(),
             feeds: feeds
                 .map(|(number, (feed, status))| self.feed_report(number, feed, status))
+                .collect(),
+            peers: peers
+                .map(|status| PeerReport {
+                    rates: self.history.rates(&status.name),
+                    status,
+                })
                 .collect(),
             engine,
         }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
 mod records;
+mod status;
 
 /// How long the lab's daemons may take.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 const MAX_COMPARED: usize = 64;
 
 /// The advice for an unknown peer: the nearest name, if one is near, else where the names are.
-pub(super) fn unknown_peer<'a>(name: &str, peers: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn unknown_peer<'a>(name: &str, peers: impl Iterator<Item = &'a str>) -> String {
     let shown: String = name
         .chars()
         .take(MAX_COMPARED)
