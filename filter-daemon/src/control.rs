@@ -62,6 +62,21 @@ pub enum Request {
         #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
         only: Vec<Class>,
     },
+    /// Enforce a peer for a time: what is not confirmed by then is as it was.
+    Try {
+        /// The peer's name.
+        peer: String,
+        /// The classes that may be in force; none named: all.
+        #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
+        only: Vec<Class>,
+        /// For how long.
+        seconds: u64,
+    },
+    /// What is on trial stays.
+    Confirm {
+        /// The peer's name.
+        peer: String,
+    },
     /// Let everything be in force that is wanted, or nothing at all.
     SetModeOfAll {
         /// The mode.

@@ -4,6 +4,7 @@
 //! folds them into what is wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's
 //! verdict: that is `filter-core`.
 
+pub mod advise;
 pub mod capture;
 pub mod cli;
 pub mod config;

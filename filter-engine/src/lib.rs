@@ -112,6 +112,8 @@ pub struct Engine {
     wire: WireWatch,
     /// What operators switched at run time.
     switched: Switched,
+    /// Peers that are enforced for a time only.
+    on_trial: BTreeSet<PeerId>,
     /// Why feeds are not connected, as they said.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
@@ -153,6 +155,7 @@ impl Engine {
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
             switched: Switched::default(),
+            on_trial: BTreeSet::new(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
@@ -327,6 +330,7 @@ impl Engine {
             fitted: &self.fitted,
             slots: &self.slots,
             devices: &self.devices,
+            on_trial: &self.on_trial,
         };
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {

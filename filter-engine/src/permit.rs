@@ -57,6 +57,15 @@ impl Engine {
         self.lifecycle.status(now, id)
     }
 
+    /// These peers are enforced for a time only: until that is confirmed, the lease's end observes, whatever
+    /// `on_lease_end` says.
+    pub fn set_on_trial(&mut self, peers: BTreeSet<PeerId>) {
+        let changed = self.on_trial.symmetric_difference(&peers);
+        let there = changed.filter(|&&id| self.fitted.spec().peer(id).is_some());
+        there.for_each(|&id| self.publisher.again(id));
+        self.on_trial = peers;
+    }
+
     /// An operator allows what is wanted of an interface's own classes, or forbids it. With `enforce`, `only` names the
     /// classes that may be in force; none named: all.
     ///

@@ -24,6 +24,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// The one that listens there.
+    pub(super) const fn at(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            config: None,
+        }
+    }
+
     pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
         match &self.config {
             Some(file) => Ok(load(file)?.daemon.socket),

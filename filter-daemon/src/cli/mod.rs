@@ -9,9 +9,11 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+pub mod advise;
 pub mod capture;
 pub mod check_config;
 pub mod client;
+pub mod confirm;
 pub mod detach;
 pub mod events;
 pub mod init;
@@ -62,10 +64,14 @@ pub enum Command {
     Violations(violations::Args),
     /// Write sampled violations as pcapng, with peer and reason as comments
     Capture(capture::Args),
+    /// May a peer be enforced? What it would have cost, and the command that does what is safe
+    Advise(advise::Args),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// Let what `enforce --confirm-within` switched on stay
+    Confirm(confirm::Args),
     /// Have the daemon read its configuration again; prints whether it is in force now, or why not
     Reload(reload::Args),
     /// Remove the filter from an interface
@@ -151,8 +157,10 @@ impl Cli {
             Command::Events(args) => events::run(args),
             Command::Violations(args) => violations::run(args),
             Command::Capture(args) => capture::run(args),
+            Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Confirm(args) => confirm::run(args),
             Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),
             Command::Demo => client::demo(),

@@ -305,23 +305,28 @@ fn state_style(state: &str) -> Style {
     }
 }
 
-/// The classes in force; both families of one are one: `sources`, `sources ipv4`.
-fn in_force(peer: &Value) -> String {
-    let classes = array(peer, "classes").iter();
+/// The classes in force.
+fn in_force(holder: &Value) -> String {
+    let classes = array(holder, "classes").iter();
     let on: Vec<&Value> = classes.filter(|class| class["in_force"] == true).collect();
-    if on.is_empty() {
-        return "nothing".to_owned();
+    match on.as_slice() {
+        [] => "nothing".to_owned(),
+        [..] => class_names(holder, &on),
     }
-    let families = array(peer, "families").len();
+}
+
+/// A class in all of the peer's families is named without them: `sources`; else `sources ipv4`.
+fn class_names(holder: &Value, classes: &[&Value]) -> String {
+    let families = array(holder, "families").len();
     let mut shown: Vec<String> = Vec::new();
-    for class in &on {
+    for class in classes {
         let name = text(class, "class");
-        let alike = on.iter().filter(|it| text(it, "class") == name).count();
+        let alike = classes.iter().filter(|it| text(it, "class") == name);
         let name = match class["family"].as_str() {
-            Some(_) if alike >= families => name.to_owned(),
+            Some(_) if alike.count() >= families => name.to_owned(),
             _ => class_name(class),
         };
-        if shown.last() != Some(&name) && !shown.contains(&name) {
+        if !shown.contains(&name) {
             shown.push(name);
         }
     }
@@ -329,9 +334,9 @@ fn in_force(peer: &Value) -> String {
 }
 
 /// What is wanted and not in force: classes with one cause share a line.
-fn not_in_force(peer: &Value) -> Vec<String> {
-    let mut causes: Vec<(String, Vec<String>)> = Vec::new();
-    let classes = array(peer, "classes").iter();
+fn not_in_force(holder: &Value) -> Vec<String> {
+    let mut causes: Vec<(String, Vec<&Value>)> = Vec::new();
+    let classes = array(holder, "classes").iter();
     for class in classes.filter(|it| it["wanted"] == true && it["in_force"] != true) {
         let expected = class["expected_seconds"].as_u64();
         let expected = expected.map_or_else(String::new, |it| format!(", expected within {it} s"));
@@ -341,12 +346,12 @@ fn not_in_force(peer: &Value) -> Vec<String> {
             ago(&class["since_seconds"])
         );
         match causes.iter_mut().find(|(known, _)| *known == cause) {
-            Some((_, names)) => names.push(class_name(class)),
-            None => causes.push((cause, vec![class_name(class)])),
+            Some((_, classes)) => classes.push(class),
+            None => causes.push((cause, vec![class])),
         }
     }
     let each = causes.into_iter();
-    each.map(|(cause, names)| format!("not in force: {}: {cause}", names.join(", ")))
+    each.map(|(cause, classes)| format!("not in force: {}: {cause}", class_names(holder, &classes)))
         .collect()
 }
 
@@ -369,6 +374,12 @@ fn oddities(peer: &Value) -> Vec<String> {
     }
     if let Some(bytes) = peer["default_pointing"]["bytes"].as_u64() {
         lines.push(format!("points default at us: {bytes} bytes so far"));
+    }
+    if let Some(left) = peer["trial_seconds_left"].as_u64() {
+        lines.push(format!(
+            "on trial: as before in {left} s, unless `bcp38 confirm {}` comes",
+            text(peer, "name")
+        ));
     }
     if peer["adopted"] == true {
         lines.push("keeps the tables of an earlier daemon until the feeds have as much".to_owned());

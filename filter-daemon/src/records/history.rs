@@ -6,8 +6,9 @@ use std::path::Path;
 use filter_core::Reason;
 use filter_loader::{Counters, Fates};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Damage, Kind, RecordsError, read};
+use super::{Kind, RecordsError, read};
 
 /// Older records are not looked at.
 pub const MAX_AGE: f64 = 7.0 * 86_400.0;
@@ -103,6 +104,23 @@ impl From<&Counters> for ByReason {
 }
 
 impl ByReason {
+    /// From an object `counters` of `status --json`.
+    #[must_use]
+    pub fn from_status(counters: &Value) -> Self {
+        let each = counters.as_object().into_iter().flatten();
+        let each = each.map(|(reason, fates)| {
+            let number = |fate: &str, unit: &str| fates[fate][unit].as_u64().unwrap_or(0);
+            let count = Count {
+                passed: number("passed", "packets"),
+                passed_bytes: number("passed", "bytes"),
+                dropped: number("dropped", "packets"),
+                dropped_bytes: number("dropped", "bytes"),
+            };
+            (reason.clone(), count)
+        });
+        Self(each.collect())
+    }
+
     /// What was counted since.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -173,18 +191,23 @@ pub struct Step {
 }
 
 impl PeerHistory {
-    /// Of one peer, since then: minutes as far as they go back, hours before.
+    /// Of one peer, since then: minutes as far as they go back, hours before, and what the counters are now.
     ///
     /// # Errors
     /// [`RecordsError`].
-    pub fn read(directory: &Path, peer: &str, since: f64) -> Result<(Self, Damage), RecordsError> {
-        let (minutes, mut damage) = moments(directory, Kind::Minutes, peer)?;
-        let (mut moments, more) = moments(directory, Kind::Hours, peer)?;
-        damage.dropped += more.dropped;
+    pub fn read(
+        directory: &Path,
+        peer: &str,
+        since: f64,
+        now: (f64, ByReason),
+    ) -> Result<Self, RecordsError> {
+        let minutes = moments(directory, Kind::Minutes, peer)?;
+        let mut moments = moments(directory, Kind::Hours, peer)?;
         let begin = minutes.first().map_or(f64::INFINITY, |(time, _)| *time);
         moments.retain(|(time, _)| *time < begin);
         moments.extend(minutes);
-        Ok((Self::of(moments, since), damage))
+        moments.push(now);
+        Ok(Self::of(moments, since))
     }
 
     /// From what the counters were at some moments, oldest first. The first step is the one that `since` lies in.
@@ -227,14 +250,15 @@ impl PeerHistory {
 
 type Moments = Vec<(f64, ByReason)>;
 
-fn moments(directory: &Path, kind: Kind, peer: &str) -> Result<(Moments, Damage), RecordsError> {
+/// A record that was cut costs detail only.
+fn moments(directory: &Path, kind: Kind, peer: &str) -> Result<Moments, RecordsError> {
     let mut found = Vec::new();
-    let damage = read(directory, kind, |mut record: CounterRecord| {
+    read(directory, kind, |mut record: CounterRecord| {
         if let Some(counts) = record.peers.remove(peer) {
             found.push((record.time, counts));
         }
     })?;
-    Ok((found, damage))
+    Ok(found)
 }
 
 #[cfg(test)]

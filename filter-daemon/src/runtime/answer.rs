@@ -93,7 +93,7 @@ struct ToldBy {
 const LOCK: Duration = Duration::from_millis(100);
 
 /// Only what the configuration enforces can be switched on.
-fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
+pub(super) fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
     let other = only
         .iter()
         .find(|&&class| !configured.meets(Classes::of(class)));
@@ -105,7 +105,7 @@ fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), S
 }
 
 /// As it leaves. Only a value that is no JSON fails, and none of these types has one.
-fn value(answer: impl Serialize) -> Result<Value, String> {
+pub(super) fn value(answer: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(answer).map_err(|error| error.to_string())
 }
 
@@ -122,6 +122,14 @@ impl Runtime {
                 .peer_named(peer)
                 .and_then(|id| self.explain(id, *source, *destination)),
             Request::SetMode { peer, mode, only } => self.set_mode_of(peer, *mode, only),
+            Request::Try {
+                peer,
+                only,
+                seconds,
+            } => self
+                .peer_named(peer)
+                .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
+            Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::SetModeOfAll { mode } => {
                 self.engine.permit_all(*mode);
                 self.journal
@@ -169,11 +177,9 @@ impl Runtime {
         let peer = &self.config.spec.peers[id.0 as usize];
         let name = peer.name.clone();
         refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
+        self.end_trial(&name);
         let status = self.engine.set_mode_only(self.now(), id, mode, only);
-        let not_kept = self.keep_switched(|kept, now| match now.peers.get(&name) {
-            Some(permit) => kept.set_peer(&name, permit.clone()),
-            None => _ = kept.peers.remove(&name),
-        });
+        let not_kept = self.keep_peer(&name);
         let polled = match mode {
             Mode::Enforce => polled::sides(&self.config, &status.ribs),
             Mode::Observe => Vec::new(),
@@ -209,6 +215,14 @@ impl Runtime {
             interface: name,
             mode,
             not_kept,
+        })
+    }
+
+    /// Keeps what was switched of a peer for reboots. Returns why it could not be kept.
+    pub(super) fn keep_peer(&mut self, name: &str) -> Option<String> {
+        self.keep_switched(|kept, now| match now.peers.get(name) {
+            Some(permit) => kept.set_peer(name, permit.clone()),
+            None => _ = kept.peers.remove(name),
         })
     }
 

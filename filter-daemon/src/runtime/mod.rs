@@ -23,6 +23,7 @@ use crate::state::StateFile;
 use history::History;
 use outputs::Outputs;
 use supervision::{Ended, Supervision};
+use trials::Trials;
 
 mod answer;
 mod bounded;
@@ -34,9 +35,11 @@ mod recorded;
 mod reload;
 mod status;
 mod supervision;
+mod trials;
 mod violations;
 
 pub use journal::{Journal, MAX_ENTRIES};
+pub use trials::MAX_TRIAL;
 pub use violations::MAX_VIOLATIONS;
 
 /// How long the loop waits for a route before it looks at everything else.
@@ -176,6 +179,7 @@ pub struct Runtime {
     journal: Journal,
     recorder: Option<Arc<Recorder>>,
     history: History,
+    trials: Trials,
     batches: Receiver<Batch>,
     requests: Receiver<Pending>,
     feeds: Supervision,
@@ -212,6 +216,7 @@ impl Runtime {
             journal,
             history: History::new(recorder.clone()),
             recorder,
+            trials: Trials::new(&config.daemon.state_file),
             batches,
             requests,
             feeds,
@@ -224,6 +229,7 @@ impl Runtime {
         runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
+        runtime.take_back_trials();
         let config = Arc::clone(&runtime.config);
         let feeds = runtime.build_feeds(&config, &BTreeSet::new());
         match feeds {
@@ -248,6 +254,7 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
+        self.end_trials();
         self.note_stop();
         self.end_feeds();
         match self.options.at_exit {
@@ -288,6 +295,7 @@ impl Runtime {
             _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
+        self.tend_trials();
         self.engine.work(self.now());
         self.tell_notices();
         let now = self.now();

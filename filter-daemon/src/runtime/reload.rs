@@ -72,6 +72,7 @@ impl Runtime {
         let exports = self.read_exports_of(&config);
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
+        self.mark_trials();
         self.end_feeds();
         self.start_feeds(built);
         Ok(())

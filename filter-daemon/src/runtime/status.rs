@@ -30,6 +30,7 @@ struct PeerReport {
     #[serde(flatten)]
     status: PeerStatus,
     rates: Option<Rates>,
+    trial_seconds_left: Option<u64>,
 }
 
 /// One feed.
@@ -67,6 +68,7 @@ impl Runtime {
             peers: peers
                 .map(|status| PeerReport {
                     rates: self.history.rates(&status.name),
+                    trial_seconds_left: self.trials.seconds_left(now, &status.name),
                     status,
                 })
                 .collect(),

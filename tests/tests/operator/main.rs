@@ -12,6 +12,7 @@ use filter_daemon::cli::Cli;
 use serde_json::Value;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
+mod dare;
 mod records;
 mod status;
 
@@ -178,6 +179,16 @@ samples_per_second = 100
                 status["state"] == "observing" && status["publish_pending"] == false
             });
         }
+        self.traffic.reset(&daemon);
+        daemon
+    }
+
+    /// As [`Scene::start`], where P1 is enforced.
+    fn start_enforcing(&mut self) -> Bcp38 {
+        let daemon = self.site.start(&self.config());
+        daemon.until("it to be enforced", "p1", |status| {
+            status["state"] == "enforcing" && status["mode_in_force"] == "enforce"
+        });
         self.traffic.reset(&daemon);
         daemon
     }

@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 18] = [
+const WARNINGS: [&str; 19] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
@@ -46,6 +46,7 @@ const WARNINGS: [&str; 18] = [
     "reload-refused",
     "shrink-refused",
     "state-unreadable",
+    "trial-unreadable",
 ];
 
 impl Severity {
