@@ -34,6 +34,7 @@ mod fix;
 mod follow;
 mod lease;
 mod links;
+pub mod look;
 pub mod neighbours;
 mod netlink;
 mod notice;

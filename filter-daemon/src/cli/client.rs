@@ -32,6 +32,11 @@ impl Daemon {
         }
     }
 
+    /// The configuration that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
         match &self.config {
             Some(file) => Ok(load(file)?.daemon.socket),

@@ -15,6 +15,7 @@ pub mod check_config;
 pub mod client;
 pub mod confirm;
 pub mod detach;
+pub mod doctor;
 pub mod events;
 pub mod init;
 mod recorded;
@@ -70,6 +71,8 @@ pub enum Command {
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// What keeps the filter from doing what is wanted, why it matters, and what mends it
+    Doctor(doctor::Args),
     /// Let what `enforce --confirm-within` switched on stay
     Confirm(confirm::Args),
     /// Have the daemon read its configuration again; prints whether it is in force now, or why not
@@ -160,6 +163,7 @@ impl Cli {
             Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Doctor(args) => doctor::run(args),
             Command::Confirm(args) => confirm::run(args),
             Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),

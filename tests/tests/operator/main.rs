@@ -13,6 +13,7 @@ use serde_json::Value;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
 mod dare;
+mod doctor;
 mod records;
 mod status;
 
@@ -201,7 +202,14 @@ samples_per_second = 100
 
     /// Runs a command of the program to its end, on the router.
     fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.program(arguments);
+        self.run_with(&self.config(), arguments)
+    }
+
+    /// As [`Scene::run`], with another configuration than the daemon's.
+    fn run_with(&self, config: &str, arguments: &[&str]) -> Ran {
+        let file = self.site.write(config);
+        let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();
+        let mut command = program(&arguments);
         Ran::of(&self.lab.router.run(|| command.output().unwrap()))
     }
 }
