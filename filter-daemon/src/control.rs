@@ -27,6 +27,8 @@ pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// Longest reply, in bytes: a full status of thousands of peers fits.
 pub const MAX_REPLY: u64 = 64 * 1024 * 1024;
+/// Longest note of an operator, in bytes.
+pub const MAX_NOTE: usize = 1024;
 /// Connections served at once; a further one is refused with the advice to try again.
 pub const MAX_CONNECTIONS: usize = 16;
 /// How long a client may take for its whole request, the run loop for its answer, and the client to read all of it.
@@ -76,6 +78,13 @@ pub enum Request {
     Confirm {
         /// The peer's name.
         peer: String,
+    },
+    /// Note that somebody answered for a peer.
+    Acknowledge {
+        /// The peer's name.
+        peer: String,
+        /// What was answered: at most [`MAX_NOTE`] bytes.
+        note: String,
     },
     /// Let everything be in force that is wanted, or nothing at all.
     SetModeOfAll {

@@ -18,6 +18,7 @@ pub mod metrics;
 mod names;
 pub mod pcapng;
 pub mod records;
+pub mod report;
 pub mod runtime;
 pub mod service;
 pub mod sflow;

@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn find<'a>(peers: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
+pub(super) fn find<'a>(peers: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
     let found = peers.iter().find(|peer| text(peer, "name") == name);
     found.ok_or_else(|| {
         let names = peers.iter().map(|peer| text(peer, "name"));

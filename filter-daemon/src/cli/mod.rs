@@ -21,6 +21,7 @@ pub mod init;
 mod recorded;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod switch;
@@ -71,6 +72,8 @@ pub enum Command {
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// Evidence for a peer's NOC, as an HTML file and as JSON
+    Report(report::Args),
     /// What keeps the filter from doing what is wanted, why it matters, and what mends it
     Doctor(doctor::Args),
     /// Let what `enforce --confirm-within` switched on stay
@@ -163,6 +166,7 @@ impl Cli {
             Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Report(args) => report::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Confirm(args) => confirm::run(args),
             Command::Reload(args) => reload::run(args),

@@ -15,7 +15,7 @@ use super::Runtime;
 
 use super::polled::{self, Polled};
 use crate::config::Feed;
-use crate::control::{Reply, Request};
+use crate::control::{MAX_NOTE, Reply, Request};
 use crate::names;
 use crate::records::describe;
 use crate::state::StateFile;
@@ -129,6 +129,9 @@ impl Runtime {
             } => self
                 .peer_named(peer)
                 .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
+            Request::Acknowledge { peer, note } => self
+                .peer_named(peer)
+                .and_then(|_| self.acknowledge(peer, note)),
             Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::SetModeOfAll { mode } => {
                 self.engine.permit_all(*mode);
@@ -161,6 +164,16 @@ impl Runtime {
             let peers = self.config.spec.peers.iter();
             names::unknown_peer(name, peers.map(|peer| peer.name.as_str()))
         })
+    }
+
+    /// Notes that somebody answered for a peer.
+    fn acknowledge(&mut self, peer: &str, note: &str) -> Result<Value, String> {
+        if note.len() > MAX_NOTE {
+            let length = note.len();
+            return Err(format!("a note of {length} bytes: at most {MAX_NOTE}"));
+        }
+        self.journal.acknowledged(peer, note);
+        Ok(Value::Null)
     }
 
     fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {

@@ -257,6 +257,15 @@ impl Journal {
         self.push("not-attached", &text, fields);
     }
 
+    /// Somebody answered for a peer.
+    pub(super) fn acknowledged(&mut self, peer: &str, note: &str) {
+        let fields = Fields::Acknowledged {
+            peer: peer.to_owned(),
+            note: note.to_owned(),
+        };
+        self.push("acknowledged", &format!("{peer}: {note}"), fields);
+    }
+
     /// An event of the daemon itself.
     pub fn note(&mut self, name: &'static str, text: &str) {
         self.push(name, text, Fields::None {});

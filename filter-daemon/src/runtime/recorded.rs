@@ -15,6 +15,8 @@ use crate::records::{self, Kind, Recorder, RecordsError};
 pub(super) struct About {
     version: &'static str,
     uptime_seconds: u64,
+    /// Of `[router]`.
+    asn: u32,
     /// The directory of the records.
     records: PathBuf,
     records_lost: u64,
@@ -58,6 +60,7 @@ impl Runtime {
         About {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.now().as_secs(),
+            asn: self.config.spec.router.asn.get(),
             records: records::directory(&self.config.daemon.state_file),
             records_lost: self.records_lost(),
             records_problems: self.records_problems(),

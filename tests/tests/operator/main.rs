@@ -14,6 +14,7 @@ use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for}
 
 mod dare;
 mod doctor;
+mod proof;
 mod records;
 mod status;
 

@@ -97,6 +97,10 @@ pub(super) enum Fields {
         #[serde(serialize_with = "text")]
         mode: Mode,
     },
+    Acknowledged {
+        peer: String,
+        note: String,
+    },
     Pointing {
         peer: Option<String>,
         bytes: u64,
