@@ -26,6 +26,7 @@ pub mod run;
 pub mod status;
 pub mod switch;
 mod table;
+pub mod top;
 pub mod violations;
 
 /// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
@@ -58,6 +59,8 @@ pub enum Command {
     Run(run::Args),
     /// Peers, feeds and interfaces of the running daemon
     Status(status::Args),
+    /// The peers live: what each sends, and what of it breaks the policy
+    Top(top::Args),
     /// What would become of a packet from a peer, and why
     Explain(client::Explain),
     /// What happened: feeds, sessions, peers, devices, operators
@@ -159,6 +162,7 @@ impl Cli {
             Command::Replay(args) => replay::run(args),
             Command::Run(args) => run::run(args),
             Command::Status(args) => status::run(args),
+            Command::Top(args) => top::run(args),
             Command::Explain(args) => client::explain(args),
             Command::Events(args) => events::run(args),
             Command::Violations(args) => violations::run(args),

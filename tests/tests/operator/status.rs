@@ -48,6 +48,13 @@ fn status_shows_what_is_in_force_and_waits_for_it() {
         (status["peers"][0]["rates"]["dropped"].as_f64()? > 0.0).then_some(())
     });
 
+    let top = scene.run(&["top", "--sort", "name"]).good();
+    let rows: Vec<&str> = top
+        .lines()
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(rows, ["peer", "p1", "p2"], "{top}");
+
     let unknown = scene.run(&["status", "--peer", "p11"]);
     assert_eq!(unknown.code, Some(2));
     assert!(
