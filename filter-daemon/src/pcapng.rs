@@ -157,9 +157,10 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let mut capture = Capture::open(&path).unwrap();
         for frame in &frames {
-            assert_eq!(capture.next_frame().unwrap().unwrap(), frame);
+            let packet = capture.next_packet().unwrap().unwrap();
+            assert_eq!((packet.bytes, packet.original), (frame.as_slice(), 1500));
         }
-        assert!(capture.next_frame().unwrap().is_none());
+        assert!(capture.next_packet().unwrap().is_none());
         std::fs::remove_file(&path).unwrap();
         let described = bytes
             .windows(4)
