@@ -48,7 +48,10 @@ impl<'a> Stream<'a> {
     /// What is there, oldest first. Without a daemon: what is on disk, with a warning.
     pub(super) fn all<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Failure> {
         match self.ask() {
-            Ok(entries) => self.take(entries),
+            Ok(entries) => {
+                self.directory()?; // known while the daemon is there
+                self.take(entries)
+            }
             Err(Failure::Failed(why)) => {
                 let directory = self.daemon.records().filter(|it| it.exists());
                 let Some(directory) = directory else {
@@ -76,11 +79,16 @@ impl<'a> Stream<'a> {
                 }
                 self.take(entries)
             }
-            Err(Failure::Failed(why)) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    warn(format!("{why}; waiting for it"));
+            // One that is just stopping refuses what it is asked.
+            Err(Failure::Failed(why) | Failure::Usage(why)) => {
+                if std::mem::replace(&mut self.is_away, true) {
+                    return Ok(Vec::new());
                 }
-                Ok(Vec::new())
+                warn(format!("{why}; waiting for it"));
+                match self.directory {
+                    Some(_) => self.on_disk(u64::MAX), // what it wrote last
+                    None => Ok(Vec::new()),
+                }
             }
             Err(other) => Err(other),
         }
@@ -144,10 +152,8 @@ impl<'a> Stream<'a> {
     }
 
     fn directory(&mut self) -> Result<PathBuf, Failure> {
-        if let Some(directory) = &self.directory {
-            return Ok(directory.clone());
-        }
-        let directory = directory(self.daemon)?;
+        let known = self.directory.take();
+        let directory = known.map_or_else(|| directory(self.daemon), Ok)?;
         self.directory = Some(directory.clone());
         Ok(directory)
     }
