@@ -3,7 +3,6 @@
 //! itself: requests are handed to the run loop.
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,12 +12,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod request;
 mod unreachable;
 
+pub use request::{MAX_NOTE, Request};
 pub use unreachable::{Process, Unreachable};
 
 /// Where the socket lies unless configured otherwise.
@@ -27,138 +27,12 @@ pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// Longest reply, in bytes: a full status of thousands of peers fits.
 pub const MAX_REPLY: u64 = 64 * 1024 * 1024;
-/// Longest note of an operator, in bytes.
-pub const MAX_NOTE: usize = 1024;
 /// Connections served at once; a further one is refused with the advice to try again.
 pub const MAX_CONNECTIONS: usize = 16;
 /// How long a client may take for its whole request, the run loop for its answer, and the client to read all of it.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
-
-/// What can be asked of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Request {
-    /// Everything about everyone.
-    Status,
-    /// The daemon's version, and where its records are: cheap.
-    About,
-    /// What would become of a packet, and why.
-    Explain {
-        /// The peer's name.
-        peer: String,
-        /// Its source address.
-        source: IpAddr,
-        /// Its destination address.
-        destination: IpAddr,
-    },
-    /// Change a peer's mode, or that of an interface's own classes.
-    SetMode {
-        /// The peer's name, or the interface's.
-        peer: String,
-        /// The new one.
-        #[serde(with = "mode")]
-        mode: Mode,
-        /// With `enforce`: the classes that may be in force; none named: all.
-        #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
-        only: Vec<Class>,
-    },
-    /// Enforce a peer for a time: what is not confirmed by then is as it was.
-    Try {
-        /// The peer's name.
-        peer: String,
-        /// The classes that may be in force; none named: all.
-        #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
-        only: Vec<Class>,
-        /// For how long.
-        seconds: u64,
-    },
-    /// What is on trial stays.
-    Confirm {
-        /// The peer's name.
-        peer: String,
-    },
-    /// Note that somebody answered for a peer.
-    Acknowledge {
-        /// The peer's name.
-        peer: String,
-        /// What was answered: at most [`MAX_NOTE`] bytes.
-        note: String,
-    },
-    /// Let everything be in force that is wanted, or nothing at all.
-    SetModeOfAll {
-        /// The mode.
-        #[serde(with = "mode")]
-        mode: Mode,
-    },
-    /// Events after this number.
-    Events {
-        /// The last number the client has seen; 0 for all that are kept.
-        after: u64,
-    },
-    /// Sampled violations after this number: they have numbers of their own.
-    Violations {
-        /// The last number the client has seen; 0 for all that are kept.
-        after: u64,
-    },
-    /// Read the configuration again.
-    Reload,
-    /// Detach from an interface.
-    Detach {
-        /// Its name.
-        interface: String,
-    },
-}
-
-/// Classes by their names.
-mod classes {
-    use filter_core::Class;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        classes: &[Class],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(classes.iter().map(|class| class.name()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Class>, D::Error> {
-        let read = |name: String| {
-            let unknown = || D::Error::custom(format!("unknown class `{name}`"));
-            Class::from_name(&name).ok_or_else(unknown)
-        };
-        let names = Vec::<String>::deserialize(deserializer)?;
-        names.into_iter().map(read).collect()
-    }
-}
-
-/// Modes by their names.
-mod mode {
-    use filter_core::Mode;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(mode.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Mode, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "observe" => Ok(Mode::Observe),
-            "enforce" => Ok(Mode::Enforce),
-            other => Err(D::Error::custom(format!(
-                "unknown mode `{other}`: write observe or enforce"
-            ))),
-        }
-    }
-}
 
 /// What comes back: a value, or the reason on one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -220,8 +94,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon no longer takes
-    /// them any more.
+    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon takes no more of
+    /// them.
     ///
     /// # Errors
     /// [`ControlError::Busy`] if a daemon answers there already, [`ControlError::Io`].
@@ -347,10 +221,10 @@ impl Drop for Slot {
 
 /// Never waits: a line fits into the empty buffer of a new connection.
 fn turn_away(stream: &UnixStream, why: &str) {
-    let told = stream
+    let sent = stream
         .set_nonblocking(true)
         .and_then(|()| send(stream, &Reply::Error(why.to_owned()), TIMEOUT));
-    if let Err(error) = told {
+    if let Err(error) = sent {
         log::debug!("control client: {error}");
     }
 }

@@ -12,6 +12,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod feeds;
+mod hourly;
 pub mod init;
 pub mod logging;
 pub mod metrics;

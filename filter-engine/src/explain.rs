@@ -10,7 +10,7 @@ use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{Missing, Side, Told};
+use filter_lifecycle::{Missing, Side, SourceStatus, Told};
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
@@ -105,9 +105,15 @@ impl Engine {
             destination_prefix: compiled.destination.covering(to),
             source_routes: self.lifecycle.told(now, id, Side::Sources, from),
             destination_routes: self.lifecycle.told(now, id, Side::Destinations, to),
-            flow: (!permitted).then(|| self.sight().flow(Some(id), from, to)),
+            flow: (!permitted).then(|| self.sight().flow(now, Some(id), (from, to))),
             missing: self.lifecycle.missing(now, id),
         })
+    }
+
+    /// Every Adj-RIB that matters for a peer, as each feed reports it.
+    #[must_use]
+    pub fn ribs(&self, now: Duration, id: PeerId) -> Vec<SourceStatus> {
+        self.lifecycle.ribs(now, id)
     }
 
     /// The policy of one peer as far as these addresses go, the index of an interface it is attached to, and our MAC

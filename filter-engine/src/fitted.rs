@@ -6,7 +6,7 @@ use std::sync::Arc;
 use filter_core::Address;
 use filter_lifecycle::policy::{DeviceFacts, Link, Withheld};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::spec::{InterfaceId, Spec};
+use filter_lifecycle::spec::{InterfaceId, InterfaceKind, Spec};
 use filter_loader::{Device, Error};
 
 use crate::EngineError;
@@ -82,6 +82,12 @@ impl Fitted {
 
     pub(crate) const fn withheld(&self) -> &Withheld {
         &self.withheld
+    }
+
+    /// Are peers told apart by their MACs there?
+    pub(crate) fn is_lan(&self, id: InterfaceId) -> bool {
+        let interface = self.spec.interface(id);
+        interface.is_some_and(|interface| interface.kind == InterfaceKind::Lan)
     }
 
     /// Our addresses on the interfaces the peer is attached to.

@@ -77,9 +77,7 @@ impl Engine {
             return Ok(());
         };
         let mode = attach_mode(interface.xdp);
-        let judged = self.devices.judged(id);
-        let classes = peering::interface_classes(interface).within(judged);
-        let wanted = Wanted::new(classes, LeaseEnd::Observe);
+        let wanted = Wanted::new(self.interface_wanted(id), LeaseEnd::Observe);
         if self.devices.is_stubborn(id) {
             // What was taken over is on a device of another namespace, or on none: it is of no use here.
             self.filter.detach(&spec.name)?;
@@ -203,13 +201,7 @@ impl Engine {
                 continue;
             };
             let name = interface.name.clone();
-            let classes = peering::interface_classes(interface).within(self.devices.judged(id));
-            let wanted = Wanted::new(classes, LeaseEnd::Observe);
-            if self.filter.knows_interface(&name)
-                && let Err(error) = self.filter.set_wanted(Target::Interface(&name), wanted)
-            {
-                self.notices.push(Notice::KernelFailed(error));
-            }
+            self.switch_interface(id);
             let command = self.devices.hidden_tags(id).map(str::to_owned);
             self.notices.push(Notice::TagsHidden {
                 interface: name,

@@ -17,12 +17,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::Mode;
 use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
-use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
+use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
 use nix::errno::Errno;
 
 mod classes;
@@ -32,6 +31,7 @@ mod explain;
 mod fitted;
 mod fix;
 mod follow;
+mod frozen;
 mod lease;
 mod links;
 pub mod look;
@@ -46,15 +46,19 @@ mod reload;
 mod sample;
 mod slots;
 mod status;
+mod strangers;
 pub mod switched;
+mod told_apart;
 mod wire;
 
 pub use counted::Counted;
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
+pub use frozen::{Frozen, MAX_FROZEN};
 pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
-pub use place::Exports;
+pub use permit::{AcceptError, MAX_ACCEPTED};
+pub use place::{AcceptedMacs, Exports};
 pub use status::{FeedStatus, InterfaceStatus, PeerStatus, SCHEMA, StationStatus, Status};
 pub use switched::{Permit, Switched};
 
@@ -108,6 +112,8 @@ pub struct Engine {
     lease: LeaseKeeper,
     publisher: Publisher,
     placer: Placer,
+    /// Where frames of no peer cannot be told from some peer's.
+    mixed: told_apart::Mixed,
     devices: Devices,
     class_watch: ClassWatch,
     wire: WireWatch,
@@ -152,6 +158,7 @@ impl Engine {
             lease: LeaseKeeper::default(),
             publisher: Publisher::default(),
             placer: Placer::default(),
+            mixed: told_apart::Mixed::default(),
             devices: Devices::default(),
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
@@ -182,6 +189,8 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
+        let frozen = self.switched.frozen.clone();
+        self.restore_frozen(&frozen, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
@@ -220,6 +229,14 @@ impl Engine {
             self.feeds_down.insert(feed, why.clone());
         }
         self.lifecycle.event(now, feed, event);
+        let (RouteEvent::SessionUp { session, .. } | RouteEvent::SessionDown { session, .. }) =
+            event
+        else {
+            return;
+        };
+        // Where its address is now is where the session is.
+        let is_up = self.lifecycle.is_up(*session);
+        self.placer.session(now, session.address, is_up);
     }
 
     /// Settles what the events of a batch change.
@@ -236,16 +253,22 @@ impl Engine {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.lifecycle.tick(now);
+            self.follow_stations();
             self.watch_classes(now);
         }
-        let timers = &self.fitted.spec().timers;
-        if let Err(error) = self.lease.work(now, &self.filter, timers) {
-            self.notices.push(Notice::KernelFailed(error));
-        }
+        self.renew_lease(now);
         self.lifecycle.settle(now);
         self.publish(now);
         self.take_events();
         self.next_work()
+    }
+
+    /// Renews the lease, between the steps of something that takes long; [`Engine::work`] does it otherwise.
+    pub fn renew_lease(&mut self, now: Duration) {
+        let timers = &self.fitted.spec().timers;
+        if let Err(error) = self.lease.work(now, &self.filter, timers) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
     }
 
     fn next_work(&self) -> Duration {
@@ -310,8 +333,17 @@ impl Engine {
             publisher: &self.publisher,
             fitted: &self.fitted,
             slots: &self.slots,
+            lifecycle: &self.lifecycle,
         };
-        self.sampler.work(now, sight, &mut self.notices);
+        let dropped = self.sampler.work(now, sight, &mut self.notices);
+        for sample::Dropped {
+            peer,
+            source,
+            destination,
+        } in dropped
+        {
+            self.lifecycle.dropped(now, peer, source, destination);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {
@@ -320,6 +352,7 @@ impl Engine {
             publisher: &self.publisher,
             fitted: &self.fitted,
             slots: &self.slots,
+            lifecycle: &self.lifecycle,
         }
     }
 
@@ -336,9 +369,6 @@ impl Engine {
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {
             self.notices.push(Notice::PublishFailed(id, error));
-        }
-        if outcome.switched {
-            self.placer.again(now);
         }
     }
 
@@ -357,14 +387,11 @@ impl Engine {
         if let Err(error) = followed {
             self.notices.push(Notice::NeighboursLost(error));
         }
-        self.placer.learn(&self.fitted, learned);
-        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
-        let enforced = || enforced.clone();
+        self.placer.learn(now, &self.fitted, learned);
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
-            enforced: &enforced,
         };
         let (events, placed) = self.placer.work(now, hands);
         events
@@ -376,13 +403,10 @@ impl Engine {
     }
 
     fn place_stations(&mut self) -> Result<(), EngineError> {
-        let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
-        let enforced = || enforced.clone();
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
-            enforced: &enforced,
         };
         let (events, placed) = self.placer.place(hands);
         events
@@ -390,20 +414,6 @@ impl Engine {
             .for_each(|event| self.notices.push(Notice::Station(event)));
         Ok(placed?)
     }
-}
-
-/// Peers that are enforced, or will be as soon as they may.
-fn enforced(lifecycle: &Lifecycle, filter: &Filter, slots: &Slots) -> BTreeSet<PeerId> {
-    let is_enforced = |&(id, slot): &(PeerId, PeerSlot)| {
-        is_wanted(filter, slot) || lifecycle.wanted_mode(id) == Mode::Enforce
-    };
-    slots.iter().filter(is_enforced).map(|(id, _)| id).collect()
-}
-
-/// Does the data plane's switch have anything wanted for the peer?
-fn is_wanted(filter: &Filter, slot: PeerSlot) -> bool {
-    let wanted = filter.wanted(slot);
-    wanted.is_ok_and(|wanted| !wanted.classes().is_empty())
 }
 
 /// Readable when the kernel has news of devices, addresses or neighbours.

@@ -3,10 +3,10 @@ use std::collections::VecDeque;
 
 use filter_core::packet::Vlans;
 use filter_core::{Address, Reason};
-use filter_lifecycle::Event;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_lifecycle::{Event, RecentlyValid};
 
 use crate::EngineError;
 use crate::links::LinkError;
@@ -42,7 +42,7 @@ pub enum Notice {
     },
     /// The kernel's devices cannot be followed; opened anew.
     DevicesLost(LinkError),
-    /// The lease had ended before this process came: nothing is enforced before the feeds have told everything anew.
+    /// The lease had ended before this process came: nothing is enforced before the feeds have reported everything anew.
     LeaseEnded,
     /// The program is on an interface, but not as its configuration asks.
     NotAsConfigured {
@@ -123,6 +123,10 @@ pub struct Flow {
     pub source_story: SourceStory,
     /// To whom the destination is advertised.
     pub destination_story: DestinationStory,
+    /// The prefix of the source that was valid within the last day, and is not now.
+    pub source_left: Option<RecentlyValid>,
+    /// The same of the destination.
+    pub destination_left: Option<RecentlyValid>,
 }
 
 /// Notices in order, bounded.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use filter_core::layout::ANY_MAC;
+use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode};
 use filter_lifecycle::route::PeerId;
 use filter_loader::{PeerSlot, Target};
@@ -11,10 +13,37 @@ use crate::notice::Notice;
 use crate::switched::{Permit, Switched, some_of};
 use crate::{Engine, EngineError};
 
+/// MACs that operators may accept for one peer; more belong in its configuration.
+pub const MAX_ACCEPTED: usize = 16;
+
+/// Why a MAC is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The peer's frames are not told apart by MACs.
+    #[error("the peer is on no interface of kind `lan`: on a `port` any mac is its")]
+    NotOnLan,
+    /// No frame comes from there.
+    #[error("{0} is no address of a station: give a unicast mac")]
+    NoStation(Mac),
+    /// It was accepted for another.
+    #[error("{mac} was accepted for `{other}`: put it under `macs` of the peer that it belongs to")]
+    Taken {
+        /// The MAC.
+        mac: Mac,
+        /// The other peer.
+        other: String,
+    },
+    /// Too many.
+    #[error("{MAX_ACCEPTED} macs were accepted for it: put them under its `macs`")]
+    TooMany,
+}
+
 impl Engine {
     /// What operators switched before this process, as somebody kept it: for peers and interfaces of which the data plane
     /// itself knows nothing, as after a reboot. Before [`Engine::start`].
     pub fn remember(&mut self, switched: Switched) {
+        self.placer.set_accepted(switched.accepted.clone());
         self.switched = switched;
     }
 
@@ -64,6 +93,40 @@ impl Engine {
         let there = changed.filter(|&&id| self.fitted.spec().peer(id).is_some());
         there.for_each(|&id| self.publisher.again(id));
         self.on_trial = peers;
+    }
+
+    /// An operator says that a MAC is a peer's, wherever the peer is on a LAN.
+    ///
+    /// # Errors
+    /// [`AcceptError`].
+    pub fn accept_mac(&mut self, id: PeerId, mac: Mac) -> Result<(), AcceptError> {
+        let spec = self.fitted.spec();
+        let Some(peer) = spec.peer(id) else {
+            return Err(AcceptError::NotOnLan);
+        };
+        if mac == ANY_MAC || mac.bytes()[0] & 1 != 0 {
+            return Err(AcceptError::NoStation(mac));
+        }
+        let mut lans = peer.attachments.iter().map(|each| each.interface);
+        if !lans.any(|lan| self.fitted.is_lan(lan)) {
+            return Err(AcceptError::NotOnLan);
+        }
+        let of_others = self
+            .switched
+            .accepted
+            .iter()
+            .filter(|(name, _)| **name != peer.name);
+        if let Some((other, _)) = of_others.into_iter().find(|(_, macs)| macs.contains(&mac)) {
+            let other = other.clone();
+            return Err(AcceptError::Taken { mac, other });
+        }
+        let macs = self.switched.accepted.entry(peer.name.clone()).or_default();
+        if macs.len() >= MAX_ACCEPTED && !macs.contains(&mac) {
+            return Err(AcceptError::TooMany);
+        }
+        macs.insert(mac);
+        self.placer.set_accepted(self.switched.accepted.clone());
+        Ok(())
     }
 
     /// An operator allows what is wanted of an interface's own classes, or forbids it. With `enforce`, `only` names the

@@ -1,11 +1,15 @@
 //! Brings what was learned of the peers' MACs into the kernel, and reports what is new. Never decides which peer's a
 //! MAC is: that is [`Stations`]'s.
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use filter_core::layout::Station;
+use filter_core::packet::Mac;
 use filter_lifecycle::neighbour::MemberSeed;
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::stations::{Facts, StationEvent, Stations};
+use filter_lifecycle::spec::{InterfaceId, Peer};
+use filter_lifecycle::stations::{Facts, KnownBy, StationEvent, Stations};
 use filter_loader::{Error, Filter, PeerSlot};
 
 use crate::fitted::Fitted;
@@ -19,16 +23,28 @@ const RETRY: Duration = Duration::from_secs(1);
 /// that could not be read, so that what it said before stays.
 pub type Exports = BTreeMap<String, Option<Vec<MemberSeed>>>;
 
+/// By peer: MACs that an operator accepted for it.
+pub type AcceptedMacs = BTreeMap<String, BTreeSet<Mac>>;
+
 /// The stations, and whether they have to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Placer {
     stations: Stations,
     /// Something was learned.
     changed: bool,
-    /// When to place the stations anew, if it failed or a mode changed.
+    /// When to place the stations anew, if it failed.
     again_at: Option<Duration>,
+    /// When a MAC has been left for so long that it is forgotten.
+    ages_at: Option<Duration>,
     /// The last try failed, and that was said.
     failed: bool,
+}
+
+fn facts(fitted: &Fitted) -> Facts<'_> {
+    Facts {
+        spec: fitted.spec(),
+        links: fitted.links(),
+    }
 }
 
 /// What placing may touch and ask.
@@ -36,8 +52,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) filter: &'a mut Filter,
     pub(crate) fitted: &'a Fitted,
     pub(crate) slots: &'a Slots,
-    /// Peers that are enforced, or will be as soon as they may.
-    pub(crate) enforced: &'a dyn Fn() -> BTreeSet<PeerId>,
 }
 
 impl Placer {
@@ -64,18 +78,43 @@ impl Placer {
         self.stations.seed(exports);
     }
 
-    /// Takes in what the neighbour table said.
-    pub(crate) fn learn(&mut self, fitted: &Fitted, learned: Vec<Learned>) {
-        let nobody = BTreeSet::new();
-        let facts = Facts {
-            spec: fitted.spec(),
-            links: fitted.links(),
-            enforced: &nobody,
+    /// A session came up, or is up by no feed any more.
+    pub(crate) fn session(&mut self, now: Duration, address: IpAddr, is_up: bool) {
+        self.changed |= if is_up {
+            self.stations.session_up(now, address)
+        } else {
+            self.stations.session_down(now, address)
         };
+    }
+
+    /// The MACs that operators accepted, by the peers' names.
+    pub(crate) fn set_accepted(&mut self, accepted: AcceptedMacs) {
+        self.stations.set_accepted(accepted);
+        self.changed = true;
+    }
+
+    /// What shows that a station is this peer's.
+    pub(crate) fn known_by(&self, fitted: &Fitted, station: Station, id: PeerId) -> KnownBy {
+        self.stations.known_by(&facts(fitted), station, id)
+    }
+
+    /// Is every peer on an interface told apart by its MACs?
+    pub(crate) fn are_whole(
+        &self,
+        fitted: &Fitted,
+        interface: InterfaceId,
+        is_up: impl Fn(&Peer, IpAddr) -> bool,
+    ) -> bool {
+        self.stations.are_whole(&facts(fitted), interface, is_up)
+    }
+
+    /// Takes in what the neighbour table said.
+    pub(crate) fn learn(&mut self, now: Duration, fitted: &Fitted, learned: Vec<Learned>) {
+        let facts = facts(fitted);
         for learned in learned {
             match learned {
                 Learned::Places(places) => self.stations.set_places(places),
-                Learned::Event(event) => self.changed |= self.stations.learn(&facts, &event),
+                Learned::Event(event) => self.changed |= self.stations.learn(&facts, now, &event),
             }
         }
     }
@@ -85,20 +124,20 @@ impl Placer {
         self.changed = true;
     }
 
-    /// A MAC that might not move may do so now.
-    pub(crate) fn again(&mut self, now: Duration) {
-        self.again_at = Some(now);
-    }
-
     /// Places the stations if there is a reason to. An error is returned once until it works again.
     pub(crate) fn work(
         &mut self,
         now: Duration,
         hands: Hands<'_>,
     ) -> (Vec<StationEvent>, Result<(), Error>) {
-        if !self.changed && self.again_at.is_none_or(|at| now < at) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| now >= at);
+        if due(self.ages_at) {
+            self.changed = true;
+        }
+        if !self.changed && !due(self.again_at) {
             return (Vec::new(), Ok(()));
         }
+        self.ages_at = self.stations.age(now);
         let (events, placed) = self.place(hands);
         let said = match placed {
             Ok(()) => {
@@ -118,13 +157,7 @@ impl Placer {
     /// From where each peer's frames come, as configured and as learned.
     pub(crate) fn place(&mut self, hands: Hands<'_>) -> (Vec<StationEvent>, Result<(), Error>) {
         self.changed = false;
-        let enforced = (hands.enforced)();
-        let facts = Facts {
-            spec: hands.fitted.spec(),
-            links: hands.fitted.links(),
-            enforced: &enforced,
-        };
-        let (wanted, events) = self.stations.settle(&facts);
+        let (wanted, events) = self.stations.settle(&facts(hands.fitted));
         let slots = wanted
             .into_iter()
             .map(|(station, id)| (station, hands.slots.of(id)));

@@ -54,9 +54,8 @@ pub(crate) struct Hands<'a> {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
+    /// Peers whose tables, or switch, could not be written.
     pub(crate) failed: Vec<(PeerId, Error)>,
-    /// A peer has other classes in force: a MAC that might not move may do so now.
-    pub(crate) switched: bool,
 }
 
 impl Publisher {
@@ -209,7 +208,6 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     if hands.filter.wanted(slot).ok() == Some(wanted) {
         return;
     }
-    outcome.switched = true;
     if let Err(error) = hands.filter.set_wanted(slot, wanted) {
         outcome.failed.push((id, error));
     }

@@ -2,17 +2,20 @@
 use std::time::Duration;
 
 use filter_core::layout::Sample;
+use filter_core::packet::Mac;
 use filter_core::{Address, Classes, Reason};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::violation::{
     self, DefaultPointing, DestinationStory, MAX_NAMED, PointingWatch, SourceStory,
 };
+use filter_lifecycle::{Lifecycle, Side};
 use filter_loader::{Filter, Samples};
 
 use crate::fitted::Fitted;
 use crate::notice::{Flow, Notice, Notices, Violation};
 use crate::publish::Publisher;
 use crate::slots::Slots;
+use crate::strangers::Strangers;
 
 /// Samples looked at in one call; the rest waits in the ring.
 const MAX_AT_ONCE: usize = 256;
@@ -23,6 +26,15 @@ pub(crate) struct Sampler {
     samples: Samples,
     /// By [`PeerId`].
     watches: Vec<PointingWatch>,
+    strangers: Strangers,
+}
+
+/// A peer's packet that was dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) peer: PeerId,
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
 }
 
 /// What is known of the peers' sets, to explain samples with.
@@ -32,38 +44,65 @@ pub(crate) struct Sight<'a> {
     pub(crate) publisher: &'a Publisher,
     pub(crate) fitted: &'a Fitted,
     pub(crate) slots: &'a Slots,
+    pub(crate) lifecycle: &'a Lifecycle,
 }
 
 impl Sampler {
-    pub(crate) const fn new(samples: Samples) -> Self {
+    pub(crate) fn new(samples: Samples) -> Self {
         Self {
             samples,
             watches: Vec::new(),
+            strangers: Strangers::default(),
         }
     }
 
     /// Another specification: so many peers, nothing seen yet of any.
     pub(crate) fn reset(&mut self, peers: usize) {
         self.watches = vec![PointingWatch::NOTHING; peers];
+        self.strangers = Strangers::default();
     }
 
-    pub(crate) fn work(&mut self, now: Duration, sight: Sight<'_>, notices: &mut Notices) {
+    /// Takes samples in. Returns the packets among them that peers lost.
+    pub(crate) fn work(
+        &mut self,
+        now: Duration,
+        sight: Sight<'_>,
+        notices: &mut Notices,
+    ) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
         for _ in 0..MAX_AT_ONCE {
             let Some(sample) = self.samples.next_sample() else {
-                return;
+                break;
             };
-            self.take(now, &sample, sight, notices);
+            dropped.extend(self.take(now, &sample, sight, notices));
         }
+        dropped
     }
 
-    fn take(&mut self, now: Duration, sample: &Sample, sight: Sight<'_>, notices: &mut Notices) {
+    fn take(
+        &mut self,
+        now: Duration,
+        sample: &Sample,
+        sight: Sight<'_>,
+        notices: &mut Notices,
+    ) -> Option<Dropped> {
         let peer = sight.slots.numbered(sample.slot);
-        let flow = violation::addresses(sample)
-            .map(|(source, destination)| sight.flow(peer, source, destination));
+        let flow = violation::addresses(sample).map(|addresses| sight.flow(now, peer, addresses));
         if let (Some(id), Some(flow)) = (peer, &flow)
             && let Some(finding) = self.watch(now, id, sample, flow, sight)
         {
             notices.push(Notice::DefaultPointing(id, finding));
+        }
+        let lost = flow.as_ref().filter(|_| sample.dropped);
+        let lost = peer.zip(lost).map(|(peer, flow)| Dropped {
+            peer,
+            source: flow.source,
+            destination: flow.destination,
+        });
+        if sample.reason == Reason::UnknownPeer
+            && let (Some(mac), Some(flow)) = (source_mac(sample), &flow)
+        {
+            self.strangers.seen(mac, &flow.source_story);
         }
         let interface = sight.fitted.interface_name(sample.ifindex);
         let captured = sample.data.get(..sample.captured as usize);
@@ -78,6 +117,7 @@ impl Sampler {
             header: captured.unwrap_or_default().to_vec(),
             flow,
         }));
+        lost
     }
 
     /// Pointing default: sustained traffic to addresses that are not ours.
@@ -99,11 +139,23 @@ impl Sampler {
         watch.sample(now, flow.destination, bytes, sample.length)
     }
 
+    /// MACs of no peer from which only sources came that this peer alone announces.
+    pub(crate) fn unknown_macs(&self, id: PeerId) -> Vec<Mac> {
+        self.strangers.of(id)
+    }
+
     /// What is going on now, if the peer points default.
     pub(crate) fn pointing(&self, id: PeerId, sight: Sight<'_>) -> Option<DefaultPointing> {
         let watch = self.watches.get(id.0 as usize)?;
         watch.current(sight.destination_bytes(id))
     }
+}
+
+/// The frame's source MAC.
+fn source_mac(sample: &Sample) -> Option<Mac> {
+    let frame = sample.data.get(..sample.captured as usize)?;
+    let mac = frame.get(6..12)?.try_into().ok()?;
+    Some(Mac::from_bytes(mac))
 }
 
 impl Sight<'_> {
@@ -120,8 +172,14 @@ impl Sight<'_> {
             .sum()
     }
 
-    /// Who announces the source, whose the destination is, as the tables published last have it.
-    pub(crate) fn flow(self, peer: Option<PeerId>, source: Address, destination: Address) -> Flow {
+    /// Who announces the source, whose the destination is, as the tables published last have it, and what was valid
+    /// lately.
+    pub(crate) fn flow(
+        self,
+        now: Duration,
+        peer: Option<PeerId>,
+        (source, destination): (Address, Address),
+    ) -> Flow {
         let sets = |id: PeerId| self.publisher.sets(self.slots.of(id));
         let own = peer.and_then(sets);
         let source_story = if own.is_some_and(|(sources, _)| sources.contains(source)) {
@@ -144,11 +202,14 @@ impl Sight<'_> {
             (false, true) => DestinationStory::OursNotAdvertised,
             (false, false) => DestinationStory::NotOurs,
         };
+        let left = |side, address| self.lifecycle.recently_valid(now, peer?, side, address);
         Flow {
             source,
             destination,
             source_story,
             destination_story,
+            source_left: left(Side::Sources, source),
+            destination_left: left(Side::Destinations, destination),
         }
     }
 }

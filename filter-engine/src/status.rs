@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filter_core::layout::{ANY_MAC, Families, Station};
 use filter_core::packet::Mac;
-use filter_core::{Asn, Classes, Mode, Reason};
+use filter_core::{Asn, Class, Classes, Mode, Reason};
 use filter_lifecycle::route::{FeedId, PeerId};
 use filter_lifecycle::spec::InterfaceId;
 use filter_lifecycle::status::{ClassStatus, Obstacle};
@@ -130,6 +130,15 @@ pub struct PeerStatus {
     pub adopted: bool,
     /// From where its frames come, as the kernel has it.
     pub stations: Vec<StationStatus>,
+    /// It is enforced, and what comes from another MAC passes all the same: `unknown` is not in force there.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "bypass"))]
+    pub bypass: bool,
+    /// MACs of no peer from which only sources came that this peer alone announces.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "filter_lifecycle::json::texts")
+    )]
+    pub unknown_macs: Vec<Mac>,
     /// Of its tables.
     pub generation: u32,
     /// Do its tables wait to be published?
@@ -152,6 +161,8 @@ pub struct StationStatus {
     pub interface: Option<String>,
     /// The index of its device.
     pub ifindex: u32,
+    /// What shows that it is the peer's.
+    pub known_by: &'static str,
     /// The source MAC; none for any.
     #[cfg_attr(
         feature = "serde",
@@ -203,6 +214,16 @@ impl Engine {
         }
     }
 
+    /// From where a peer's frames come, and the MACs of no peer that may be its.
+    #[must_use]
+    pub fn macs(&self, id: PeerId) -> (Vec<StationStatus>, Vec<Mac>) {
+        let slot = self.slots.of(id);
+        let stations = self.filter.stations();
+        let mine = stations.filter(|(_, owner)| *owner == slot);
+        let mine = mine.map(|(held, _)| self.station_status(held, id));
+        (mine.collect(), self.sampler.unknown_macs(id))
+    }
+
     fn interface_status(&self, now: Duration, id: InterfaceId) -> InterfaceStatus {
         let Attachment {
             ifindex,
@@ -252,7 +273,11 @@ impl Engine {
             mode_in_force: mode_in_force(&switch),
             classes: self.class_watch.status(now, holder, &switch),
             adopted: self.adopted.is(id),
-            stations: mine.map(|(held, _)| self.station_status(held)).collect(),
+            stations: mine
+                .map(|(held, _)| self.station_status(held, id))
+                .collect(),
+            bypass: self.is_bypassed(id),
+            unknown_macs: self.sampler.unknown_macs(id),
             generation: self.publisher.generation(slot),
             publish_pending: self.lifecycle.is_dirty(id) || self.publisher.is_pending(id),
             publish_error: self.publisher.error(slot).map(str::to_owned),
@@ -287,8 +312,9 @@ impl Engine {
         status
     }
 
-    fn station_status(&self, station: Station) -> StationStatus {
+    fn station_status(&self, station: Station, id: PeerId) -> StationStatus {
         StationStatus {
+            known_by: self.placer.known_by(&self.fitted, station, id).name(),
             interface: self.interface_name(station.ifindex).map(str::to_owned),
             ifindex: station.ifindex,
             mac: (station.mac != ANY_MAC).then_some(station.mac),
@@ -358,7 +384,7 @@ impl Engine {
                 .or_else(|| self.without_lease())
                 .or_else(|| self.without_record()),
             judged: self.devices.judged(id),
-            missing: Vec::new(),
+            missing: unknown_waits(self.mixed.contains(&id)),
             expected: None,
         }
     }
@@ -418,6 +444,17 @@ impl Engine {
         let names: Vec<String> = names.map(|each| format!("`{}`", each.name)).collect();
         names.join(", ")
     }
+}
+
+/// What `unknown` waits for where some peer is not told apart.
+fn unknown_waits(is_mixed: bool) -> Vec<Waiting> {
+    let waits = Waiting {
+        class: Class::Unknown,
+        family: None,
+        obstacle: Obstacle::NoStation,
+        expected: None,
+    };
+    is_mixed.then_some(waits).into_iter().collect()
 }
 
 const fn not_attached(attached: Option<bool>) -> Option<Obstacle> {
@@ -507,6 +544,12 @@ mod written {
         tables.serialize(serializer)
     }
 
+    /// In words, for whoever reads nothing else.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn bypass<S: Serializer>(is: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+        is.then_some("another MAC passes").serialize(serializer)
+    }
+
     pub(super) fn pointing<S: Serializer>(
         pointing: &Option<DefaultPointing>,
         serializer: S,
@@ -536,4 +579,4 @@ mod written {
     }
 }
 #[cfg(feature = "serde")]
-use written::{asn, counters, families, memory, pointing};
+use written::{asn, bypass, counters, families, memory, pointing};

@@ -1,8 +1,11 @@
-//! What operators switched at run time, against the configuration: as types, for whoever keeps it across a reboot. Across a
+//! What operators switched at run time, against the configuration, and what limits froze: as types, for whoever keeps it across a reboot. Across a
 //! restart the data plane's own words keep it. Never read or written here.
 use std::collections::BTreeMap;
 
 use filter_core::{Class, Classes, Mode};
+
+use crate::frozen::Frozen;
+use crate::place::AcceptedMacs;
 
 /// See the file's head. What is not named here is as the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,21 @@ pub struct Switched {
     pub interfaces: BTreeMap<String, Permit>,
     /// By the peer's name.
     pub peers: BTreeMap<String, Permit>,
+    /// By the peer's name: the MACs that an operator accepted for it.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            with = "written::accepted",
+            skip_serializing_if = "AcceptedMacs::is_empty"
+        )
+    )]
+    pub accepted: AcceptedMacs,
+    /// By the peer's name: what no operator switched, but a limit froze; its last good sources.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "written::frozen", skip_serializing_if = "Frozen::is_empty")
+    )]
+    pub frozen: Frozen,
 }
 
 /// What an operator permits for one peer or interface.
@@ -170,6 +188,86 @@ mod written {
             from: D,
         ) -> Result<Option<Mode>, D::Error> {
             super::mode::deserialize(from).map(Some)
+        }
+    }
+
+    /// Lists by name, of what is written as text.
+    mod lists {
+        use std::collections::BTreeMap;
+        use std::fmt::Display;
+        use std::str::FromStr;
+
+        use serde::de::Error as _;
+        use serde::{Deserialize as _, Deserializer, Serializer};
+
+        pub(super) fn serialize<'a, L, S>(
+            lists: impl IntoIterator<Item = (&'a String, L)>,
+            to: S,
+        ) -> Result<S::Ok, S::Error>
+        where
+            L: IntoIterator<Item: Display>,
+            S: Serializer,
+        {
+            let texts = |list: L| {
+                list.into_iter()
+                    .map(|each| each.to_string())
+                    .collect::<Vec<_>>()
+            };
+            let lists = lists.into_iter();
+            to.collect_map(lists.map(|(name, list)| (name, texts(list))))
+        }
+
+        pub(super) fn deserialize<'de, T, L, D>(from: D) -> Result<BTreeMap<String, L>, D::Error>
+        where
+            T: FromStr<Err: Display>,
+            L: FromIterator<T>,
+            D: Deserializer<'de>,
+        {
+            let read = |text: String| {
+                let value = text.parse::<T>();
+                value.map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
+            };
+            let texts = BTreeMap::<String, Vec<String>>::deserialize(from)?.into_iter();
+            let lists = texts.map(|(name, list)| {
+                let list: Result<L, D::Error> = list.into_iter().map(read).collect();
+                Ok((name, list?))
+            });
+            lists.collect()
+        }
+    }
+
+    pub(super) mod frozen {
+        use serde::{Deserializer, Serializer};
+
+        use super::lists;
+        use crate::frozen::Frozen;
+
+        pub(crate) fn serialize<S: Serializer>(frozen: &Frozen, to: S) -> Result<S::Ok, S::Error> {
+            lists::serialize(frozen, to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Frozen, D::Error> {
+            lists::deserialize(from)
+        }
+    }
+
+    pub(super) mod accepted {
+        use serde::{Deserializer, Serializer};
+
+        use super::lists;
+        use crate::place::AcceptedMacs;
+
+        pub(crate) fn serialize<S: Serializer>(
+            accepted: &AcceptedMacs,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            lists::serialize(accepted, to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<AcceptedMacs, D::Error> {
+            lists::deserialize(from)
         }
     }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use filter_core::Family;
 
-use filter_lifecycle::route::{Community, Route};
+use filter_lifecycle::route::{Community, PathHead, Route};
 
 /// A recorded reply, without the line that names the command.
 fn fixture(daemon: &str, name: &str) -> Vec<u8> {
@@ -34,9 +34,18 @@ fn control(name: &str) -> Vec<u8> {
 }
 
 fn route(prefix: &str, next_hop: &str) -> Route {
+    // What a peer announces begins with its AS, and what we announce, with ours, if it is sent already.
+    let path = match next_hop {
+        "192.0.2.11" | "2001:db8:ff::11" => Some(64501),
+        "192.0.2.12" => Some(4_200_000_002),
+        "192.0.2.1" | "2001:db8:ff::1" => Some(64500),
+        _ => None,
+    };
+    let path = path.map(filter_core::Asn::new);
     let next_hop = (!next_hop.is_empty()).then(|| next_hop.parse().unwrap());
     Route {
         next_hop,
+        path_head: Some(PathHead::of(path)),
         ..Route::bare(prefix.parse().unwrap())
     }
 }

@@ -14,15 +14,15 @@ use std::time::{Duration, SystemTime};
 
 use bgpkit_parser::error::BgpValidationWarning;
 use bgpkit_parser::models::{
-    Community as ParsedCommunity, MetaCommunity, MrtMessage, PeerIndexTable, RibAfiEntries,
-    RibEntry, TableDumpV2Message, TableDumpV2Type,
+    AsPath, AsPathSegment, Community as ParsedCommunity, MetaCommunity, MrtMessage, PeerIndexTable,
+    RibAfiEntries, RibEntry, TableDumpV2Message, TableDumpV2Type,
 };
 use bgpkit_parser::parse_mrt_record;
-use filter_core::{Family, Prefix};
+use filter_core::{Asn, Family, Prefix};
 
 use super::skipped::Skipped;
 use super::{Feed, Outlet, Stopped};
-use filter_lifecycle::route::{AdjRib, Community, Origin, Route, RouteEvent, Session};
+use filter_lifecycle::route::{AdjRib, Community, Origin, PathHead, Route, RouteEvent, Session};
 
 /// The largest file that is read, unless configured otherwise.
 pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
@@ -328,7 +328,7 @@ fn add(
         let known = known.ok_or(MrtError::UnknownPeer { number, peer })?;
         let mut warnings = entry.attributes.validation_warnings().iter();
         if let Some(warning) = warnings.find(|warning| !is_harmless(warning)) {
-            let why = format!("{prefix} has malformed path attributes: {warning:?}");
+            let why = format!("{prefix} has malformed path attributes: {warning}");
             return Err(MrtError::Malformed { number, why });
         }
         let routes = held
@@ -366,8 +366,21 @@ fn route(prefix: Prefix, entry: &RibEntry) -> Route {
         prefix,
         path: entry.path_id.unwrap_or_default(),
         next_hop: entry.attributes.next_hop().map(|hop| hop.to_canonical()),
+        path_head: entry.attributes.as_path().map(path_head),
         communities: Some(communities).filter(|communities| !communities.is_empty()),
     }
+}
+
+/// Whom the path begins with.
+fn path_head(path: &AsPath) -> PathHead {
+    let in_front = path
+        .iter_segments()
+        .take_while(|segment| !matches!(segment, AsPathSegment::AsSet(_)));
+    let sequence = in_front.filter_map(|segment| match segment {
+        AsPathSegment::AsSequence(ases) => Some(ases),
+        _ => None,
+    });
+    PathHead::of(sequence.flatten().map(|asn| Asn::new(asn.to_u32())))
 }
 
 /// The two halves again (RFC 1997).

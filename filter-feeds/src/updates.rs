@@ -36,12 +36,14 @@ pub fn push_routes(
         return Ok(());
     }
     let communities = update.communities();
+    let path_head = update.path_head();
     for announced in update.announced(path_ids) {
         let announced = announced?;
         let route = Route {
             prefix: announced.nlri.prefix,
             path: announced.nlri.path,
             next_hop: announced.next_hop,
+            path_head,
             communities: communities.clone(),
         };
         events.push(RouteEvent::Announce { origin, rib, route });

@@ -168,6 +168,8 @@ pub struct Route {
     pub path: u32,
     /// NEXT_HOP, if the feed reports it.
     pub next_hop: Option<IpAddr>,
+    /// Who its AS_PATH begins with, if the feed reports it.
+    pub path_head: Option<PathHead>,
     /// Its communities, if the feed reports them: how our own announcement to a route server is scoped.
     pub communities: Option<Arc<[Community]>>,
 }
@@ -180,8 +182,46 @@ impl Route {
             prefix,
             path: 0,
             next_hop: None,
+            path_head: None,
             communities: None,
         }
+    }
+}
+
+/// AS numbers that a [`PathHead`] keeps: our own, a route server's, and the member's behind them.
+pub const MAX_PATH_HEAD: usize = 3;
+
+/// The AS numbers that an AS_PATH begins with (RFC 4271 section 5.1.2), each once however often it is prepended. An
+/// AS_SET, and what stands behind it, is not part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathHead([Option<Asn>; MAX_PATH_HEAD]);
+
+impl PathHead {
+    /// From the AS numbers of the leading AS_SEQUENCE; the first [`MAX_PATH_HEAD`] different ones are kept.
+    pub fn of(sequence: impl IntoIterator<Item = Asn>) -> Self {
+        let mut head = Self::default();
+        let mut kept = 0;
+        for asn in sequence {
+            if kept > 0 && head.0[kept - 1] == Some(asn) {
+                continue;
+            }
+            let Some(place) = head.0.get_mut(kept) else {
+                break;
+            };
+            *place = Some(asn);
+            kept += 1;
+        }
+        head
+    }
+
+    /// The first AS behind these, each of which may or may not have put itself in front.
+    #[must_use]
+    pub fn behind(self, before: &[Asn]) -> Option<Asn> {
+        let mut rest = self.0.into_iter().flatten().peekable();
+        for asn in before {
+            rest.next_if_eq(asn);
+        }
+        rest.next()
     }
 }
 
@@ -250,6 +290,9 @@ pub enum RouteEvent {
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the feed reports them.
         families: Option<[bool; 2]>,
+        /// Which of the routers that report over the feed it is a session of, by any number: what ends together is
+        /// counted router by router.
+        router: u64,
     },
     /// A BGP session is no longer established.
     SessionDown {
@@ -335,6 +378,25 @@ pub struct Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_announces_stands_behind_us_and_the_route_server() {
+        let head = |ases: &[u32]| PathHead::of(ases.iter().copied().map(Asn::new));
+        let before = [64500, 64511].map(Asn::new);
+        for (path, first) in [
+            (&[64501, 64501, 64502][..], Some(64501)),
+            (&[64511, 64501], Some(64501)),
+            (&[64500, 64500, 64511, 64501, 64502], Some(64501)),
+            (&[64500, 64501], Some(64501)),
+            (&[64511, 64500, 64501], Some(64500)), // not in that order
+            (&[64511], None),
+            (&[], None),
+        ] {
+            let first = first.map(Asn::new);
+            assert_eq!(head(path).behind(&before), first, "{path:?}");
+        }
+        assert_eq!(head(&[1, 1, 2, 3, 4]), head(&[1, 2, 2, 3]));
+    }
 
     #[test]
     fn vrfs_are_read_and_written_as_routers_do() {

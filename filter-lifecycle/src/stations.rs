@@ -1,20 +1,56 @@
-//! From where each peer's frames come: the MACs of the configuration, those its session addresses were seen at, and
-//! those that the exchange's member export lists. Pure: neighbour events, member exports, links and the enforced peers
-//! are arguments. Never takes a configured MAC from its peer, never moves a MAC that was seen on the strength of an
-//! export alone, and never moves one from or to an enforced peer: that is an event, and left to an operator.
+//! From where each peer's frames come: the MACs of the configuration and of operators' commands, those its session addresses
+//! were seen at, and those that the exchange's member export lists. Pure: neighbour events, sessions, member exports and
+//! links are arguments.
+//!
+//! A MAC is *confirmed* for a peer by the configuration, by an operator, or because a session came up while its address was
+//! there, and lasted. It is never learned for another peer, whoever answers for that peer's address. Others are
+//! *provisional*: they give way to a confirmed one of the same address, and are no peer's while two peers claim them.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use filter_core::layout::{ANY_MAC, Station};
 use filter_core::packet::{Mac, Vlans};
 
-use crate::neighbour::{Macs, MemberSeed, NeighbourEvent};
+use crate::neighbour::{Macs, MemberSeed, NeighbourEvent, Seen};
 use crate::policy::{self, Link};
 use crate::route::PeerId;
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
 
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
 pub type Places = BTreeMap<u32, (u32, Vlans)>;
+
+/// What shows that a station is its peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// `macs` of the configuration; on a `port`, its being there.
+    Configuration,
+    /// An operator accepted it.
+    Operator,
+    /// A session of the peer came up while its address was there.
+    Session,
+    /// An address of the peer was seen there.
+    Neighbour,
+    /// The exchange's member export.
+    Export,
+    /// An earlier process.
+    Before,
+}
+
+impl KnownBy {
+    /// The name in JSON and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Operator => "operator",
+            Self::Session => "session",
+            Self::Neighbour => "neighbour",
+            Self::Export => "export",
+            Self::Before => "before",
+        }
+    }
+}
 
 /// What changed about a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +77,15 @@ pub enum StationEvent {
         from: PeerId,
         /// The peer that claims it.
         to: PeerId,
-        /// It is configured, or one of the two is enforced, or only the export claims it: it stays where it was.
+        /// It is confirmed, or only the export claims it: it stays where it was.
         kept: bool,
+    },
+    /// Two peers' addresses were seen at a MAC that no session confirms: it is neither's, and its frames are not judged.
+    Contested {
+        /// The MAC.
+        mac: Mac,
+        /// Those that claim it.
+        between: (PeerId, PeerId),
     },
 }
 
@@ -53,8 +96,6 @@ pub struct Facts<'a> {
     pub spec: &'a Spec,
     /// Its interfaces.
     pub links: &'a BTreeMap<InterfaceId, Link>,
-    /// Peers whose packets may be dropped.
-    pub enforced: &'a BTreeSet<PeerId>,
 }
 
 /// Everything learned. Bounded by [`Macs`] and by what a member export may hold.
@@ -63,10 +104,14 @@ pub struct Stations {
     macs: Macs,
     places: Places,
     owners: BTreeMap<Station, PeerId>,
-    /// The peer that claimed a station last.
-    newest: BTreeMap<Station, PeerId>,
     /// Claims that were refused, each reported once.
     refused: BTreeSet<(Station, PeerId)>,
+    /// Stations that two peers claim and no session confirms.
+    contested: BTreeSet<Station>,
+    /// MACs that operators accepted, by the peer's name.
+    accepted: BTreeMap<String, BTreeSet<Mac>>,
+    /// Addresses whose session came up while they were nowhere: where they are seen first is where it came up.
+    awaited: BTreeSet<IpAddr>,
     /// What an earlier process had learned, until the neighbour table has been listed in full.
     inherited: BTreeMap<Station, PeerId>,
     /// The neighbour table has been listed in full.
@@ -80,9 +125,16 @@ pub struct Stations {
 /// The peers that a station may belong to, by their addresses or by a member export.
 #[derive(Debug, Default)]
 struct Claimants {
+    /// Of which a session came up there; those whose address is there still.
+    confirmed: BTreeSet<PeerId>,
+    current: BTreeSet<PeerId>,
+    /// Of which an address was seen there, and is at no confirmed MAC.
     seen: BTreeSet<PeerId>,
     seeded: BTreeSet<PeerId>,
 }
+
+/// Stations whose peer is certain: by the configuration, or an operator's command.
+type Fixed = BTreeMap<Station, PeerId>;
 
 type Claims = BTreeMap<Station, Claimants>;
 
@@ -115,9 +167,99 @@ impl Stations {
         self.places = places;
     }
 
+    /// The MACs that operators accepted, by the peers' names.
+    pub fn set_accepted(&mut self, accepted: BTreeMap<String, BTreeSet<Mac>>) {
+        self.accepted = accepted;
+    }
+
+    /// A session with this address came up. Returns whether [`Stations::settle`] has something to do.
+    pub fn session_up(&mut self, now: Duration, address: IpAddr) -> bool {
+        let is_anywhere = self.macs.came_up(now, address);
+        if !is_anywhere {
+            self.awaited.insert(address);
+        }
+        is_anywhere
+    }
+
+    /// It went down. Returns whether [`Stations::settle`] has something to do.
+    pub fn session_down(&mut self, now: Duration, address: IpAddr) -> bool {
+        self.awaited.remove(&address);
+        self.macs.went_down(now, address);
+        true
+    }
+
+    /// What shows that a station is this peer's.
+    #[must_use]
+    pub fn known_by(&self, facts: &Facts<'_>, station: Station, id: PeerId) -> KnownBy {
+        let peer = facts.spec.peer(id);
+        let accepted = peer.and_then(|peer| self.accepted.get(&peer.name));
+        if policy::stations(facts.spec, facts.links).contains_key(&station) {
+            return KnownBy::Configuration;
+        }
+        if accepted.is_some_and(|macs| macs.contains(&station.mac)) {
+            return KnownBy::Operator;
+        }
+        let claims = self.claims(facts, &self.fixed(facts));
+        match claims.get(&station) {
+            Some(claimants) if claimants.confirmed.contains(&id) => KnownBy::Session,
+            Some(claimants) if claimants.seen.contains(&id) => KnownBy::Neighbour,
+            Some(claimants) if claimants.seeded.contains(&id) => KnownBy::Export,
+            _ => KnownBy::Before,
+        }
+    }
+
+    /// Forgets where addresses were too long ago. Returns when it is to be called again at the latest.
+    pub fn age(&mut self, now: Duration) -> Option<Duration> {
+        self.macs.age(now)
+    }
+
+    /// Is every peer on an interface told apart? Each has a station, none is contested, and no address whose session is up is
+    /// without one: then frames from other MACs are no peer's.
+    #[must_use]
+    pub fn are_whole(
+        &self,
+        facts: &Facts<'_>,
+        interface: InterfaceId,
+        is_up: impl Fn(&Peer, IpAddr) -> bool,
+    ) -> bool {
+        let (fixed, owners) = (self.fixed(facts), &self.owners);
+        let has_station = |id: PeerId, (ifindex, vlans): (u32, Vlans)| {
+            let mut all = fixed.iter().chain(owners);
+            all.any(|(at, owner)| *owner == id && (at.ifindex, at.vlans) == (ifindex, vlans))
+        };
+        let is_told = |id: PeerId, peer: &Peer, attachment: &Attachment| {
+            let Some(place) = place_of(facts, attachment) else {
+                return true; // a `port` takes any MAC
+            };
+            let is_seen = |address: &IpAddr| {
+                let mut links = self.places.iter().filter(|&(_, at)| *at == place);
+                !attachment.macs.is_empty()
+                    || links.any(|(&link, _)| !self.macs.of(link, *address).is_empty())
+            };
+            let mut up = attachment
+                .addresses
+                .iter()
+                .filter(|address| is_up(peer, **address));
+            has_station(id, place) && up.all(is_seen)
+        };
+        let link = facts.links.get(&interface);
+        let is_contested = self
+            .contested
+            .iter()
+            .any(|at| link.is_some_and(|link| link.ifindex == at.ifindex));
+        let mut here = facts.spec.peer_ids().flat_map(|(id, peer)| {
+            let attachments = peer
+                .attachments
+                .iter()
+                .filter(|each| each.interface == interface);
+            attachments.map(move |attachment| (id, peer, attachment))
+        });
+        !is_contested && here.all(|(id, peer, attachment)| is_told(id, peer, attachment))
+    }
+
     /// Peers have other numbers now, or none.
     pub fn renumber(&mut self, number: impl Fn(PeerId) -> Option<PeerId>) {
-        for map in [&mut self.owners, &mut self.newest, &mut self.inherited] {
+        for map in [&mut self.owners, &mut self.inherited] {
             let old = std::mem::take(map).into_iter();
             *map = old
                 .filter_map(|(station, id)| Some((station, number(id)?)))
@@ -127,25 +269,25 @@ impl Stations {
     }
 
     /// Takes in what the neighbour table said. Returns whether [`Stations::settle`] has something to do.
-    pub fn learn(&mut self, facts: &Facts<'_>, event: &NeighbourEvent) -> bool {
+    pub fn learn(&mut self, facts: &Facts<'_>, now: Duration, event: &NeighbourEvent) -> bool {
         match *event {
             NeighbourEvent::Complete => {
                 self.complete = true;
                 !self.inherited.is_empty()
             }
-            NeighbourEvent::Gone { .. } => false,
-            NeighbourEvent::Known { link, address, mac } => {
-                let Some(peer) = self.peer_at(facts, link, address) else {
+            NeighbourEvent::Gone { .. } => {
+                self.macs.learn(now, event);
+                true
+            }
+            NeighbourEvent::Known { link, address, .. } => {
+                if self.peer_at(facts, link, address).is_none() {
                     return false;
-                };
-                let (ifindex, vlans) = self.places[&link];
-                let station = Station {
-                    ifindex,
-                    vlans,
-                    mac,
-                };
-                let claimed = self.newest.insert(station, peer) != Some(peer);
-                self.macs.learn(event) || claimed
+                }
+                self.macs.learn(now, event);
+                if self.awaited.remove(&address) {
+                    self.macs.came_up(now, address);
+                }
+                true
             }
         }
     }
@@ -153,31 +295,30 @@ impl Stations {
     /// Whose frames come from where, and what is new about it.
     pub fn settle(&mut self, facts: &Facts<'_>) -> (BTreeMap<Station, PeerId>, Vec<StationEvent>) {
         let mut wanted = policy::stations(facts.spec, facts.links);
-        let claims = self.claims(facts);
+        let fixed = self.fixed(facts);
+        wanted.extend(fixed.iter().map(|(&station, &id)| (station, id)));
+        let claims = self.claims(facts, &fixed);
         let mut events = Vec::new();
         let mut owners = BTreeMap::new();
         for (&station, claimants) in &claims {
-            let is_configured = wanted.contains_key(&station);
-            let former = wanted
-                .get(&station)
-                .or_else(|| self.owners.get(&station))
-                .or_else(|| self.inherited.get(&station))
-                .copied();
             let claim = Claim {
                 station,
-                former,
-                is_configured,
+                fixed: fixed.get(&station).copied(),
+                former: self
+                    .owners
+                    .get(&station)
+                    .or_else(|| self.inherited.get(&station))
+                    .copied(),
                 claimants,
             };
-            let Some(owner) = self.decide(facts, &claim, &mut events) else {
-                continue;
-            };
-            if !is_configured {
+            if let Some(owner) = self.decide(&claim, &mut events)
+                && claim.fixed.is_none()
+            {
                 owners.insert(station, owner);
             }
         }
-        self.newest
-            .retain(|station, _| claims.contains_key(station));
+        self.contested
+            .retain(|station| claims.contains_key(station));
         self.refused
             .retain(|(station, _)| claims.contains_key(station));
         wanted.extend(owners.iter().map(|(&station, &id)| (station, id)));
@@ -185,7 +326,7 @@ impl Stations {
             self.inherited.clear();
         }
         for (&station, &id) in &self.inherited {
-            if is_lan(facts, id, station) {
+            if is_lan(facts, id, station) && !self.contested.contains(&station) {
                 wanted.entry(station).or_insert(id);
             }
         }
@@ -193,52 +334,82 @@ impl Stations {
         (wanted, events)
     }
 
-    fn decide(
-        &mut self,
-        facts: &Facts<'_>,
-        claim: &Claim<'_>,
-        events: &mut Vec<StationEvent>,
-    ) -> Option<PeerId> {
+    /// The stations of the configuration and of operators' commands, on interfaces of kind `lan`.
+    fn fixed(&self, facts: &Facts<'_>) -> Fixed {
+        let mut fixed = Fixed::new();
+        for (id, peer) in facts.spec.peer_ids() {
+            for attachment in &peer.attachments {
+                let Some((ifindex, vlans)) = place_of(facts, attachment) else {
+                    continue;
+                };
+                let accepted = self.accepted.get(&peer.name).into_iter().flatten();
+                for &mac in attachment.macs.iter().chain(accepted) {
+                    let station = Station {
+                        ifindex,
+                        vlans,
+                        mac,
+                    };
+                    fixed.insert(station, id);
+                }
+            }
+        }
+        fixed
+    }
+
+    fn decide(&mut self, claim: &Claim<'_>, events: &mut Vec<StationEvent>) -> Option<PeerId> {
+        let Claim {
+            station,
+            fixed,
+            former,
+            claimants,
+        } = *claim;
+        let mac = station.mac;
+        let sure = fixed.or_else(|| claimants.confirmed_for(former));
+        if sure.is_none() && claimants.are_at_odds() {
+            let mut all = claimants.seen.iter().copied();
+            if let (Some(one), Some(other)) = (all.next(), all.next())
+                && self.contested.insert(station)
+            {
+                let between = (one, other);
+                events.push(StationEvent::Contested { mac, between });
+            }
+            return None;
+        }
+        self.contested.remove(&station);
+        let owner = sure.or_else(|| claimants.provisional_for(former))?;
+        match former.or(fixed) {
+            None if claimants.confirmed.contains(&owner) || claimants.seen.contains(&owner) => {
+                events.push(StationEvent::Learned { peer: owner, mac });
+            }
+            None => events.push(StationEvent::Seeded { peer: owner, mac }),
+            Some(former) if former != owner => {
+                events.push(moved(mac, (former, owner), false));
+            }
+            Some(_) => {}
+        }
+        self.refuse_others(claim, owner, events);
+        Some(owner)
+    }
+
+    /// Reports, once each, who else claims a station.
+    fn refuse_others(&mut self, claim: &Claim<'_>, owner: PeerId, events: &mut Vec<StationEvent>) {
         let Claim {
             station,
             former,
-            claimants: Claimants { seen, seeded },
+            claimants,
             ..
         } = *claim;
-        let newest = claim.newest(self.newest.get(&station).copied())?;
-        let mac = station.mac;
-        let owner = match former {
-            None => {
-                let peer = newest;
-                events.push(if seen.contains(&peer) {
-                    StationEvent::Learned { peer, mac }
-                } else {
-                    StationEvent::Seeded { peer, mac }
-                });
-                newest
-            }
-            Some(former) if former == newest => {
-                self.refused
-                    .retain(|(other, id)| *other != station || seeded.contains(id));
-                former
-            }
-            Some(former) => {
-                let kept = claim.is_configured
-                    || facts.enforced.contains(&former)
-                    || facts.enforced.contains(&newest);
-                if !kept || self.refused.insert((station, newest)) {
-                    events.push(moved(mac, (former, newest), kept));
-                }
-                if kept { former } else { newest }
-            }
-        };
-        // A claim by the export alone is reported, unless it only confirms what was so until now.
-        for &other in seeded.iter().filter(|&&other| other != owner) {
-            if self.refused.insert((station, other)) && former != Some(other) {
-                events.push(moved(mac, (owner, other), true));
+        let others = claimants.all().filter(|other| *other != owner);
+        let others: BTreeSet<PeerId> = others.collect();
+        self.refused
+            .retain(|(at, id)| *at != station || others.contains(id));
+        for other in others {
+            // A claim by the export alone that was so until now is no news.
+            let is_old = former == Some(other);
+            if self.refused.insert((station, other)) && !is_old {
+                events.push(moved(station.mac, (owner, other), true));
             }
         }
-        Some(owner)
     }
 
     /// The peer whose session address this is, where that link's frames come in.
@@ -254,7 +425,7 @@ impl Stations {
         found.map(|(id, _)| id)
     }
 
-    fn claims(&self, facts: &Facts<'_>) -> Claims {
+    fn claims(&self, facts: &Facts<'_>, fixed: &Fixed) -> Claims {
         let mut claims = Claims::new();
         for (id, peer) in facts.spec.peer_ids() {
             for attachment in &peer.attachments {
@@ -268,12 +439,26 @@ impl Stations {
                     vlans: place.1,
                     mac,
                 };
+                let is_fixed = |mac| fixed.get(&station(mac)) == Some(&id);
                 let links = self.places.iter().filter(|&(_, at)| *at == place);
                 for (&link, _) in links {
-                    let addresses = attachment.addresses.iter();
-                    let macs = addresses.flat_map(|&address| self.macs.of(link, address));
-                    for &mac in macs.filter(|mac| !is_ours(mac)) {
-                        claims.entry(station(mac)).or_default().seen.insert(id);
+                    for &address in &attachment.addresses {
+                        let seen = self.macs.of(link, address);
+                        let is_sure = |each: &Seen| each.is_confirmed() || is_fixed(each.mac);
+                        let has_sure = seen.iter().any(is_sure);
+                        for each in seen.iter().filter(|each| !is_ours(&each.mac)) {
+                            if has_sure && !is_sure(each) {
+                                continue; // somebody answered for an address that is known to be elsewhere
+                            }
+                            let claimants = claims.entry(station(each.mac)).or_default();
+                            claimants.seen.insert(id);
+                            if each.is_confirmed() {
+                                claimants.confirmed.insert(id);
+                            }
+                            if each.is_confirmed() && each.is_current() {
+                                claimants.current.insert(id);
+                            }
+                        }
                     }
                 }
                 for &mac in self.seeded(facts, peer, attachment) {
@@ -308,19 +493,36 @@ impl Stations {
 /// One station, the peer it belonged to, and those that claim it.
 struct Claim<'a> {
     station: Station,
+    /// Whose it is by the configuration, or by an operator's command.
+    fixed: Option<PeerId>,
     former: Option<PeerId>,
-    is_configured: bool,
     claimants: &'a Claimants,
 }
 
-impl Claim<'_> {
-    /// The peer it belongs to now: the one seen last counts before the one that the export lists.
-    fn newest(&self, seen_last: Option<PeerId>) -> Option<PeerId> {
-        let Claimants { seen, seeded } = self.claimants;
-        let seen_last = seen_last.filter(|id| seen.contains(id));
-        let stays = self.former.filter(|id| seeded.contains(id));
-        let seen = seen_last.or(seen.first().copied());
-        seen.or(stays).or(seeded.first().copied())
+impl Claimants {
+    /// The peer whose session confirms the station; of several the one whose address is there still, and had it before.
+    fn confirmed_for(&self, former: Option<PeerId>) -> Option<PeerId> {
+        let among = [&self.current, &self.confirmed];
+        let among = among.into_iter().find(|all| !all.is_empty())?;
+        former
+            .filter(|id| among.contains(id))
+            .or_else(|| among.first().copied())
+    }
+
+    /// Do several peers' addresses seem to be there, and none for sure?
+    fn are_at_odds(&self) -> bool {
+        self.seen.len() > 1
+    }
+
+    /// Whose it is as long as nothing confirms it: where an address was seen counts before what the export lists, and the
+    /// export alone takes nothing from the peer that had it.
+    fn provisional_for(&self, former: Option<PeerId>) -> Option<PeerId> {
+        let seen = self.seen.first().copied();
+        seen.or(former).or_else(|| self.seeded.first().copied())
+    }
+
+    fn all(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.seen.iter().chain(&self.seeded).copied()
     }
 }
 

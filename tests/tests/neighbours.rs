@@ -65,17 +65,22 @@ fn mac(last: u8) -> Mac {
     Mac::from_bytes([2, 0, 0, 0, 0, last])
 }
 
-/// The subscription and every MAC it told.
+/// The subscription and every MAC it reported.
 struct Followed {
     neighbours: Neighbours,
     macs: Macs,
 }
 
 impl Followed {
+    fn seen(&self, link: u32, address: IpAddr) -> Vec<Mac> {
+        let seen = self.macs.of(link, address).iter();
+        seen.map(|each| each.mac).collect()
+    }
+
     fn until(&mut self, wanted: NeighbourEvent) -> Vec<NeighbourEvent> {
         let events = until(&mut self.neighbours, wanted);
         for event in &events {
-            self.macs.learn(event);
+            self.macs.learn(Duration::ZERO, event);
         }
         events
     }
@@ -143,12 +148,12 @@ fn the_table_live() {
 
     for address in addresses {
         assert_eq!(
-            followed.macs.of(link, address),
+            followed.seen(link, address),
             [mac(0x11), mac(0x12)],
             "{address}"
         );
     }
-    assert_eq!(followed.macs.of(link, silent), [mac(0x77)]);
+    assert_eq!(followed.seen(link, silent), [mac(0x77)]);
 }
 
 fn permanent(us: &Namespace, address: &str, lladdr: &str, device: &str) {
@@ -203,7 +208,7 @@ fn only_the_interfaces_asked_for() {
     );
 }
 
-/// More changes than the socket holds: the table is listed again, and what was missed is told.
+/// More changes than the socket holds: the table is listed again, and what was missed is reported.
 #[test]
 fn overflow_is_healed() {
     if !require("neighbours::overflow_is_healed", &[]) {

@@ -18,6 +18,7 @@ pub mod detach;
 pub mod doctor;
 pub mod events;
 pub mod init;
+pub mod macs;
 mod recorded;
 pub mod reload;
 pub mod replay;
@@ -69,6 +70,8 @@ pub enum Command {
     Violations(violations::Args),
     /// Write sampled violations as pcapng, with peer and reason as comments
     Capture(capture::Args),
+    /// From where a peer's frames come, and what shows it; `accept MAC` adds one
+    Macs(macs::Args),
     /// May a peer be enforced? What it would have cost, and the command that does what is safe
     Advise(advise::Args),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
@@ -167,6 +170,7 @@ impl Cli {
             Command::Events(args) => events::run(args),
             Command::Violations(args) => violations::run(args),
             Command::Capture(args) => capture::run(args),
+            Command::Macs(args) => macs::run(args),
             Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),

@@ -2,7 +2,7 @@
 //!
 //! Reads files: the capture, the configuration, the dumps of `mrt` feeds and the exchanges' member exports. Attaches
 //! nothing, and asks no router: a capture judged twice must come out the same.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -256,7 +256,6 @@ fn stations(
     let facts = Facts {
         spec: &config.spec,
         links,
-        enforced: &BTreeSet::new(),
     };
     let (wanted, _) = stations.settle(&facts);
     let place = |(station, id): (Station, PeerId)| (station, id.0 as usize);

@@ -29,25 +29,25 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
         text(value, "mode"),
         value["generation"]
     )?;
-    for (side, prefix, told) in [
-        ("source", "source_prefix", "source_told"),
-        ("destination", "destination_prefix", "destination_told"),
+    for (side, prefix, routes) in [
+        ("source", "source_prefix", "source_routes"),
+        ("destination", "destination_prefix", "destination_routes"),
     ] {
         writeln!(
             out,
             "  {side:<12} {}",
             value[prefix].as_str().unwrap_or("covered by no prefix")
         )?;
-        for told in array(value, told) {
-            let session = told["session"]
+        for route in array(value, routes) {
+            let session = route["session"]
                 .as_str()
                 .map_or(String::new(), |session| format!(" session {session}"));
             writeln!(
                 out,
                 "               {} reported by {}{session}, {} s ago",
-                text(told, "prefix"),
-                text(told, "feed"),
-                told["seconds_ago"]
+                text(route, "prefix"),
+                text(route, "feed"),
+                route["seconds_ago"]
             )?;
         }
     }
@@ -55,6 +55,38 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
         if let Some(line) = value[key].as_str() {
             writeln!(out, "  {key:<12} {line}")?;
         }
+    }
+    Ok(())
+}
+
+/// From where a peer's frames come.
+pub(super) fn macs(out: &mut dyn Write, value: &Value) -> io::Result<()> {
+    for station in array(value, "stations") {
+        let tag = |key: &str| station[key].as_u64();
+        let tags = match (tag("vlan"), tag("inner_vlan")) {
+            (None, _) => "untagged".to_owned(),
+            (Some(outer), None) => format!("vlan {outer}"),
+            (Some(outer), Some(inner)) => format!("vlan {outer}.{inner}"),
+        };
+        writeln!(
+            out,
+            "{:<18} {:<16} {tags:<14} {}",
+            station["mac"].as_str().unwrap_or("any"),
+            text(station, "interface"),
+            text(station, "known_by"),
+        )?;
+    }
+    let unknown = array(value, "unknown_macs").iter();
+    let unknown: Vec<String> = unknown
+        .filter_map(|mac| Some(format!("\"{}\"", mac.as_str()?)))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        writeln!(
+            out,
+            "of no peer, and only sources that this peer alone announces came from there: if they are its, add"
+        )?;
+        writeln!(out, "  macs = [{unknown}]")?;
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use filter_core::packet;
 use filter_core::{Classes, Family, Reason};
-use filter_engine::Violation;
+use filter_engine::{Flow, Violation};
+use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::protocol::{self, Forbidden, Ports, Transport};
 use filter_lifecycle::violation::{DestinationStory, SourceStory};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,13 @@ pub struct ViolationRecord {
     pub source_announced_by: Vec<String>,
     /// Whose the destination is: `advertised`, `ours-not-advertised` or `not-ours`.
     pub destination_is: Option<String>,
-    /// Both in a sentence.
+    /// How long ago the source was valid, if it was within the last day.
+    #[serde(default)]
+    pub source_valid_seconds_ago: Option<u64>,
+    /// How long ago the destination was.
+    #[serde(default)]
+    pub destination_valid_seconds_ago: Option<u64>,
+    /// All of that in a sentence.
     pub story: Option<String>,
     /// The first bytes of the frame, hexadecimal.
     pub header: String,
@@ -110,7 +117,9 @@ impl ViolationRecord {
                 _ => Vec::new(),
             },
             destination_is: flow.map(|flow| destination_is(flow.destination_story).to_owned()),
-            story: flow.map(|flow| describe(config, &flow.source_story, flow.destination_story)),
+            source_valid_seconds_ago: flow.and_then(|flow| seconds_ago(flow.source_left)),
+            destination_valid_seconds_ago: flow.and_then(|flow| seconds_ago(flow.destination_left)),
+            story: flow.map(|flow| describe(config, flow)),
             header: hexadecimal(frame),
         }
     }
@@ -131,6 +140,10 @@ fn forbidden(reason: Reason, frame: &[u8]) -> Option<Forbidden> {
         .meets(Classes::LAN)
         .then(|| protocol::forbidden(frame))
         .flatten()
+}
+
+fn seconds_ago(left: Option<RecentlyValid>) -> Option<u64> {
+    left.map(|left| left.ago.as_secs())
 }
 
 const fn destination_is(story: DestinationStory) -> &'static str {
@@ -154,8 +167,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// Both stories of a packet in one line.
 #[must_use]
-pub fn describe(config: &Config, source: &SourceStory, destination: DestinationStory) -> String {
-    let source = match source {
+pub fn describe(config: &Config, flow: &Flow) -> String {
+    let source = match &flow.source_story {
         SourceStory::Advertised => "source advertised by the peer".to_owned(),
         SourceStory::AdvertisedBy(others) => {
             let name = |&id| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
@@ -164,19 +177,25 @@ pub fn describe(config: &Config, source: &SourceStory, destination: DestinationS
         }
         SourceStory::Nobody => "source advertised by no peer".to_owned(),
     };
-    let destination = match destination {
+    let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",
         DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
         DestinationStory::NotOurs => "destination not ours",
     };
-    format!("{source}; {destination}")
+    let (source_left, destination_left) = (left(flow.source_left), left(flow.destination_left));
+    format!("{source}{source_left}; {destination}{destination_left}")
+}
+
+fn left(recent: Option<RecentlyValid>) -> String {
+    recent.map_or_else(String::new, |RecentlyValid { prefix, ago }| {
+        format!(", valid until {} s ago ({prefix})", ago.as_secs())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use filter_core::frame;
     use filter_core::packet::{Mac, Vlans};
-    use filter_engine::Flow;
     use filter_lifecycle::route::PeerId;
 
     use super::*;
@@ -234,6 +253,11 @@ addresses = ["203.0.113.11"]
             destination: destination.into(),
             source_story: SourceStory::AdvertisedBy(vec![PeerId(0)]),
             destination_story: DestinationStory::NotOurs,
+            source_left: Some(RecentlyValid {
+                prefix: "9.9.9.0/24".parse().unwrap(),
+                ago: std::time::Duration::from_secs(40),
+            }),
+            destination_left: None,
         };
         let record = record(Reason::SourceUnannounced, header.clone(), Some(flow));
         assert_eq!(record.source_mac.as_deref(), Some("02:00:00:00:00:10"));
@@ -250,6 +274,13 @@ addresses = ["203.0.113.11"]
         );
         assert_eq!(record.source_announced_by, ["p1"]);
         assert_eq!(record.destination_is.as_deref(), Some("not-ours"));
+        assert_eq!(record.source_valid_seconds_ago, Some(40));
+        assert_eq!(record.destination_valid_seconds_ago, None);
+        let story = record.story.as_deref().unwrap();
+        assert!(
+            story.contains("valid until 40 s ago (9.9.9.0/24)"),
+            "{story}"
+        );
         assert_eq!(record.forbidden_protocol, None);
         assert_eq!(record.frame(), header);
         let again: ViolationRecord =

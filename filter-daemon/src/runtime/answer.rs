@@ -1,24 +1,30 @@
 //! Answers to the control socket's requests, as types; JSON is made of them where they leave.
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
-use filter_engine::{Explanation, Switched};
-use filter_lifecycle::Told;
-use filter_lifecycle::json::{optional_text, text};
+use filter_engine::{Engine, Explanation, StationStatus};
+use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Runtime;
-
+use super::feeding::Feeding;
+use super::history::History;
+use super::journal::Journal;
+use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
-use crate::config::Feed;
+use super::recorded::Recording;
+use super::status::{Parts, Report};
+use super::trials::Trials;
+use crate::config::{Config, Feed};
 use crate::control::{MAX_NOTE, Reply, Request};
 use crate::names;
 use crate::records::describe;
-use crate::state::StateFile;
 
 /// `detach`: done.
 #[derive(Debug, Serialize)]
@@ -73,15 +79,36 @@ struct Explained<'a> {
     source_prefix: Option<Prefix>,
     #[serde(serialize_with = "optional_text")]
     destination_prefix: Option<Prefix>,
-    source_told: Vec<ToldBy>,
-    destination_told: Vec<ToldBy>,
+    source_routes: Vec<RouteOf>,
+    destination_routes: Vec<RouteOf>,
+    source_left: Option<Left>,
+    destination_left: Option<Left>,
     story: Option<String>,
     missing: Option<String>,
 }
 
+/// From where a peer's frames come.
+#[derive(Debug, Serialize)]
+struct Macs<'a> {
+    peer: &'a str,
+    stations: Vec<StationStatus>,
+    #[serde(serialize_with = "texts")]
+    unknown_macs: Vec<Mac>,
+}
+
+/// A MAC is a peer's.
+#[derive(Debug, Serialize)]
+struct MacAccepted<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "text")]
+    mac: Mac,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_kept: Option<String>,
+}
+
 /// A route that makes an address valid.
 #[derive(Debug, Serialize)]
-struct ToldBy {
+struct RouteOf {
     #[serde(serialize_with = "text")]
     prefix: Prefix,
     feed: Option<&'static str>,
@@ -89,8 +116,22 @@ struct ToldBy {
     seconds_ago: u64,
 }
 
-/// How long the loop waits for a command that writes the state file.
-const LOCK: Duration = Duration::from_millis(100);
+/// A prefix that was valid within the last day.
+#[derive(Debug, Serialize)]
+struct Left {
+    #[serde(serialize_with = "text")]
+    prefix: Prefix,
+    seconds_ago: u64,
+}
+
+impl From<RecentlyValid> for Left {
+    fn from(RecentlyValid { prefix, ago }: RecentlyValid) -> Self {
+        Self {
+            prefix,
+            seconds_ago: ago.as_secs(),
+        }
+    }
+}
 
 /// Only what the configuration enforces can be switched on.
 pub(super) fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
@@ -109,11 +150,30 @@ pub(super) fn value(answer: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(answer).map_err(|error| error.to_string())
 }
 
-impl Runtime {
-    pub(super) fn answer(&mut self, request: &Request) -> Reply {
+/// What an answer may look at and change.
+pub(super) struct Answering<'a> {
+    pub(super) now: Duration,
+    pub(super) config: &'a Arc<Config>,
+    pub(super) engine: &'a mut Engine,
+    pub(super) journal: &'a mut Journal,
+    pub(super) keeper: &'a Keeper,
+    pub(super) feeding: &'a Feeding,
+    pub(super) history: &'a History,
+    pub(super) trials: &'a mut Trials,
+    pub(super) recording: &'a Recording,
+}
+
+/// As it is sent.
+pub(super) fn reply(answer: Result<impl Serialize, String>) -> Reply {
+    answer.and_then(value).map_or_else(Reply::Error, Reply::Ok)
+}
+
+impl Answering<'_> {
+    /// The answer; none to a reload, which is the run loop's.
+    pub(super) fn answer(mut self, request: &Request) -> Option<Reply> {
         let answer = match request {
             Request::Status => value(self.status()),
-            Request::About => value(self.about()),
+            Request::About => value(self.recording.about(self.now, self.config)),
             Request::Explain {
                 peer,
                 source,
@@ -129,33 +189,50 @@ impl Runtime {
             } => self
                 .peer_named(peer)
                 .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
+            Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::Acknowledge { peer, note } => self
                 .peer_named(peer)
                 .and_then(|_| self.acknowledge(peer, note)),
-            Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
-            Request::SetModeOfAll { mode } => {
-                self.engine.permit_all(*mode);
-                self.journal
-                    .note("switched", &format!("the whole filter: {mode}"));
-                value(AllModeSet {
-                    mode: *mode,
-                    not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
-                })
-            }
-            Request::Reload => self.reload().and_then(value),
+            Request::SetModeOfAll { mode } => self.set_mode_of_all(*mode),
+            Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
+            Request::AcceptMac { peer, mac } => self
+                .peer_named(peer)
+                .and_then(|id| self.accept_mac(id, *mac)),
+            Request::Reload => return None,
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
-            Request::Detach { interface } => match self.engine.detach(interface) {
-                Ok(()) => {
-                    self.journal.note("detached", interface);
-                    value(Detached {
-                        detached: interface,
-                    })
-                }
-                Err(error) => Err(error.to_string()),
-            },
+            Request::Detach { interface } => self.detach(interface),
         };
-        answer.map_or_else(Reply::Error, Reply::Ok)
+        Some(reply(answer))
+    }
+
+    fn status(&self) -> Report {
+        Report::of(Parts {
+            now: self.now,
+            config: self.config,
+            engine: self.engine,
+            feeding: self.feeding,
+            history: self.history,
+            trials: self.trials,
+            recording: self.recording,
+        })
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<Value, String> {
+        let detached = self.engine.detach(interface);
+        detached.map_err(|error| error.to_string())?;
+        self.journal.note("detached", interface);
+        value(Detached {
+            detached: interface,
+        })
+    }
+
+    fn set_mode_of_all(&mut self, mode: Mode) -> Result<Value, String> {
+        self.engine.permit_all(mode);
+        let text = format!("the whole filter: {mode}");
+        self.journal.note("switched", &text);
+        let not_kept = self.keep_switched(Name::All);
+        value(AllModeSet { mode, not_kept })
     }
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
@@ -176,6 +253,29 @@ impl Runtime {
         Ok(Value::Null)
     }
 
+    fn macs(&self, id: PeerId) -> Result<Value, String> {
+        let (stations, unknown_macs) = self.engine.macs(id);
+        value(Macs {
+            peer: &self.config.spec.peers[id.0 as usize].name,
+            stations,
+            unknown_macs,
+        })
+    }
+
+    fn accept_mac(&mut self, id: PeerId, mac: Mac) -> Result<Value, String> {
+        let accepted = self.engine.accept_mac(id, mac);
+        accepted.map_err(|error| error.to_string())?;
+        let name = self.config.spec.peers[id.0 as usize].name.clone();
+        self.journal
+            .note("mac-accepted", &format!("{mac} is {name}'s"));
+        let not_kept = self.keep_switched(Name::Accepted);
+        value(MacAccepted {
+            peer: &name,
+            mac,
+            not_kept,
+        })
+    }
+
     fn set_mode_of(&mut self, name: &str, mode: Mode, only: &[Class]) -> Result<Value, String> {
         match self.peer_named(name) {
             Ok(id) => self.set_mode(id, mode, only),
@@ -191,10 +291,12 @@ impl Runtime {
         let name = peer.name.clone();
         refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
         self.end_trial(&name);
-        let status = self.engine.set_mode_only(self.now(), id, mode, only);
-        let not_kept = self.keep_peer(&name);
+        let status = self.engine.set_mode_only(self.now, id, mode, only);
+        let not_kept = self.keep_switched(Name::Peer(name.clone()));
         let polled = match mode {
-            Mode::Enforce => polled::sides(&self.config, &status.ribs),
+            Mode::Enforce => polled::sides(self.config, &status.ribs, |id| {
+                self.feeding.polls_every(self.config, id)
+            }),
             Mode::Observe => Vec::new(),
         };
         value(ModeSet {
@@ -220,10 +322,7 @@ impl Runtime {
         switched.map_err(|error| error.to_string())?;
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
-        let not_kept = self.keep_switched(|kept, now| match now.interfaces.get(name) {
-            Some(permit) => kept.set_interface(name, permit.clone()),
-            None => _ = kept.interfaces.remove(name),
-        });
+        let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
         value(InterfaceModeSet {
             interface: name,
             mode,
@@ -231,34 +330,17 @@ impl Runtime {
         })
     }
 
-    /// Keeps what was switched of a peer for reboots. Returns why it could not be kept.
-    pub(super) fn keep_peer(&mut self, name: &str) -> Option<String> {
-        self.keep_switched(|kept, now| match now.peers.get(name) {
-            Some(permit) => kept.set_peer(name, permit.clone()),
-            None => _ = kept.peers.remove(name),
-        })
-    }
-
-    /// Keeps what was switched for reboots. What commands wrote meanwhile stays; what is not configured any more goes.
-    /// Returns why it could not be kept.
-    fn keep_switched(&mut self, change: impl FnOnce(&mut Switched, &Switched)) -> Option<String> {
+    /// Keeps what was switched for reboots. Returns why it could not be kept.
+    pub(super) fn keep_switched(&mut self, name: Name) -> Option<String> {
         let now = self.engine.switched();
-        let spec = &self.config.spec;
-        let file = StateFile::new(&self.config.daemon.state_file);
-        let kept = file.change(LOCK, |kept| {
-            change(kept, now);
-            kept.peers.retain(|name, _| spec.peer_named(name).is_some());
-            let interfaces = &mut kept.interfaces;
-            interfaces.retain(|name, _| spec.interface_named(name).is_some());
-        });
-        let why = kept.err()?.to_string();
+        let why = self.keeper.keep(name, now, &self.config.spec).err()?;
         self.journal.note("not-kept", &why);
         Some(why)
     }
 
     /// What would become of a packet with these addresses.
     fn explain(&self, id: PeerId, source: IpAddr, destination: IpAddr) -> Result<Value, String> {
-        let explained = self.engine.explain(self.now(), id, source, destination);
+        let explained = self.engine.explain(self.now, id, source, destination);
         let Explanation {
             judgement,
             mode,
@@ -270,8 +352,7 @@ impl Runtime {
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
-        let story =
-            flow.map(|flow| describe(&self.config, &flow.source_story, flow.destination_story));
+        let story = flow.as_ref().map(|flow| describe(self.config, flow));
         value(Explained {
             peer: &self.config.spec.peers[id.0 as usize].name,
             source,
@@ -287,23 +368,28 @@ impl Runtime {
             generation,
             source_prefix,
             destination_prefix,
-            source_told: self.told_by(&source_routes),
-            destination_told: self.told_by(&destination_routes),
+            source_routes: self.routes_of(&source_routes),
+            destination_routes: self.routes_of(&destination_routes),
+            source_left: flow
+                .as_ref()
+                .and_then(|flow| flow.source_left)
+                .map(Left::from),
+            destination_left: flow.and_then(|flow| flow.destination_left).map(Left::from),
             story,
             missing: missing.map(|missing| missing.to_string()),
         })
     }
 
-    fn told_by(&self, told: &[Told]) -> Vec<ToldBy> {
-        let by = |told: &Told| {
-            let feed = self.config.feeds.get(usize::from(told.feed.0));
-            ToldBy {
-                prefix: told.prefix,
+    fn routes_of(&self, routes: &[Told]) -> Vec<RouteOf> {
+        let of = |route: &Told| {
+            let feed = self.config.feeds.get(usize::from(route.feed.0));
+            RouteOf {
+                prefix: route.prefix,
                 feed: feed.map(Feed::kind),
-                session: told.session.map(|session| session.to_string()),
-                seconds_ago: told.age.as_secs(),
+                session: route.session.map(|session| session.to_string()),
+                seconds_ago: route.age.as_secs(),
             }
         };
-        told.iter().map(by).collect()
+        routes.iter().map(of).collect()
     }
 }

@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use filter_core::{Class, Mode};
-use filter_engine::Permit;
+use filter_engine::{Engine, Permit};
 use filter_lifecycle::json::text;
 use filter_lifecycle::route::PeerId;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{refuse_others, value};
+use super::answer::{Answering, refuse_others, value};
+use super::journal::Journal;
+use super::keeper::Name;
 use super::polled::{self, Polled};
-use super::{READ_WITHIN, Runtime, bounded};
+use super::{READ_WITHIN, bounded};
+use crate::config::Config;
 
 /// The longest trial.
 pub const MAX_TRIAL: Duration = Duration::from_secs(86_400);
@@ -144,7 +147,7 @@ struct Confirmed<'a> {
     not_kept: Option<String>,
 }
 
-impl Runtime {
+impl Answering<'_> {
     /// Switches classes of a peer on until the time is over.
     pub(super) fn try_enforce(
         &mut self,
@@ -167,26 +170,26 @@ impl Runtime {
             only: Vec::new(),
             specified: None,
         };
-        let now = self.now();
         let known = self.trials.running.get(&name).map(|it| it.before.clone());
         let before = known.or_else(|| self.engine.switched().peers.get(&name).cloned());
         let trial = Trial {
-            until: now + within,
+            until: self.now + within,
             before: before.unwrap_or(configured),
         };
         let begun = self.trials.begin(&name, trial);
         begun.map_err(|why| format!("`{name}` stays as it is: {why}"))?;
-        self.mark_trials();
-        let status = self.engine.set_mode_only(now, id, Mode::Enforce, only);
+        self.trials.mark(self.config, self.engine);
+        let status = self.engine.set_mode_only(self.now, id, Mode::Enforce, only);
         let seconds = within.as_secs();
         let text = format!("{name}: enforced for {seconds} s unless it is confirmed");
         self.journal.note("trial-begun", &text);
+        let every = |feed| self.feeding.polls_every(self.config, feed);
         value(Begun {
             peer: &name,
             mode: Mode::Enforce,
             state: status.state.name(),
             missing: status.missing.map(|missing| missing.to_string()),
-            polled: polled::sides(&self.config, &status.ribs),
+            polled: polled::sides(self.config, &status.ribs, every),
             confirm_within_seconds: seconds,
         })
     }
@@ -197,9 +200,9 @@ impl Runtime {
         if self.trials.end(&name).is_none() {
             return Err(format!("nothing of `{name}` waits for being confirmed"));
         }
-        self.mark_trials();
+        self.trials.mark(self.config, self.engine);
         self.journal.note("trial-confirmed", &name);
-        let not_kept = self.keep_peer(&name);
+        let not_kept = self.keep_switched(Name::Peer(name.clone()));
         value(Confirmed {
             confirmed: &name,
             not_kept,
@@ -209,63 +212,72 @@ impl Runtime {
     /// An operator switched the peer anew: that is what counts.
     pub(super) fn end_trial(&mut self, name: &str) {
         if self.trials.end(name).is_some() {
-            self.mark_trials();
+            self.trials.mark(self.config, self.engine);
         }
     }
+}
 
+/// What taking back a trial may touch.
+pub(super) struct Hands<'a> {
+    pub(super) now: Duration,
+    pub(super) config: &'a Config,
+    pub(super) engine: &'a mut Engine,
+    pub(super) journal: &'a mut Journal,
+}
+
+impl Trials {
     /// Takes back what was not confirmed in time.
-    pub(super) fn tend_trials(&mut self) {
-        for name in self.trials.due(self.now()) {
-            self.roll_back(&name, "it was not confirmed in time");
+    pub(super) fn tend(&mut self, mut hands: Hands<'_>) {
+        for name in self.due(hands.now) {
+            self.roll_back(&name, "it was not confirmed in time", &mut hands);
         }
     }
 
     /// Takes back what was not confirmed before the daemon ends.
-    pub(super) fn end_trials(&mut self) {
-        let names: Vec<String> = self.trials.running.keys().cloned().collect();
+    pub(super) fn end_all(&mut self, mut hands: Hands<'_>) {
+        let names: Vec<String> = self.running.keys().cloned().collect();
         for name in names {
-            self.roll_back(&name, "the daemon stops");
+            self.roll_back(&name, "the daemon stops", &mut hands);
         }
     }
 
     /// Takes back what an earlier daemon left on trial.
-    pub(super) fn take_back_trials(&mut self) {
-        let left = match self.trials.left() {
-            Ok(left) if left.is_empty() => return,
+    pub(super) fn take_back(&mut self, mut hands: Hands<'_>) {
+        let left = match self.left() {
             Ok(left) => left,
-            Err(why) => return self.journal.note("trial-unreadable", &why),
+            Err(why) => return hands.journal.note("trial-unreadable", &why),
         };
         for (name, before) in left {
             let until = Duration::ZERO;
-            self.trials
-                .running
-                .insert(name.clone(), Trial { until, before });
-            self.roll_back(&name, "the daemon ended before it was confirmed");
+            self.running.insert(name.clone(), Trial { until, before });
+            self.roll_back(
+                &name,
+                "the daemon ended before it was confirmed",
+                &mut hands,
+            );
         }
     }
 
-    fn roll_back(&mut self, name: &str, why: &str) {
-        let Some(Trial { before, .. }) = self.trials.end(name) else {
+    fn roll_back(&mut self, name: &str, why: &str, hands: &mut Hands<'_>) {
+        let Some(Trial { before, .. }) = self.end(name) else {
             return;
         };
-        self.mark_trials();
-        let Some((id, _)) = self.config.spec.peer_named(name) else {
+        self.mark(hands.config, hands.engine);
+        let Some((id, _)) = hands.config.spec.peer_named(name) else {
             return;
         };
-        let now = self.now();
-        self.engine
-            .set_mode_only(now, id, before.mode, &before.only);
-        let text = format!("{name}: {} again, because {why}", before.mode);
-        self.journal.note("trial-rolled-back", &text);
+        let Permit { mode, only, .. } = before;
+        hands.engine.set_mode_only(hands.now, id, mode, &only);
+        let text = format!("{name}: {mode} again, because {why}");
+        hands.journal.note("trial-rolled-back", &text);
     }
 
     /// Until a trial is confirmed, the lease's end observes, whatever `on_lease_end` says.
-    pub(super) fn mark_trials(&mut self) {
-        let spec = &self.config.spec;
-        let names = self.trials.running.keys();
-        let ids = names.filter_map(|name| spec.peer_named(name).map(|(id, _)| id));
+    pub(super) fn mark(&self, config: &Config, engine: &mut Engine) {
+        let names = self.running.keys();
+        let ids = names.filter_map(|name| config.spec.peer_named(name).map(|(id, _)| id));
         let ids: BTreeSet<PeerId> = ids.collect();
-        self.engine.set_on_trial(ids);
+        engine.set_on_trial(ids);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Nothing that stands still keeps the run loop waiting: a log nobody reads, a full log disk, a member export that hangs,
+//! Nothing that stands still keeps the run loop waiting: a log that is not read, a full log disk, a member export that hangs,
 //! a router's client that never ends, control clients that trickle. What is enforced meanwhile is asked with numbered
 //! packets, for several of the shortest leases there may be.
 use std::fs::File;
@@ -98,10 +98,7 @@ fn nothing_that_stands_still_keeps_the_run_loop_waiting() {
     let refused = scene.events("ixf-refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].contains(HANGS), "{refused:?}");
-    assert!(
-        refused[0].contains("could not be read within"),
-        "{refused:?}"
-    );
+    assert!(refused[0].contains("no answer within"), "{refused:?}");
 
     let mut trickling: Vec<UnixStream> = (0..8)
         .map(|_| UnixStream::connect(scene.socket()).unwrap())

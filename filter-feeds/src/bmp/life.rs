@@ -119,15 +119,15 @@ impl RibState {
         if announced && self.hidden {
             // Not hidden after all: the End-of-RIB that was kept back counts.
             self.hidden = false;
-            let told = Family::ALL
+            let kept_back = Family::ALL
                 .into_iter()
                 .filter(|&family| self.end_of_rib[family as usize] && !self.lost);
-            events.extend(told.map(|family| end_of_rib(origin, rib, family)));
+            events.extend(kept_back.map(|family| end_of_rib(origin, rib, family)));
         }
         self.announced |= announced;
         if any && hides && !self.announced && !self.hidden {
             let why = "only withdrawals arrive; configure soft-reconfiguration inbound for it";
-            self.tell_lost(session, rib, why, events);
+            self.report_lost(session, rib, why, events);
             self.hidden = true;
         }
         Ok(any)
@@ -141,11 +141,11 @@ impl RibState {
         why: &str,
         events: &mut Vec<RouteEvent>,
     ) {
-        self.tell_lost(session, rib, why, events);
+        self.report_lost(session, rib, why, events);
         self.lost = true;
     }
 
-    fn tell_lost(&self, session: Session, rib: AdjRib, why: &str, events: &mut Vec<RouteEvent>) {
+    fn report_lost(&self, session: Session, rib: AdjRib, why: &str, events: &mut Vec<RouteEvent>) {
         if self.is_lost() {
             return;
         }

@@ -7,6 +7,7 @@ use filter_core::Family;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::as_path;
 use crate::json::{AsNumber, Members, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
 use filter_lifecycle::route::{AdjRib, DownCause, Route};
@@ -247,6 +248,7 @@ struct AdjRoute {
     network: Option<Net>,
     next_hop: Option<IpAddr>,
     next_hop_global: Option<IpAddr>,
+    path: Option<String>,
 }
 
 pub(crate) fn parse_received(
@@ -314,6 +316,7 @@ fn adj_routes(
         let mut bare = Route::bare(of_family(prefix, family)?);
         let next_hop = route.next_hop_global.or(route.next_hop);
         bare.next_hop = next_hop.filter(|address| !address.is_unspecified());
+        bare.path_head = route.path.as_deref().map(as_path::head);
         routes.push(bare);
     }
     Ok(routes)
@@ -332,6 +335,7 @@ struct AcceptedPath {
     network: Option<Net>,
     #[serde(default)]
     nexthops: Vec<NextHop>,
+    path: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -371,6 +375,7 @@ pub(crate) fn parse_routes(text: &[u8], family: Family) -> Result<Vec<Route>, St
             routes.push(Route {
                 path,
                 next_hop,
+                path_head: accepted.path.as_deref().map(as_path::head),
                 ..Route::bare(prefix)
             });
         }

@@ -8,7 +8,8 @@ use serde::de::IgnoredAny;
 
 use crate::json::{Members, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
-use filter_lifecycle::route::{AdjRib, Community, Route};
+use crate::printed::Printed;
+use filter_lifecycle::route::{AdjRib, Community, PathHead, Route};
 
 /// A version of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +30,7 @@ pub(crate) fn parse_version(text: &[u8]) -> Result<Version, String> {
             let minor = numbers.next()?.parse().ok()?;
             Some(Version { major, minor })
         });
-    numbers.ok_or_else(|| format!("no version: {:?}", text.trim()))
+    numbers.ok_or_else(|| format!("no version: {}", Printed(text.trim())))
 }
 
 /// GoBGP's errors are objects with nothing but the error.
@@ -269,6 +270,14 @@ struct Attribute {
     nexthop: Option<IpAddr>,
     communities: Option<Vec<u32>>,
     value: Option<Value>,
+    as_paths: Option<Vec<Segment>>,
+}
+
+/// A segment of an AS_PATH.
+#[derive(Deserialize)]
+struct Segment {
+    segment_type: u8,
+    asns: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -289,10 +298,15 @@ struct LargeCommunity {
 }
 
 /// Path attribute codes (RFC 4271, 1997, 4760, 8092).
+const AS_PATH: u8 = 2;
 const NEXT_HOP: u8 = 3;
 const COMMUNITIES: u8 = 8;
 const MP_REACH_NLRI: u8 = 14;
 const LARGE_COMMUNITIES: u8 = 32;
+
+/// Types of segments of an AS_PATH (RFC 4271 section 4.3).
+const AS_SET: u8 = 1;
+const AS_SEQUENCE: u8 = 2;
 
 /// A table of one neighbour.
 pub(crate) fn parse_rib(text: &[u8], family: Family) -> Result<Vec<Route>, String> {
@@ -366,6 +380,15 @@ fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> 
             NEXT_HOP | MP_REACH_NLRI => {
                 let next_hop = attribute.nexthop.ok_or_else(unreadable)?;
                 route.next_hop = Some(next_hop).filter(|address| !address.is_unspecified());
+            }
+            AS_PATH => {
+                let segments = attribute.as_paths.unwrap_or_default();
+                let in_front = segments
+                    .iter()
+                    .take_while(|each| each.segment_type != AS_SET);
+                let sequence = in_front.filter(|each| each.segment_type == AS_SEQUENCE);
+                let sequence = sequence.flat_map(|each| each.asns.iter().copied().map(Asn::new));
+                route.path_head = Some(PathHead::of(sequence));
             }
             COMMUNITIES => {
                 let listed = attribute.communities.ok_or_else(unreadable)?;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use filter_core::Family;
 use serde::Deserialize;
 
+use crate::as_path;
 use crate::json::{AsNumber, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
+use crate::printed::Printed;
 use filter_lifecycle::route::{AdjRib, Community, Route};
 
 #[derive(Deserialize)]
@@ -190,6 +192,7 @@ struct Rib {
 struct RibEntry {
     prefix: Net,
     exit_nexthop: Option<IpAddr>,
+    aspath: Option<String>,
     neighbor: EntryNeighbor,
     #[serde(default)]
     communities: Vec<String>,
@@ -237,6 +240,7 @@ pub(crate) fn parse_rib(
             next_hop: entry
                 .exit_nexthop
                 .filter(|address| !address.is_unspecified()),
+            path_head: entry.aspath.as_deref().map(as_path::head),
             communities: Some(communities(&entry.communities, &entry.large_communities)?.into()),
             ..Route::bare(of_family(prefix, family)?)
         });
@@ -255,13 +259,13 @@ fn communities(standard: &[String], large: &[String]) -> Result<Vec<Community>, 
         let halves = text.split_once(':').and_then(|(high, low)| {
             Some(Community::Standard(high.parse().ok()?, low.parse().ok()?))
         });
-        all.push(halves.ok_or_else(|| format!("no community: {text:?}"))?);
+        all.push(halves.ok_or_else(|| format!("no community: {}", Printed(text)))?);
     }
     for text in large {
         let numbers: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
         match numbers.as_deref() {
             Ok([global, first, second]) => all.push(Community::Large(*global, *first, *second)),
-            _ => return Err(format!("no large community: {text:?}")),
+            _ => return Err(format!("no large community: {}", Printed(text))),
         }
     }
     Ok(all)

@@ -45,11 +45,6 @@ impl AddressSet {
         }
     }
 
-    /// More has changed than a list of prefixes says: the next update works everything out anew.
-    pub(super) fn all_changed(&mut self) {
-        self.changed = Changed::Everything;
-    }
-
     /// (valid − `withheld`) ∪ `always`, as it is now.
     pub(super) fn update(
         &mut self,

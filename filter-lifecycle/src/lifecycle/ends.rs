@@ -1,4 +1,4 @@
-//! Sessions of one feed that ended lately: enough of them together are the router's doing, not their peers'. Knows
+//! Sessions of one router that ended lately: enough of them together are the router's doing, not their peers'. Knows
 //! neither peers nor routes.
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,12 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// A session ended, of a feed that still reports so many as up. Returns the sessions that are thereby found to be
+    /// Did a session end lately?
+    pub(super) fn are_recent(&self, now: Duration) -> bool {
+        self.recent.values().any(|at| now <= *at + TOGETHER)
+    }
+
+    /// A session ended, of a router that still reports so many as up. Returns the sessions that are thereby found to be
     /// the router's loss; `peers` counts whose some sessions are.
     pub(super) fn ended(
         &mut self,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use filter_core::{Asn, Family, Prefix};
 
-use super::{Missing, PeerState, Refusal, State};
+use super::{Missing, PeerState, Refusal, Side, State};
 use crate::route::{AdjRib, FeedId, PeerId, Session};
 
 /// Something an operator may want to know. Exhaustive, so that a match that makes sentences of events misses none.
@@ -75,6 +75,9 @@ pub enum Event {
     NextHopRewritten(PeerId, IpAddr, Prefix),
     /// A route server's route has a next hop that is no peer's. Once for each next hop.
     NextHopUnknown(Session, IpAddr, Prefix),
+    /// A route server's route has this member's next hop, and its AS_PATH begins with another AS: it does not count. Once
+    /// for each member.
+    FirstAsDiffers(Session, PeerId, Prefix),
     /// A complete table lost most of its routes at once: the old ones stay until it is confirmed.
     ShrinkRefused {
         /// The session; none for prefixes by hand.
@@ -112,6 +115,20 @@ pub enum Event {
         /// Examples of them.
         examples: Vec<Prefix>,
     },
+    /// Addresses left a peer's tables although nothing withdrew them, and packets from there, or to there, were dropped:
+    /// what left so is valid again for a while.
+    Breaker {
+        /// The peer.
+        peer: PeerId,
+        /// The side.
+        side: Side,
+        /// The family.
+        family: Family,
+        /// How many prefixes.
+        prefixes: usize,
+        /// Examples of them.
+        examples: Vec<Prefix>,
+    },
     /// An operator changed a peer's mode.
     ModeChanged(PeerId, filter_core::Mode),
 }
@@ -135,11 +152,13 @@ impl Event {
             Self::MaxPrefixExceeded { .. } => "max-prefix-exceeded",
             Self::MaxPrefixCleared(..) => "max-prefix-cleared",
             Self::NextHopRewritten(..) | Self::NextHopUnknown(..) => "next-hop-rewritten",
+            Self::FirstAsDiffers(..) => "first-as-differs",
             Self::ShrinkRefused { .. } => "shrink-refused",
             Self::CountMismatch { .. } => "count-mismatch",
             Self::FeedDisagreement { .. } => "feed-disagreement",
             Self::CoverageExceeded(..) => "coverage-exceeded",
             Self::CoverageCleared(..) => "coverage-cleared",
+            Self::Breaker { .. } => "breaker",
             Self::ModeChanged(..) => "mode-changed",
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use filter_core::set::PrefixSet;
-use filter_core::{Asn, Prefix};
+use filter_core::{Asn, Family, Prefix};
 
 use super::directory::{Directory, Owner};
 use super::kind::{self, Kind};
@@ -14,7 +14,7 @@ use super::source::SourceKey;
 use super::{Refusal, Side, session_of};
 use crate::admission::{Provenance, admit};
 use crate::policy::Withheld;
-use crate::route::{FeedId, Origin, PeerId, Route, Session};
+use crate::route::{FeedId, Origin, PathHead, PeerId, Route, Session};
 use crate::spec::{self, OnStale, Reach, Spec, Timers};
 
 /// See the file's head.
@@ -86,6 +86,11 @@ impl Facts {
     /// Does the peer's operator want the last known tables for as long as a feed is lost?
     pub(super) fn keeps_stale(&self, id: PeerId) -> bool {
         self.peer(id).on_stale == OnStale::Keep
+    }
+
+    /// How many prefixes of a family each of the peer's sessions may advertise, if that is limited.
+    pub(super) fn max_prefixes(&self, id: PeerId, family: Family) -> Option<u32> {
+        *self.peer(id).max_prefixes.get(family)
     }
 
     pub(super) fn owner(&self, session: Session) -> Option<Owner> {
@@ -174,8 +179,8 @@ impl Facts {
         let server = &self.spec.route_servers[index];
         let (whom, communities) = match (Side::of(key.rib), &server.our_routes_reach) {
             (Side::Sources, _) => {
-                let next_hop = route.next_hop;
-                let member = next_hop.and_then(|hop| self.directory.member(server, hop));
+                let member = self.member(index, route);
+                let member = member.filter(|id| self.begins_with(index, *id, route));
                 (member.map_or(Whom::Nobody, Whom::Only), None)
             }
             (Side::Destinations, Reach::Communities) => {
@@ -186,6 +191,44 @@ impl Facts {
             (Side::Destinations, Reach::All | Reach::None | Reach::Listed(_)) => (Whom::All, None),
         };
         Scope { whom, communities }
+    }
+
+    /// The member of the route server's LAN that the route's next hop is.
+    fn member(&self, server: usize, route: &Route) -> Option<PeerId> {
+        let server = &self.spec.route_servers[server];
+        route
+            .next_hop
+            .and_then(|hop| self.directory.member(server, hop))
+    }
+
+    /// Is the first AS of a route server's route the member's? We and the route server may stand in front of it. Where the
+    /// feed reports no AS_PATH the next hop alone decides.
+    fn begins_with(&self, server: usize, member: PeerId, route: &Route) -> bool {
+        let before = [self.spec.router.asn, self.spec.route_servers[server].asn];
+        let is_its = |head: PathHead| head.behind(&before) == Some(self.peer(member).asn);
+        route.path_head.is_none_or(is_its)
+    }
+
+    /// A route server's route that leads to a member and begins with another AS: it is none of the member's.
+    pub(super) fn strange_first_as(
+        &self,
+        key: SourceKey,
+        owner: Owner,
+        route: &Route,
+    ) -> Option<StrangeFirstAs> {
+        let (Owner::RouteServer(server), Side::Sources) = (owner, Side::of(key.rib)) else {
+            return None;
+        };
+        let member = self.member(server, route)?;
+        if self.begins_with(server, member, route) {
+            return None;
+        }
+        Some(StrangeFirstAs {
+            server,
+            session: session_of(key.origin)?,
+            member,
+            prefix: route.prefix,
+        })
     }
 
     /// May this prefix stand in the peer's sources? Destinations are what we announce ourselves.
@@ -248,6 +291,15 @@ pub(super) struct StrangeHop {
     pub owner: Owner,
     pub session: Session,
     pub hop: IpAddr,
+    pub prefix: Prefix,
+}
+
+/// A route server's route whose next hop is a member's and whose first AS is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StrangeFirstAs {
+    pub server: usize,
+    pub session: Session,
+    pub member: PeerId,
     pub prefix: Prefix,
 }
 

@@ -31,7 +31,8 @@ struct FeedState {
     /// It was lost for longer than `stale_hold` when last looked at.
     was_late: bool,
     pace: Pace,
-    ends: Ends,
+    /// By router; a router none of whose sessions ended lately is not in it.
+    ends: HashMap<u64, Ends>,
 }
 
 /// What one feed reports of one session.
@@ -41,6 +42,8 @@ pub(super) struct SessionState {
     pub restart_time: Option<Duration>,
     /// The families it exchanges, by [`Family`](filter_core::Family), if the feed reports them.
     pub families: Option<[bool; 2]>,
+    /// Which of the feed's routers it is a session of.
+    pub router: u64,
 }
 
 impl FeedState {
@@ -153,18 +156,21 @@ impl Feeds {
         self.sessions.insert(key, state)
     }
 
-    /// A session ended, as this feed reports. Returns those that are thereby found to be the router's loss; `peers`
-    /// counts whose some sessions are.
+    /// A session of a router ended, as this feed reports. Returns those that are thereby found to be the router's loss;
+    /// `peers` counts whose some sessions are.
     pub(super) fn ended(
         &mut self,
         now: Duration,
-        feed: FeedId,
+        (feed, router): (FeedId, u64),
         session: Session,
         peers: impl Fn(&mut dyn Iterator<Item = Session>) -> usize,
     ) -> Vec<Session> {
         let of_feed = self.sessions.iter().filter(|((of, _), _)| *of == feed);
-        let up = of_feed.filter(|(_, state)| state.up).count();
+        let up = of_feed.filter(|(_, state)| state.up && state.router == router);
+        let up = up.count();
         let ends = &mut self.each[usize::from(feed.0)].ends;
+        ends.retain(|_, ends| ends.are_recent(now));
+        let ends = ends.entry(router).or_default();
         ends.ended(now, session, up, peers)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// No route of a former session counts longer than this after its end, while its feed is there; and none comes back.
 pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
-/// Former sessions that are told apart; the oldest are taken together.
+/// Former sessions that are told apart; of more, those that ended soonest after each other are taken together.
 pub const MAX_FORMER: usize = 256;
 
 /// The former sessions of one source, oldest first.
@@ -205,15 +205,16 @@ impl Formers {
         lapses
     }
 
-    /// Takes the oldest ones that count alike together: of both the longer hold, and no more time to return than the
-    /// older has.
+    /// Takes two neighbours that count alike together: of both the longer hold, and no more time to return than the older
+    /// has. Those for whom that changes least, so that however many there are, none stays for much longer than its own hold.
     fn limit(&mut self) {
         if self.0.len() <= MAX_FORMER {
             return;
         }
-        let pairs = self.0.windows(2);
-        let alike = |pair: &[Former]| pair[0].muted == pair[1].muted;
-        let Some(index) = pairs.into_iter().position(alike) else {
+        let pairs = self.0.windows(2).enumerate();
+        let alike = pairs.filter(|(_, pair)| pair[0].muted == pair[1].muted);
+        let span = |pair: &[Former]| pair[1].hold_until.saturating_sub(pair[0].ended_at);
+        let Some((index, _)) = alike.min_by_key(|(_, pair)| span(pair)) else {
             return; // of three, two count alike
         };
         let older = self.0.remove(index);
@@ -226,6 +227,8 @@ impl Formers {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     const SETTLE_MAX: Duration = Duration::from_secs(300);
@@ -307,16 +310,29 @@ mod tests {
         );
     }
 
+    /// A session that ends every second for half an hour: the hold of each is its own, or a little longer.
     #[test]
     fn many_are_taken_together() {
+        let (ends, hold, slack) = (2000, 600, 16);
         let mut formers = Formers::default();
-        for telling in 1..=MAX_FORMER as u32 + 10 {
-            formers.end(at(telling.into()), telling, at(120));
+        let mut over = HashMap::new();
+        for second in 1..=ends + hold + slack {
+            for lapse in formers.lapse(at(second), SETTLE_MAX, false) {
+                let Tellings { after, up_to } = lapse.routes;
+                over.extend((after + 1..=up_to).map(|telling| (u64::from(telling), second)));
+            }
+            if second <= ends {
+                formers.end(at(second), second as u32, at(hold));
+            }
+            assert!(formers.0.len() <= MAX_FORMER);
         }
-        assert_eq!(formers.0.len(), MAX_FORMER);
-        assert_eq!(formers.hold_of(1), Some(at(131)));
-        assert_eq!(formers.hold_of(11), Some(at(131)));
-        assert_eq!(formers.hold_of(12), Some(at(132)));
-        assert_eq!(formers.0[0].ended_at, at(1));
+        for end in 1..=ends {
+            let held = over.get(&end).map(|over| over - end);
+            let expected = hold..hold + slack;
+            assert!(
+                held.is_some_and(|held| expected.contains(&held)),
+                "{end}: {held:?}"
+            );
+        }
     }
 }

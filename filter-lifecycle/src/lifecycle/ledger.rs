@@ -16,8 +16,6 @@ use super::key::RouteKey;
 pub(super) struct Ledger {
     /// By family. Everything in it is valid: held, or waiting to leave.
     entries: [BTreeMap<RouteKey, Entry>; 2],
-    /// Prefixes that a feed reports, per family: what max-prefix counts.
-    told: [u32; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,11 +27,23 @@ struct Entry {
     leaves_at: Option<Moment>,
     /// When it is looked at again: the [`Departure`] that counts, of those that are under way.
     due: Option<Moment>,
+    /// How its last holder left.
+    left: Left,
+}
+
+/// How a holder of a prefix left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The route was withdrawn or replaced, its session ended, or the operator took it out of the configuration.
+    #[default]
+    Withdrawn,
+    /// It was not there any more when the table was received again.
+    Vanished,
 }
 
 /// How a prefix is held.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
+pub(super) struct Holder {
     /// By the operator's hand, not by a feed.
     pub by_hand: bool,
     /// It is advertised now: that ends every hold of it.
@@ -92,7 +102,7 @@ pub(super) struct Departure(pub Moment);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
     /// It is no longer valid.
-    Gone,
+    Gone(Left),
     /// A route holds it again, or still.
     Stays,
     /// Its hold was renewed meanwhile.
@@ -101,19 +111,18 @@ pub(super) enum Expiry {
 
 impl Ledger {
     /// Adds one holder of the prefix: a session's route or a static entry.
-    pub(super) fn add(&mut self, prefix: Prefix, word: Word) -> Change {
+    pub(super) fn add(&mut self, prefix: Prefix, holder: Holder) -> Change {
         let family = prefix.family() as usize;
         let (entry, change) = match self.entries[family].entry(RouteKey::new(prefix, 0)) {
             btree_map::Entry::Vacant(vacant) => (vacant.insert(Entry::default()), Change::Changed),
             btree_map::Entry::Occupied(known) => (known.into_mut(), Change::Same),
         };
-        if word.is_new {
+        if holder.is_new {
             entry.leaves_at = None;
         }
-        if word.by_hand {
+        if holder.by_hand {
             entry.by_hand = entry.by_hand.saturating_add(1);
         } else {
-            self.told[family] += u32::from(entry.told == 0);
             entry.told += 1;
         }
         change
@@ -124,7 +133,7 @@ impl Ledger {
         &mut self,
         prefix: Prefix,
         by_hand: bool,
-        leaves_at: Moment,
+        (leaves_at, left): (Moment, Left),
     ) -> Option<Departure> {
         let family = prefix.family() as usize;
         let entry = self.entries[family].get_mut(&RouteKey::new(prefix, 0))?;
@@ -132,12 +141,25 @@ impl Ledger {
             entry.by_hand = entry.by_hand.checked_sub(1)?;
         } else {
             entry.told = entry.told.checked_sub(1)?;
-            self.told[family] -= u32::from(entry.told == 0);
         }
         let leaves_at = entry.leaves_at.map_or(leaves_at, |at| at.max(leaves_at));
         entry.leaves_at = Some(leaves_at);
+        entry.left = left;
         let is_under_way = entry.due.is_some_and(|due| due <= leaves_at);
         (!is_under_way).then(|| entry.departs(leaves_at))
+    }
+
+    /// The prefix is valid until then, although no route holds it.
+    pub(super) fn keep(&mut self, prefix: Prefix, until: Moment) -> (Change, Option<Departure>) {
+        let entries = &mut self.entries[prefix.family() as usize];
+        let btree_map::Entry::Vacant(vacant) = entries.entry(RouteKey::new(prefix, 0)) else {
+            return (Change::Same, None);
+        };
+        let entry = vacant.insert(Entry {
+            leaves_at: Some(until),
+            ..Entry::default()
+        });
+        (Change::Changed, Some(entry.departs(until)))
     }
 
     /// The time of a [`Departure`] has come: that which was `due` then.
@@ -156,19 +178,15 @@ impl Ledger {
                 entry.get_mut().leaves_at = None;
                 Expiry::Stays
             }
-            _ => {
-                entry.remove();
-                Expiry::Gone
-            }
+            _ => Expiry::Gone(entry.remove().left),
         }
     }
 
-    /// Everything of a family that is valid now, ascending, and whether a route holds it: if not, it waits to leave.
-    pub(super) fn prefixes(&self, family: Family) -> impl Iterator<Item = (Prefix, bool)> + '_ {
-        let held = |entry: &Entry| entry.told > 0 || entry.by_hand > 0;
+    /// Everything of a family that is valid now, held or waiting to leave, ascending.
+    pub(super) fn prefixes(&self, family: Family) -> impl Iterator<Item = Prefix> + '_ {
         self.entries[family as usize]
-            .iter()
-            .map(move |(key, entry)| (key.prefix(family), held(entry)))
+            .keys()
+            .map(move |key| key.prefix(family))
     }
 
     /// The longest valid prefix that covers this one, which may be the prefix itself.
@@ -196,11 +214,6 @@ impl Ledger {
             .take_while(move |found| prefix.covers(*found))
     }
 
-    /// How many prefixes of a family feeds report.
-    pub(super) const fn told(&self, family: Family) -> u32 {
-        self.told[family as usize]
-    }
-
     /// How many of a family are valid: held, or waiting to leave.
     pub(super) fn len(&self, family: Family) -> usize {
         self.entries[family as usize].len()
@@ -215,15 +228,19 @@ mod tests {
         Moment::at_or_after(Duration::from_secs(seconds))
     }
 
-    const BY_FEED: Word = Word {
+    fn withdrawn(seconds: u64) -> (Moment, Left) {
+        (at(seconds), Left::Withdrawn)
+    }
+
+    const BY_FEED: Holder = Holder {
         by_hand: false,
         is_new: true,
     };
-    const REVIVED: Word = Word {
+    const REVIVED: Holder = Holder {
         by_hand: false,
         is_new: false,
     };
-    const BY_HAND: Word = Word {
+    const BY_HAND: Holder = Holder {
         by_hand: true,
         is_new: true,
     };
@@ -238,20 +255,20 @@ mod tests {
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
         assert_eq!(ledger.add(prefix, BY_FEED), Change::Changed);
         assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
-        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(30)), departs(30));
         assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
         assert_eq!(ledger.expire(prefix, at(30), at(99)), Expiry::Stays);
-        assert_eq!(ledger.remove(prefix, false, at(130)), departs(130));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(130)), departs(130));
         assert_eq!(
-            ledger.remove(prefix, false, at(140)),
+            ledger.remove(prefix, false, withdrawn(140)),
             None,
-            "nobody holds it"
+            "no route holds it"
         );
+        assert_eq!(ledger.len(Family::Ipv4), 1);
         assert_eq!(
-            (ledger.len(Family::Ipv4), ledger.told(Family::Ipv4)),
-            (1, 0)
+            ledger.expire(prefix, at(130), at(130)),
+            Expiry::Gone(Left::Withdrawn)
         );
-        assert_eq!(ledger.expire(prefix, at(130), at(130)), Expiry::Gone);
         assert_eq!(ledger.len(Family::Ipv4), 0);
     }
 
@@ -261,21 +278,24 @@ mod tests {
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
         _ = ledger.add(prefix, BY_FEED);
         _ = ledger.add(prefix, BY_FEED);
-        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(30)), departs(30));
         assert_eq!(
-            ledger.remove(prefix, false, at(5)),
+            ledger.remove(prefix, false, withdrawn(5)),
             None,
             "under way already"
         );
         for time in 31..99 {
             _ = ledger.add(prefix, BY_FEED);
-            assert_eq!(ledger.remove(prefix, false, at(time)), None);
+            assert_eq!(ledger.remove(prefix, false, withdrawn(time)), None);
         }
         assert_eq!(
             ledger.expire(prefix, at(30), at(30)),
             Expiry::Later(Departure(at(98)))
         );
-        assert_eq!(ledger.expire(prefix, at(98), at(98)), Expiry::Gone);
+        assert_eq!(
+            ledger.expire(prefix, at(98), at(98)),
+            Expiry::Gone(Left::Withdrawn)
+        );
     }
 
     #[test]
@@ -283,21 +303,27 @@ mod tests {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
         _ = ledger.add(prefix, BY_FEED);
-        assert_eq!(ledger.remove(prefix, false, at(600)), departs(600));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(600)), departs(600));
         _ = ledger.add(prefix, REVIVED);
-        assert_eq!(ledger.remove(prefix, false, at(30)), None);
+        assert_eq!(ledger.remove(prefix, false, withdrawn(30)), None);
         assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
         _ = ledger.add(prefix, BY_FEED);
-        assert_eq!(ledger.remove(prefix, false, at(60)), departs(60));
-        assert_eq!(ledger.expire(prefix, at(60), at(60)), Expiry::Gone);
+        assert_eq!(ledger.remove(prefix, false, withdrawn(60)), departs(60));
+        assert_eq!(
+            ledger.expire(prefix, at(60), at(60)),
+            Expiry::Gone(Left::Withdrawn)
+        );
         _ = ledger.add(prefix, BY_FEED);
-        assert_eq!(ledger.remove(prefix, false, at(630)), departs(630));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(630)), departs(630));
         assert_eq!(
             ledger.expire(prefix, at(600), at(600)),
             Expiry::Stays,
             "of a hold that has ended"
         );
-        assert_eq!(ledger.expire(prefix, at(630), at(630)), Expiry::Gone);
+        assert_eq!(
+            ledger.expire(prefix, at(630), at(630)),
+            Expiry::Gone(Left::Withdrawn)
+        );
     }
 
     #[test]
@@ -305,14 +331,11 @@ mod tests {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "2001:db8::/32".parse().unwrap();
         assert_eq!(ledger.add(prefix, BY_FEED), Change::Changed);
-        assert_eq!(ledger.remove(prefix, false, at(30)), departs(30));
+        assert_eq!(ledger.remove(prefix, false, withdrawn(30)), departs(30));
         assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
         assert_eq!(ledger.expire(prefix, at(30), at(30)), Expiry::Stays);
-        assert_eq!(
-            ledger.prefixes(Family::Ipv6).collect::<Vec<_>>(),
-            [(prefix, true)]
-        );
-        assert_eq!(ledger.remove(prefix, false, at(60)), departs(60));
+        assert_eq!(ledger.prefixes(Family::Ipv6).collect::<Vec<_>>(), [prefix]);
+        assert_eq!(ledger.remove(prefix, false, withdrawn(60)), departs(60));
     }
 
     #[test]
@@ -356,15 +379,12 @@ mod tests {
     }
 
     #[test]
-    fn words_by_hand_hold_but_are_not_counted() {
+    fn what_is_held_by_hand_stays() {
         let mut ledger = Ledger::default();
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
         assert_eq!(ledger.add(prefix, BY_HAND), Change::Changed);
-        assert_eq!(ledger.told(Family::Ipv4), 0);
         assert_eq!(ledger.add(prefix, BY_FEED), Change::Same);
-        assert_eq!(ledger.told(Family::Ipv4), 1);
-        assert_eq!(ledger.remove(prefix, false, at(1)), departs(1));
-        assert_eq!(ledger.told(Family::Ipv4), 0);
+        assert_eq!(ledger.remove(prefix, false, withdrawn(1)), departs(1));
         assert_eq!(ledger.expire(prefix, at(1), at(9)), Expiry::Stays);
     }
 

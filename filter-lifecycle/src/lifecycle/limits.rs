@@ -1,131 +1,116 @@
-//! What freezes the growth of one peer's sources: `max_prefixes` per family, and the share of the address space they
-//! cover. A frozen family keeps its last good prefixes, and withdrawals go on. Knows the peer's prefixes only as it is
-//! given them; reports nothing.
-use std::collections::BTreeSet;
+//! What freezes the growth of one peer's sources: `max_prefixes`, by session and route-server member, and the share of the
+//! address space that they all cover. Withdrawals go on. Knows the peer's prefixes only as it is given them; reports
+//! nothing.
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
 use filter_core::{Family, Prefix};
 
-use super::coverage;
+use super::coverage::{self, Largest};
+use super::portion::Portion;
+use super::source::SourceKey;
 
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// By family: the last good sources, once they went over `max_prefixes`.
-    frozen: [Option<Frozen>; 2],
-    /// By family: were the sources ever complete?
-    was_complete: [bool; 2],
+    /// Of families with `max_prefixes`: what each session, and its part of each route server's, has.
+    portions: BTreeMap<SourceKey, Portion>,
+    /// What was good when an earlier process, or specification, froze them.
+    restored: BTreeSet<Prefix>,
+    /// The Adj-RIBs that were complete once, and by family whether one was for the first time since S'(p) was published:
+    /// then there is nothing yet that a jump could be measured against.
+    completed: BTreeSet<SourceKey>,
+    is_first: [bool; 2],
     /// S'(p) as it was last to be published, and which families of it cover too much of the address space.
     published: PrefixSet,
     too_wide: [bool; 2],
-}
-
-/// The last good sources of a family.
-#[derive(Debug)]
-struct Frozen {
-    /// Without any, what is received counts: it still drops the rest.
-    good: BTreeSet<Prefix>,
-    /// Has an event reported it?
-    reported: bool,
-}
-
-/// What became of a family at its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limited {
-    /// What it was.
-    Unchanged,
-    /// It froze.
-    Froze,
-    /// It thawed; had its freezing been reported?
-    Thawed { was_reported: bool },
-}
-
-/// How a prefix that leaves concerns a frozen family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaves {
-    /// The family is not frozen, or has no last good prefixes: what is received counts.
-    AsReceived,
-    /// It was one of the last good prefixes, and is not any more.
-    Good,
-    /// It counts still, or did not count.
-    Not,
+    /// By family: the most that was covered within the last day.
+    largest: [Largest; 2],
 }
 
 impl Limits {
-    /// The last good sources of a family that is over its limit, if any are left: an emptied set is no last good table.
-    pub(super) fn good(&self, family: Family) -> Option<&BTreeSet<Prefix>> {
-        let frozen = self.frozen[family as usize].as_ref()?;
-        (!frozen.good.is_empty()).then_some(&frozen.good)
+    /// What one of its sessions, or its part of a route server's, has.
+    pub(super) fn portion(&mut self, key: SourceKey) -> &mut Portion {
+        let of_family = |prefix: &Prefix| prefix.family() == key.family;
+        let portion = self.portions.entry(key);
+        portion.or_insert_with(|| match self.restored.iter().any(of_family) {
+            true => Portion::restored(),
+            false => Portion::default(),
+        })
     }
 
-    /// Is the family over `max_prefixes`?
-    pub(super) const fn is_over(&self, family: Family) -> bool {
-        self.frozen[family as usize].is_some()
+    /// Was nothing of the family frozen before, or was this good then?
+    pub(super) fn was_good(&self, prefix: Prefix) -> bool {
+        let mut of_family = self
+            .restored
+            .iter()
+            .filter(|each| each.family() == prefix.family());
+        of_family.next().is_none() || self.restored.contains(&prefix)
     }
 
-    /// Freezes or thaws a family. `sources` are its prefixes; what was there before `newest` is good, if the sources were
-    /// ever complete.
-    pub(super) fn check(
-        &mut self,
-        family: Family,
-        is_over: bool,
-        newest: Option<Prefix>,
-        sources: impl Iterator<Item = Prefix>,
-    ) -> Limited {
-        let any = self.was_complete[family as usize];
-        match (is_over, &mut self.frozen[family as usize]) {
-            (true, frozen @ None) => {
-                let good = sources.filter(|prefix| any && Some(*prefix) != newest);
-                *frozen = Some(Frozen {
-                    good: good.collect(),
-                    reported: false,
-                });
-                Limited::Froze
-            }
-            (false, frozen @ Some(_)) => Limited::Thawed {
-                was_reported: frozen.take().is_some_and(|frozen| frozen.reported),
-            },
-            (true, Some(_)) | (false, None) => Limited::Unchanged,
-        }
+    /// These were the last good sources when they froze, before this process or specification.
+    pub(super) fn restore(&mut self, good: impl IntoIterator<Item = Prefix>) {
+        self.restored = good.into_iter().collect();
     }
 
-    /// Is there a freeze of the family that was not reported yet?
-    pub(super) fn is_unreported(&self, family: Family) -> bool {
-        let frozen = self.frozen[family as usize].as_ref();
-        frozen.is_some_and(|frozen| !frozen.reported)
+    /// The last good sources of what is frozen of a family; those from before as long as nothing has replaced them.
+    pub(super) fn good(&self, family: Family, limit: u32) -> BTreeSet<Prefix> {
+        let mut portions = self.portions(family).peekable();
+        let is_restoring = portions.peek().is_none() || portions.any(Portion::is_restoring);
+        let restored = self.restored.iter().copied();
+        let restored = restored.filter(|prefix| is_restoring && prefix.family() == family);
+        let portions = self.portions(family);
+        let good = portions.flat_map(|portion| portion.good(family, limit));
+        good.chain(restored).collect()
     }
 
-    /// The freeze of the family was reported.
-    pub(super) const fn reported(&mut self, family: Family) {
-        if let Some(frozen) = &mut self.frozen[family as usize] {
-            frozen.reported = true;
-        }
+    fn portions(&self, family: Family) -> impl Iterator<Item = &Portion> {
+        let of_family = self
+            .portions
+            .iter()
+            .filter(move |(key, _)| key.family == family);
+        of_family.map(|(_, portion)| portion)
     }
 
-    /// The family's sources are complete: within the limit they are good.
-    pub(super) const fn completed(&mut self, family: Family) {
-        self.was_complete[family as usize] |= self.frozen[family as usize].is_none();
+    /// Does growth of a session of the family wait?
+    pub(super) fn is_frozen(&self, family: Family, limit: Option<u32>) -> bool {
+        limit.is_some_and(|limit| self.portions(family).any(|each| each.is_frozen(limit)))
     }
 
-    /// The hold of a prefix that no route holds is over.
-    pub(super) fn leave(&mut self, prefix: Prefix) -> Leaves {
-        match &mut self.frozen[prefix.family() as usize] {
-            Some(frozen) if !frozen.good.is_empty() => {
-                if frozen.good.remove(&prefix) {
-                    Leaves::Good
-                } else {
-                    Leaves::Not
-                }
-            }
-            _ => Leaves::AsReceived,
-        }
+    /// Is a session of the family over `max_prefixes`?
+    pub(super) fn is_over(&self, family: Family, limit: Option<u32>) -> bool {
+        limit.is_some_and(|limit| self.portions(family).any(|each| each.is_over(limit)))
+    }
+
+    /// An Adj-RIB is complete. Returns whether that is the first time.
+    pub(super) fn completed(&mut self, key: SourceKey) -> bool {
+        let is_first = self.completed.insert(key);
+        self.is_first[key.family as usize] |= is_first;
+        is_first
     }
 
     /// Takes back what a family of S'(p) grew by since it was last published, if it covers too much of the address
-    /// space. Returns the families for which that began, or ended.
-    pub(super) fn cover(&mut self, sources: &mut PrefixSet) -> Vec<(Family, bool)> {
+    /// space, or, if it is `known`, much more than it ever did within the last day. Returns the families for which that
+    /// began, or ended.
+    pub(super) fn cover(
+        &mut self,
+        now: Duration,
+        known: Families,
+        sources: &mut PrefixSet,
+    ) -> Vec<(Family, bool)> {
         let was = self.too_wide;
-        self.too_wide = coverage::freeze(sources, &self.published);
+        let is_first = std::mem::take(&mut self.is_first);
+        self.too_wide = Family::ALL.map(|family| {
+            let may_jump = known.contains(family) && !is_first[family as usize];
+            let largest = self.largest[family as usize].within_a_day(now);
+            let largest = Some(largest).filter(|_| may_jump);
+            coverage::freeze(sources, &self.published, family, largest)
+        });
+        for family in Family::ALL {
+            self.largest[family as usize].set(now, coverage::covered(sources, family));
+        }
         self.published = sources.clone();
         let changed = |family: &Family| was[*family as usize] != self.too_wide[*family as usize];
         let changed = Family::ALL.into_iter().filter(changed);

@@ -7,7 +7,7 @@
 //! | `facts`, with [`directory`] and `kind` | what the specification says: who owns a session, whom a route concerns |
 //! | `feeds` | which feed is connected, which session is up, which ended together (`ends`) |
 //! | `sources` | each *source*, that is one Adj-RIB of one family of one session as one feed reports it: its state (`state`), its routes (`routes`) and those of its former sessions (`former`), what speaks against it (`doubt`), whether it is quiet (`pace`) |
-//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`), when they leave (`holds`), what left lately (`recent`) |
+//! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`, `portion`, `coverage`), when they leave (`holds`), what left lately (`recent`), or vanished (`breaker`) |
 //! | `grants` | which sides are known, and so which classes may be in force; the reasons come from `evidence` |
 //! | `pending`, `outbox` | which peers have to be looked at; events that wait to be taken |
 //!
@@ -27,6 +27,7 @@ use std::time::Duration;
 use crate::route::{Origin, Session};
 
 mod address_set;
+mod breaker;
 mod coverage;
 pub mod directory;
 mod doubt;
@@ -48,6 +49,8 @@ mod outbox;
 mod pace;
 mod peer;
 mod pending;
+mod portion;
+mod received;
 mod recent;
 mod reconcile;
 mod refused;
@@ -61,7 +64,8 @@ mod wanted;
 mod whole;
 
 pub use crate::admission::Refusal;
-pub use coverage::COVERAGE_PERCENT;
+pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
+pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_TIMES};
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use ends::{MASS_PEERS, TOGETHER};

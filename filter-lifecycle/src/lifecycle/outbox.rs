@@ -2,9 +2,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
-use super::facts::StrangeHop;
+use super::facts::{StrangeFirstAs, StrangeHop};
 use super::{Event, Owner};
-use crate::route::{FeedId, Session};
+use crate::route::{FeedId, PeerId, Session};
 
 /// Events waiting to be taken; more push the oldest out, counted.
 pub const MAX_EVENTS: usize = 4096;
@@ -21,6 +21,8 @@ pub(super) struct Outbox {
     unknown: HashSet<(FeedId, Session)>,
     unknown_count: u64,
     next_hops: HashMap<Owner, HashSet<IpAddr>>,
+    /// By route server: the members that routes of others led to.
+    first_ases: HashSet<(usize, PeerId)>,
 }
 
 impl Outbox {
@@ -56,6 +58,19 @@ impl Outbox {
             Owner::Peer(id) => Event::NextHopRewritten(id, hop, prefix),
             Owner::RouteServer(_) => Event::NextHopUnknown(session, hop, prefix),
         });
+    }
+
+    /// A route server's route leads to a member that did not announce it. Once for each member.
+    pub(super) fn strange_first_as(&mut self, strange: StrangeFirstAs) {
+        let StrangeFirstAs {
+            server,
+            session,
+            member,
+            prefix,
+        } = strange;
+        if self.first_ases.insert((server, member)) {
+            self.push(Event::FirstAsDiffers(session, member, prefix));
+        }
     }
 
     /// Everything since the last call, oldest first.

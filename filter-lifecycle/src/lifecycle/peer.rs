@@ -2,12 +2,14 @@
 //! session, and never decides what is missing.
 use std::time::Duration;
 
+use filter_core::layout::Families;
 use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use super::address_set::{AddressSet, Valid};
-use super::ledger::{Change, Departure, Expiry, Ledger, Moment, Word};
-use super::limits::{Leaves, Limited, Limits};
+use super::breaker::Breaker;
+use super::ledger::{Change, Departure, Expiry, Holder, Ledger, Left, Moment};
+use super::limits::Limits;
 use super::recent::{Recent, RecentlyValid};
 use super::refused::Refused;
 use super::{Refusal, Side};
@@ -20,6 +22,7 @@ pub(super) struct Peer {
     refused: Refused,
     limits: Limits,
     recent: Recent,
+    breaker: Breaker,
 }
 
 impl Peer {
@@ -29,9 +32,9 @@ impl Peer {
 
     /// Adds one holder of the prefix: a session's route or a static entry. Returns whether the side's valid prefixes
     /// changed.
-    pub(super) fn add(&mut self, side: Side, prefix: Prefix, word: Word) -> Change {
-        let change = self.ledgers[side as usize].add(prefix, word);
-        if change == Change::Changed && !self.is_frozen(side, prefix.family()) {
+    pub(super) fn add(&mut self, side: Side, prefix: Prefix, holder: Holder) -> Change {
+        let change = self.ledgers[side as usize].add(prefix, holder);
+        if change == Change::Changed {
             let len = self.len(side);
             self.addresses[side as usize].changed(prefix, len);
         }
@@ -44,9 +47,33 @@ impl Peer {
         side: Side,
         prefix: Prefix,
         by_hand: bool,
-        leaves_at: Moment,
+        leaves: (Moment, Left),
     ) -> Option<Departure> {
-        self.ledgers[side as usize].remove(prefix, by_hand, leaves_at)
+        self.ledgers[side as usize].remove(prefix, by_hand, leaves)
+    }
+
+    /// A packet from there, or to there, was dropped. If the address left the side lately, and nothing withdrew it, all
+    /// that left so are valid until then: returns when to look at them again.
+    pub(super) fn trip(
+        &mut self,
+        now: Duration,
+        side: Side,
+        address: Address,
+        until: Moment,
+    ) -> Vec<(Prefix, Departure)> {
+        if self.covering(side, address).is_some() {
+            return Vec::new(); // it was dropped before it came back
+        }
+        let mut back = Vec::new();
+        for prefix in self.breaker.trip(now, side, address) {
+            let (change, departure) = self.ledgers[side as usize].keep(prefix, until);
+            if change == Change::Changed {
+                let len = self.len(side);
+                self.addresses[side as usize].changed(prefix, len);
+            }
+            back.extend(departure.map(|departure| (prefix, departure)));
+        }
+        back
     }
 
     /// The hold of a prefix is over. Returns also whether that changes what is wanted.
@@ -58,20 +85,14 @@ impl Peer {
         now: Moment,
     ) -> (Expiry, Change) {
         let expiry = self.ledgers[side as usize].expire(prefix, due, now);
-        if expiry != Expiry::Gone {
+        let Expiry::Gone(left) = expiry else {
             return (expiry, Change::Same);
-        }
-        let leaves = match side {
-            Side::Sources => self.limits.leave(prefix),
-            Side::Destinations => Leaves::AsReceived,
         };
-        let len = self.len(side);
-        let addresses = &mut self.addresses[side as usize];
-        match leaves {
-            Leaves::AsReceived => addresses.changed(prefix, len),
-            Leaves::Good => addresses.all_changed(),
-            Leaves::Not => return (expiry, Change::Same),
+        if left == Left::Vanished {
+            self.breaker.vanished(now.time(), side, prefix);
         }
+        let len = self.len(side);
+        self.addresses[side as usize].changed(prefix, len);
         self.recent.left(now.time(), side, prefix);
         (expiry, Change::Changed)
     }
@@ -94,11 +115,13 @@ impl Peer {
     /// address space, or do not any more.
     pub(super) fn source_addresses(
         &mut self,
+        now: Duration,
+        known: Families,
         withheld: &PrefixSet,
         extras: &PrefixSet,
     ) -> (PrefixSet, Vec<(Family, bool)>) {
         let mut sources = self.update(Side::Sources, withheld, extras);
-        let covers = self.limits.cover(&mut sources);
+        let covers = self.limits.cover(now, known, &mut sources);
         (sources, covers)
     }
 
@@ -118,61 +141,18 @@ impl Peer {
         &self.limits
     }
 
-    /// Is this family of the side frozen at its last good prefixes?
-    pub(super) fn is_frozen(&self, side: Side, family: Family) -> bool {
-        side == Side::Sources && self.limits.good(family).is_some()
-    }
-
-    /// How many prefixes of a family the peer advertises by its feeds, admitted or not: what `max_prefixes` limits.
-    pub(super) const fn advertised(&self, family: Family) -> u32 {
-        self.ledgers[Side::Sources as usize].told(family) + self.refused.of_family(family)
-    }
-
-    /// Freezes or thaws a family's sources. What was there before `newest` is good, if it ever was a whole table.
-    pub(super) fn limit(&mut self, family: Family, limit: u32, newest: Option<Prefix>) -> Limited {
-        let is_over = self.advertised(family) > limit;
-        let sources = self.ledgers[Side::Sources as usize].prefixes(family);
-        let sources = sources.map(|(prefix, _)| prefix);
-        let limited = self.limits.check(family, is_over, newest, sources);
-        if limited != Limited::Unchanged {
-            self.addresses[Side::Sources as usize].all_changed();
-        }
-        limited
-    }
-
-    /// The family's sources are complete; see [`Limits::completed`].
-    pub(super) const fn completed(&mut self, family: Family) {
-        self.limits.completed(family);
-    }
-
-    /// A freeze of the family that was not reported yet is now: how many prefixes the peer advertises.
-    pub(super) fn report_limit(&mut self, family: Family) -> u32 {
-        self.limits.reported(family);
-        self.advertised(family)
+    pub(super) const fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.limits
     }
 
     /// The prefixes of a side and family as they are to be enforced, ascending.
-    pub(super) fn enforced(
-        &self,
-        side: Side,
-        family: Family,
-    ) -> Box<dyn Iterator<Item = Prefix> + '_> {
-        match self.limits.good(family) {
-            Some(good) if side == Side::Sources => Box::new(good.iter().copied()),
-            _ => Box::new(self.ledger(side).prefixes(family).map(|(prefix, _)| prefix)),
-        }
+    pub(super) fn enforced(&self, side: Side, family: Family) -> impl Iterator<Item = Prefix> + '_ {
+        self.ledger(side).prefixes(family)
     }
 
     /// The longest of them that covers this address.
     pub(super) fn covering(&self, side: Side, address: Address) -> Option<Prefix> {
-        let host = Prefix::host(address);
-        match self.limits.good(address.family) {
-            Some(good) if side == Side::Sources => {
-                let good = good.iter().filter(|good| good.covers(host));
-                good.max_by_key(|good| good.len()).copied()
-            }
-            _ => self.ledger(side).covering(host),
-        }
+        self.ledger(side).covering(Prefix::host(address))
     }
 
     /// The longest prefix that left this side within the last day and covers this address.
@@ -185,17 +165,9 @@ impl Peer {
         self.recent.covering(now, side, address)
     }
 
-    /// Does any route, or hold, stand in the ledger of this side and family, frozen or not?
-    pub(super) fn has_any(&self, side: Side, family: Family) -> bool {
-        self.ledger(side).len(family) > 0
-    }
-
-    /// How many prefixes of a side and family are to be enforced.
+    /// How many prefixes of a side and family are to be enforced: held by a route, or until their hold is over.
     pub(super) fn len_of(&self, side: Side, family: Family) -> usize {
-        match self.limits.good(family) {
-            Some(good) if side == Side::Sources => good.len(),
-            _ => self.ledger(side).len(family),
-        }
+        self.ledger(side).len(family)
     }
 
     /// How many prefixes of a side are to be enforced.
@@ -224,7 +196,6 @@ impl Valid for Enforced<'_> {
     }
 
     fn within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
-        // A frozen family is never looked at prefix by prefix.
         let ledger = self.peer.ledger(self.side);
         let covered = ledger.covering(prefix).map(|_| prefix);
         let inside = covered.is_none().then(|| ledger.within(prefix));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, hash_map};
 use std::time::Duration;
 
-use filter_core::{Family, Prefix};
+use filter_core::Prefix;
 
 use super::Refusal;
 
@@ -19,7 +19,6 @@ pub const REFUSED_PERIOD: Duration = Duration::from_secs(3600);
 pub(super) struct Refused {
     /// With the number of routes of each.
     prefixes: HashMap<Prefix, (Refusal, u32)>,
-    of_family: [u32; 2],
     reported: HashSet<Prefix>,
     reported_since: Duration,
 }
@@ -34,7 +33,6 @@ impl Refused {
             }
             hash_map::Entry::Vacant(vacant) => vacant.insert((refusal, 1)),
         };
-        self.of_family[prefix.family() as usize] += 1;
         if now >= self.reported_since + REFUSED_PERIOD {
             self.reported.clear();
             self.reported_since = now;
@@ -48,18 +46,12 @@ impl Refused {
             known.get_mut().1 -= 1;
             if known.get().1 == 0 {
                 known.remove();
-                self.of_family[prefix.family() as usize] -= 1;
             }
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.prefixes.len()
-    }
-
-    /// How many prefixes of a family.
-    pub(super) const fn of_family(&self, family: Family) -> u32 {
-        self.of_family[family as usize]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Refusal)> + '_ {

@@ -10,6 +10,7 @@ use super::doubt::{Doubt, Doubts, Evidence};
 use super::former::Formers;
 use super::kind::Kind;
 use super::pace::{Pace, is_few};
+use super::received::Received;
 use super::routes::{Announced, Gone, Routes, Scope};
 use super::state::{Cue, State};
 use crate::route::{AdjRib, FeedId, Origin};
@@ -90,9 +91,8 @@ pub(super) struct Source {
     muted: bool,
     /// Its former sessions, if its feed reports them: their routes leave each after its own hold.
     formers: Formers,
-    /// Since when anything was received that was not complete since: a session that comes and goes does not put off for
-    /// ever when it is.
-    received_since: Option<Duration>,
+    /// For how long it was received and not complete: a session that comes and goes does not put off for ever when it is.
+    received: Received,
     /// When its session went down.
     ended_at: Duration,
     /// What was withdrawn during this transfer: announced again it is not new.
@@ -136,7 +136,7 @@ impl Source {
             lost_since: None,
             muted: false,
             formers: Formers::default(),
-            received_since: None,
+            received: Received::default(),
             ended_at: now,
             left: HashSet::new(),
             known: false,
@@ -245,8 +245,14 @@ impl Source {
         self.routes.iter_of(counts)
     }
 
+    /// Is its session over? What is received of it then is late.
+    const fn is_over(&self) -> bool {
+        matches!(self.state, State::Held | State::Down)
+    }
+
     fn restart(&mut self, now: Duration) {
         self.routes.next_telling();
+        self.received.pause(now);
         self.started = now;
         self.last_change = now;
         self.pace.restart(now);
@@ -316,8 +322,8 @@ impl Source {
         (prefix, path): (Prefix, u32),
         scope: &Scope,
     ) -> Announced {
-        if self.telling {
-            self.received_since.get_or_insert(now);
+        if self.telling && !self.is_over() {
+            self.received.go_on(now);
         }
         let formers = &self.formers;
         let is_muted = |telling| formers.is_muted(telling);
@@ -408,7 +414,7 @@ impl Source {
             && !self.lost
             && self.reported
             && self.doubts.allows_quiet()
-            && !matches!(self.state, State::Held | State::Down)
+            && !self.is_over()
             && (self.is_late(now, settle_max)
                 || may_be_quiet
                     && now >= self.started + SETTLE
@@ -418,11 +424,7 @@ impl Source {
 
     /// Has it been received for so long that what there is of it must do?
     fn is_late(&self, now: Duration, settle_max: Duration) -> bool {
-        let since = self
-            .received_since
-            .unwrap_or(self.started)
-            .min(self.started);
-        now >= since + settle_max && self.routes.fresh() > 0
+        self.received.in_all(now) >= settle_max && self.routes.fresh() > 0
     }
 
     /// Its feed has been back for long enough and has not named its session: the session is not up.
@@ -431,7 +433,7 @@ impl Source {
             && !self.reported
             && !self.lost
             && self.kind.tells_sessions()
-            && !matches!(self.state, State::Held | State::Down)
+            && !self.is_over()
             && now >= self.started + SETTLE
     }
 
@@ -458,7 +460,7 @@ impl Source {
             .judge(now, self.routes.telling(), (had, has), evidence)?;
         self.telling = false;
         self.left = HashSet::new();
-        self.received_since = None;
+        self.received = Received::default();
         self.lost_since = None;
         self.mid_life = false;
         self.silent = evidence == Evidence::Quiet && has == 0;
@@ -475,7 +477,7 @@ impl Source {
         let leaving = gone.into_iter();
         let leaving = leaving.filter_map(|(gone, telling)| self.leaving(gone, telling));
         let leaving = leaving.collect();
-        if !matches!(self.state, State::Held | State::Down) {
+        if !self.is_over() {
             self.formers.clear(); // else what it received last is a former session's
         }
         Ok(leaving)

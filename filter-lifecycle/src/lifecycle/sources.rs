@@ -134,13 +134,6 @@ impl Sources {
             .filter(move |key| Side::of(key.rib) == side && key.family == family)
     }
 
-    /// Is an Adj-RIB of this side and family being received?
-    pub(super) fn are_loading(&self, id: PeerId, side: Side, family: Family) -> bool {
-        self.of_side(id, side, family)
-            .filter_map(|key| self.get(key))
-            .any(|source| source.is_heard() && source.is_telling())
-    }
-
     /// The same Adj-RIB by each other feed.
     pub(super) fn beside(
         &self,

@@ -86,10 +86,10 @@ pub struct PeerStatus {
     pub sources: usize,
     /// Valid prefixes of D(p).
     pub destinations: usize,
-    /// Families frozen at their last good sources.
+    /// Families with a session, or a part of a route server's, whose growth beyond `max_prefixes` waits.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
     pub frozen: Vec<Family>,
-    /// Families with more sources than `max_prefixes`, frozen or, without a last good table, as received.
+    /// Families with a session that advertises more than `max_prefixes`, frozen or, without a last good table, as received.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
     pub over_limit: Vec<Family>,
     /// Families whose sources cover too much of the address space.
@@ -128,6 +128,7 @@ impl View<'_> {
             families.retain(|&family| which(family));
             families
         };
+        let limit = |family| self.facts.max_prefixes(id, family);
         let refused = peer.refused();
         let refused_list = refused
             .iter()
@@ -141,8 +142,8 @@ impl View<'_> {
             missing,
             sources: peer.len(Side::Sources),
             destinations: peer.len(Side::Destinations),
-            frozen: families(&|family| peer.is_frozen(Side::Sources, family)),
-            over_limit: families(&|family| peer.limits().is_over(family)),
+            frozen: families(&|family| peer.limits().is_frozen(family, limit(family))),
+            over_limit: families(&|family| peer.limits().is_over(family, limit(family))),
             too_wide: families(&|family| peer.limits().is_too_wide(family)),
             refused: refused.len(),
             refused_list,
@@ -150,7 +151,8 @@ impl View<'_> {
         }
     }
 
-    fn ribs(self, id: PeerId) -> Vec<SourceStatus> {
+    /// Every source that matters for a peer.
+    pub(super) fn ribs(self, id: PeerId) -> Vec<SourceStatus> {
         let ribs = self.sources.of_peer(id).filter_map(|key| {
             let source = self.sources.get(key)?;
             Some(SourceStatus {

@@ -3,16 +3,16 @@
 //! peer is granted.
 use std::time::Duration;
 
-use filter_core::{Family, Prefix};
+use filter_core::{Address, Prefix};
 
 use super::facts::Facts;
 use super::holds::{Holds, Place};
 use super::kind::Kind;
-use super::ledger::{Change, Expiry, Moment, Word};
-use super::limits::Limited;
+use super::ledger::{Change, Expiry, Holder, Left, Moment};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::pending::Pending;
+use super::portion::{Received, Report, Standing};
 use super::routes::{Gone, Scope};
 use super::source::SourceKey;
 use super::sources::Sources;
@@ -27,6 +27,8 @@ pub const MAX_EXPIRED: usize = 65_536;
 pub(super) struct Wanted {
     peers: Vec<Peer>,
     holds: Holds,
+    /// When it was looked at last.
+    now: Duration,
 }
 
 impl Wanted {
@@ -35,6 +37,7 @@ impl Wanted {
         Self {
             peers: std::iter::repeat_with(Peer::default).take(peers).collect(),
             holds: Holds::default(),
+            now: Duration::ZERO,
         }
     }
 
@@ -47,8 +50,32 @@ impl Wanted {
         &mut self.peers[id.0 as usize]
     }
 
+    /// The time of the last tick.
+    pub(super) const fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// A packet of the peer from there, or to there, was dropped. Returns what is valid again until then because of it: see
+    /// [`Peer::trip`].
+    pub(super) fn trip(
+        &mut self,
+        now: Duration,
+        (peer, side): (PeerId, Side),
+        address: Address,
+        until: Duration,
+    ) -> Vec<Prefix> {
+        let until = Moment::at_or_after(until);
+        let back = self.peer_mut(peer).trip(now, side, address, until);
+        for &(prefix, departure) in &back {
+            let place = Place { peer, side, prefix };
+            self.holds.add(departure, place);
+        }
+        back.into_iter().map(|(prefix, _)| prefix).collect()
+    }
+
     /// Ends holds, so many at once that nothing else waits for long: late is harmless.
     pub(super) fn expire(&mut self, now: Duration, pending: &mut Pending) {
+        self.now = now;
         let now = Moment::until(now);
         for (due, place) in self.holds.over(now, MAX_EXPIRED) {
             let Place { peer, side, prefix } = place;
@@ -57,7 +84,7 @@ impl Wanted {
                 pending.publish(peer);
             }
             match expiry {
-                Expiry::Gone => pending.settle(peer),
+                Expiry::Gone(_) => pending.settle(peer),
                 Expiry::Later(departure) => self.holds.add(departure, place),
                 Expiry::Stays => {}
             }
@@ -86,60 +113,82 @@ pub(super) struct Counting<'a> {
 impl Counting<'_> {
     /// A route counts for whom it concerns.
     pub(super) fn add(&mut self, from: From, prefix: Prefix, scope: &Scope) {
-        self.count_in(from, prefix, scope, Some(prefix));
+        self.count_in(from, prefix, scope, true);
     }
 
     /// Routes count that did before. They are no reason to freeze what is there.
     pub(super) fn add_again(&mut self, from: From, routes: &[Gone]) {
         for route in routes {
-            self.count_in(from, route.prefix, &route.scope, None);
+            self.count_in(from, route.prefix, &route.scope, false);
         }
     }
 
-    fn count_in(&mut self, from: From, prefix: Prefix, scope: &Scope, newest: Option<Prefix>) {
+    fn count_in(&mut self, from: From, prefix: Prefix, scope: &Scope, is_new: bool) {
         let From { key, owner } = from;
         let by_hand = self.facts.kind(key.feed) == Kind::ByHand;
         let side = Side::of(key.rib);
         for id in self.facts.targets(key, owner, scope) {
-            let peer = &mut self.wanted.peers[id.0 as usize];
-            match self.facts.admit(id, side, prefix, by_hand) {
+            let admitted = self.facts.admit(id, side, prefix, by_hand);
+            let standing = match self.limit_of(id, key) {
+                Some(limit) => {
+                    let limits = self.wanted.peer_mut(id).limits_mut();
+                    let received = Received {
+                        prefix,
+                        is_admitted: admitted.is_ok(),
+                        is_new,
+                        was_good: limits.was_good(prefix),
+                    };
+                    limits.portion(key).add(received, limit)
+                }
+                None => Standing::Counts,
+            };
+            match admitted {
                 Err(refusal) => {
-                    if peer.refuse(self.now, prefix, refusal) {
+                    if self.wanted.peer_mut(id).refuse(self.now, prefix, refusal) {
                         self.outbox.push(Event::PrefixRefused(id, prefix, refusal));
                     }
                 }
-                Ok(()) => {
-                    let was_empty = !peer.has_any(side, key.family);
-                    let word = Word {
-                        by_hand,
-                        is_new: newest.is_some(),
-                    };
-                    if peer.add(side, prefix, word) == Change::Changed {
-                        self.pending.publish(id);
-                    }
-                    if was_empty {
-                        self.pending.settle(id);
-                    }
+                Ok(()) if standing == Standing::Counts => {
+                    let holder = Holder { by_hand, is_new };
+                    self.hold((id, side), prefix, holder);
                 }
+                Ok(()) => {}
             }
-            if side == Side::Sources && newest.is_some() {
-                self.limit(id, prefix.family(), newest);
-            }
+            self.limit(id, key);
+        }
+    }
+
+    /// A prefix has one holder more.
+    fn hold(&mut self, (id, side): (PeerId, Side), prefix: Prefix, holder: Holder) {
+        let peer = self.wanted.peer_mut(id);
+        let was_empty = peer.len_of(side, prefix.family()) == 0;
+        if peer.add(side, prefix, holder) == Change::Changed {
+            self.pending.publish(id);
+        }
+        if was_empty {
+            self.pending.settle(id);
         }
     }
 
     /// A route does not count any more for whom it concerned, from then on.
-    pub(super) fn remove(&mut self, from: From, gone: &Gone, leaves_at: Duration) {
+    pub(super) fn remove(&mut self, from: From, gone: &Gone, (leaves_at, left): (Duration, Left)) {
         let From { key, owner } = from;
         let by_hand = self.facts.kind(key.feed) == Kind::ByHand;
         let (side, prefix) = (Side::of(key.rib), gone.prefix);
         for id in self.facts.targets(key, owner, &gone.scope) {
-            let peer = &mut self.wanted.peers[id.0 as usize];
+            let standing = match self.limit_of(id, key) {
+                Some(_) => {
+                    let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
+                    portion.remove(prefix)
+                }
+                None => Some(Standing::Counts),
+            };
+            let peer = self.wanted.peer_mut(id);
             if self.facts.admit(id, side, prefix, by_hand).is_err() {
                 peer.forget_refused(prefix);
-            } else {
+            } else if standing == Some(Standing::Counts) {
                 let leaves_at = Moment::at_or_after(leaves_at);
-                if let Some(departure) = peer.remove(side, prefix, by_hand, leaves_at) {
+                if let Some(departure) = peer.remove(side, prefix, by_hand, (leaves_at, left)) {
                     let place = Place {
                         peer: id,
                         side,
@@ -148,47 +197,59 @@ impl Counting<'_> {
                     self.wanted.holds.add(departure, place);
                 }
             }
-            if side == Side::Sources {
-                self.limit(id, prefix.family(), None);
-            }
+            self.limit(id, key);
         }
     }
 
-    /// Freezes or thaws the peer's sources of a family by `max_prefixes`.
-    fn limit(&mut self, id: PeerId, family: Family, newest: Option<Prefix>) {
-        let Some(limit) = *self.facts.peer(id).max_prefixes.get(family) else {
+    /// How many prefixes of this Adj-RIB may count for the peer, if that is limited.
+    fn limit_of(&self, id: PeerId, key: SourceKey) -> Option<u32> {
+        let is_by_hand = self.facts.kind(key.feed) == Kind::ByHand;
+        let is_limited = Side::of(key.rib) == Side::Sources && !is_by_hand;
+        self.facts
+            .max_prefixes(id, key.family)
+            .filter(|_| is_limited)
+    }
+
+    /// What waited for the limit counts if it may, and what begins or ends is reported.
+    fn limit(&mut self, id: PeerId, key: SourceKey) {
+        let Some(limit) = self.limit_of(id, key) else {
             return;
         };
-        let limited = self.wanted.peer_mut(id).limit(family, limit, newest);
-        if limited != Limited::Unchanged {
-            self.pending.publish(id);
-            self.pending.settle(id);
-        }
-        if let Limited::Thawed { was_reported } = limited {
-            if !self.sources.are_loading(id, Side::Sources, family) {
-                self.wanted.peer_mut(id).completed(family);
-            }
-            if was_reported {
-                self.outbox.push(Event::MaxPrefixCleared(id, family));
+        let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
+        for (prefix, routes) in portion.release(key.family, limit) {
+            for _ in 0..routes {
+                let holder = Holder {
+                    by_hand: false,
+                    is_new: true,
+                };
+                self.hold((id, Side::Sources), prefix, holder);
             }
         }
-        self.report_limit(id, family, limit);
+        self.report_limit(id, key, limit);
     }
 
-    /// While an Adj-RIB is received anew, what it replaces still counts: only when all are complete is it too much.
-    fn report_limit(&mut self, id: PeerId, family: Family, limit: u32) {
-        if !self.wanted.peer(id).limits().is_unreported(family)
-            || self.sources.are_loading(id, Side::Sources, family)
-        {
+    /// While the Adj-RIB is received anew, what it replaces still counts: only when it is complete is it too much.
+    fn report_limit(&mut self, id: PeerId, key: SourceKey, limit: u32) {
+        let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
+        let source = self.sources.get(key);
+        let is_loading = source.is_some_and(|source| source.is_heard() && source.is_telling());
+        if is_loading && portion.is_over(limit) {
             return;
         }
-        let prefixes = self.wanted.peer_mut(id).report_limit(family);
-        self.outbox.push(Event::MaxPrefixExceeded {
-            peer: id,
-            family,
-            prefixes,
-            limit,
-        });
+        if !is_loading {
+            portion.completed(limit);
+        }
+        let prefixes = portion.len();
+        match portion.report(limit) {
+            Some(Report::Exceeded) => self.outbox.push(Event::MaxPrefixExceeded {
+                peer: id,
+                family: key.family,
+                prefixes,
+                limit,
+            }),
+            Some(Report::Cleared) => self.outbox.push(Event::MaxPrefixCleared(id, key.family)),
+            None => {}
+        }
     }
 
     /// An Adj-RIB is complete: what is too much now is too much, and what is good is good.
@@ -201,9 +262,11 @@ impl Counting<'_> {
             return;
         }
         for id in self.facts.concerned(key) {
-            if let Some(limit) = *self.facts.peer(id).max_prefixes.get(key.family) {
-                self.report_limit(id, key.family, limit);
-                self.wanted.peer_mut(id).completed(key.family);
+            if self.wanted.peer_mut(id).limits_mut().completed(key) {
+                self.pending.publish(id);
+            }
+            if let Some(limit) = self.limit_of(id, key) {
+                self.report_limit(id, key, limit);
             }
         }
     }

@@ -3,10 +3,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_core::layout::Known;
+use filter_core::layout::{Families, Known};
 use filter_core::set::PrefixSet;
 use filter_core::{Address, Classes, Family, Mode, Prefix};
 
+use super::breaker::BREAKER_HOLD;
 use super::evidence::View;
 use super::facts::Facts;
 use super::feeds::Feeds;
@@ -14,10 +15,11 @@ use super::fold::{Fold, foreign_peers};
 use super::grants::{self, Grants};
 use super::outbox::Outbox;
 use super::pending::Pending;
+use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
-use super::{ClassStatus, Event, Missing, PeerStatus, RecentlyValid, Side, Told};
-use crate::route::{FeedId, PeerId, RouteEvent};
+use super::{ClassStatus, Event, Missing, PeerStatus, RecentlyValid, Side, SourceStatus, Told};
+use crate::route::{FeedId, PeerId, RouteEvent, Session};
 use crate::spec::Spec;
 
 /// See the module's head.
@@ -88,9 +90,11 @@ impl Lifecycle {
         self.settle(now);
     }
 
-    /// Reports peers whose state changed. A no-op if none did.
+    /// Looks at the peers of which anything changed: takes note of what is known of them, and reports those whose state is
+    /// another one.
     pub fn settle(&mut self, now: Duration) {
         for id in self.pending.take_unsettled() {
+            // Not `self.view`: what is granted changes while this looks at the rest.
             let view = View {
                 now,
                 facts: &self.facts,
@@ -192,8 +196,11 @@ impl Lifecycle {
     pub fn sources(&mut self, id: PeerId) -> PrefixSet {
         let always = self.facts.peer(id).always_sources();
         let always: PrefixSet = always.into_iter().collect();
+        let now = self.wanted.now();
+        let known = self.grants.known(id);
+        let known = Families::new(|family| known.source(family));
         let peer = self.wanted.peer_mut(id);
-        let (sources, covers) = peer.source_addresses(self.facts.withheld(), &always);
+        let (sources, covers) = peer.source_addresses(now, known, self.facts.withheld(), &always);
         for (family, is_too_wide) in covers {
             self.outbox.push(if is_too_wide {
                 Event::CoverageExceeded(id, family)
@@ -242,6 +249,47 @@ impl Lifecycle {
         recent.filter(|_| !is_valid)
     }
 
+    /// A packet of the peer was dropped, as a sample of the data plane shows. If an address of it left the peer's tables
+    /// lately and nothing withdrew it, what left so is valid again for [`BREAKER_HOLD`].
+    pub fn dropped(&mut self, now: Duration, id: PeerId, source: Address, destination: Address) {
+        for (side, address) in [(Side::Sources, source), (Side::Destinations, destination)] {
+            let until = now + BREAKER_HOLD;
+            let mut back = self.wanted.trip(now, (id, side), address, until);
+            if back.is_empty() {
+                continue;
+            }
+            self.pending.publish(id);
+            self.pending.settle(id);
+            let prefixes = back.len();
+            back.truncate(MAX_EXAMPLES);
+            self.outbox.push(Event::Breaker {
+                peer: id,
+                side,
+                family: address.family,
+                prefixes,
+                examples: back,
+            });
+        }
+    }
+
+    /// The last good sources of the peer's sessions that are over `max_prefixes`: what keeps across a restart, or a reload,
+    /// that nothing else counts.
+    #[must_use]
+    pub fn frozen(&self, id: PeerId) -> BTreeSet<Prefix> {
+        let limits = self.wanted.peer(id).limits();
+        let limited = Family::ALL.map(|family| (family, self.facts.max_prefixes(id, family)));
+        let limited = limited.into_iter();
+        limited
+            .filter_map(|(family, limit)| Some(limits.good(family, limit?)))
+            .flatten()
+            .collect()
+    }
+
+    /// What [`Lifecycle::frozen`] returned before. To be called before anything is received.
+    pub fn restore_frozen(&mut self, id: PeerId, good: impl IntoIterator<Item = Prefix>) {
+        self.wanted.peer_mut(id).limits_mut().restore(good);
+    }
+
     /// The peer's tables were published, or could not be.
     pub fn published(&mut self, now: Duration, id: PeerId, result: Result<(), String>) {
         self.grants.published(now, id, result);
@@ -277,6 +325,18 @@ impl Lifecycle {
     #[must_use]
     pub fn status(&self, now: Duration, id: PeerId) -> PeerStatus {
         self.view(now).status(&self.grants, id)
+    }
+
+    /// Does a feed report that the session is up?
+    #[must_use]
+    pub fn is_up(&self, session: Session) -> bool {
+        self.feeds.is_up(session)
+    }
+
+    /// Every source that matters for a peer.
+    #[must_use]
+    pub fn ribs(&self, now: Duration, id: PeerId) -> Vec<SourceStatus> {
+        self.view(now).ribs(id)
     }
 
     /// The routes that make an address valid on one side of a peer, longest first.

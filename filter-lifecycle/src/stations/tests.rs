@@ -1,7 +1,8 @@
-//! Claims of every kind against each other, and what an operator is told of them.
+//! Claims of every kind against each other, and what is reported of them.
 use filter_core::Asn;
 
 use super::*;
+use crate::neighbour::{CONFIRM_AFTER, STATION_HOLD};
 use crate::spec::Interface;
 
 const A: PeerId = PeerId(0);
@@ -14,8 +15,8 @@ const VLAN_LINK: u32 = 9;
 struct World {
     spec: Spec,
     links: BTreeMap<InterfaceId, Link>,
-    enforced: BTreeSet<PeerId>,
     stations: Stations,
+    now: Duration,
 }
 
 impl World {
@@ -33,9 +34,9 @@ impl World {
         );
         Self {
             links: [(InterfaceId(0), link)].into(),
-            enforced: BTreeSet::new(),
             spec,
             stations,
+            now: Duration::ZERO,
         }
     }
 
@@ -43,7 +44,6 @@ impl World {
         let facts = Facts {
             spec: &self.spec,
             links: &self.links,
-            enforced: &self.enforced,
         };
         work(&mut self.stations, &facts)
     }
@@ -54,7 +54,28 @@ impl World {
             address: address.parse().unwrap(),
             mac: mac(last),
         };
-        self.with(|stations, facts| stations.learn(facts, &event))
+        let now = self.now;
+        self.with(|stations, facts| stations.learn(facts, now, &event))
+    }
+
+    fn up(&mut self, address: &str) {
+        self.stations.session_up(self.now, address.parse().unwrap());
+    }
+
+    fn down(&mut self, address: &str) {
+        self.stations
+            .session_down(self.now, address.parse().unwrap());
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.stations.age(self.now);
+    }
+
+    /// Are all told apart, with sessions up at these addresses?
+    fn is_whole(&mut self, up: &[&str]) -> bool {
+        let is_up = |_: &Peer, address: IpAddr| up.contains(&address.to_string().as_str());
+        self.with(|stations, facts| stations.are_whole(facts, InterfaceId(0), is_up))
     }
 
     /// The events, and the stations as (VLAN, last byte of the MAC, peer).
@@ -100,7 +121,6 @@ fn learned_and_configured_macs_add_up_on_their_vlans() {
     let mut world = World::new();
     assert!(world.learn(LINK, "192.0.2.11", 0x11));
     assert!(world.learn(LINK, "2001:db8::11", 0x12), "several per peer");
-    assert!(!world.learn(LINK, "192.0.2.11", 0x11), "nothing new");
     assert!(!world.learn(LINK, "192.0.2.99", 0x99), "nobody's");
     assert!(!world.learn(77, "192.0.2.11", 0x77), "no link of ours");
     assert!(!world.learn(LINK, "192.0.2.13", 0x13), "not in its VLAN");
@@ -112,43 +132,156 @@ fn learned_and_configured_macs_add_up_on_their_vlans() {
         [(0, 0x11, A), (0, 0x12, A), (0, 0x22, B), (7, 0x13, C)]
     );
     assert_eq!(events.len(), 3, "{events:?}");
-    assert_eq!(world.settle().0, [], "told once");
+    assert_eq!(world.settle().0, [], "reported once");
 }
 
+const PEER_A: &str = "192.0.2.11";
+const PEER_B: &str = "192.0.2.12";
+const CONTESTED: StationEvent = StationEvent::Contested {
+    mac: mac(0x33),
+    between: (A, B),
+};
+
+/// "while two peers claim one its packets are `unjudged` (event)".
 #[test]
-fn a_mac_moves_between_observed_peers_only() {
+fn what_two_peers_claim_is_neithers() {
     let mut world = World::new();
-    world.learn(LINK, "192.0.2.11", 0x33);
+    world.learn(LINK, PEER_A, 0x33);
     world.settle();
-    world.learn(LINK, "192.0.2.12", 0x33);
-    let moved = |from, to, kept| StationEvent::Moved {
-        mac: mac(0x33),
-        from,
-        to,
-        kept,
-    };
+    world.learn(LINK, PEER_B, 0x33);
+    assert_eq!(world.settle(), (vec![CONTESTED], vec![(0, 0x22, B)]));
+    assert_eq!(world.settle().0, [], "reported once");
+    assert!(!world.is_whole(&[]));
+    // One of them left it a day ago.
+    world.learn(LINK, PEER_B, 0x34);
+    world.wait(STATION_HOLD);
+    let after = vec![(0, 0x22, B), (0, 0x33, A), (0, 0x34, B)];
+    assert_eq!(world.settle().1, after);
+}
+
+/// "A confirmed MAC is never learned for another peer": neither a configured one, nor where a session came up.
+#[test]
+fn a_confirmed_mac_is_never_anothers() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.up(PEER_A);
+    world.settle();
+    world.learn(LINK, PEER_B, 0x33);
+    let stays = vec![(0, 0x22, B), (0, 0x33, A)];
     assert_eq!(
         world.settle(),
-        (vec![moved(A, B, false)], vec![(0, 0x22, B), (0, 0x33, B)])
+        (vec![moved_to(0x33, A, B, true)], stays.clone())
     );
-    for enforced in [A, B] {
-        world.enforced = [enforced].into();
-        world.learn(LINK, "192.0.2.11", 0x33);
-        let stays = vec![(0, 0x22, B), (0, 0x33, B)];
-        assert_eq!(world.settle(), (vec![moved(B, A, true)], stays.clone()));
-        assert_eq!(world.settle(), (vec![], stays), "told once");
-        world.learn(LINK, "192.0.2.12", 0x33);
-        assert_eq!(world.settle().0, [], "it came back");
+    assert_eq!(world.settle(), (vec![], stays.clone()), "reported once");
+    world.learn(LINK, "2001:db8::11", 0x22);
+    assert_eq!(world.settle(), (vec![moved_to(0x22, B, A, true)], stays));
+}
+
+/// "lapses unless the session lasts one hold time".
+#[test]
+fn a_session_that_does_not_last_confirms_nothing() {
+    for (lasts, events, kept) in [
+        (
+            CONFIRM_AFTER - Duration::from_secs(1),
+            vec![CONTESTED],
+            false,
+        ),
+        (CONFIRM_AFTER, vec![moved_to(0x33, A, B, true)], true),
+    ] {
+        let mut world = World::new();
+        world.learn(LINK, PEER_A, 0x33);
+        world.up(PEER_A);
+        world.wait(lasts);
+        world.down(PEER_A);
+        world.settle();
+        world.learn(LINK, PEER_B, 0x33);
+        let (told, stations) = world.settle();
+        assert_eq!((told, stations.contains(&(0, 0x33, A))), (events, kept));
     }
-    // What is configured is never taken away, enforced or not.
-    world.enforced.clear();
-    world.learn(LINK, "192.0.2.11", 0x22);
+}
+
+/// A forged answer for the address of a peer whose session is up: the stranger's MAC is nobody's, and the peer keeps its own.
+#[test]
+fn a_stranger_that_answers_for_a_peer_gains_nothing() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.up(PEER_A);
+    world.settle();
+    world.wait(CONFIRM_AFTER);
+    world.learn(LINK, PEER_A, 0x66);
+    assert_eq!(world.settle(), (vec![], vec![(0, 0x22, B), (0, 0x33, A)]));
+    // Even if its session comes up for as long as it takes to notice.
+    world.up(PEER_A);
+    world.wait(CONFIRM_AFTER / 2);
+    world.down(PEER_A);
+    world.learn(LINK, PEER_A, 0x33);
+    assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+}
+
+/// A peer that moves to another router: its session comes up there, and the former MAC stays for a day.
+#[test]
+fn a_peer_moves_to_another_router() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.up(PEER_A);
+    world.settle();
+    world.wait(CONFIRM_AFTER);
+    world.down(PEER_A);
+    world.learn(LINK, PEER_A, 0x44);
+    assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+    world.up(PEER_A);
+    let both = vec![(0, 0x22, B), (0, 0x33, A), (0, 0x44, A)];
+    assert_eq!(world.settle().1, both);
+    // The former router is another peer's now: its session says so.
+    world.learn(LINK, PEER_B, 0x33);
+    world.up(PEER_B);
     let (events, stations) = world.settle();
-    assert!(matches!(
-        events[..],
-        [StationEvent::Moved { kept: true, .. }]
-    ));
-    assert!(stations.contains(&(0, 0x22, B)));
+    assert_eq!(events, [moved_to(0x33, A, B, false)]);
+    assert_eq!(stations, [(0, 0x22, B), (0, 0x33, B), (0, 0x44, A)]);
+    world.wait(STATION_HOLD);
+    assert_eq!(world.settle().1, stations);
+}
+
+/// The session came up before its address was seen anywhere, as at the start.
+#[test]
+fn an_address_that_is_seen_after_its_session_came_up_is_confirmed_there() {
+    let mut world = World::new();
+    world.up(PEER_A);
+    world.learn(LINK, PEER_A, 0x33);
+    world.learn(LINK, PEER_B, 0x33);
+    assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+}
+
+/// "or by an operator's command".
+#[test]
+fn what_an_operator_accepts_is_confirmed() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.learn(LINK, PEER_B, 0x33);
+    world.settle();
+    let accepted = [("a".to_owned(), [mac(0x33), mac(0x55)].into())];
+    world.stations.set_accepted(accepted.into());
+    let (events, stations) = world.settle();
+    assert_eq!(events, [moved_to(0x33, A, B, true)]);
+    assert_eq!(stations, [(0, 0x22, B), (0, 0x33, A), (0, 0x55, A)]);
+    world.stations.set_accepted(BTreeMap::new());
+    assert_eq!(world.settle().1, [(0, 0x22, B)]);
+}
+
+/// "every peer on those tags has a station, and no session address whose session is up is without one".
+#[test]
+fn an_interface_is_whole_once_everybody_is_told_apart() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.settle();
+    assert!(!world.is_whole(&[]), "c has none");
+    world.learn(VLAN_LINK, "192.0.2.13", 0x13);
+    world.settle();
+    assert!(world.is_whole(&[]));
+    assert!(world.is_whole(&[PEER_A, PEER_B]), "b's is configured");
+    assert!(!world.is_whole(&["2001:db8::11"]), "up, and nowhere");
+    world.learn(LINK, "2001:db8::11", 0x33);
+    assert!(world.is_whole(&["2001:db8::11"]));
 }
 
 /// The export of the exchange: AS number, address, last byte of the MAC.
@@ -173,7 +306,7 @@ fn moved_to(last: u8, from: PeerId, to: PeerId, kept: bool) -> StationEvent {
 }
 
 #[test]
-fn an_exchanges_word_seeds_who_has_its_number_and_its_address() {
+fn an_export_seeds_who_has_its_number_and_its_address() {
     let mut world = World::new();
     world.seed(Some(&[
         (64501, "192.0.2.11", 0x51),
@@ -212,7 +345,7 @@ fn an_exchanges_word_seeds_who_has_its_number_and_its_address() {
 }
 
 #[test]
-fn an_exchanges_word_never_takes_what_was_seen_configured_or_enforced() {
+fn an_export_never_takes_what_was_seen_or_configured() {
     // Seen: A's. The exchange says B's.
     let mut world = World::new();
     world.learn(LINK, "192.0.2.11", 0x33);
@@ -223,7 +356,7 @@ fn an_exchanges_word_never_takes_what_was_seen_configured_or_enforced() {
         world.settle(),
         (vec![moved_to(0x33, A, B, true)], stays.clone())
     );
-    assert_eq!(world.settle(), (vec![], stays), "told once");
+    assert_eq!(world.settle(), (vec![], stays), "reported once");
     // Configured: B's. The exchange says A's.
     world.seed(Some(&[(64501, "192.0.2.11", 0x22)]));
     let stays = vec![(0, 0x22, B), (0, 0x33, A)];
@@ -231,28 +364,24 @@ fn an_exchanges_word_never_takes_what_was_seen_configured_or_enforced() {
         world.settle(),
         (vec![moved_to(0x22, B, A, true)], stays.clone())
     );
-    assert_eq!(world.settle(), (vec![], stays), "told once");
-    // Seeded: A's. Another export says B's: it moves unless one of them is enforced.
-    for enforced in [A, B] {
-        let mut world = World::new();
-        world.seed(Some(&[(64501, "192.0.2.11", 0x33)]));
-        world.settle();
-        world.enforced = [enforced].into();
-        world.seed(Some(&[(64502, "192.0.2.12", 0x33)]));
-        let stays = vec![(0, 0x22, B), (0, 0x33, A)];
-        assert_eq!(
-            world.settle(),
-            (vec![moved_to(0x33, A, B, true)], stays.clone())
-        );
-        assert_eq!(world.settle(), (vec![], stays), "told once");
-        world.enforced.clear();
-        let moves = vec![(0, 0x22, B), (0, 0x33, B)];
-        assert_eq!(world.settle(), (vec![moved_to(0x33, A, B, false)], moves));
-    }
+    assert_eq!(world.settle(), (vec![], stays), "reported once");
+    // Seeded: A's. Another export says B's.
+    let mut world = World::new();
+    world.seed(Some(&[(64501, "192.0.2.11", 0x33)]));
+    world.settle();
+    world.seed(Some(&[(64502, "192.0.2.12", 0x33)]));
+    let stays = vec![(0, 0x22, B), (0, 0x33, A)];
+    assert_eq!(
+        world.settle(),
+        (vec![moved_to(0x33, A, B, true)], stays.clone())
+    );
+    assert_eq!(world.settle(), (vec![], stays), "reported once");
+    world.seed(Some(&[]));
+    assert_eq!(world.settle().1, [(0, 0x22, B)]);
 }
 
 #[test]
-fn what_is_seen_counts_before_an_exchanges_word() {
+fn what_is_seen_counts_before_an_export() {
     let mut world = World::new();
     // Two networks behind one router: the first has it, the other is told of.
     world.seed(Some(&[
@@ -266,24 +395,12 @@ fn what_is_seen_counts_before_an_exchanges_word() {
     };
     assert_eq!(events, [first, moved_to(0x33, A, B, true)]);
     assert_eq!(stations, [(0, 0x22, B), (0, 0x33, A)]);
-    assert_eq!(world.settle().0, [], "told once");
+    assert_eq!(world.settle().0, [], "reported once");
     // It answers for B's address.
     world.learn(LINK, "192.0.2.12", 0x33);
     let moves = vec![(0, 0x22, B), (0, 0x33, B)];
     assert_eq!(world.settle(), (vec![moved_to(0x33, A, B, false)], moves));
-    assert_eq!(world.settle().0, [], "told once");
-    // An enforced peer keeps what it was seeded with until an operator decides.
-    let mut world = World::new();
-    world.seed(Some(&[(64501, "192.0.2.11", 0x33)]));
-    world.settle();
-    world.enforced = [A].into();
-    world.learn(LINK, "192.0.2.12", 0x33);
-    let stays = vec![(0, 0x22, B), (0, 0x33, A)];
-    assert_eq!(
-        world.settle(),
-        (vec![moved_to(0x33, A, B, true)], stays.clone())
-    );
-    assert_eq!(world.settle(), (vec![], stays), "told once");
+    assert_eq!(world.settle().0, [], "reported once");
 }
 
 #[test]
@@ -296,7 +413,7 @@ fn what_an_earlier_process_was_seeded_with_outlives_an_export_that_cannot_be_rea
     };
     world.stations.inherit([(station, A)]);
     world.seed(None);
-    world.with(|stations, facts| stations.learn(facts, &NeighbourEvent::Complete));
+    world.with(|stations, facts| stations.learn(facts, Duration::ZERO, &NeighbourEvent::Complete));
     let both = vec![(0, 0x22, B), (0, 0x41, A)];
     assert_eq!(world.settle().1, both);
     world.seed(Some(&[(64501, "192.0.2.11", 0x41)]));
@@ -323,6 +440,10 @@ fn what_an_earlier_process_learned_stays_until_the_table_is_told() {
     );
     world.learn(LINK, "192.0.2.11", 0x41);
     assert_eq!(world.settle().0, [], "known already");
-    assert!(world.with(|stations, facts| stations.learn(facts, &NeighbourEvent::Complete)));
+    assert!(world.with(|stations, facts| stations.learn(
+        facts,
+        Duration::ZERO,
+        &NeighbourEvent::Complete
+    )));
     assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x41, A)]);
 }

@@ -1,8 +1,9 @@
-//! MACs that nobody configured: learned from the router's own neighbour table, live, per VLAN, or seeded from the
-//! exchange's member export; and never taken from an enforced peer.
+//! MACs that are in no configuration: learned from the router's own neighbour table, live, per VLAN, or seeded from the
+//! exchange's member export; what two peers claim is neither's until an operator decides.
 use std::net::UdpSocket;
 
 use filter_core::Mode;
+use filter_daemon::control::Request;
 use tests::lab::{Bcp38, Directory, Lan, Namespace, Site, Traffic, require};
 
 use super::{OURS, P1_SOURCE, SPOOFED};
@@ -55,7 +56,7 @@ pub struct Place {
     pub site: Site,
     router: Namespace,
     p1: Namespace,
-    p2: Namespace,
+    _p2: Namespace,
     _lan: Lan,
 }
 
@@ -76,7 +77,7 @@ impl Place {
             site: Site::new(&router),
             router,
             p1,
-            p2,
+            _p2: p2,
             _lan: lan,
         }
     }
@@ -162,8 +163,8 @@ fn a_peer_is_known_by_the_macs_its_addresses_answer_at() {
 }
 
 #[test]
-fn a_mac_that_moves_is_told_and_never_taken_from_an_enforced_peer() {
-    if !require("moved", &[]) {
+fn a_mac_that_two_peers_claim_is_neithers_until_an_operator_decides() {
+    if !require("contested", &[]) {
         return;
     }
     let mut place = Place::new();
@@ -182,48 +183,66 @@ fn a_mac_that_moves_is_told_and_never_taken_from_an_enforced_peer() {
         .traffic
         .expect(&daemon, spoofed, "source-unannounced", true);
 
-    // P2's address answers at P1's MAC.
+    // P2's address answers at P1's MAC, and no session shows whose it is.
     let mac = place.p1.mac("eth0").to_string();
-    let claim = |mac: &str, address: &str| {
-        place.router.ip(&[
-            "neigh",
-            "replace",
-            address,
-            "lladdr",
-            mac,
-            "dev",
-            "eth0",
-            "nud",
-            "permanent",
-        ]);
-    };
-    claim(&mac, "192.0.2.12");
-    let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
+    place.router.ip(&[
+        "neigh",
+        "replace",
+        "192.0.2.12",
+        "lladdr",
+        &mac,
+        "dev",
+        "eth0",
+        "nud",
+        "permanent",
+    ]);
+    let contested = daemon.until_event("mac-contested", |event| event["mac"] == *mac);
     assert_eq!(
-        (&moved["from"], &moved["to"], &moved["kept"]),
-        (&"p1".into(), &"p2".into(), &true.into())
+        (&contested["from"], &contested["to"]),
+        (&"p1".into(), &"p2".into())
     );
+    for (peer, source, destination) in [good, spoofed] {
+        let fate = place.traffic.send(&daemon, peer, source, destination);
+        assert_eq!(
+            (fate.owner.as_str(), fate.reason.as_str()),
+            ("eth0", "unknown-peer")
+        );
+    }
+    assert_eq!(macs(&daemon, "p1"), [] as [String; 0]);
+
+    // The operator knows whose it is.
+    let accept = Request::AcceptMac {
+        peer: "p1".to_owned(),
+        mac: mac.parse().unwrap(),
+    };
+    daemon.ask(&accept).unwrap();
+    daemon.until("the mac to be p1's", "p1", |status| {
+        status["stations"][0]["known_by"] == "operator"
+    });
     place.traffic.expect(&daemon, good, "permitted", false);
     place
         .traffic
         .expect(&daemon, spoofed, "source-unannounced", true);
-
-    // Not enforced any more: whoever claimed it last has it.
-    daemon.set_mode("p1", Mode::Observe);
-    let moved = daemon.until_event("mac-moved", |event| event["kept"] == false);
-    assert_eq!((&moved["from"], &moved["to"]), (&"p1".into(), &"p2".into()));
-    let fate = place.traffic.send(&daemon, good.0, good.1, good.2);
-    assert_eq!(
-        (fate.owner.as_str(), fate.reason.as_str()),
-        ("p2", "source-unannounced")
-    );
-    assert!(macs(&daemon, "p2").contains(&mac));
-    assert_eq!(macs(&daemon, "p1"), [] as [String; 0]);
-    assert_eq!(place.p2.mac("eth0").to_string(), {
-        let mut macs = macs(&daemon, "p2");
-        macs.retain(|other| *other != mac);
-        macs.remove(0)
+    let other = Request::AcceptMac {
+        peer: "p2".to_owned(),
+        mac: mac.parse().unwrap(),
+    };
+    let refused = daemon.ask(&other).unwrap_err().to_string();
+    assert!(refused.contains("accepted for `p1`"), "{refused}");
+    let listed = daemon.ask(&Request::Macs {
+        peer: "p1".to_owned(),
     });
+    assert_eq!(listed.unwrap()["stations"][0]["mac"], *mac);
+
+    // That outlasts a restart.
+    daemon.stop();
+    let daemon = place.site.start(CONFIG);
+    daemon.until("the mac to be p1's", "p1", |status| {
+        status["stations"][0]["known_by"] == "operator"
+    });
+    place
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
     place.end(daemon, CONFIG);
 }
 
@@ -272,7 +291,7 @@ fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
             .expect(&daemon, spoofed, "source-unannounced", true);
     };
     holds();
-    // Nobody has seen it, and the exchange says that it is P2's now: told, and left where it was.
+    // It was not seen, and the exchange has it as P2's now: reported, and left where it was.
     reload(&export(64502, "192.0.2.12", &mac));
     let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
     assert_eq!(

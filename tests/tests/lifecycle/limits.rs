@@ -202,6 +202,10 @@ fn the_documented_limits_are_these() {
         ("REVIVAL", filter_lifecycle::REVIVAL),
         ("TOGETHER", filter_lifecycle::TOGETHER),
         ("RECENT", filter_lifecycle::RECENT),
+        ("BREAKER_WINDOW", filter_lifecycle::BREAKER_WINDOW),
+        ("BREAKER_HOLD", filter_lifecycle::BREAKER_HOLD),
+        ("BREAKER_DAY", filter_lifecycle::BREAKER_DAY),
+        ("JUMP_MEMORY", filter_lifecycle::JUMP_MEMORY),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
@@ -213,6 +217,10 @@ fn the_documented_limits_are_these() {
             "COVERAGE_PERCENT",
             filter_lifecycle::COVERAGE_PERCENT as usize,
         ),
+        ("BREAKER_TRIPS", filter_lifecycle::BREAKER_TRIPS),
+        ("MAX_VANISHED", filter_lifecycle::MAX_VANISHED),
+        ("JUMP_TIMES", filter_lifecycle::JUMP_TIMES as usize),
+        ("JUMP_PART", filter_lifecycle::JUMP_PART as usize),
         ("FOREIGN_PEERS", filter_lifecycle::FOREIGN_PEERS),
         ("MAX_LEFT", filter_lifecycle::MAX_LEFT),
         ("MAX_FORMER", filter_lifecycle::MAX_FORMER),

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use filter_lifecycle::route::DownCause;
-use filter_lifecycle::{REVIVAL, Side};
+use filter_lifecycle::{Missing, REVIVAL, Side};
 
 use super::world::{ALL_V4, BMP_LISTENER, MINE, ONE, PRE, V4, World, secs};
 
@@ -70,13 +70,14 @@ fn a_session_that_only_ever_comes_up_keeps_nothing_either() {
     world.sources(0, &[B]);
 }
 
-/// "complete … at the latest `settle_max` once something was received": closing the session does not put it off.
+/// "complete … at the latest `settle_max` once something was received": closing the session does not put it off. 42 times
+/// 7 seconds are 294.
 #[test]
 fn a_peer_that_flaps_from_the_start_is_enforced() {
     let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.by_hand(1, &["198.51.100.0/24"]);
-    for _ in 0..38 {
+    for _ in 0..42 {
         world.up(0, P1);
         world.announce(0, P1, PRE, A);
         world.wait(7);
@@ -85,9 +86,36 @@ fn a_peer_that_flaps_from_the_start_is_enforced() {
     }
     world.up(0, P1);
     world.announce(0, P1, PRE, A);
+    world.wait(5);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
     world.wait(1);
     world.enforcing(0);
     world.passes(IN_A);
+    world.drops(SPOOFED);
+}
+
+/// The same of an interrupted transfer: while no session was up, nothing was received, and the next table is complete no
+/// sooner for it.
+#[test]
+fn a_session_that_was_down_has_received_nothing_meanwhile() {
+    let mut world = World::synced(&[A, B]);
+    world.at(100);
+    world.down(0, P1, DownCause::Notification);
+    world.wait(1);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.at(105);
+    world.down(0, P1, DownCause::Notification);
+    world.at(1000);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.wait(1);
+    world.passes(IN_B);
+    world.announce(0, P1, PRE, B);
+    world.wait(60);
+    for source in [IN_A, IN_B] {
+        world.passes(source);
+    }
     world.drops(SPOOFED);
 }
 

@@ -1,5 +1,9 @@
 //! A limit freezes growth until what is received fits, and withdrawals go on.
-use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World};
+use filter_core::Classes;
+use filter_lifecycle::JUMP_MEMORY;
+use filter_lifecycle::route::PeerId;
+
+use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, set};
 
 const P1: &str = "192.0.2.11";
 const GOOD: [&str; 2] = ["45.146.194.0/23", "100.0.0.0/16"];
@@ -69,4 +73,164 @@ fn an_emptied_set_is_no_last_good_table() {
     }
     let status = world.status(0);
     assert_eq!((status.over_limit, status.frozen), (vec![V4], vec![]));
+}
+
+/// "Limits apply per session": what one session has too much of costs the other nothing.
+#[test]
+fn each_session_has_a_limit_of_its_own() {
+    const P1B: &str = "192.0.2.21";
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let limited = limited.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    for (session, prefix) in [(P1, GOOD[0]), (P1B, GOOD[1])] {
+        world.up(0, session);
+        world.announce(0, session, PRE, prefix);
+        world.end(0, session, PRE, V4);
+    }
+    world.at(10);
+    for prefix in MORE {
+        world.announce(0, P1B, PRE, prefix);
+    }
+    world.sources(0, &[GOOD[0], GOOD[1], MORE[0]]);
+    assert_eq!(world.status(0).frozen, [V4]);
+    world.announce(0, P1, PRE, "104.0.0.0/16");
+    world.passes("104.0.0.1");
+    world.drops("102.0.0.1");
+    world.enforcing(0);
+}
+
+/// "and per route-server member": what one member has too much of costs the others nothing, and not even its own session.
+#[test]
+fn each_member_of_a_route_server_has_a_limit_of_its_own() {
+    const RS: &str = "192.0.2.250";
+    const P2: &str = "192.0.2.12";
+    let limited = |name: &str, address: &str, asn: &str| {
+        let peer = ONE.replace("p1", name).replace(P1, address);
+        format!(
+            "{}max_prefixes = {{ ipv4 = 2 }}\n",
+            peer.replace("64501", asn)
+        )
+    };
+    let (one, two) = (limited("p1", P1, "64501"), limited("p2", P2, "64502"));
+    let server = format!(
+        "[[route_server]]\nname = \"rs\"\nasn = 64511\ninterface = \"ixp0\"\naddresses = [\"{RS}\"]\nour_routes_reach = \"none\"\n"
+    );
+    let mut world = World::new(&[&one, &two, &server, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, RS);
+    world.via(0, RS, PRE, GOOD[0], P1);
+    world.via(0, RS, PRE, "104.0.0.0/16", P2);
+    world.end(0, RS, PRE, V4);
+    world.at(10);
+    for number in 0..100 {
+        world.via(0, RS, PRE, &format!("105.{number}.0.0/16"), P2);
+    }
+    world.via(0, RS, PRE, GOOD[1], P1);
+    world.sources(0, &GOOD);
+    world.sources(1, &["104.0.0.0/16", "105.0.0.0/16"]);
+    assert_eq!(
+        (world.status(0).over_limit, world.status(1).frozen),
+        (vec![], vec![V4])
+    );
+    world.passes("100.0.0.1");
+    world.drops("105.0.0.1");
+}
+
+/// "A jump is measured against the largest set of the last day": no growth at once to many times that, and withdrawals go on.
+#[test]
+fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
+    let mut world = World::synced(&GOOD);
+    world.at(20);
+    world.passes("100.0.0.1");
+    let leak = || (1..100).filter(|first| *first != 10);
+    for first in leak() {
+        world.announce(0, P1, PRE, &format!("{first}.0.0.0/8"));
+    }
+    world.drops("8.8.8.8");
+    world.passes("100.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    world.withdraw(0, P1, PRE, GOOD[1]);
+    world.wait(31);
+    world.drops("100.0.0.1");
+    // It fits again: then growth counts as ever.
+    for first in leak() {
+        world.withdraw(0, P1, PRE, &format!("{first}.0.0.0/8"));
+    }
+    world.announce(0, P1, PRE, MORE[0]);
+    world.wait(31);
+    world.passes("101.0.0.1");
+    world.drops("8.8.8.8");
+    assert_eq!(world.status(0).too_wide, []);
+}
+
+/// What was large within the last day may be so again: a full table that its session took away.
+#[test]
+fn a_large_table_that_comes_back_is_no_jump() {
+    let all: Vec<String> = (1..100)
+        .filter(|first| *first != 10)
+        .map(|first| format!("{first}.0.0.0/8"))
+        .collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    for (after, comes_back) in [(JUMP_MEMORY / 2, true), (2 * JUMP_MEMORY, false)] {
+        let mut world = World::synced(&all);
+        world.at(20);
+        world.passes("8.8.8.8");
+        world.announce(0, P1, PRE, GOOD[0]);
+        for prefix in &all {
+            world.withdraw(0, P1, PRE, prefix);
+        }
+        world.at(60);
+        world.drops("8.8.8.8");
+        world.skip(after);
+        world.drops("8.8.8.8");
+        for prefix in &all {
+            world.announce(0, P1, PRE, prefix);
+        }
+        match comes_back {
+            true => world.passes("8.8.8.8"),
+            false => world.drops("8.8.8.8"),
+        }
+        assert!(world.granted(0).meets(Classes::sources(V4)));
+    }
+}
+
+/// "The freeze survives restarts": in whatever order the feeds report, nothing counts but what was good, until all of it fits.
+#[test]
+fn a_freeze_survives_a_restart() {
+    let frozen = over().life.frozen(PeerId(0));
+    assert_eq!(frozen, set(&GOOD));
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
+    world.life.restore_frozen(PeerId(0), frozen.clone());
+    assert_eq!(
+        world.life.frozen(PeerId(0)),
+        frozen,
+        "before anything is received"
+    );
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    for prefix in MORE.iter().chain(&GOOD) {
+        world.announce(0, P1, PRE, prefix);
+    }
+    world.sources(0, &GOOD);
+    world.end(0, P1, PRE, V4);
+    world.at(10);
+    world.enforcing(0);
+    world.drops("101.0.0.1");
+    assert_eq!(
+        (world.status(0).frozen, world.life.frozen(PeerId(0))),
+        (vec![V4], frozen)
+    );
+    for prefix in &MORE[1..] {
+        world.withdraw(0, P1, PRE, prefix);
+    }
+    world.withdraw(0, P1, PRE, GOOD[1]);
+    world.passes("101.0.0.1");
+    world.at(41);
+    world.sources(0, &[GOOD[0], MORE[0]]);
+    assert!(world.life.frozen(PeerId(0)).is_empty());
 }

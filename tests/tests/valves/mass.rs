@@ -1,8 +1,8 @@
 //! At least three peers', and most, sessions of one router go down within five seconds: that is the router, not its peers.
 use filter_core::Classes;
-use filter_lifecycle::route::DownCause;
+use filter_lifecycle::route::{DownCause, RouteEvent};
 
-use super::world::{BMP_LISTENER, MINE, PRE, V4, World};
+use super::world::{BMP_LISTENER, MINE, PRE, V4, World, session};
 
 const SESSIONS: [&str; 5] = [
     "192.0.2.11",
@@ -37,7 +37,39 @@ fn source(number: usize) -> String {
     format!("100.{number}.0.0/16")
 }
 
+/// "sessions of one router": of five, three that end together are most of one router's, or of neither.
+#[test]
+fn routers_of_one_listener_are_counted_apart() {
+    for (routers, is_loss) in [([1, 1, 1, 2, 2], true), ([1, 1, 2, 2, 2], false)] {
+        let mut world = peers(5);
+        world.at(40);
+        for (session, router) in SESSIONS.iter().zip(routers) {
+            world.up_by(router, session);
+        }
+        for (number, session) in SESSIONS.iter().enumerate() {
+            world.announce(0, session, PRE, &source(number));
+        }
+        world.go_down(100, 3, 0);
+        world.at(100 + 121);
+        for peer in 0..3 {
+            world.has(peer, is_loss);
+        }
+    }
+}
+
 impl World {
+    /// The session comes up on one of the listener's routers.
+    fn up_by(&mut self, router: u64, address: &str) {
+        let event = RouteEvent::SessionUp {
+            session: session(address),
+            asn: None,
+            restart_time: None,
+            families: None,
+            router,
+        };
+        self.tell(0, event);
+    }
+
     /// These sessions go down, this many seconds apart; those peers' sources are there until then.
     fn go_down(&mut self, start: u64, count: usize, apart: u64) {
         for (number, session) in (0..).zip(SESSIONS.iter().take(count)) {

@@ -6,7 +6,7 @@ use filter_core::packet::Mac;
 use filter_core::{Mode, Prefix};
 use filter_lifecycle::json::{text, texts};
 use filter_lifecycle::route::{FeedId, PeerId, Session};
-use filter_lifecycle::{Event, FOREIGN_PEERS};
+use filter_lifecycle::{BREAKER_HOLD, Event, FOREIGN_PEERS};
 use serde::Serialize;
 
 use crate::config::{Config, Feed};
@@ -39,7 +39,7 @@ pub(super) enum Fields {
     AsnMismatch {
         feed: Option<&'static str>,
         session: String,
-        told: u32,
+        reported: u32,
         configured: u32,
     },
     UnknownSession {
@@ -69,6 +69,12 @@ pub(super) enum Fields {
         #[serde(serialize_with = "text")]
         prefix: Prefix,
     },
+    MemberPrefix {
+        session: String,
+        peer: Option<String>,
+        #[serde(serialize_with = "text")]
+        prefix: Prefix,
+    },
     SessionNextHop {
         session: String,
         next_hop: IpAddr,
@@ -83,7 +89,7 @@ pub(super) enum Fields {
     },
     Count {
         session: Option<String>,
-        told: u64,
+        received: u64,
         counted: u64,
     },
     Disagreement {
@@ -96,6 +102,14 @@ pub(super) enum Fields {
         peer: Option<String>,
         #[serde(serialize_with = "text")]
         mode: Mode,
+    },
+    Breaker {
+        peer: Option<String>,
+        side: &'static str,
+        family: &'static str,
+        prefixes: usize,
+        #[serde(serialize_with = "texts")]
+        examples: Vec<Prefix>,
     },
     Acknowledged {
         peer: String,
@@ -205,7 +219,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             Fields::AsnMismatch {
                 feed: feed(config, *id),
                 session: s.to_string(),
-                told: told.get(),
+                reported: told.get(),
                 configured: configured.get(),
             },
             format!(
@@ -308,6 +322,17 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             },
             format!("route server {s} announces {prefix} with next hop {hop}, no member we know"),
         ),
+        Event::FirstAsDiffers(s, member, prefix) => (
+            Fields::MemberPrefix {
+                session: s.to_string(),
+                peer: peer(config, *member),
+                prefix: *prefix,
+            },
+            format!(
+                "route server {s} announces {prefix} with the next hop of {} and another first AS: it does not count",
+                name(*member)
+            ),
+        ),
         Event::ShrinkRefused {
             session: s,
             family,
@@ -331,7 +356,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
         } => (
             Fields::Count {
                 session: session(*s),
-                told: *told,
+                received: *told,
                 counted: *counted,
             },
             format!("the feed reported {told} prefixes, the router counts {counted}"),
@@ -356,6 +381,27 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 text,
             )
         }
+        Event::Breaker {
+            peer: id,
+            side,
+            family,
+            prefixes,
+            examples,
+        } => (
+            Fields::Breaker {
+                peer: peer(config, *id),
+                side: side.name(),
+                family: family.name(),
+                prefixes: *prefixes,
+                examples: examples.clone(),
+            },
+            format!(
+                "{}: {prefixes} {family} {side} were gone although nothing withdrew them, and packets were dropped for it, as of {}: valid again for {} s",
+                name(*id),
+                examples.first().map_or(String::new(), Prefix::to_string),
+                BREAKER_HOLD.as_secs()
+            ),
+        ),
         Event::ModeChanged(id, mode) => (
             Fields::Mode {
                 peer: peer(config, *id),

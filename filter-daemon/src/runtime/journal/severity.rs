@@ -27,15 +27,17 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 19] = [
+const WARNINGS: [&str; 21] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
     "default-pointing",
     "feed-disagreement",
     "feed-down",
+    "first-as-differs",
     "ixf-refused",
     "left-out",
+    "mac-contested",
     "mac-moved",
     "max-prefix-exceeded",
     "next-hop-rewritten",

@@ -4,6 +4,7 @@ use super::{Malformed, Reader, WireError};
 use filter_core::Family;
 
 mod open;
+mod path;
 mod update;
 pub mod write;
 

@@ -1,12 +1,13 @@
 //! The UPDATE message (RFC 4271 section 4.3): which prefixes come, which go, over which next hop, with which
-//! communities. AS paths and everything else about a route is passed over: membership is what a filter needs.
+//! communities, and whom the AS path begins with. Everything else about a route is passed over: membership is what a
+//! filter needs.
 //!
-//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it. One whose prefixes can be told and
+//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it. One whose prefixes can be read and
 //! whose attributes are wrong is read with a [flaw](Update::flaw): its routes are withdrawn (RFC 7606).
 use super::super::{Malformed, Reader, WireError};
-use super::unicast;
+use super::{path, unicast};
 use filter_core::{Address, Family, Prefix};
-use filter_lifecycle::route::Community;
+use filter_lifecycle::route::{Community, PathHead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ const TRANSITIVE: u8 = 0x40;
 const EXTENDED_LENGTH: u8 = 0x10;
 
 /// Type codes of the attributes that are read.
+const AS_PATH: u8 = 2;
 const NEXT_HOP: u8 = 3;
 const COMMUNITIES: u8 = 8;
 const MP_REACH_NLRI: u8 = 14;
 const MP_UNREACH_NLRI: u8 = 15;
 const EXTENDED_COMMUNITIES: u8 = 16;
+const AS4_PATH: u8 = 17;
 const LARGE_COMMUNITIES: u8 = 32;
 
 /// In which families prefixes are preceded by a path identifier (RFC 7911 section 3).
@@ -79,6 +82,8 @@ pub struct Update<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Attributes<'a> {
     next_hop: Option<Ipv4Addr>,
+    as_path: Option<&'a [u8]>,
+    as4_path: Option<&'a [u8]>,
     reach: Option<(Family, IpAddr, Reader<'a>)>,
     unreach: Option<(Family, Reader<'a>)>,
     communities: &'a [u8],
@@ -202,6 +207,13 @@ impl<'a> Update<'a> {
         Some(standard.chain(extended).chain(large).collect())
     }
 
+    /// Whom its AS_PATH begins with; none if it has no such attribute. One that cannot be read begins with no AS.
+    #[must_use]
+    pub fn path_head(&self) -> Option<PathHead> {
+        let path = self.attributes.as_path?;
+        Some(path::head(path, self.attributes.as4_path))
+    }
+
     /// Attributes about families that are not read, skipped by design.
     #[must_use]
     pub const fn foreign(&self) -> u32 {
@@ -220,6 +232,8 @@ impl<'a> Attributes<'a> {
     fn read(mut list: Reader<'a>) -> Result<Self, WireError> {
         let mut attributes = Self {
             next_hop: None,
+            as_path: None,
+            as4_path: None,
             reach: None,
             unreach: None,
             communities: &[],
@@ -282,6 +296,8 @@ impl<'a> Attributes<'a> {
                 value.end("the next hop")?;
                 self.next_hop = Some(Ipv4Addr::from(next_hop));
             }
+            AS_PATH => self.as_path = Some(place.bytes()),
+            AS4_PATH => self.as4_path = Some(place.bytes()),
             COMMUNITIES => self.communities = whole(4, "the communities attribute")?,
             EXTENDED_COMMUNITIES => {
                 self.extended_communities = whole(8, "the extended communities attribute")?;

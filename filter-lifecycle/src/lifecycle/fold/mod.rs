@@ -74,11 +74,13 @@ impl Fold<'_> {
                 asn,
                 restart_time,
                 families,
+                router,
             } => {
                 let state = SessionState {
                     up: true,
                     restart_time: *restart_time,
                     families: *families,
+                    router: *router,
                 };
                 self.session_came_up(feed, *session, *asn, state);
             }

@@ -5,6 +5,7 @@ use filter_core::{Family, Prefix};
 
 use super::super::doubt::Evidence;
 use super::super::kind::Kind;
+use super::super::ledger::Left;
 use super::super::routes::{Announced, Gone, MAX_ROUTES};
 use super::super::source::{Leaving, SourceKey};
 use super::super::sources::Transition;
@@ -46,6 +47,9 @@ impl Fold<'_> {
         if let Some(strange) = self.facts.strange_next_hop(key, owner, route, &scope) {
             self.outbox.strange_next_hop(strange);
         }
+        if let Some(strange) = self.facts.strange_first_as(key, owner, route) {
+            self.outbox.strange_first_as(strange);
+        }
         match announced {
             Announced::Same => return false,
             Announced::Overflow => {
@@ -68,7 +72,8 @@ impl Fold<'_> {
         // After the new: who is concerned as before never has a gap.
         if let Announced::Replaced(scope) = announced {
             let prefix = route.prefix;
-            counting.remove(from, &Gone { prefix, scope }, leaves_at);
+            let gone = Gone { prefix, scope };
+            counting.remove(from, &gone, (leaves_at, Left::Withdrawn));
         }
         true
     }
@@ -81,15 +86,16 @@ impl Fold<'_> {
         source.hear();
         let owner = source.owner();
         if let Some(leaving) = source.withdraw(now, prefix, path) {
-            self.leave(From { key, owner }, &leaving);
+            self.leave(From { key, owner }, &leaving, Left::Withdrawn);
         }
     }
 
     /// A route is no more: it leaves after `withdraw_hold`, or when the hold is over that runs since its session ended.
-    fn leave(&mut self, from: From, leaving: &Leaving) {
+    fn leave(&mut self, from: From, leaving: &Leaving, left: Left) {
         let hold = self.facts.timers().withdraw_hold;
         let leaves_at = leaving.held_until.unwrap_or(self.now + hold);
-        self.counting().remove(from, &leaving.gone, leaves_at);
+        self.counting()
+            .remove(from, &leaving.gone, (leaves_at, left));
     }
 
     pub(super) fn end_of_rib(&mut self, key: SourceKey) {
@@ -179,7 +185,12 @@ impl Fold<'_> {
         match result {
             Ok(gone) => {
                 for leaving in &gone {
-                    self.leave(From { key, owner }, leaving);
+                    // What the end of its session explains did not vanish.
+                    let left = match leaving.held_until {
+                        Some(_) => Left::Withdrawn,
+                        None => Left::Vanished,
+                    };
+                    self.leave(From { key, owner }, leaving, left);
                 }
                 self.counting().completed(key);
             }

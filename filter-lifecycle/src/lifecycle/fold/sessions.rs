@@ -195,6 +195,7 @@ impl Fold<'_> {
             up: false,
             restart_time,
             families: known.and_then(|state| state.families),
+            router: known.map_or(0, |state| state.router),
         };
         self.feeds.remember(feed, session, state);
         let had_it = known.is_some_and(|state| state.up);
@@ -205,7 +206,7 @@ impl Fold<'_> {
             self.with(key, |source| source.session_down(now, hold));
         }
         if had_it {
-            self.ended(feed, session);
+            self.ended((feed, state.router), session);
         }
         if known.is_none_or(|state| state.up)
             && let Owner::Peer(peer) = owner
@@ -216,14 +217,15 @@ impl Fold<'_> {
 
     /// A session ended that was up. Where most of a router's do so together, it is the router's doing, and their routes
     /// stay as long as those of a lost feed.
-    fn ended(&mut self, feed: FeedId, session: Session) {
+    fn ended(&mut self, (feed, router): (FeedId, u64), session: Session) {
         let facts = self.facts;
         let peers = |sessions: &mut dyn Iterator<Item = Session>| {
             let owners = sessions.filter_map(|session| facts.owner(session));
             owners.collect::<HashSet<_>>().len()
         };
         let stale_hold = facts.timers().stale_hold;
-        for session in self.feeds.ended(self.now, feed, session, peers) {
+        let of_router = (feed, router);
+        for session in self.feeds.ended(self.now, of_router, session, peers) {
             for key in self.follow(feed, session) {
                 self.with(key, |source| source.lengthen(stale_hold));
             }

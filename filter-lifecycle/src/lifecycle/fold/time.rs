@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::State;
 use super::super::doubt::Evidence;
+use super::super::ledger::Left;
 use super::super::routes::Gone;
 use super::super::source::{Source, SourceKey};
 use super::super::wanted::From;
@@ -32,7 +33,7 @@ impl Fold<'_> {
         };
         let lapsed = source.lapse(now, settle_max);
         if !lapsed.is_empty() {
-            self.remove_all(key, &lapsed, Duration::ZERO);
+            self.remove_all(key, &lapsed, (Duration::ZERO, Left::Withdrawn));
             self.unsettle(key);
         }
         let Some(source) = self.sources.get_mut(key) else {
@@ -40,7 +41,7 @@ impl Fold<'_> {
         };
         if source.hold_until().is_some_and(|until| until <= now) {
             let gone = self.with_routes(key, |source| source.hold_over(now));
-            self.remove_all(key, &gone, Duration::ZERO);
+            self.remove_all(key, &gone, (Duration::ZERO, Left::Withdrawn));
         } else if is_connected && source.is_unreported(now) {
             if let Origin::Session(session) = key.origin {
                 self.session_down(key.feed, session, DownCause::Deconfigured);
@@ -74,19 +75,19 @@ impl Fold<'_> {
             .any(|source| source.state() == State::Synced && source.is_heard());
         if is_elsewhere {
             let gone = self.with_routes(key, Source::clear);
-            self.remove_all(key, &gone, timers.withdraw_hold);
+            self.remove_all(key, &gone, (timers.withdraw_hold, Left::Vanished));
         }
         self.unsettle(key);
     }
 
-    fn remove_all(&mut self, key: SourceKey, gone: &[Gone], hold: Duration) {
+    fn remove_all(&mut self, key: SourceKey, gone: &[Gone], (hold, left): (Duration, Left)) {
         let Some(owner) = self.facts.owner_of(key.origin) else {
             return;
         };
         let leaves_at = self.now + hold;
         let mut counting = self.counting();
         for gone in gone {
-            counting.remove(From { key, owner }, gone, leaves_at);
+            counting.remove(From { key, owner }, gone, (leaves_at, left));
         }
     }
 }

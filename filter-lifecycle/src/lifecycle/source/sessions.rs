@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use super::super::former::REVIVAL;
+use super::super::received::Received;
 use super::super::routes::{Gone, LAST_WORDS};
 use super::super::state::{Cue, State};
 use super::{Holds, Source};
@@ -9,7 +10,7 @@ use super::{Holds, Source};
 impl Source {
     /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
     /// it is complete.
-    pub(in super::super) fn start(&mut self, now: Duration, mid_life: bool) {
+    pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
         self.restart(now);
         self.mid_life = mid_life && self.kind.needs_settling();
         self.reported = true;
@@ -27,8 +28,7 @@ impl Source {
         holds: Holds,
     ) -> Vec<Gone> {
         self.empty &= !self.reported;
-        let is_up = !matches!(self.state, State::Held | State::Down);
-        if is_up && self.reported && !self.lost {
+        if !self.is_over() && self.reported && !self.lost {
             self.end_life(now, holds.peer_down); // it came up again, and nothing said that it went down
         }
         self.start(now, mid_life);
@@ -48,7 +48,7 @@ impl Source {
 
     /// A telling begins while the session is down: what comes of it is that session's.
     pub(in super::super) fn cover_late(&mut self) {
-        if matches!(self.state, State::Held | State::Down) {
+        if self.is_over() {
             self.formers.cover(self.routes.telling());
         }
     }
@@ -82,8 +82,8 @@ impl Source {
             self.formers.renew_last(now, self.hold_until.unwrap_or(now));
         }
         self.formers.feed_back(now);
-        self.received_since = None;
         self.restart(now);
+        self.received = Received::default();
         self.cover_late();
         self.mid_life = false;
         self.reported = false;
@@ -95,7 +95,8 @@ impl Source {
 
     /// Its session went down: its routes are kept for so long. A second report does not make the hold longer.
     pub(in super::super) fn session_down(&mut self, now: Duration, hold: Duration) {
-        if !matches!(self.state, State::Held | State::Down) {
+        if !self.is_over() {
+            self.received.pause(now);
             let hold = hold.min(REVIVAL);
             self.hold_until = Some(now + hold);
             self.spared = false;
@@ -133,7 +134,7 @@ impl Source {
     pub(in super::super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
         self.hold_until = None;
         self.stranger = false;
-        if matches!(self.state, State::Held | State::Down) {
+        if self.is_over() {
             self.cue(
                 now,
                 if self.telling {

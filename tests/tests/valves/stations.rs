@@ -1,0 +1,177 @@
+//! Whose frames come from where: what a stranger's answers on a LAN gain, and what a peer's own move costs.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use filter_core::layout::Station;
+use filter_core::packet::{Mac, Vlans};
+use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent, STATION_HOLD};
+use filter_lifecycle::policy::Link;
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
+use filter_lifecycle::stations::{Facts, StationEvent, Stations};
+
+use super::world::{ONE, spec_of};
+
+const LINK: u32 = 5;
+const P1: &str = "192.0.2.11";
+const P2: &str = "192.0.2.12";
+const FIRST: PeerId = PeerId(0);
+const SECOND: PeerId = PeerId(1);
+const ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_11);
+const OTHER_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_44);
+const STRANGER: Mac = Mac::from_bits(0x02_00_00_00_00_66);
+const SECOND_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_22);
+
+/// Two peers on a LAN, without configured MACs.
+struct Lan {
+    spec: Spec,
+    links: BTreeMap<InterfaceId, Link>,
+    stations: Stations,
+    now: Duration,
+}
+
+impl Lan {
+    fn new() -> Self {
+        let two = ONE
+            .replace("p1", "p2")
+            .replace(P1, P2)
+            .replace("64501", "64502");
+        let spec = spec_of(&[ONE, &two]);
+        let link = Link::new(&spec.interfaces[0], LINK, None).unwrap();
+        let mut stations = Stations::default();
+        stations.set_places([(LINK, (LINK, Vlans::NONE))].into());
+        Self {
+            links: [(InterfaceId(0), link)].into(),
+            spec,
+            stations,
+            now: Duration::ZERO,
+        }
+    }
+
+    fn with<T>(&mut self, work: impl FnOnce(&mut Stations, &Facts<'_>) -> T) -> T {
+        let facts = Facts {
+            spec: &self.spec,
+            links: &self.links,
+        };
+        work(&mut self.stations, &facts)
+    }
+
+    fn answers(&mut self, address: &str, mac: Mac) {
+        let (now, address) = (self.now, address.parse().unwrap());
+        let known = NeighbourEvent::Known {
+            link: LINK,
+            address,
+            mac,
+        };
+        self.with(|stations, facts| stations.learn(facts, now, &known));
+    }
+
+    fn up(&mut self, address: &str) {
+        self.stations.session_up(self.now, address.parse().unwrap());
+    }
+
+    fn down(&mut self, address: &str) {
+        self.stations
+            .session_down(self.now, address.parse().unwrap());
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.stations.age(self.now);
+    }
+
+    /// Whose frames from this MAC are now.
+    fn owner(&mut self, mac: Mac) -> Option<PeerId> {
+        let station = Station {
+            ifindex: LINK,
+            vlans: Vlans::NONE,
+            mac,
+        };
+        self.with(Stations::settle).0.get(&station).copied()
+    }
+
+    /// May frames of no peer be dropped, with these sessions up?
+    fn is_whole(&mut self, up: &[&str]) -> bool {
+        let is_up = |_: &Peer, address: IpAddr| up.contains(&address.to_string().as_str());
+        self.with(|stations, facts| stations.are_whole(facts, InterfaceId(0), is_up))
+    }
+}
+
+/// "A confirmed MAC is never learned for another peer", and "other MACs give way to any confirmed MAC of that address".
+#[test]
+fn forged_answers_gain_nothing_where_a_session_is() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.up(P1);
+    lan.answers(P2, SECOND_ROUTER);
+    lan.up(P2);
+    lan.wait(CONFIRM_AFTER);
+    // For the first peer's address answers a stranger, and then the second peer.
+    for forger in [STRANGER, SECOND_ROUTER] {
+        lan.answers(P1, forger);
+        assert_eq!(lan.owner(ROUTER), Some(FIRST));
+        assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+        assert_eq!(lan.owner(STRANGER), None);
+    }
+    // The session that goes down for it, and comes up again at the forger's, lasts no hold time.
+    lan.down(P1);
+    lan.up(P1);
+    lan.wait(CONFIRM_AFTER - Duration::from_secs(1));
+    lan.down(P1);
+    lan.answers(P1, ROUTER);
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+}
+
+/// "while two peers claim one its packets are `unjudged` (event)": then nothing that comes from no peer's MAC is dropped.
+#[test]
+fn what_two_peers_claim_is_judged_as_neithers() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.answers(P2, SECOND_ROUTER);
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    assert!(lan.is_whole(&[]));
+    lan.answers(P2, ROUTER);
+    let events = lan.with(Stations::settle).1;
+    let contested = StationEvent::Contested {
+        mac: ROUTER,
+        between: (FIRST, SECOND),
+    };
+    assert_eq!(events, [contested]);
+    assert_eq!((lan.owner(ROUTER), lan.is_whole(&[])), (None, false));
+    // It never locks the member out: once its session shows whose it is, it is.
+    lan.up(P1);
+    assert_eq!((lan.owner(ROUTER), lan.is_whole(&[])), (Some(FIRST), true));
+}
+
+/// "because p's session came up while the address was at that MAC (it counts from then)"; "Each stays until `station_hold`".
+#[test]
+fn a_peer_that_moves_to_another_router_keeps_both_for_a_day() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.up(P1);
+    lan.wait(CONFIRM_AFTER);
+    lan.down(P1);
+    lan.answers(P1, OTHER_ROUTER);
+    assert_eq!(lan.owner(OTHER_ROUTER), None, "anybody could answer");
+    lan.up(P1);
+    assert_eq!(lan.owner(OTHER_ROUTER), Some(FIRST));
+    lan.wait(STATION_HOLD - Duration::from_secs(1));
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    lan.wait(Duration::from_secs(1));
+    assert_eq!(lan.owner(ROUTER), None);
+    assert_eq!(lan.owner(OTHER_ROUTER), Some(FIRST));
+}
+
+/// "every peer on those tags has a station, and no session address whose session is up is without one".
+#[test]
+fn frames_of_no_peer_are_dropped_only_once_every_peer_is_told_apart() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.with(Stations::settle);
+    assert!(!lan.is_whole(&[]), "the second has no station");
+    lan.answers(P2, SECOND_ROUTER);
+    lan.with(Stations::settle);
+    assert!(lan.is_whole(&[P1, P2]));
+}
