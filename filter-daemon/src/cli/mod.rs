@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod events;
 pub mod init;
 pub mod macs;
+pub mod prefixes;
 mod recorded;
 pub mod reload;
 pub mod replay;
@@ -70,6 +71,8 @@ pub enum Command {
     Violations(violations::Args),
     /// Write sampled violations as pcapng, with peer and reason as comments
     Capture(capture::Args),
+    /// What a peer announces and what we announce to it: what counts, and why not
+    Prefixes(prefixes::Args),
     /// From where a peer's frames come, and what shows it; `accept MAC` adds one
     Macs(macs::Args),
     /// May a peer be enforced? What it would have cost, and the command that does what is safe
@@ -170,6 +173,7 @@ impl Cli {
             Command::Events(args) => events::run(args),
             Command::Violations(args) => violations::run(args),
             Command::Capture(args) => capture::run(args),
+            Command::Prefixes(args) => prefixes::run(args),
             Command::Macs(args) => macs::run(args),
             Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),

@@ -369,7 +369,7 @@ fn oddities(peer: &Value) -> Vec<String> {
     }
     if let Some(refused) = peer["refused"].as_u64().filter(|&refused| refused > 0) {
         lines.push(format!(
-            "{refused} announced prefixes are not admitted: `bcp38 status --json` lists them"
+            "{refused} announced prefixes are not admitted: `bcp38 prefixes` lists them"
         ));
     }
     if let Some(bytes) = peer["default_pointing"]["bytes"].as_u64() {

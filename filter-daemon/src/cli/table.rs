@@ -51,12 +51,29 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
             )?;
         }
     }
-    for key in ["story", "missing"] {
+    for (side, key) in [("source", "source_odd"), ("destination", "destination_odd")] {
+        if let Some(prefix) = value[key]["prefix"].as_str() {
+            writeln!(out, "  {side:<12} {prefix} {}", standing(&value[key]))?;
+        }
+    }
+    for (key, title) in [
+        ("story", "story"),
+        ("missing", "missing"),
+        ("remedy", "passes if"),
+    ] {
         if let Some(line) = value[key].as_str() {
-            writeln!(out, "  {key:<12} {line}")?;
+            writeln!(out, "  {title:<12} {line}")?;
         }
     }
     Ok(())
+}
+
+fn standing(odd: &Value) -> String {
+    match (text(odd, "standing"), odd["hold_seconds_left"].as_u64()) {
+        ("held", Some(left)) => format!("was withdrawn, and is valid for {left} s more"),
+        ("refused", _) => format!("is received and not admitted: it is {}", text(odd, "why")),
+        _ => "is received and does not count".to_owned(),
+    }
 }
 
 /// From where a peer's frames come.

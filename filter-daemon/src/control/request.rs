@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use filter_core::packet::Mac;
-use filter_core::{Class, Mode};
+use filter_core::{Class, Mode, Prefix};
 use serde::{Deserialize, Serialize};
 
 /// Longest note of an operator, in bytes.
@@ -25,6 +25,14 @@ pub enum Request {
         source: IpAddr,
         /// Its destination address.
         destination: IpAddr,
+    },
+    /// The prefixes of a peer: received, admitted, refused, advertised.
+    Prefixes {
+        /// The peer's name.
+        peer: String,
+        /// Only those that lie in this one.
+        #[serde(default, with = "prefix", skip_serializing_if = "Option::is_none")]
+        within: Option<Prefix>,
     },
     /// Change a peer's mode, or that of an interface's own classes.
     SetMode {
@@ -95,6 +103,32 @@ pub enum Request {
         /// Its name.
         interface: String,
     },
+}
+
+/// Prefixes as text.
+mod prefix {
+    use filter_core::Prefix;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(
+        prefix: &Option<Prefix>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match prefix {
+            Some(prefix) => serializer.collect_str(prefix),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Prefix>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
 }
 
 /// Classes by their names.

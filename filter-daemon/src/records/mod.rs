@@ -2,7 +2,7 @@
 //! daemon only appends, on a thread of its own; commands read. A line that a crash cut is dropped, and reported; a file of
 //! another version is refused.
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -234,18 +234,47 @@ fn read_file<T: DeserializeOwned>(
     }
 }
 
-/// The number of the last record of a kind; 0 if there is none, or none with a number.
+/// Of a file, so much is read to find its last record.
+const TAIL: u64 = 2 * MAX_RECORD as u64;
+
+/// The number of the last record of a kind; 0 if there is none, or none with a number. Reads the ends of the files only.
 ///
 /// # Errors
 /// [`RecordsError`].
 pub fn last_number(directory: &Path, kind: Kind) -> Result<u64, RecordsError> {
-    #[derive(Deserialize)]
-    struct Numbered {
-        number: u64,
+    for path in [kind.path(directory), kind.old_path(directory)] {
+        let Some(mut file) = open(&path)? else {
+            continue;
+        };
+        let mut header = Vec::new();
+        let mut reader = BufReader::new((&mut file).take(TAIL));
+        let read = reader.read_until(b'\n', &mut header);
+        read.map_err(failed("read", &path))?;
+        if header.last() == Some(&b'\n') {
+            check_header(kind, &path, &header)?;
+        }
+        let length = file.metadata().map_err(failed("read", &path))?.len();
+        let start = SeekFrom::Start(length.saturating_sub(TAIL));
+        file.seek(start).map_err(failed("read", &path))?;
+        let mut tail = Vec::new();
+        let read = file.take(TAIL).read_to_end(&mut tail);
+        read.map_err(failed("read", &path))?;
+        let mut lines = tail.rsplit(|&byte| byte == b'\n');
+        let number = |line: &[u8]| {
+            serde_json::from_slice(line)
+                .ok()
+                .map(|it: Numbered| it.number)
+        };
+        if let Some(number) = lines.find_map(number) {
+            return Ok(number);
+        }
     }
-    let mut last = 0;
-    read(directory, kind, |record: Numbered| last = record.number)?;
-    Ok(last)
+    Ok(0)
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    number: u64,
 }
 
 /// How long the file is without a last line that was cut; its header is checked. None if there is nothing in it.

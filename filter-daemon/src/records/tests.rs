@@ -154,3 +154,23 @@ fn a_record_at_its_limit_is_written_and_a_longer_one_is_counted_as_lost() {
     let (records, dropped) = place.read(Kind::Events);
     assert_eq!((records.len(), dropped), (2, 0));
 }
+
+#[test]
+fn the_last_number_is_that_of_the_last_whole_record() {
+    let place = Place::new();
+    let last = || last_number(&place.0, Kind::Events).unwrap();
+    assert_eq!(last(), 0);
+    place.write(Kind::Events, [json!({"number": 7}), json!({"number": 8})]);
+    assert_eq!(last(), 8);
+    let path = Kind::Events.path(&place.0);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    assert_eq!(last(), 7, "the last one was cut");
+    fs::rename(&path, Kind::Events.old_path(&place.0)).unwrap();
+    assert_eq!(last(), 7, "the file that is written is new");
+    place.write(
+        Kind::Events,
+        [json!({"number": 9, "fill": "x".repeat(MAX_RECORD / 2)})],
+    );
+    assert_eq!(last(), 9);
+}

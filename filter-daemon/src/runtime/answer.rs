@@ -7,9 +7,9 @@ use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
+use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,10 +18,11 @@ use super::history::History;
 use super::journal::Journal;
 use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
+use super::prefixes::{self, PrefixReport, RouteReport};
 use super::recorded::Recording;
 use super::status::{Parts, Report};
 use super::trials::Trials;
-use crate::config::{Config, Feed};
+use crate::config::Config;
 use crate::control::{MAX_NOTE, Reply, Request};
 use crate::names;
 use crate::records::describe;
@@ -79,10 +80,15 @@ struct Explained<'a> {
     source_prefix: Option<Prefix>,
     #[serde(serialize_with = "optional_text")]
     destination_prefix: Option<Prefix>,
-    source_routes: Vec<RouteOf>,
-    destination_routes: Vec<RouteOf>,
+    source_routes: Vec<RouteReport>,
+    destination_routes: Vec<RouteReport>,
     source_left: Option<Left>,
     destination_left: Option<Left>,
+    /// What covers an address and does not count, or only until its hold is over.
+    source_odd: Option<PrefixReport>,
+    destination_odd: Option<PrefixReport>,
+    /// What would make it pass.
+    remedy: Option<String>,
     story: Option<String>,
     missing: Option<String>,
 }
@@ -104,16 +110,6 @@ struct MacAccepted<'a> {
     mac: Mac,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_kept: Option<String>,
-}
-
-/// A route that makes an address valid.
-#[derive(Debug, Serialize)]
-struct RouteOf {
-    #[serde(serialize_with = "text")]
-    prefix: Prefix,
-    feed: Option<&'static str>,
-    session: Option<String>,
-    seconds_ago: u64,
 }
 
 /// A prefix that was valid within the last day.
@@ -194,6 +190,9 @@ impl Answering<'_> {
                 .peer_named(peer)
                 .and_then(|_| self.acknowledge(peer, note)),
             Request::SetModeOfAll { mode } => self.set_mode_of_all(*mode),
+            Request::Prefixes { peer, within } => self
+                .peer_named(peer)
+                .and_then(|id| value(prefixes::Prefixes::of(&self, id, *within))),
             Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
             Request::AcceptMac { peer, mac } => self
                 .peer_named(peer)
@@ -349,6 +348,8 @@ impl Answering<'_> {
             destination_prefix,
             source_routes,
             destination_routes,
+            source_odd,
+            destination_odd,
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
@@ -368,28 +369,22 @@ impl Answering<'_> {
             generation,
             source_prefix,
             destination_prefix,
-            source_routes: self.routes_of(&source_routes),
-            destination_routes: self.routes_of(&destination_routes),
+            source_routes: prefixes::routes(self.config, &source_routes),
+            destination_routes: prefixes::routes(self.config, &destination_routes),
             source_left: flow
                 .as_ref()
                 .and_then(|flow| flow.source_left)
                 .map(Left::from),
             destination_left: flow.and_then(|flow| flow.destination_left).map(Left::from),
+            remedy: prefixes::remedy(
+                judgement.verdict.reason,
+                (source, source_odd.as_ref()),
+                (destination, destination_odd.as_ref()),
+            ),
+            source_odd: source_odd.map(|it| PrefixReport::new(self.config, it)),
+            destination_odd: destination_odd.map(|it| PrefixReport::new(self.config, it)),
             story,
             missing: missing.map(|missing| missing.to_string()),
         })
-    }
-
-    fn routes_of(&self, routes: &[Told]) -> Vec<RouteOf> {
-        let of = |route: &Told| {
-            let feed = self.config.feeds.get(usize::from(route.feed.0));
-            RouteOf {
-                prefix: route.prefix,
-                feed: feed.map(Feed::kind),
-                session: route.session.map(|session| session.to_string()),
-                seconds_ago: route.age.as_secs(),
-            }
-        };
-        routes.iter().map(of).collect()
     }
 }

@@ -33,6 +33,7 @@ mod journal;
 mod keeper;
 mod outputs;
 mod polled;
+mod prefixes;
 mod recorded;
 mod reload;
 mod status;

@@ -5,6 +5,8 @@ use tests::lab::{Bcp38, Package, require};
 use super::{OURS, P1_SOURCE, SPOOFED, Scene, WITHIN, wait_for};
 
 const GOOD: (&str, &str, &str) = ("p1", P1_SOURCE, OURS);
+/// More than one in a hundred, whatever the routers send meanwhile.
+const BADS: u64 = 20;
 const BAD: (&str, &str, &str) = ("p1", SPOOFED, OURS);
 
 fn mode(daemon: &Bcp38) -> String {
@@ -36,8 +38,8 @@ fn advice_has_the_exact_numbers_and_enforce_refuses_what_would_cost_too_much() {
         (!sources["sources"].as_array()?.is_empty()).then_some((advice, sources))
     });
     let (advice, sources) = advice;
-    assert_eq!(sources["packets"], 1, "{advice:#}");
-    assert_eq!(sources["reasons"]["source-unannounced"], 1);
+    assert_eq!(sources["packets"], BADS, "{advice:#}");
+    assert_eq!(sources["reasons"]["source-unannounced"], BADS);
     assert_eq!(sources["sources"][0]["prefix"], "9.9.9.0/24");
     assert_eq!(sources["sources"][0]["macs"][0], mac);
     assert_eq!(sources["verdict"], "not-yet", "a day was not watched");

@@ -17,6 +17,7 @@ mod doctor;
 mod proof;
 mod records;
 mod status;
+mod why;
 
 /// How long the lab's daemons may take.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -61,7 +61,7 @@ peer           as  state       sources     dests    passed/s  would drop/s   dro
 icrc        57965  partly            3         4        12.3           0.0         1.5  bogons, sources ipv4, malformed
        not in force: sources ipv6, destinations ipv6: loading for 12 s, expected within 288 s
        its ipv6 sources are still being received
-       2 announced prefixes are not admitted: `bcp38 status --json` lists them
+       2 announced prefixes are not admitted: `bcp38 prefixes` lists them
 other       64502  observing      null      null           -             -           -  nothing
 feed 0 bmp 127.0.0.1:11019: up for 30 s
 feed 1 frr: down for 90 s: no such socket; skipped 4 unreadable
