@@ -89,6 +89,16 @@ impl Links {
         &self.devices
     }
 
+    /// Was everything listed at least once?
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listing.is_none() && self.waiting.is_empty()
+    }
+
+    /// As they are now; nothing follows them any more.
+    pub(crate) fn into_devices(self) -> Devices {
+        self.devices
+    }
+
     /// Takes in everything the kernel has said. Returns whether something is new.
     pub(crate) fn work(&mut self) -> Result<bool, LinkError> {
         let mut buffer = vec![0; BUFFER];
