@@ -118,6 +118,8 @@ pub struct Group {
     pub announced_by: BTreeSet<String>,
     /// From which MACs.
     pub macs: BTreeSet<String>,
+    /// Samples in it of prefixes that were valid within the last day before they were sampled.
+    pub recently_valid: usize,
 }
 
 /// The classes that packets with this reason break, whatever the family.
@@ -202,7 +204,13 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
     let samples = evidence.samples.iter();
     let samples: Vec<&ViolationRecord> = samples.filter(|it| breaks(&it.reason, class)).collect();
     let share = share(packets, total.total().packets());
-    let (verdict, because) = judge(evidence, class, packets, share);
+    let cost = Cost {
+        packets,
+        share,
+        samples: samples.len(),
+        recently_valid: samples.iter().filter(|it| was_valid(it, class)).count(),
+    };
+    let (verdict, because) = judge(evidence, class, cost);
     ClassAdvice {
         class: class.name(),
         in_force: in_force(evidence.peer, class),
@@ -211,8 +219,12 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
         share,
         reasons,
         sampled: by_family(&samples),
-        sources: groups(&samples, |it| it.source),
-        destinations: groups(&samples, |it| it.destination),
+        sources: groups(&samples, |it| it.source, |it| it.source_valid_seconds_ago),
+        destinations: groups(
+            &samples,
+            |it| it.destination,
+            |it| it.destination_valid_seconds_ago,
+        ),
         verdict,
         because,
     }
@@ -227,12 +239,32 @@ fn share(part: u64, whole: u64) -> f64 {
     }
 }
 
-fn judge(
-    evidence: Evidence<'_>,
-    class: Class,
+/// What enforcing a class would have cost.
+struct Cost {
     packets: u64,
+    /// In percent.
     share: f64,
-) -> (Verdict, Option<String>) {
+    samples: usize,
+    /// Samples of prefixes that were valid within the last day before they were sampled.
+    recently_valid: usize,
+}
+
+/// Was the side that the class is about valid until lately?
+fn was_valid(sample: &ViolationRecord, class: Class) -> bool {
+    match class {
+        Class::Sources => sample.source_valid_seconds_ago.is_some(),
+        Class::Destinations => sample.destination_valid_seconds_ago.is_some(),
+        _ => false,
+    }
+}
+
+fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<String>) {
+    let Cost {
+        packets,
+        share,
+        samples,
+        recently_valid,
+    } = cost;
     let not_yet = |why: String| (Verdict::NotYet, Some(why));
     if let Some(why) = obstacle(evidence.peer, class) {
         return not_yet(why);
@@ -248,6 +280,11 @@ fn judge(
     if share > MAX_SHARE {
         return not_yet(format!(
             "{share:.2} % of its packets would be dropped, more than {MAX_SHARE} %"
+        ));
+    }
+    if recently_valid > 0 {
+        return not_yet(format!(
+            "{recently_valid} of {samples} samples are of prefixes that were valid until lately: wait until its routes are quiet, or raise `withdraw_hold`"
         ));
     }
     match packets {
@@ -305,6 +342,7 @@ pub fn block(address: IpAddr) -> String {
 fn groups(
     samples: &[&ViolationRecord],
     address: impl Fn(&ViolationRecord) -> Option<IpAddr>,
+    valid_ago: impl Fn(&ViolationRecord) -> Option<u64>,
 ) -> Vec<Group> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for sample in samples {
@@ -316,8 +354,10 @@ fn groups(
             samples: 0,
             announced_by: BTreeSet::new(),
             macs: BTreeSet::new(),
+            recently_valid: 0,
         });
         group.samples += 1;
+        group.recently_valid += usize::from(valid_ago(sample).is_some());
         group
             .announced_by
             .extend(sample.source_announced_by.iter().cloned());

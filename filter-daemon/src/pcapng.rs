@@ -16,7 +16,7 @@ const OPTION_APPLICATION: u16 = 4;
 /// An option's length field has 16 bits; a comment is one line, far below that.
 pub const MAX_COMMENT: usize = 4096;
 
-/// A packet with what is said of it.
+/// A packet and its comment.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// Where it came in.

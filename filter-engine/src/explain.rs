@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::frame;
-use filter_core::layout::{Rules, Station};
+use filter_core::layout::{Known, Rules, Station};
 use filter_core::packet::Mac;
 use filter_core::set::ExplainedSet;
 use filter_core::userspace::{self, Peering};
@@ -126,6 +126,12 @@ impl Engine {
         within: Option<Prefix>,
     ) -> Listing {
         self.lifecycle.listing(now, id, side, within)
+    }
+
+    /// The sides of a peer that are known: nothing is judged by the others.
+    #[must_use]
+    pub fn known(&self, id: PeerId) -> Known {
+        self.lifecycle.known(id)
     }
 
     /// Every Adj-RIB that matters for a peer, as each feed reports it.

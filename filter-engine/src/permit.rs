@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// These peers are enforced for a time only: until that is confirmed, the lease's end observes, whatever
-    /// `on_lease_end` says.
+    /// `on_lease_end` is.
     pub fn set_on_trial(&mut self, peers: BTreeSet<PeerId>) {
         let changed = self.on_trial.symmetric_difference(&peers);
         let there = changed.filter(|&&id| self.fitted.spec().peer(id).is_some());

@@ -198,3 +198,28 @@ fn every_reason_breaks_what_the_contract_says() {
     assert!(of(Reason::Malformed).contains(&"malformed"));
     assert_eq!(of(Reason::Permitted), [""; 0]);
 }
+
+#[test]
+fn what_was_valid_until_lately_is_not_yet() {
+    let counts = [("permitted", 10_000), ("source-unannounced", 2)];
+    let lately = ViolationRecord {
+        source_valid_seconds_ago: Some(40),
+        ..sample("source-unannounced", "9.9.9.9", &[], "x")
+    };
+    let never = sample("source-unannounced", "8.8.8.8", &[], "x");
+    let advice = advice(
+        &peer("observing", None),
+        &history(2.0 * DAY, &counts),
+        &[lately, never],
+    );
+    let sources = class(&advice, "sources");
+    assert_eq!(sources.verdict, Verdict::NotYet);
+    let because = sources.because.as_deref().unwrap();
+    assert!(
+        because.starts_with("1 of 2 samples are of prefixes"),
+        "{because}"
+    );
+    let groups: Vec<usize> = sources.sources.iter().map(|it| it.recently_valid).collect();
+    assert_eq!(groups.iter().sum::<usize>(), 1);
+    assert_eq!(class(&advice, "bogons").verdict, Verdict::Safe);
+}

@@ -27,9 +27,9 @@ const TO_ANOTHER: u8 = 3;
 const MAC_BYTES: u16 = 6;
 /// Below it the protocol is not an ethertype: the frame had a length there (IEEE 802.3).
 const FIRST_ETHERTYPE: u16 = 0x0600;
-/// Who sent a packet without MACs: locally administered, nobody's.
+/// The sender of a packet without MACs: locally administered, on no wire.
 const UNKNOWN_SENDER: Mac = Mac::from_bits(0x0200_0000_00fd);
-/// To whom a frame for another station was.
+/// The receiver of a frame for another station.
 const ANOTHER: Mac = Mac::from_bits(0x0200_0000_00fe);
 const ALL: Mac = Mac::from_bits(0xffff_ffff_ffff);
 const GROUP: Mac = Mac::from_bits(0x0100_5e00_0000);

@@ -241,9 +241,13 @@ fn write_groups(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
             [] => "announced by no other peer".to_owned(),
             [..] => format!("announced by {}", announced.join(", ")),
         };
+        let valid = match group.recently_valid {
+            0 => "never valid within a day".to_owned(),
+            some => format!("{some} valid until lately"),
+        };
         let macs: Vec<&str> = group.macs.iter().map(String::as_str).collect();
         format!(
-            "{} ({} samples, {announced}, from {})",
+            "{} ({} samples, {announced}, {valid}, from {})",
             group.prefix,
             group.samples,
             macs.join(", ")

@@ -88,7 +88,7 @@ impl Writing<'_> {
     }
 }
 
-/// What is said of a packet.
+/// A packet's comment: reason, fate, peer, tags, story.
 fn comment(violation: &ViolationRecord) -> String {
     let fate = if violation.dropped {
         "dropped"

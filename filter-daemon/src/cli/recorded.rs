@@ -159,7 +159,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Where the daemon's records are, as it says.
+/// Where the daemon's records are, by its own answer.
 pub(super) fn directory(daemon: &Daemon) -> Result<PathBuf, Failure> {
     let about = daemon.ask(&Request::About)?;
     let path = about["records"].as_str().map(PathBuf::from);

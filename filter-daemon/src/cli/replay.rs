@@ -1,7 +1,7 @@
 //! `bcp38 replay`: the packets of a capture, judged as if they came in on a configured interface now.
 //!
 //! Reads files: the capture, the configuration, the dumps of `mrt` feeds and the exchanges' member exports. Attaches
-//! nothing, and asks no router: a capture judged twice must come out the same.
+//! nothing, and asks no router: a capture judged twice must come out the same. With `--daemon` the running daemon is asked.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,10 +24,12 @@ use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind};
 use filter_lifecycle::stations::{Facts, Stations};
 
 mod cut;
+mod daemon;
 mod engine;
 mod print;
 
 use cut::Cut;
+use daemon::Tables;
 use engine::{Judged, Kernel};
 use print::Printer;
 
@@ -43,6 +45,10 @@ pub struct Args {
     /// One JSON object per packet, then a summary
     #[arg(long)]
     pub json: bool,
+    /// By the routes, MACs and classes in force of the running daemon, instead of those the configuration's lists and files
+    /// have
+    #[arg(long)]
+    pub daemon: bool,
     /// What judges the packets
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineName,
@@ -69,10 +75,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let config = Arc::new(load(&args.config)?);
     let (id, interface) = choose(&config, args.interface.as_deref())?;
     let links = links(&config, id).map_err(Failure::usage)?;
-    let Snapshot { routes, notes } = snapshot::read(&config).map_err(Failure::failed)?;
-    notes.iter().for_each(warn);
-    let mut peering = compile(&config.spec, &routes, &links)?;
-    peering.stations = stations(&config, &links)?;
+    let peering = match args.daemon {
+        true => {
+            let tables = Tables::ask(&config)?;
+            let mut peering = compile(&config.spec, &tables.routes, &links)?;
+            tables.apply(&config, &links, &mut peering);
+            peering
+        }
+        false => offline(&config, &links)?,
+    };
     warn_of_strangers(&config, id, interface, &peering);
     let mut kernel = match (args.engine, links.get(&id)) {
         (EngineName::Kernel, Some(link)) => {
@@ -121,6 +132,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     printer.flush()?;
     left.warn();
     end
+}
+
+/// The policy by what the configuration's lists and files have.
+fn offline(config: &Arc<Config>, links: &BTreeMap<InterfaceId, Link>) -> Result<Peering, Failure> {
+    let Snapshot { routes, notes } = snapshot::read(config).map_err(Failure::failed)?;
+    notes.iter().for_each(warn);
+    let mut peering = compile(&config.spec, &routes, links)?;
+    peering.stations = stations(config, links)?;
+    Ok(peering)
 }
 
 /// What was not judged, or not by the kernel.

@@ -21,12 +21,12 @@ pub enum Unreachable {
     Elsewhere(Vec<Process>),
     /// The socket is another user's.
     Denied,
-    /// The system's own words.
+    /// Another error of the system.
     Other,
 }
 
 impl Unreachable {
-    /// By what the kernel said when connecting.
+    /// By the kernel's error on connecting.
     pub(super) fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied,

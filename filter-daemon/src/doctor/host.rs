@@ -91,7 +91,7 @@ fn neighbours() -> Option<BTreeMap<(u32, IpAddr), Mac>> {
         }
         let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
         let mut readable = [PollFd::new(table.as_fd(), PollFlags::POLLIN)];
-        _ = poll(&mut readable, PollTimeout::from(millis)); // whatever it says, the table is asked
+        _ = poll(&mut readable, PollTimeout::from(millis)); // whatever it returns, the table is asked
         for event in table.next_events().ok()?.unwrap_or_default() {
             match event {
                 NeighbourEvent::Known { link, address, mac } => {

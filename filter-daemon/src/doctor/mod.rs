@@ -74,7 +74,7 @@ impl Finding {
         self
     }
 
-    /// Something that is wanted does not work; `keeps_out` says that a wanted class is out of force by it.
+    /// Something that is wanted does not work; with `keeps_out`, a wanted class is out of force by it.
     #[must_use]
     pub const fn problem(mut self, keeps_out: bool) -> Self {
         self.severity = Severity::Problem;

@@ -55,7 +55,7 @@ pub struct ViolationRecord {
     pub forbidden_protocol: Option<String>,
     /// The peers that announce the source: at most three.
     pub source_announced_by: Vec<String>,
-    /// Whose the destination is: `advertised`, `ours-not-advertised` or `not-ours`.
+    /// What the destination is to us: `advertised`, `ours-not-advertised` or `not-ours`.
     pub destination_is: Option<String>,
     /// How long ago the source was valid, if it was within the last day.
     #[serde(default)]

@@ -274,7 +274,7 @@ fn examples(material: Material<'_>) -> Vec<Sample> {
         time: it.time,
         source_mac: it.source_mac.clone(),
         vlan: it.vlan,
-        // A source that broke the policy is not the peer's: it is somebody else's, or nobody's.
+        // A source that broke the policy is not the peer's: a third party may own it.
         source: it
             .source
             .map(|address| shown(address, !is_announced_source(it))),

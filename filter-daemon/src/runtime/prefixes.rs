@@ -1,7 +1,7 @@
 //! A peer's prefixes, as `prefixes` and `explain` show them, and what would make a packet pass. Decides nothing.
 use std::net::IpAddr;
 
-use filter_core::{Prefix, Reason};
+use filter_core::{Family, Prefix, Reason};
 use filter_lifecycle::json::text;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::{ListedPrefix, Listing, Side, Standing, Told};
@@ -22,6 +22,8 @@ pub(super) struct Prefixes {
 
 #[derive(Debug, Serialize)]
 struct SideReport {
+    /// The families in which the side is known: it is judged by no other.
+    known: Vec<&'static str>,
     prefixes: Vec<PrefixReport>,
     /// Are there more than are listed?
     has_more: bool,
@@ -86,7 +88,17 @@ impl Prefixes {
             let Listing { prefixes, has_more } =
                 answering.engine.listing(answering.now, id, side, within);
             let prefixes = prefixes.into_iter();
+            let known = answering.engine.known(id);
+            let is_known = |&family: &Family| match side {
+                Side::Sources => known.source(family),
+                Side::Destinations => known.destination(family),
+            };
             SideReport {
+                known: Family::ALL
+                    .into_iter()
+                    .filter(is_known)
+                    .map(Family::name)
+                    .collect(),
                 prefixes: prefixes
                     .map(|it| PrefixReport::new(answering.config, it))
                     .collect(),

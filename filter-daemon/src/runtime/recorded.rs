@@ -1,5 +1,5 @@
 //! The records as the daemon starts and answers about them. Reading what an earlier daemon recorded may hang with its
-//! disk: then numbers start anew, and the event says so.
+//! disk: then numbers start anew, and an event reports it.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -272,7 +272,7 @@ impl Trials {
         hands.journal.note("trial-rolled-back", &text);
     }
 
-    /// Until a trial is confirmed, the lease's end observes, whatever `on_lease_end` says.
+    /// Until a trial is confirmed, the lease's end observes, whatever `on_lease_end` is.
     pub(super) fn mark(&self, config: &Config, engine: &mut Engine) {
         let names = self.running.keys();
         let ids = names.filter_map(|name| config.spec.peer_named(name).map(|(id, _)| id));

@@ -27,9 +27,10 @@ fn advice_has_the_exact_numbers_and_enforce_refuses_what_would_cost_too_much() {
     for _ in 0..3 {
         scene.traffic.expect(&daemon, GOOD, "permitted", false);
     }
-    scene
-        .traffic
-        .expect(&daemon, BAD, "source-unannounced", false);
+    for _ in 0..BADS {
+        let traffic = &mut scene.traffic;
+        traffic.expect(&daemon, BAD, "source-unannounced", false);
+    }
     let mac = scene.lab.p1.namespace().mac("eth0").to_string();
     let advice = wait_for("the sample to be recorded", WITHIN, || {
         let advice = scene.run(&["advise", "p1", "--json"]).lines().pop()?;

@@ -135,6 +135,7 @@ bogon_exceptions = ["100.64.0.0/10", "198.18.0.0/15", "198.51.100.0/24", "203.0.
 name = "eth0"
 kind = "lan"
 lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
+lan_rules = "pass"                  # the lab's hosts solicit routers when they like
 
 [[peer]]
 name = "p1"

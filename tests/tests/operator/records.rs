@@ -60,6 +60,16 @@ fn violations_name_their_sender_and_are_captured_with_comments() {
     scene
         .run(&["capture", "-w", file, "--since", "1h", "--peer", "p1"])
         .good();
+    let mut capture = filter_daemon::capture::Capture::open(file.as_ref()).unwrap();
+    for _ in 0..2 {
+        let packet = capture.next_packet().unwrap().unwrap();
+        assert_eq!(
+            packet.original,
+            packet.bytes.len(),
+            "a short packet is sampled whole"
+        );
+    }
+    assert_eq!(capture.next_packet().unwrap(), None);
     let shown = tshark(&[
         "-r",
         file,

@@ -89,3 +89,40 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
     assert_eq!(unknown.code, Some(2), "{}", unknown.err);
     daemon.stop();
 }
+
+#[test]
+fn a_capture_is_judged_by_the_running_daemons_tables() {
+    if !require("operator", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    scene
+        .traffic
+        .expect(&daemon, ("p1", SPOOFED, OURS), "source-unannounced", false);
+    let directory = tests::lab::Directory::new("replay");
+    let file = directory.path().join("x.pcapng");
+    let file = file.to_str().unwrap();
+    wait_for("the sample to be recorded", WITHIN, || {
+        let ran = scene.run(&[
+            "capture",
+            "-w",
+            file,
+            "--since",
+            "1h",
+            "--reason",
+            "source-unannounced",
+        ]);
+        ran.err.contains("1 packets written").then_some(())
+    });
+    let judged = scene
+        .run(&["replay", "--daemon", "--json", "--interface", "eth0", file])
+        .lines();
+    assert_eq!(judged[0]["peer"], "p1", "{judged:#?}");
+    assert_eq!(judged[0]["reason"], "source-unannounced");
+    assert_eq!(judged[0]["destination_prefix"], "100.64.0.0/24");
+    let offline = scene.run(&["replay", "--json", "--interface", "eth0", file]);
+    assert!(offline.err.contains("the bmp feed"), "{}", offline.err);
+    assert!(offline.err.contains("the frr feed"), "{}", offline.err);
+    daemon.stop();
+}

@@ -69,6 +69,8 @@ pub(super) struct App {
     time: f64,
     pub(super) sort: Sort,
     pub(super) chosen: usize,
+    /// The reader chose it: the choice goes along with its peer. Else it is the first.
+    is_chosen: bool,
     /// The peer that is shown alone.
     pub(super) shown: Option<String>,
     /// Why the daemon does not answer.
@@ -83,6 +85,7 @@ impl App {
             time: 0.0,
             sort,
             chosen: 0,
+            is_chosen: false,
             shown: None,
             away: None,
         }
@@ -133,7 +136,8 @@ impl App {
     }
 
     fn arrange(&mut self) {
-        let chosen = self.rows.get(self.chosen).map(|row| row.name.clone());
+        let chosen = self.rows.get(self.chosen).filter(|_| self.is_chosen);
+        let chosen = chosen.map(|row| row.name.clone());
         let sort = self.sort;
         let by = |row: &Row| match sort {
             Sort::Violations => row.rates.violations(),
@@ -152,8 +156,12 @@ impl App {
     pub(super) fn key(&mut self, key: KeyCode) -> bool {
         match key {
             KeyCode::Char('q') => return true,
-            KeyCode::Up | KeyCode::Char('k') => self.chosen = self.chosen.saturating_sub(1),
+            KeyCode::Up | KeyCode::Char('k') => {
+                self.is_chosen = true;
+                self.chosen = self.chosen.saturating_sub(1);
+            }
             KeyCode::Down | KeyCode::Char('j') => {
+                self.is_chosen = true;
                 self.chosen = (self.chosen + 1).min(self.rows.len().saturating_sub(1));
             }
             KeyCode::Char('s') => {
