@@ -38,7 +38,8 @@ pub(super) struct Life {
 pub(super) struct RibState {
     announced: bool,
     lost: bool,
-    hidden: bool,
+    /// By family: only withdrawals were received of it.
+    hidden: [bool; 2],
     end_of_rib: [bool; 2],
     /// An UPDATE of it could be read in two ways.
     pub undetermined: bool,
@@ -90,7 +91,7 @@ impl Life {
 impl RibState {
     /// Is it known to be wrong?
     pub(super) const fn is_lost(&self) -> bool {
-        self.lost || self.hidden
+        self.lost || matches!(self.hidden, [true, _] | [_, true])
     }
 
     /// The events of one UPDATE, withdrawals first. `hides`: a table that only ever sees withdrawals is one whose
@@ -106,7 +107,7 @@ impl RibState {
         let origin = Origin::Session(session);
         if let Some(family) = update.end_of_rib() {
             self.end_of_rib[family as usize] = true;
-            if !self.is_lost() {
+            if !self.lost && !self.hidden[family as usize] {
                 events.push(end_of_rib(origin, rib, family));
             }
             return Ok(false);
@@ -114,23 +115,42 @@ impl RibState {
         let before = events.len();
         push_routes(origin, rib, (update, path_ids), events)?;
         let added = &events[before..];
-        let announced = matches!(added.last(), Some(RouteEvent::Announce { .. }));
+        let announced =
+            Family::ALL.map(|family| added.iter().any(|event| announces(event, family)));
         let any = !added.is_empty();
-        if announced && self.hidden {
-            // Not hidden after all: the End-of-RIB that was kept back counts.
-            self.hidden = false;
-            let told = Family::ALL
-                .into_iter()
-                .filter(|&family| self.end_of_rib[family as usize] && !self.lost);
-            events.extend(told.map(|family| end_of_rib(origin, rib, family)));
-        }
-        self.announced |= announced;
-        if any && hides && !self.announced && !self.hidden {
+        self.show((origin, rib), announced, before, events);
+        self.announced |= announced != [false; 2];
+        if any && hides && !self.announced && !self.is_lost() {
             let why = "only withdrawals arrive; configure soft-reconfiguration inbound for it";
             self.tell_lost(session, rib, why, events);
-            self.hidden = true;
+            self.hidden = [true; 2];
         }
         Ok(any)
+    }
+
+    /// Families of which routes are announced are not hidden after all: what was reported as lost begins with these routes,
+    /// which stand from `before` on. An End-of-RIB that was kept back counts behind them; one before the first route says
+    /// only that the table is not lost.
+    fn show(
+        &mut self,
+        (origin, rib): (Origin, AdjRib),
+        announced: [bool; 2],
+        before: usize,
+        events: &mut Vec<RouteEvent>,
+    ) {
+        for family in Family::ALL {
+            let hidden = &mut self.hidden[family as usize];
+            let shows = announced[family as usize] && std::mem::take(hidden);
+            if !shows || self.lost {
+                continue;
+            }
+            let end = end_of_rib(origin, rib, family);
+            if self.end_of_rib[family as usize] {
+                events.push(end);
+            } else {
+                events.insert(before, end);
+            }
+        }
     }
 
     /// The table is wrong until the session starts anew. Says so, once.
@@ -156,6 +176,10 @@ impl RibState {
             why: why.into(),
         });
     }
+}
+
+fn announces(event: &RouteEvent, family: Family) -> bool {
+    matches!(event, RouteEvent::Announce { route, .. } if route.prefix.family() == family)
 }
 
 const fn end_of_rib(origin: Origin, rib: AdjRib, family: Family) -> RouteEvent {

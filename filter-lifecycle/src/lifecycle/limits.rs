@@ -11,11 +11,12 @@ use filter_core::{Family, Prefix};
 use super::coverage::{self, Largest};
 use super::portion::Portion;
 use super::source::SourceKey;
+use crate::route::FeedId;
 
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Of families with `max_prefixes`: what each session, and its part of each route server's, has.
+    /// Of families with `max_prefixes`: what each session, and its part of each route server's, has. By the Adj-RIB.
     portions: BTreeMap<SourceKey, Portion>,
     /// What was good when an earlier process, or specification, froze them.
     restored: BTreeSet<Prefix>,
@@ -31,8 +32,9 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What one of its sessions, or its part of a route server's, has.
+    /// What one of its sessions, or its part of a route server's, has, whichever feeds report it.
     pub(super) fn portion(&mut self, key: SourceKey) -> &mut Portion {
+        let key = of_any_feed(key);
         let of_family = |prefix: &Prefix| prefix.family() == key.family;
         let portion = self.portions.entry(key);
         portion.or_insert_with(|| match self.restored.iter().any(of_family) {
@@ -86,7 +88,7 @@ impl Limits {
 
     /// An Adj-RIB is complete. Returns whether that is the first time.
     pub(super) fn completed(&mut self, key: SourceKey) -> bool {
-        let is_first = self.completed.insert(key);
+        let is_first = self.completed.insert(of_any_feed(key));
         self.is_first[key.family as usize] |= is_first;
         is_first
     }
@@ -122,5 +124,13 @@ impl Limits {
     /// Do the family's sources cover too much of the address space?
     pub(super) const fn is_too_wide(&self, family: Family) -> bool {
         self.too_wide[family as usize]
+    }
+}
+
+/// Feeds that report the same Adj-RIB speak of one session.
+const fn of_any_feed(key: SourceKey) -> SourceKey {
+    SourceKey {
+        feed: FeedId(0),
+        ..key
     }
 }

@@ -19,6 +19,10 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const MAX_EXTENDED_MESSAGE: usize = 65535;
 
 /// One BGP message.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an UPDATE is what most messages are, and is read without an allocation"
+)]
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     /// Type 1.
