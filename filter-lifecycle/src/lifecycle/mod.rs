@@ -74,6 +74,7 @@ pub use feeds::MAX_SESSIONS;
 pub use fold::FOREIGN_PEERS;
 pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
+pub use limits::Coverage;
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
