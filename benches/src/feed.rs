@@ -91,7 +91,7 @@ fn burst(
     Ok(())
 }
 
-/// Prefixes nobody has announced yet: /24s, no two side by side.
+/// Prefixes that no peer has announced yet: /24s, no two side by side.
 struct Fresh<'a> {
     known: &'a PrefixSet,
     next: u32,
@@ -105,7 +105,7 @@ impl<'a> Fresh<'a> {
         }
     }
 
-    /// Goes round and round: a peer of a burst may be told one again.
+    /// Goes round and round: a peer of a burst may announce one again.
     fn prefix(&mut self) -> Prefix {
         loop {
             self.next = self.next.wrapping_add(1 << 9);

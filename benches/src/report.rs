@@ -8,7 +8,7 @@ pub enum Goal {
     AtLeast(f64),
     /// At most this.
     AtMost(f64),
-    /// Only told.
+    /// Printed only.
     None,
 }
 

@@ -131,7 +131,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Good ones, and the same with a source, and with a destination, nobody announces.
+    /// Good ones, and the same with a source, and with a destination, that no peer announces.
     fn new(world: &World, frames: &[Vec<u8>]) -> Result<Self> {
         let nowhere: Address = std::net::IpAddr::from([240, 0, 0, 1]).into();
         if world::covers(&world.peers, nowhere) {

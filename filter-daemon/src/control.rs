@@ -222,8 +222,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon no longer takes
-    /// them any more.
+    /// Listens, for this user only, and hands requests to `deliver`, which returns `false` once the daemon takes no more of
+    /// them.
     ///
     /// # Errors
     /// [`ControlError::Busy`] if a daemon answers there already, [`ControlError::Io`].
@@ -349,10 +349,10 @@ impl Drop for Slot {
 
 /// Never waits: a line fits into the empty buffer of a new connection.
 fn turn_away(stream: &UnixStream, why: &str) {
-    let told = stream
+    let sent = stream
         .set_nonblocking(true)
         .and_then(|()| send(stream, &Reply::Error(why.to_owned()), TIMEOUT));
-    if let Err(error) = told {
+    if let Err(error) = sent {
         log::debug!("control client: {error}");
     }
 }

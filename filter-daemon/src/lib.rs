@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod feeds;
+mod hourly;
 pub mod init;
 pub mod logging;
 pub mod metrics;

@@ -214,7 +214,10 @@ mod tests {
             queue.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         assert_eq!(lost.load(Ordering::Relaxed), 10);
-        assert!(!queue.drain(Duration::from_millis(1)), "nobody reads");
+        assert!(
+            !queue.drain(Duration::from_millis(1)),
+            "the log is not read"
+        );
         for _ in 0..=all {
             permit.send(true).unwrap();
         }

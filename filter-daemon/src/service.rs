@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The environment's word for the socket (sd_notify(3)).
+/// The environment variable with the socket's path (sd_notify(3)).
 const SOCKET: &str = "NOTIFY_SOCKET";
-/// Those for the time after which a silent daemon is ended, and for whom that is meant (sd_watchdog_enabled(3)).
+/// The variables with the time after which a silent daemon is ended, and for whom that is meant (sd_watchdog_enabled(3)).
 const WATCHDOG: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
@@ -88,7 +88,7 @@ impl Manager {
         self.unsent = None;
         match self.send(state) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unsent = Some(state),
-            Err(error) => log::warn!("cannot tell the service manager {state}: {error}"),
+            Err(error) => log::warn!("cannot send {state} to the service manager: {error}"),
             Ok(()) => {}
         }
     }

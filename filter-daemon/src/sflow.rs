@@ -9,6 +9,7 @@ use filter_core::{Address, Reason};
 use filter_engine::Violation;
 
 use crate::config::Sflow;
+use crate::hourly::Hourly;
 
 /// No datagram is longer, so that none is fragmented.
 pub const MAX_DATAGRAM: usize = 1400;
@@ -23,7 +24,7 @@ const SAMPLED_HEADER: u32 = 1;
 const ETHERNET: u32 = 1;
 /// Of an Ethernet frame, in bytes: it was there, and is not in what is sampled.
 const CHECKSUM: u32 = 4;
-/// `extended_linux_drop_reason`: enterprise 0, format 1042; our own reason, in words.
+/// `extended_linux_drop_reason`: enterprise 0, format 1042; the name of our own reason.
 const DROP_REASON_TEXT: u32 = 1042;
 
 /// Sends to one collector.
@@ -34,8 +35,7 @@ pub struct Exporter {
     datagrams: u32,
     samples: u32,
     waiting: Vec<Vec<u8>>,
-    /// Did the last datagram fail?
-    failing: bool,
+    warnings: Hourly,
 }
 
 impl Exporter {
@@ -61,7 +61,7 @@ impl Exporter {
             datagrams: 0,
             samples: 0,
             waiting: Vec::new(),
-            failing: false,
+            warnings: Hourly::default(),
         })
     }
 
@@ -89,13 +89,10 @@ impl Exporter {
             .drain(..)
             .for_each(|sample| datagram.extend(sample));
         self.datagrams = self.datagrams.wrapping_add(1);
-        match self.socket.send(&datagram) {
-            Ok(_) => self.failing = false,
-            Err(error) if !self.failing => {
-                log::warn!("sflow: {error}; samples are lost until the collector is reached again");
-                self.failing = true;
-            }
-            Err(_) => {}
+        if let Err(error) = self.socket.send(&datagram)
+            && self.warnings.is_due(now)
+        {
+            log::warn!("sflow: {error}; samples are lost until the collector is reached again");
         }
     }
 
@@ -380,7 +377,7 @@ mod tests {
                 let required =
                     std::env::var_os("FILTER_REQUIRE_KERNEL").is_some_and(|it| it == "1");
                 assert!(!required, "no tshark: {error}");
-                println!("SKIPPED: nobody else reads the datagram: no tshark: {error}");
+                println!("SKIPPED: no other program reads the datagram: no tshark: {error}");
                 return;
             }
         };

@@ -48,9 +48,9 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
         notes.extend(unused(config, &directory, feed, &events));
         for event in &events {
             life.event(Duration::ZERO, id, event);
-            let told = life.take_events();
-            let told = told.iter().filter(|event| is_worth_a_note(event));
-            notes.extend(told.map(|event| Journal::describe(config, event)));
+            let events = life.take_events();
+            let noted = events.iter().filter(|event| is_worth_a_note(event));
+            notes.extend(noted.map(|event| Journal::describe(config, event)));
         }
     }
     let mut routes = BTreeMap::new();

@@ -1,6 +1,6 @@
-//! What operators switched at run time, in a file, for reboots: within one boot the data plane's own words keep it. Written
+//! What operators switched at run time, in a file, for reboots: within one boot the data plane itself keeps it. Written
 //! whole (a temporary file, then a rename) and under a lock, so that daemon and commands never lose each other's changes.
-//! Never decides what is switched, and a file that cannot be read never stops anybody.
+//! Never decides what is switched, and a file that cannot be read keeps no command and no daemon from its work.
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The system's words.
+    /// The system refuses it.
     #[error("cannot {what} `{path}`: {source}")]
     Io {
         /// Doing what.
@@ -72,6 +72,12 @@ impl StateFile {
         }
     }
 
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is in it; nothing if it is not there.
     ///
     /// # Errors
@@ -99,7 +105,8 @@ impl StateFile {
         Ok(document.switched)
     }
 
-    /// Changes what is in it, and returns that. What cannot be read is replaced. Waits for the lock for so long at most.
+    /// Changes what is in it, and returns that. What is no state file of this version is replaced. Waits for the lock for so
+    /// long at most.
     ///
     /// # Errors
     /// [`StateError::Io`], [`StateError::Locked`]: the file is as it was.
@@ -112,7 +119,11 @@ impl StateFile {
             fs::create_dir_all(directory).map_err(self.failed("make the directory of"))?;
         }
         let _lock = self.lock(patience)?;
-        let mut switched = self.read().unwrap_or_default(); // whoever starts is told what is wrong with it
+        let mut switched = match self.read() {
+            // A daemon that starts reports it.
+            Err(StateError::Foreign { .. }) => Switched::default(),
+            read => read?,
+        };
         change(&mut switched);
         self.write(&switched)?;
         Ok(switched)
@@ -169,5 +180,36 @@ impl StateFile {
             path: self.path.clone(),
             why,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_is_no_state_file_is_replaced_and_what_cannot_be_read_is_not() {
+        let directory = format!("bcp38-state-{}", std::process::id());
+        let directory = std::env::temp_dir().join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("state.json");
+        let file = StateFile::new(&path);
+        // A link to itself: the system cannot open it.
+        symlink(&path, &path).unwrap();
+        let error = file.change(SOON, |kept| kept.all_off = true).unwrap_err();
+        assert!(
+            matches!(error, StateError::Io { what: "read", .. }),
+            "{error}"
+        );
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "not ours").unwrap();
+        file.change(SOON, |kept| kept.all_off = true).unwrap();
+        assert!(file.read().unwrap().all_off);
+        fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -76,7 +76,7 @@ fn ends_of_packets(scratch: &Scratch, file: &[u8]) -> Vec<usize> {
     (1..=file.len()).filter(grows).collect()
 }
 
-/// Is the cut where a record starts? Then nothing is missing that the file itself tells of.
+/// Is the cut where a record starts? Then the file itself shows of nothing that it is missing.
 fn is_between_records(file: &[u8], cut: usize) -> bool {
     let is_pcapng = file[0] == 0x0a;
     let is_big = if is_pcapng {

@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: what is accepted, what is refused and in which words, and that the
+//! The configuration as an operator meets it: what is accepted, what is refused with which message, and that the
 //! effective configuration is the same configuration.
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use common::Scratch;
 use filter_core::{Asn, Mode};
-use filter_daemon::config::Config;
+use filter_daemon::config::{Config, Feed};
 use filter_daemon::init::exchange::Exchange;
 use filter_daemon::init::{Device, Found, Router, text};
 use filter_feeds::discover::Neighbour;
@@ -201,4 +201,20 @@ fn files_that_are_no_answers_are_named() {
         let why = String::from_utf8(output.stderr).unwrap();
         assert!(why.contains("nonsense.json: "), "{option}: {why}");
     }
+}
+
+#[test]
+fn a_path_is_written_whole_however_long_and_odd_it_is() {
+    let mut found = everything();
+    let socket = format!("/run/{}/\"b\\ird\".ctl", "deep/".repeat(40));
+    found.routers[0].socket = socket.clone().into();
+    let export = format!("/var/lib/{}members.json", "far/".repeat(40));
+    found.exchange.export = Some(export.clone().into());
+    let (config, text) = parsed(&found);
+    let named = config.feeds.iter().any(
+        |feed| matches!(feed, Feed::Frr { socket: read, .. } if read.to_str() == Some(&socket)),
+    );
+    assert!(named, "{text}");
+    let exports: Vec<_> = config.exports.values().collect();
+    assert_eq!(exports, [std::path::Path::new(&export)]);
 }

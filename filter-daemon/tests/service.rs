@@ -1,4 +1,4 @@
-//! The daemon as a service: what it tells its service manager, `bcp38 reload`, and the unit that the packages install. The
+//! The daemon as a service: what it reports to its service manager, `bcp38 reload`, and the unit that the packages install. The
 //! program itself runs here, in a network namespace, as a service manager starts it.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 mod common;
@@ -192,6 +192,35 @@ fn a_service_manager_hears_of_start_reload_and_life_and_a_refused_reload_fails()
     let patience = Duration::from_micros(WATCHDOG);
     assert_eq!(scene.message(), "WATCHDOG=1");
     assert!(begin.elapsed() < 4 * patience, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_reload_moves_a_listener_between_any_address_and_one() {
+    let test = "a_reload_moves_a_listener_between_any_address_and_one";
+    if !require(test, &[]) {
+        return;
+    }
+    let scene = Scene::new();
+    assert_eq!(scene.message(), "READY=1");
+    for listen in ["127.0.0.1", "0.0.0.0", "203.0.113.1"] {
+        let feed = format!("[[feed]]\nkind = \"bmp\"\nlisten = \"{listen}:11019\"\n");
+        let done = scene.reload(&(scene.config("30s") + &feed));
+        assert!(done.status.success(), "{}", said(&done));
+        let reached = |address: &str| {
+            let address = format!("{address}:11019");
+            scene.router.run(|| TcpStream::connect(address).is_ok())
+        };
+        let begin = Instant::now();
+        let on_loopback = listen != "203.0.113.1";
+        while reached("127.0.0.1") != on_loopback
+            || reached("203.0.113.1") == (listen == "127.0.0.1")
+        {
+            assert!(begin.elapsed() < SOON, "{listen}: {}", scene.events());
+        }
+        // Listening at once, without a further try.
+        let events = scene.events();
+        assert!(!events.contains("cannot listen"), "{events}");
+    }
 }
 
 /// What a scrape from the router itself gets.

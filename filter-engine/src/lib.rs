@@ -250,14 +250,19 @@ impl Engine {
             self.follow_stations();
             self.watch_classes(now);
         }
-        let timers = &self.fitted.spec().timers;
-        if let Err(error) = self.lease.work(now, &self.filter, timers) {
-            self.notices.push(Notice::KernelFailed(error));
-        }
+        self.renew_lease(now);
         self.lifecycle.settle(now);
         self.publish(now);
         self.take_events();
         self.next_work()
+    }
+
+    /// Renews the lease, between the steps of something that takes long; [`Engine::work`] does it otherwise.
+    pub fn renew_lease(&mut self, now: Duration) {
+        let timers = &self.fitted.spec().timers;
+        if let Err(error) = self.lease.work(now, &self.filter, timers) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
     }
 
     fn next_work(&self) -> Duration {

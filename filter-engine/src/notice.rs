@@ -41,7 +41,7 @@ pub enum Notice {
     },
     /// The kernel's devices cannot be followed; opened anew.
     DevicesLost(LinkError),
-    /// The lease had ended before this process came: nothing is enforced before the feeds have told everything anew.
+    /// The lease had ended before this process came: nothing is enforced before the feeds have reported everything anew.
     LeaseEnded,
     /// The program is on an interface, but not as its configuration asks.
     NotAsConfigured {

@@ -21,6 +21,7 @@ use super::poll::{
     Source, State, of_table,
 };
 use super::unix::Conversation;
+use crate::printed::Printed;
 use filter_lifecycle::route::{AdjRib, Route, Session};
 
 /// Where Debian and upstream put the control socket.
@@ -335,7 +336,7 @@ fn symbol(name: &str) -> Result<String, PollError> {
     if name.is_empty() || name.contains(['\'', ' ', '\n']) {
         return Err(PollError::malformed(
             "show protocols all",
-            format!("no symbol: {name:?}"),
+            format!("no symbol: {}", Printed(name)),
         ));
     }
     Ok(format!("'{name}'"))

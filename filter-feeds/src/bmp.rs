@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
+use crate::printed::Printed;
 use crate::shadow::{Password, md5};
 use crate::skipped::Skipped;
 use crate::tcp;
@@ -441,7 +442,7 @@ impl Connection<'_> {
             return Err(lost(why));
         }
         self.id = Some(id.clone());
-        log::info!("BMP router {:?} connected from {}", id.1, self.from);
+        log::info!("BMP router {} connected from {}", Printed(&id.1), self.from);
         streams.forget_nameless(self.number);
         let first = streams.routers.is_empty();
         let connected = Connected {
@@ -495,8 +496,8 @@ impl Connection<'_> {
             return;
         };
         let why = format!(
-            "BMP router {:?} at {}: {why}",
-            self.router.name(),
+            "BMP router {} at {}: {why}",
+            Printed(self.router.name()),
             self.from
         );
         if self.id.is_some() {
@@ -519,13 +520,13 @@ impl Connection<'_> {
         {
             streams.routers.remove(&id);
             streams.remember(id, self.router.memory(closed.as_ref()));
-            let told = if streams.routers.is_empty() {
+            let sent = if streams.routers.is_empty() {
                 streams.claims.clear();
                 turn.send(vec![RouteEvent::FeedDown { why }])
             } else {
                 streams.unreport(self.number, &why, &turn)
             };
-            if told.is_err() {
+            if sent.is_err() {
                 return;
             }
         }
@@ -533,7 +534,7 @@ impl Connection<'_> {
         let was_refused = closed
             .is_some_and(|closed| !matches!(closed, Closed::Heal(_) | Closed::Terminated { .. }));
         if was_named && was_refused {
-            // Told to stop is as good a reason to end as the time being over.
+            // A stop ends the wait as its time being over does.
             let _ = self.outlet.stop().sleep(REFUSED_DELAY);
         }
     }

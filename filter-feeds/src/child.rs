@@ -151,7 +151,7 @@ fn drain(
         let reader = move || {
             let mut bytes = Vec::new();
             let read = pipe.take(limit as u64).read_to_end(&mut bytes);
-            // Nobody listens any more if the child took too long.
+            // The feed has stopped listening if the child took too long.
             let _unheard = sender.send(read.map(|_| bytes));
         };
         // Without a thread nothing is ever read, and the receiver hears that the sender is gone.
@@ -182,11 +182,11 @@ mod tests {
     fn prints_and_complains() {
         let (config, stop) = (PollConfig::default(), Stop::default());
         let output = client(&config, &stop)
-            .run(&["echo told; echo complained >&2; exit 3"])
+            .run(&["echo read; echo complained >&2; exit 3"])
             .unwrap();
         assert_eq!(
             (output.stdout.as_slice(), output.stderr.as_str()),
-            (&b"told\n"[..], "complained")
+            (&b"read\n"[..], "complained")
         );
     }
 

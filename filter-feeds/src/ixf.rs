@@ -1,5 +1,6 @@
 //! The member export of an exchange (IX-F JSON, schema 0.6 to 1.0): which addresses and MACs each member has.
 //! Seeds, not truth: the kernel's neighbour table counts more. Bounded; never fetches anything.
+use crate::printed::Printed;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -39,7 +40,10 @@ pub enum IxfError {
     #[error("{0}; write IX-F JSON, schema 0.6 to 1.0")]
     Syntax(#[from] serde_json::Error),
     /// A MAC that is none.
-    #[error("AS{asn} has MAC {mac:?}, which is none; write 02:00:00:00:00:01")]
+    #[error(
+        "AS{asn} has MAC {}, which is none; write 02:00:00:00:00:01",
+        Printed(mac)
+    )]
     Mac {
         /// The member.
         asn: Asn,
@@ -289,7 +293,7 @@ mod tests {
         );
     }
 
-    /// A pipe that nobody writes would keep the reader waiting for ever.
+    /// A pipe that no process writes would keep the reader waiting for ever.
     #[test]
     fn what_is_no_file_is_not_waited_for() {
         let path = std::env::temp_dir().join(format!("bcp38-ixf-{}.pipe", std::process::id()));

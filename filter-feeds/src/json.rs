@@ -1,5 +1,6 @@
 //! Typed pieces of daemons' JSON: prefixes as keys, objects whose keys may repeat. Strict: what is not exactly a
 //! prefix is an error. Never holds an untyped document.
+use crate::printed::Printed;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -8,7 +9,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 /// Reads a prefix as a router writes it: with a length, without host bits.
 pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
-    let parsed: Prefix = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    let parsed: Prefix = text
+        .parse()
+        .map_err(|error| format!("{}: {error}", Printed(text)))?;
     let address = text
         .split_once('/')
         .and_then(|(address, _)| address.parse().ok());
@@ -16,7 +19,10 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     if written.map(filter_core::Address::from) == Some(parsed.address()) {
         Ok(parsed)
     } else {
-        Err(format!("{text:?} has host bits: no router writes that"))
+        Err(format!(
+            "{} has host bits: no router writes that",
+            Printed(text)
+        ))
     }
 }
 

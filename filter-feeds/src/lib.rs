@@ -11,9 +11,11 @@ pub mod frr;
 pub mod gobgp;
 pub mod ixf;
 mod json;
+pub mod lag;
 pub mod mrt;
 pub mod openbgpd;
 pub mod poll;
+pub mod printed;
 pub mod shadow;
 pub mod skipped;
 pub mod static_;
@@ -32,6 +34,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
+use lag::Lag;
 use skipped::Skipped;
 
 /// Batches that may wait between feeds and the run loop before feeds are slowed down. With [`MAX_BATCH_EVENTS`] this
@@ -54,6 +57,11 @@ pub trait Feed: Send {
     fn skipped(&self) -> Skipped {
         Skipped::default()
     }
+
+    /// How old what it knows may be, if it polls. Keep it, too.
+    fn lag(&self) -> Option<Lag> {
+        None
+    }
 }
 
 /// The daemon is shutting down or the feed was removed: the feed returns.
@@ -61,12 +69,12 @@ pub trait Feed: Send {
 #[error("the feed was stopped")]
 pub struct Stopped;
 
-/// Tells feeds to stop, and lets them sleep until then.
+/// Stops feeds, and lets them sleep until then.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
 
 impl Stop {
-    /// Tells everyone who holds a clone.
+    /// Stops every feed that holds a clone.
     pub fn stop(&self) {
         *self
             .0

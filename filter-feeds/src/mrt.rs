@@ -328,7 +328,7 @@ fn add(
         let known = known.ok_or(MrtError::UnknownPeer { number, peer })?;
         let mut warnings = entry.attributes.validation_warnings().iter();
         if let Some(warning) = warnings.find(|warning| !is_harmless(warning)) {
-            let why = format!("{prefix} has malformed path attributes: {warning:?}");
+            let why = format!("{prefix} has malformed path attributes: {warning}");
             return Err(MrtError::Malformed { number, why });
         }
         let routes = held

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use filter_core::{Asn, Family};
 
+use super::lag::{Lag, Polled};
+use super::printed::Printed;
 use super::skipped::Skipped;
 use super::trigger::Trigger;
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stop, Stopped};
@@ -36,7 +38,7 @@ pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a router is asked between two polls which sessions are up: one that came up, or anew, is polled at once.
 pub const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// A router is asked again, whoever wants it, only after this many times as long as it took to answer: it spends a tenth of
-/// its time on answers at most.
+/// its time on our questions at most.
 const REST: u32 = 9;
 /// And not sooner than this.
 const MIN_REST: Duration = Duration::from_millis(250);
@@ -109,7 +111,7 @@ impl Sessions {
 /// What every polling feed is configured with.
 #[derive(Clone, Debug)]
 pub struct PollConfig {
-    /// From the start of one poll to the start of the next.
+    /// From the start of one poll to the start of the next; ten times as long as a poll takes, if that is longer.
     pub interval: Duration,
     /// Which sessions to read.
     pub sessions: Sessions,
@@ -177,7 +179,7 @@ pub enum PollError {
         limit: usize,
     },
     /// The router will not answer.
-    #[error("`{command}` was refused: {answer}")]
+    #[error("`{command}` was refused: {}", Printed(answer))]
     Refused {
         /// What was asked.
         command: String,
@@ -286,7 +288,7 @@ pub struct Reading {
     pub sessions: Vec<SessionReading>,
     /// A session changed while its tables were read, which were thrown away: poll again soon.
     pub unsettled: bool,
-    /// Sessions of which the router's reply cannot be read, and why. Nobody knows how they stand; the others do.
+    /// Sessions of which the router's reply cannot be read, and why. Their state is not known; that of the others is.
     pub unreadable: BTreeMap<Session, String>,
 }
 
@@ -374,6 +376,7 @@ pub struct Polling<S> {
     source: S,
     config: PollConfig,
     skipped: Skipped,
+    lag: Lag,
 }
 
 impl<S: Source> Polling<S> {
@@ -385,6 +388,7 @@ impl<S: Source> Polling<S> {
             source,
             config,
             skipped,
+            lag: Lag::default(),
         }
     }
 
@@ -401,8 +405,18 @@ impl<S: Source> Polling<S> {
                 let unsettled = reading.unsettled;
                 (known.fold(reading, &self.source.name()), unsettled)
             });
+            // A poll that failed is not worth minutes of rest: the feed is lost until one succeeds.
+            let longest_rest = match &read {
+                Ok(_) => Duration::MAX,
+                Err(_) => MAX_BACKOFF,
+            };
             let wait = match read {
                 Ok((events, unsettled)) => {
+                    self.lag.polled(Polled {
+                        began: started,
+                        took,
+                        every: self.config.interval.max((REST + 1) * took),
+                    });
                     (backoff, last_error) = (MIN_BACKOFF, None);
                     if events
                         .iter()
@@ -432,9 +446,9 @@ impl<S: Source> Polling<S> {
                     wait
                 }
             };
-            let rest = (REST * took).max(MIN_REST).min(wait);
+            let rest = (REST * took).max(MIN_REST).min(longest_rest);
             outlet.stop().sleep(rest)?;
-            self.wait(wait - rest, outlet.stop())?;
+            self.wait(wait.saturating_sub(rest), outlet.stop())?;
         }
     }
 
@@ -474,6 +488,10 @@ impl<S: Source> Feed for Polling<S> {
 
     fn skipped(&self) -> Skipped {
         self.skipped.clone()
+    }
+
+    fn lag(&self) -> Option<Lag> {
+        Some(self.lag.clone())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Prefixes by hand: the embedded default, and a supplement to other feeds. Told once at the start; never changes,
+//! Prefixes by hand: the embedded default, and a supplement to other feeds. Sent once at the start; never changes,
 //! never fails.
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -62,7 +62,7 @@ impl<'a> Conversation<'a> {
             .map_err(|source| self.lost(command, source))
     }
 
-    /// Reads until `ended` says where in the bytes the reply ends; it is told how many bytes it saw before.
+    /// Reads until `ended` says where in the bytes the reply ends; it is given how many bytes it saw before.
     /// Bytes after the end are an error: they answer no question.
     pub(super) fn hear(
         &mut self,
@@ -227,15 +227,15 @@ mod tests {
             max_reply: 8,
             ..PollConfig::default()
         };
-        let reply = ask(&daemon("good", b"told.", true), &config, &stop).unwrap();
-        assert_eq!(reply, b"told.");
-        let error = ask(&daemon("more", b"told.me", true), &config, &stop).unwrap_err();
+        let reply = ask(&daemon("good", b"done.", true), &config, &stop).unwrap();
+        assert_eq!(reply, b"done.");
+        let error = ask(&daemon("more", b"done.me", true), &config, &stop).unwrap_err();
         assert!(matches!(error, PollError::Excess { .. }), "{error}");
         let error = ask(&daemon("cut", b"tol", false), &config, &stop).unwrap_err();
         assert!(matches!(error, PollError::Lost { .. }), "{error}");
         let error = ask(&daemon("slow", b"tol", true), &config, &stop).unwrap_err();
         assert!(matches!(error, PollError::Timeout { .. }), "{error}");
-        let error = ask(&daemon("long", b"told and told", true), &config, &stop).unwrap_err();
+        let error = ask(&daemon("long", b"done and done", true), &config, &stop).unwrap_err();
         assert!(
             matches!(error, PollError::TooLong { limit: 8, .. }),
             "{error}"

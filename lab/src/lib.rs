@@ -77,7 +77,7 @@ impl Package {
     }
 }
 
-/// May `test` run here? It needs root, `ip`, and these packages. If not, says so where nobody can miss it; with
+/// May `test` run here? It needs root, `ip`, and these packages. If not, says so loudly; with
 /// [`REQUIRE`] set it panics, so that CI cannot skip a test silently.
 #[must_use = "a test that may not run must return"]
 pub fn require(test: &str, packages: &[Package]) -> bool {

@@ -155,7 +155,7 @@ fn ip(
     }
 }
 
-/// Path MTU discovery: a router nobody announces says that our packet to icrc was too big.
+/// Path MTU discovery: a router whose address no peer announces says that our packet to icrc was too big.
 fn too_big() -> Packet {
     let ours = frame::packet(
         addr("198.51.100.10"),

@@ -113,11 +113,11 @@ pub struct Folded {
     pub downs: Vec<(Session, DownCause)>,
     /// What each table of each session holds, with path identifiers.
     pub ribs: BTreeMap<(Session, AdjRib), BTreeSet<(Prefix, u32)>>,
-    /// Ends of RIBs told, and not void since.
+    /// Ends of RIBs reported, and not void since.
     pub ends: BTreeSet<(Session, AdjRib, Family)>,
-    /// Tables told to be lost, and not void since.
+    /// Tables reported as lost, and not void since.
     pub lost: BTreeSet<(Session, Option<AdjRib>)>,
-    /// The last counts told.
+    /// The last counts reported.
     pub told: BTreeMap<(Session, AdjRib), u64>,
     /// Every event, in order.
     pub events: Vec<RouteEvent>,

@@ -1,4 +1,4 @@
-//! The daemon with many peers, told about them over BMP by routers that are nothing but bytes; and how long it takes
+//! The daemon with many peers, reported over BMP by routers that are nothing but bytes; and how long it takes
 //! from a route's bytes to the store that puts it in force in the kernel. Sends no packet.
 #![expect(
     clippy::unwrap_used,
@@ -126,7 +126,7 @@ impl Fleet {
         });
     }
 
-    /// Waits until nothing that was told is still to be put in force.
+    /// Waits until everything that was received is in force.
     ///
     /// # Panics
     /// If it never is.
@@ -195,7 +195,7 @@ pub const fn neighbour(peer: u32) -> Neighbour {
 pub struct Slots(Array<MapData, u64>);
 
 impl Slots {
-    /// What is in force for a peer: another word with every table.
+    /// What is in force for a peer: another generation with every table.
     ///
     /// # Panics
     /// If the map is gone.

@@ -1,4 +1,4 @@
-//! A small language for frames: layers with ` / ` between them, outermost first. It builds what it is told,
+//! A small language for frames: layers with ` / ` between them, outermost first. It builds what is written,
 //! right or wrong: every length and version can be overridden, every frame cut. Never reads a frame.
 //!
 //! | layer | meaning |
@@ -21,7 +21,7 @@ use std::str::FromStr;
 /// Why a text is no frame.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// The MACs of the worlds' stations, and of some that are nobody.
+/// The MACs of the worlds' stations, and of some that belong to no peer.
 const STATIONS: &[(&str, &str)] = &[
     ("us", "02:00:00:00:00:01"),
     ("icrc", "02:00:00:00:00:10"),
@@ -80,7 +80,7 @@ struct Inner {
 /// Builds the frame a text describes.
 ///
 /// # Errors
-/// With the offending word.
+/// With the offending token.
 pub fn build(text: &str) -> Result<Vec<u8>> {
     let mut layers: Vec<Words> = text.split(" / ").map(Words::parse).collect::<Result<_>>()?;
     let ends_at = layers

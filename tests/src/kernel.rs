@@ -41,7 +41,7 @@ impl Feature {
 /// The running kernel's version.
 ///
 /// # Panics
-/// If the kernel does not tell.
+/// If the kernel does not say.
 #[must_use]
 pub fn version() -> Version {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
@@ -87,7 +87,7 @@ fn say(line: &str) {
     _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Loading the smallest filter there is tells more than looking at user ids and capabilities. Asked once.
+/// Loading the smallest filter there is shows more than looking at user ids and capabilities. Asked once.
 fn probe() -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     ANSWER.get_or_init(load_and_drop).clone()

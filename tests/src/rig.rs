@@ -131,7 +131,7 @@ pub fn options(engine: Engine) -> Options {
     }
 }
 
-/// Loads a filter that is nobody's yet.
+/// Loads a filter that has no peers yet.
 ///
 /// # Panics
 /// If the kernel refuses.

@@ -121,7 +121,7 @@ const PEERS: &[Peer] = &[
         advertised: &["198.51.100.0/24"],
         extra_destinations: &[],
     },
-    // Announces what nobody may, and has an operator's word for parts of it.
+    // Announces what no peer may, and the operator configured parts of it by hand.
     Peer {
         name: "leaky",
         families: &[4, 6],
@@ -169,7 +169,7 @@ const PEERS: &[Peer] = &[
         advertised: &["198.51.100.0/25"],
         extra_destinations: &[],
     },
-    // A feed that tells what it announces, and not what we announce to it; of IPv6 the other way round.
+    // A feed that reports what it announces, and not what we announce to it; of IPv6 the other way round.
     Peer {
         name: "half",
         families: &[4, 6],
@@ -243,7 +243,7 @@ pub const LAN: World = World {
     peers: PEERS,
 };
 
-/// The same, but no special-purpose block is excepted, and what has no business on the LAN is nobody's business.
+/// The same, but no special-purpose block is excepted, and what has no business on the LAN is no peer's violation.
 pub const STRICT: World = World {
     name: "strict",
     bogon_exceptions: &[],

@@ -1,4 +1,4 @@
-//! One session's fault is nobody else's: every odd stream of `fixtures/control` sent to a real BMP listener, beside a
+//! One session's fault is no other's: every odd stream of `fixtures/control` sent to a real BMP listener, beside a
 //! healthy peer that stays in force for longer than `stale_hold`, over a connection that stays open.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -104,7 +104,7 @@ fn lifecycle() -> Lifecycle {
     Lifecycle::new(Arc::clone(&config.spec))
 }
 
-/// For longer than any hold there is. Returns what was told of it.
+/// For longer than any hold there is. Returns the events about it.
 fn pass(
     life: &mut Lifecycle,
     mut now: Duration,

@@ -117,7 +117,7 @@ struct Storm {
 }
 
 impl Storm {
-    /// Packets whose verdict is neither policy's, or that counted for nobody.
+    /// Packets whose verdict is neither policy's, or that counted for no peer.
     fn wrong(&self) -> u64 {
         let permitted = self.counted.get(Reason::Permitted).passed.packets;
         let refused = [Reason::SourceUnannounced, Reason::DestinationUnannounced]

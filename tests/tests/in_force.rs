@@ -59,7 +59,7 @@ impl Scene {
         scene
     }
 
-    /// Another process, as far as the filter can tell.
+    /// Another process, as far as the filter can see.
     fn load(&mut self, pins: Option<PathBuf>) {
         drop(self.engine.take());
         let mut engine = Engine::load(Fitted::new(Arc::new(spec())).unwrap(), pins).unwrap();
@@ -315,7 +315,7 @@ fn observe_works_with_a_stopped_a_dead_and_an_adopting_daemon() {
     scene.wait(1);
     scene.all_dropped(SPOOFED);
 
-    // Stopped: nobody works.
+    // Stopped: the daemon does no work.
     let switch = Switch::open(pins.path()).unwrap();
     switch.observe("icrc").unwrap();
     scene.all_pass(SPOOFED);

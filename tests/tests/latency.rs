@@ -205,7 +205,7 @@ fn listener() -> Option<SocketAddr> {
     "127.0.0.1:11019".parse().ok()
 }
 
-/// What the peer announces, as this feed tells it.
+/// What the peer announces, as this feed reports it.
 fn sources(lab: &mut Peering, name: &str, feeds: &str) {
     let mut scene = Scene::new(lab, feeds);
     let sniffer = sniffer(lab);

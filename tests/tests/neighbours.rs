@@ -65,7 +65,7 @@ fn mac(last: u8) -> Mac {
     Mac::from_bytes([2, 0, 0, 0, 0, last])
 }
 
-/// The subscription and every MAC it told.
+/// The subscription and every MAC it reported.
 struct Followed {
     neighbours: Neighbours,
     macs: Macs,
@@ -208,7 +208,7 @@ fn only_the_interfaces_asked_for() {
     );
 }
 
-/// More changes than the socket holds: the table is listed again, and what was missed is told.
+/// More changes than the socket holds: the table is listed again, and what was missed is reported.
 #[test]
 fn overflow_is_healed() {
     if !require("neighbours::overflow_is_healed", &[]) {

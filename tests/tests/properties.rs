@@ -1,4 +1,4 @@
-//! Frames nobody wrote down: arbitrary bytes, every case cut at every byte, and accidents. All engines must
+//! Frames beyond the case file: arbitrary bytes, every case cut at every byte, and accidents. All engines must
 //! agree on fate and every counter, and none may panic. Expectations come from the oracle, never from here.
 
 use filter_core::Classes;

@@ -1,6 +1,6 @@
 //! A peering LAN with a route server: BIRD serving FRR (our router) and three members, both families. One member
 //! has no bilateral session, one has both kinds with different routes. A route belongs to whose address is its
-//! NEXT_HOP; what we tell the route server counts for those it serves.
+//! NEXT_HOP; what we announce to the route server counts for those it serves.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::net::IpAddr;
@@ -252,7 +252,7 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
     let spoofed = "source-unannounced";
     for dropped in [false, true] {
         for (sender, source, reason) in [
-            // What it tells us, and what it tells only the route server.
+            // What it announces to us, and what it announces only to the route server.
             ("both", "198.18.1.1", "permitted"),
             ("both", "198.18.11.1", "permitted"),
             ("both", "2001:db8:11::1", "permitted"),
@@ -260,7 +260,7 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
             ("served", "198.18.2.1", "permitted"),
             ("served", "2001:db8:2::1", "permitted"),
             ("third", "198.18.3.1", "permitted"),
-            // Everything comes through the one route server, and yet nobody may use another's.
+            // Everything comes through the one route server, and yet no member may use another's.
             ("both", "198.18.2.1", spoofed),
             ("served", "198.18.11.1", spoofed),
             ("served", "2001:db8:3::1", spoofed),
@@ -316,7 +316,7 @@ fn what_we_tell_the_route_server_counts_for_those_it_serves() {
     let mut scene = Scene::new("\"none\"", Kind::Frr);
     let served = ("served", "198.18.2.1", OURS);
     let both = ("both", "198.18.1.1", OURS);
-    // What is announced to nobody on its behalf is not known, so nothing is judged by it.
+    // What is announced to no peer on its behalf is not known, so nothing is judged by it.
     let unknown = "unjudged";
     // None: only bilateral announcements count; where there are none, nothing is judged by them.
     scene

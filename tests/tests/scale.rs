@@ -1,6 +1,6 @@
 //! A full table streams into one peer while five hundred small ones keep changing: the small ones do not wait for it.
 //!
-//! 1.06 million routes as BMP tells them, one to a message; from a small peer's bytes on its router's connection to the
+//! 1.06 million routes as BMP carries them, one to a message; from a small peer's bytes on its router's connection to the
 //! store that puts them in force in the kernel.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -25,7 +25,7 @@ const FLOOR: Duration = Duration::from_micros(1500);
 /// Memory for the routes of a full table, all that the daemon makes of them included. Named in docs/lifecycle.md.
 const BYTES_PER_ROUTE: usize = 400;
 
-/// The next /24 nobody has announced.
+/// The next /24 that no peer has announced.
 fn fresh(number: &mut u32) -> Prefix {
     *number += 1;
     let bits = (45 << 24) + (*number << 8);

@@ -78,7 +78,7 @@ struct Toolchain {
     cargo: PathBuf,
     rustc: PathBuf,
     version: String,
-    /// Stable compilers build `core` only if told that they may.
+    /// Stable compilers build `core` only with `RUSTC_BOOTSTRAP`.
     bootstrap: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::control::{self, ControlError, DEFAULT_SOCKET, Request, TIMEOUT};
 use crate::state::{DEFAULT_STATE_FILE, StateFile};
 
 /// How long `observe` waits for a daemon that hangs, once the switch is off.
-const TELL: Duration = Duration::from_secs(2);
+const DAEMON_WITHIN: Duration = Duration::from_secs(2);
 
 /// What to switch, and where the filter is.
 #[derive(Debug, ClapArgs)]
@@ -88,7 +88,7 @@ impl Args {
 
     /// For the time after a reboot, when the words in the data plane are gone.
     fn remember(&self, state_file: &Path, named: Option<Named>) {
-        let remembered = StateFile::new(state_file).change(TELL, |switched| {
+        let remembered = StateFile::new(state_file).change(DAEMON_WITHIN, |switched| {
             let (Some(name), Some(named)) = (&self.name, named) else {
                 switched.all_off = true;
                 return;
@@ -126,10 +126,14 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
         out.flush()?;
         args.remember(&places.state_file, *named);
     }
-    let timeout = if stored.is_ok() { TELL } else { 2 * TIMEOUT };
+    let timeout = if stored.is_ok() {
+        DAEMON_WITHIN
+    } else {
+        2 * TIMEOUT
+    };
     let answer = control::ask_within(&places.socket, &args.request(Mode::Observe, &[]), timeout);
     match (stored, answer) {
-        (_, Ok(changed)) => Ok(tell(&mut out, args, Mode::Observe, &changed)?),
+        (_, Ok(changed)) => Ok(print_answer(&mut out, args, Mode::Observe, &changed)?),
         (Ok(_), Err(error)) => {
             warn(format!(
                 "the daemon did not answer ({error}); what is switched off stays off until `bcp38 enforce`"
@@ -169,7 +173,7 @@ pub fn enforce(EnforceArgs { args, only }: &EnforceArgs) -> Result<(), Failure> 
         ControlError::Refused(_) => Failure::usage(error),
         _ => Failure::failed(error),
     })?;
-    Ok(tell(
+    Ok(print_answer(
         &mut anstream::stdout().lock(),
         args,
         Mode::Enforce,
@@ -177,8 +181,13 @@ pub fn enforce(EnforceArgs { args, only }: &EnforceArgs) -> Result<(), Failure> 
     )?)
 }
 
-/// What the daemon made of it.
-fn tell(out: &mut dyn Write, args: &Args, mode: Mode, changed: &Value) -> std::io::Result<()> {
+/// What the daemon made of the command.
+fn print_answer(
+    out: &mut dyn Write,
+    args: &Args,
+    mode: Mode,
+    changed: &Value,
+) -> std::io::Result<()> {
     let name = args.name.as_deref().unwrap_or("the whole filter");
     let missing = changed["missing"].as_str().map_or(String::new(), |why| {
         format!(": not every class is in force, because {why}; `bcp38 status` shows which")
@@ -242,7 +251,7 @@ mod tests {
             ],
         });
         let mut out = Vec::new();
-        tell(&mut out, &args, Mode::Enforce, &changed).unwrap();
+        print_answer(&mut out, &args, Mode::Enforce, &changed).unwrap();
         let expected = "\
 p1: mode enforce, enforcing
   its sources are known only from the polls of `bird`: good packets from a prefix that it has announced since the last poll are dropped for up to 60 s and the time a poll takes; a `bmp` or `shadow` feed knows it at once

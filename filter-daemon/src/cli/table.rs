@@ -182,25 +182,25 @@ pub(super) fn explained(out: &mut dyn Write, value: &Value) -> io::Result<()> {
         text(value, "mode"),
         value["generation"]
     )?;
-    for (side, prefix, told) in [
-        ("source", "source_prefix", "source_told"),
-        ("destination", "destination_prefix", "destination_told"),
+    for (side, prefix, routes) in [
+        ("source", "source_prefix", "source_routes"),
+        ("destination", "destination_prefix", "destination_routes"),
     ] {
         writeln!(
             out,
             "  {side:<12} {}",
             value[prefix].as_str().unwrap_or("covered by no prefix")
         )?;
-        for told in array(value, told) {
-            let session = told["session"]
+        for route in array(value, routes) {
+            let session = route["session"]
                 .as_str()
                 .map_or(String::new(), |session| format!(" session {session}"));
             writeln!(
                 out,
                 "               {} reported by {}{session}, {} s ago",
-                text(told, "prefix"),
-                text(told, "feed"),
-                told["seconds_ago"]
+                text(route, "prefix"),
+                text(route, "feed"),
+                route["seconds_ago"]
             )?;
         }
     }

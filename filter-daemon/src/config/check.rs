@@ -55,6 +55,23 @@ pub(super) fn names<T>(read: &[Read<'_, T>], name: impl Fn(&T) -> &str) -> Resul
     Ok(())
 }
 
+/// `observe` and `enforce` take the name of a peer or of an interface: no name is of both.
+pub(super) fn switchable(
+    peers: &[Read<'_, Peer>],
+    interfaces: &[Read<'_, Interface>],
+) -> Result<(), ConfigError> {
+    for Read { value, section } in peers {
+        let mut others = interfaces.iter();
+        if let Some(other) = others.find(|other| other.value.name == value.name) {
+            let line = other.section.line();
+            return Err(section
+                .require("name")?
+                .error(Problem::InterfaceName { line }));
+        }
+    }
+    Ok(())
+}
+
 fn router(sections: &Sections<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
     let Read { value, section } = &sections.router;
     refuse_everything(section, "prefixes", &value.prefixes)?;

@@ -322,7 +322,7 @@ fn path(path: &Path) -> String {
 }
 
 /// A TOML basic string (TOML 1.0, section "String").
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -203,6 +203,9 @@ pub enum Problem {
     /// Not an address and port.
     #[error("not an address and port: write 127.0.0.1:11019 or [::1]:11019")]
     Socket,
+    /// A relative path where daemon and commands must agree.
+    #[error("a relative path, and commands run in other directories: write it from `/`")]
+    Relative,
     /// Not a password the kernel takes.
     #[error("not a password of 1 to {max} bytes: give one as long as that", max = Password::MAX)]
     Password,
@@ -234,6 +237,14 @@ pub enum Problem {
         /// What is the same.
         what: &'static str,
         /// Where the other one is.
+        line: usize,
+    },
+    /// A peer with the name of an interface.
+    #[error(
+        "the interface in line {line} has the same name, and `bcp38 observe` and `bcp38 enforce` take the name of either: give the peer another one"
+    )]
+    InterfaceName {
+        /// Where the interface is.
         line: usize,
     },
     /// Two peers of one AS.

@@ -79,7 +79,7 @@ pub enum Feed {
         listen: SocketAddr,
         /// `asn` that the router has as its neighbour's; not the router's own, so that the session is eBGP. Required.
         asn: Asn,
-        /// `sessions = [{ address = …, session = …, table = …, password = … }]`. At least one.
+        /// `sessions = [{ address = …, session = …, rib = …, password = … }]`. At least one.
         sessions: Vec<ShadowSession>,
     },
 }
@@ -149,6 +149,15 @@ impl Feed {
         }
     }
 
+    /// Whether another socket may keep it from listening where it listens: the same address, or any address on one side.
+    #[must_use]
+    pub fn contends_with(&self, other: SocketAddr) -> bool {
+        self.listens().is_some_and(|own| {
+            let is_any = own.ip().is_unspecified() || other.ip().is_unspecified();
+            own.port() == other.port() && own.port() != 0 && (is_any || own.ip() == other.ip())
+        })
+    }
+
     /// Where it listens, if it does.
     #[must_use]
     pub const fn listens(&self) -> Option<SocketAddr> {
@@ -197,5 +206,31 @@ impl Feed {
             Self::GoBgp { .. } => "gobgp",
             Self::Shadow { .. } => "shadow",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_contends_with_its_own_address_and_with_any() {
+        let contends = |own: &str, other: &str| {
+            let feed = Feed::Bmp {
+                listen: own.parse().unwrap(),
+                allow: Vec::new(),
+                max_routers: 1,
+                idle: None,
+                password: None,
+            };
+            feed.contends_with(other.parse().unwrap())
+        };
+        assert!(contends("127.0.0.1:11019", "127.0.0.1:11019"));
+        assert!(contends("127.0.0.1:11019", "0.0.0.0:11019"));
+        assert!(contends("0.0.0.0:11019", "127.0.0.1:11019"));
+        assert!(contends("[::]:11019", "127.0.0.1:11019"));
+        assert!(!contends("127.0.0.1:11019", "127.0.0.2:11019"));
+        assert!(!contends("0.0.0.0:11019", "127.0.0.1:11020"));
+        assert!(!contends("127.0.0.1:0", "127.0.0.1:0"), "any free port");
     }
 }

@@ -22,6 +22,7 @@ mod parse_feed;
 mod section;
 mod values;
 
+pub(crate) use effective::text as toml_string;
 pub use error::{At, ConfigError, Problem, Warning};
 pub use feed::{Feed, ShadowSession};
 pub use output::{Outputs, Sflow};
@@ -46,7 +47,8 @@ pub struct Config {
 /// `[daemon]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
-    /// `socket` the commands talk to the daemon through. Default `/run/bcp38/bcp38.sock`.
+    /// `socket` the commands talk to the daemon through, an absolute path like the other two. Default
+    /// `/run/bcp38/bcp38.sock`.
     pub socket: PathBuf,
     /// `pin_dir` on a BPF file system, where the filter outlives the daemon. Default `/sys/fs/bpf/bcp38`.
     pub pin_dir: PathBuf,

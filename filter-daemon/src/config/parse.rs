@@ -152,6 +152,7 @@ pub(super) fn config(text: &str, file_name: &str) -> Result<(Config, Vec<Warning
     check::names(&interfaces, |interface| &interface.name)?;
     let (peers, attachments) = peers(&top, &interfaces, &mut warnings)?;
     check::names(&peers, |peer| &peer.name)?;
+    check::switchable(&peers, &interfaces)?;
     let route_servers = route_servers(&top, &interfaces, &mut warnings)?;
     check::names(&route_servers, |server| &server.name)?;
     let feeds = parse_feed::feeds(&top, &peers, &mut warnings)?;
@@ -537,13 +538,13 @@ fn daemon(top: &Section<'_>) -> Result<Daemon, ConfigError> {
     let section = item.section("[daemon]".to_owned(), DAEMON)?;
     Ok(Daemon {
         socket: section
-            .optional("socket", parse_feed::path)?
+            .optional("socket", parse_feed::absolute_path)?
             .unwrap_or(default.socket),
         pin_dir: section
-            .optional("pin_dir", parse_feed::path)?
+            .optional("pin_dir", parse_feed::absolute_path)?
             .unwrap_or(default.pin_dir),
         state_file: section
-            .optional("state_file", parse_feed::path)?
+            .optional("state_file", parse_feed::absolute_path)?
             .unwrap_or(default.state_file),
     })
 }

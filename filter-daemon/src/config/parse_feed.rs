@@ -229,6 +229,15 @@ pub(super) fn path(item: &Item<'_>) -> Result<PathBuf, ConfigError> {
     Ok(PathBuf::from(text))
 }
 
+/// A path that means the same to the daemon and to commands that run in another directory.
+pub(super) fn absolute_path(item: &Item<'_>) -> Result<PathBuf, ConfigError> {
+    let path = path(item)?;
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(item.error(Problem::Relative)),
+    }
+}
+
 pub(super) fn socket(item: &Item<'_>) -> Result<SocketAddr, ConfigError> {
     item.text()?
         .parse()

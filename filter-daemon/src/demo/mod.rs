@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use filter_core::{Family, Prefix};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, toml_string};
 use crate::control::{self, Request};
 use crate::runtime::{AtExit, Handle, RunOptions, Runtime};
 use filter_lifecycle::policy::{Link, Routes};
@@ -512,8 +512,9 @@ fn expect(number: usize, packet: &Packet, got: &str) -> Result<(), DemoError> {
 
 fn configuration(socket: &Path, pins: &Path) -> Result<Config, DemoError> {
     let state = socket.with_extension("json");
-    let daemon =
-        format!("\n[daemon]\nsocket = {socket:?}\npin_dir = {pins:?}\nstate_file = {state:?}\n");
+    let [socket, pins, state] =
+        [socket, pins, &state].map(|path| toml_string(&path.to_string_lossy()));
+    let daemon = format!("\n[daemon]\nsocket = {socket}\npin_dir = {pins}\nstate_file = {state}\n");
     let parsed = Config::parse(&format!("{CONFIG}{daemon}"), "demo.toml");
     parsed
         .map(|(config, _)| config)

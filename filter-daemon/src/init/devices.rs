@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 
 use filter_core::Prefix;
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
 
@@ -14,10 +14,18 @@ use super::Device;
 /// All that are up and no loopback, by name.
 ///
 /// # Errors
-/// The system's word for why there are none to be had.
+/// The system's reason why it lists none.
 pub fn all() -> std::io::Result<Vec<Device>> {
+    Ok(devices(getifaddrs()?, vlan))
+}
+
+/// From one entry per device and address; `vlan` finds the device below a VLAN device, and the tag.
+fn devices(
+    found: impl Iterator<Item = InterfaceAddress>,
+    vlan: impl Fn(&str) -> Option<(String, u16)>,
+) -> Vec<Device> {
     let mut devices: BTreeMap<String, Device> = BTreeMap::new();
-    for each in getifaddrs()? {
+    for each in found {
         if each.flags.contains(InterfaceFlags::IFF_LOOPBACK)
             || !each.flags.contains(InterfaceFlags::IFF_UP)
         {
@@ -41,7 +49,7 @@ pub fn all() -> std::io::Result<Vec<Device>> {
             device.subnets.push(subnet);
         }
     }
-    Ok(devices.into_values().collect())
+    devices.into_values().collect()
 }
 
 fn ip(address: SockaddrStorage) -> Option<IpAddr> {
@@ -75,6 +83,8 @@ fn parse_vlan(text: &str) -> Option<(String, u16)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -98,16 +108,43 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_devices_and_no_loopback_among_them() {
-        let devices = all().unwrap();
-        assert!(devices.iter().all(|device| device.name != "lo"));
-        let counts = devices
-            .iter()
-            .map(|it| (it.addresses.len(), it.subnets.len()));
-        assert!(
-            counts
-                .into_iter()
-                .all(|(addresses, subnets)| addresses == subnets)
+    fn devices_that_are_up_have_their_addresses_and_vlan_devices_the_one_below() {
+        let up = InterfaceFlags::IFF_UP;
+        let entry = |name: &str, flags, address: Option<(&str, &str)>| {
+            let of = |text: &str| SockaddrStorage::from(SocketAddr::new(text.parse().unwrap(), 0));
+            InterfaceAddress {
+                interface_name: name.to_owned(),
+                flags,
+                address: address.map(|(address, _)| of(address)),
+                netmask: address.map(|(_, mask)| of(mask)),
+                broadcast: None,
+                destination: None,
+            }
+        };
+        let (v4, v6) = (
+            ("192.0.2.1", "255.255.255.0"),
+            ("2001:db8::1", "ffff:ffff:ffff:ffff::"),
         );
+        let found = [
+            entry("lo", up | InterfaceFlags::IFF_LOOPBACK, Some(v4)),
+            entry("down", InterfaceFlags::empty(), Some(v4)),
+            entry("eth0.100", up, Some(v4)),
+            entry("eth0", up, None),
+            entry("eth0.100", up, Some(v6)),
+        ];
+        let vlan = |name: &str| (name == "eth0.100").then(|| ("eth0".to_owned(), 100));
+        let devices = devices(found.into_iter(), vlan);
+        let seen: Vec<_> = devices
+            .iter()
+            .map(|it| (it.name.as_str(), it.vlan, it.subnets.len()))
+            .collect();
+        assert_eq!(seen, [("eth0", None, 0), ("eth0", Some(100), 2)]);
+        let addresses = devices[1].addresses.iter().map(ToString::to_string);
+        assert_eq!(addresses.collect::<Vec<_>>(), ["192.0.2.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn the_system_lists_its_devices() {
+        assert!(all().unwrap().iter().all(|device| device.name != "lo"));
     }
 }

@@ -7,9 +7,10 @@ use filter_core::{Asn, Family, Prefix};
 use filter_feeds::discover::Neighbour;
 
 use super::{Device, Found};
+use crate::config::toml_string;
 
-/// What stands for an AS number that nobody knows: one for documentation, of which `check-config` warns.
-const NOBODY: u32 = 64500;
+/// Stands for an AS number that is not known: one for documentation, of which `check-config` warns.
+const UNKNOWN_ASN: u32 = 64500;
 
 /// One place of a peer: where, and its addresses there.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ fn router(text: &mut String, found: &Found, ours: Option<Asn>) {
         Some(_) => "ours, as the sessions say",
         None => "CHANGE: ours; none of the sessions says it",
     };
-    let asn = ours.unwrap_or(Asn::new(NOBODY));
+    let asn = ours.unwrap_or(Asn::new(UNKNOWN_ASN));
     _ = write!(
         text,
         "# Written by `bcp38 init`: {daemons}. Nothing is dropped: every peer is observed.\n\
@@ -98,7 +99,7 @@ fn interfaces(text: &mut String, found: &Found, peers: &Peers<'_>) {
         let same = |&(_, other): &(usize, &Device)| other.name == device.name;
         let all: Vec<(usize, &Device)> = found.devices.iter().enumerate().filter(same).collect();
         let lans = lans(found, &all, peers);
-        _ = write!(text, "\n[[interface]]\nname = {}\n", quoted(name));
+        _ = write!(text, "\n[[interface]]\nname = {}\n", toml_string(name));
         if lans.is_empty() {
             _ = writeln!(
                 text,
@@ -107,11 +108,11 @@ fn interfaces(text: &mut String, found: &Found, peers: &Peers<'_>) {
         } else {
             _ = writeln!(
                 text,
-                "kind = \"lan\"                               # several peers: told apart by their MACs"
+                "kind = \"lan\"                               # several peers, which differ by their MACs"
             );
             _ = writeln!(text, "lan = {}", list(&lans));
             if let Some(export) = &found.exchange.export {
-                _ = writeln!(text, "ixf = {}", quoted(&export.display().to_string()));
+                _ = writeln!(text, "ixf = {}", toml_string(&export.display().to_string()));
             }
         }
         if !any_used {
@@ -211,7 +212,7 @@ fn behind(comment: &str) -> String {
 
 fn attachment(text: &mut String, place: &Place<'_>, with_vlan: bool) {
     let Some(device) = place.device else { return };
-    _ = writeln!(text, "interface = {}", quoted(&device.name));
+    _ = writeln!(text, "interface = {}", toml_string(&device.name));
     let addresses: Vec<IpAddr> = place.neighbours.iter().map(|it| it.address).collect();
     _ = writeln!(text, "addresses = {}", list(&addresses));
     if let Some(vlan) = device.vlan.filter(|_| with_vlan) {
@@ -248,7 +249,7 @@ fn feeds(text: &mut String, found: &Found) {
             "\n[[feed]]                                   # polled once a minute; `bmp` follows at once: docs/feeds.md\n\
              kind = \"{}\"\nsocket = {}\n",
             router.kind,
-            quoted(&router.socket.display().to_string())
+            toml_string(&router.socket.display().to_string())
         );
     }
     if found.routers.is_empty() {
@@ -262,17 +263,9 @@ fn feeds(text: &mut String, found: &Found) {
 fn list<T: ToString>(elements: &[T]) -> String {
     let all: Vec<String> = elements
         .iter()
-        .map(|each| quoted(&each.to_string()))
+        .map(|each| toml_string(&each.to_string()))
         .collect();
     format!("[{}]", all.join(", "))
-}
-
-/// A TOML string.
-fn quoted(text: &str) -> String {
-    format!(
-        "\"{}\"",
-        printable(text).replace('\\', "\\\\").replace('"', "\\\"")
-    )
 }
 
 /// For a comment: one line, and nothing that a terminal obeys.

@@ -112,6 +112,9 @@ fn daemon(page: &mut Page, status: &Value) {
     let help = "Events that were pushed out before they could be read.";
     page.counter("events_lost_total", help)
         .value(&[], &status["events_lost"]);
+    let help = "Log lines that could not be written.";
+    page.counter("log_lines_lost_total", help)
+        .value(&[], &status["log_lines_lost"]);
     let help = "Events about sessions that no peer and no route server has.";
     page.counter("unknown_session_events_total", help)
         .value(&[], &status["unknown_sessions"]);

@@ -17,7 +17,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What makes the page, or says why there is none now.
+/// The page, or why there is none now.
+type Page = Result<Arc<str>, Arc<str>>;
+/// Makes the page, or gives the reason why it cannot.
 type Source = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// A listening server: it ends when it is dropped.
@@ -29,7 +31,7 @@ pub struct Server {
 
 struct Shared {
     source: Source,
-    last: Mutex<Option<(Instant, Arc<str>)>>,
+    last: Mutex<Option<(Instant, Page)>>,
     open: AtomicUsize,
 }
 
@@ -167,17 +169,17 @@ fn left_until(end: Instant) -> io::Result<Duration> {
 }
 
 impl Shared {
-    /// The page: an earlier one if it is fresh enough. Who comes meanwhile waits for the same.
-    fn page(&self) -> Result<Arc<str>, String> {
+    /// The page, or why there is none: an earlier answer if it is fresh enough. Whoever comes meanwhile waits for the same.
+    fn page(&self) -> Page {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, page)) = &*last
             && at.elapsed() < FRESH
         {
-            return Ok(Arc::clone(page));
+            return page.clone();
         }
-        let page: Arc<str> = (self.source)()?.into();
-        *last = Some((Instant::now(), Arc::clone(&page)));
-        Ok(page)
+        let page = (self.source)().map(Arc::from).map_err(Arc::from);
+        *last = Some((Instant::now(), page.clone()));
+        page
     }
 }
 
@@ -231,10 +233,18 @@ mod tests {
             assert!(ask(&good, "GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
         }
         assert!(asked.load(Ordering::Acquire) < 20);
-        let busy = server(|| Err("the daemon is busy".to_owned()));
-        let answer = ask(&busy, "GET /metrics HTTP/1.1\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(answer.ends_with("the daemon is busy\n"), "{answer}");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let busy = server(move || {
+            count.fetch_add(1, Ordering::AcqRel);
+            Err("the daemon is busy".to_owned())
+        });
+        for _ in 0..20 {
+            let answer = ask(&busy, "GET /metrics HTTP/1.1\r\n\r\n");
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.ends_with("the daemon is busy\n"), "{answer}");
+        }
+        assert!(asked.load(Ordering::Acquire) < 20);
     }
 
     #[test]

@@ -1,23 +1,25 @@
 //! Answers to the control socket's requests, as types; JSON is made of them where they leave.
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
-use filter_engine::{Explanation, StationStatus, Switched};
+use filter_engine::{Engine, Explanation, StationStatus};
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Runtime;
-use super::journal::describe;
+use super::feeding::Feeding;
+use super::journal::{Journal, describe};
+use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
-use crate::config::Feed;
+use super::status::Report;
+use crate::config::{Config, Feed};
 use crate::control::{Reply, Request};
-use crate::state::StateFile;
 
 /// `detach`: done.
 #[derive(Debug, Serialize)]
@@ -72,8 +74,8 @@ struct Explained<'a> {
     source_prefix: Option<Prefix>,
     #[serde(serialize_with = "optional_text")]
     destination_prefix: Option<Prefix>,
-    source_told: Vec<ToldBy>,
-    destination_told: Vec<ToldBy>,
+    source_routes: Vec<RouteOf>,
+    destination_routes: Vec<RouteOf>,
     source_left: Option<Left>,
     destination_left: Option<Left>,
     story: Option<String>,
@@ -101,7 +103,7 @@ struct MacAccepted<'a> {
 
 /// A route that makes an address valid.
 #[derive(Debug, Serialize)]
-struct ToldBy {
+struct RouteOf {
     #[serde(serialize_with = "text")]
     prefix: Prefix,
     feed: Option<&'static str>,
@@ -126,9 +128,6 @@ impl From<RecentlyValid> for Left {
     }
 }
 
-/// How long the loop waits for a command that writes the state file.
-const LOCK: Duration = Duration::from_millis(100);
-
 /// Only what the configuration enforces can be switched on.
 fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
     let other = only
@@ -146,8 +145,24 @@ fn value(answer: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(answer).map_err(|error| error.to_string())
 }
 
-impl Runtime {
-    pub(super) fn answer(&mut self, request: &Request) -> Reply {
+/// What an answer may look at and change.
+pub(super) struct Answering<'a> {
+    pub(super) now: Duration,
+    pub(super) config: &'a Arc<Config>,
+    pub(super) engine: &'a mut Engine,
+    pub(super) journal: &'a mut Journal,
+    pub(super) keeper: &'a Keeper,
+    pub(super) feeding: &'a Feeding,
+}
+
+/// As it is sent.
+pub(super) fn reply(answer: Result<impl Serialize, String>) -> Reply {
+    answer.and_then(value).map_or_else(Reply::Error, Reply::Ok)
+}
+
+impl Answering<'_> {
+    /// The answer; none to a reload, which is the run loop's.
+    pub(super) fn answer(mut self, request: &Request) -> Option<Reply> {
         let answer = match request {
             Request::Status => value(self.status()),
             Request::Explain {
@@ -158,33 +173,38 @@ impl Runtime {
                 .peer_named(peer)
                 .and_then(|id| self.explain(id, *source, *destination)),
             Request::SetMode { peer, mode, only } => self.set_mode_of(peer, *mode, only),
-            Request::SetModeOfAll { mode } => {
-                self.engine.permit_all(*mode);
-                self.journal
-                    .note("switched", &format!("the whole filter: {mode}"));
-                value(AllModeSet {
-                    mode: *mode,
-                    not_kept: self.keep_switched(|switched, now| switched.all_off = now.all_off),
-                })
-            }
+            Request::SetModeOfAll { mode } => self.set_mode_of_all(*mode),
             Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
             Request::AcceptMac { peer, mac } => self
                 .peer_named(peer)
                 .and_then(|id| self.accept_mac(id, *mac)),
-            Request::Reload => self.reload().and_then(value),
+            Request::Reload => return None,
             Request::Events { after } => value(self.journal.after(*after)),
             Request::Violations { after } => value(self.journal.violations_after(*after)),
-            Request::Detach { interface } => match self.engine.detach(interface) {
-                Ok(()) => {
-                    self.journal.note("detached", interface);
-                    value(Detached {
-                        detached: interface,
-                    })
-                }
-                Err(error) => Err(error.to_string()),
-            },
+            Request::Detach { interface } => self.detach(interface),
         };
-        answer.map_or_else(Reply::Error, Reply::Ok)
+        Some(reply(answer))
+    }
+
+    fn status(&self) -> Report {
+        Report::of(self.now, self.config, self.engine, self.feeding)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<Value, String> {
+        let detached = self.engine.detach(interface);
+        detached.map_err(|error| error.to_string())?;
+        self.journal.note("detached", interface);
+        value(Detached {
+            detached: interface,
+        })
+    }
+
+    fn set_mode_of_all(&mut self, mode: Mode) -> Result<Value, String> {
+        self.engine.permit_all(mode);
+        let text = format!("the whole filter: {mode}");
+        self.journal.note("switched", &text);
+        let not_kept = self.keep_switched(Name::All);
+        value(AllModeSet { mode, not_kept })
     }
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
@@ -209,7 +229,7 @@ impl Runtime {
         let name = self.config.spec.peers[id.0 as usize].name.clone();
         self.journal
             .note("mac-accepted", &format!("{mac} is {name}'s"));
-        let not_kept = self.keep_switched(|kept, now| kept.accepted.clone_from(&now.accepted));
+        let not_kept = self.keep_switched(Name::Accepted);
         value(MacAccepted {
             peer: &name,
             mac,
@@ -231,13 +251,12 @@ impl Runtime {
         let peer = &self.config.spec.peers[id.0 as usize];
         let name = peer.name.clone();
         refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
-        let status = self.engine.set_mode_only(self.now(), id, mode, only);
-        let not_kept = self.keep_switched(|kept, now| match now.peers.get(&name) {
-            Some(permit) => kept.set_peer(&name, permit.clone()),
-            None => _ = kept.peers.remove(&name),
-        });
+        let status = self.engine.set_mode_only(self.now, id, mode, only);
+        let not_kept = self.keep_switched(Name::Peer(name.clone()));
         let polled = match mode {
-            Mode::Enforce => polled::sides(&self.config, &status.ribs),
+            Mode::Enforce => polled::sides(self.config, &status.ribs, |id| {
+                self.feeding.polls_every(self.config, id)
+            }),
             Mode::Observe => Vec::new(),
         };
         value(ModeSet {
@@ -263,10 +282,7 @@ impl Runtime {
         switched.map_err(|error| error.to_string())?;
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
-        let not_kept = self.keep_switched(|kept, now| match now.interfaces.get(name) {
-            Some(permit) => kept.set_interface(name, permit.clone()),
-            None => _ = kept.interfaces.remove(name),
-        });
+        let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
         value(InterfaceModeSet {
             interface: name,
             mode,
@@ -274,33 +290,17 @@ impl Runtime {
         })
     }
 
-    /// Keeps what was switched for reboots. What commands wrote meanwhile stays; what is not configured any more goes.
-    /// Returns why it could not be kept.
-    pub(super) fn keep_switched(
-        &mut self,
-        change: impl FnOnce(&mut Switched, &Switched),
-    ) -> Option<String> {
+    /// Keeps what was switched for reboots. Returns why it could not be kept.
+    fn keep_switched(&mut self, name: Name) -> Option<String> {
         let now = self.engine.switched();
-        let spec = &self.config.spec;
-        let file = StateFile::new(&self.config.daemon.state_file);
-        let kept = file.change(LOCK, |kept| {
-            change(kept, now);
-            kept.peers.retain(|name, _| spec.peer_named(name).is_some());
-            kept.frozen
-                .retain(|name, _| spec.peer_named(name).is_some());
-            kept.accepted
-                .retain(|name, _| spec.peer_named(name).is_some());
-            let interfaces = &mut kept.interfaces;
-            interfaces.retain(|name, _| spec.interface_named(name).is_some());
-        });
-        let why = kept.err()?.to_string();
+        let why = self.keeper.keep(name, now, &self.config.spec).err()?;
         self.journal.note("not-kept", &why);
         Some(why)
     }
 
     /// What would become of a packet with these addresses.
     fn explain(&self, id: PeerId, source: IpAddr, destination: IpAddr) -> Result<Value, String> {
-        let explained = self.engine.explain(self.now(), id, source, destination);
+        let explained = self.engine.explain(self.now, id, source, destination);
         let Explanation {
             judgement,
             mode,
@@ -312,7 +312,7 @@ impl Runtime {
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
-        let story = flow.as_ref().map(|flow| describe(&self.config, flow));
+        let story = flow.as_ref().map(|flow| describe(self.config, flow));
         value(Explained {
             peer: &self.config.spec.peers[id.0 as usize].name,
             source,
@@ -328,8 +328,8 @@ impl Runtime {
             generation,
             source_prefix,
             destination_prefix,
-            source_told: self.told_by(&source_routes),
-            destination_told: self.told_by(&destination_routes),
+            source_routes: self.routes_of(&source_routes),
+            destination_routes: self.routes_of(&destination_routes),
             source_left: flow
                 .as_ref()
                 .and_then(|flow| flow.source_left)
@@ -340,16 +340,16 @@ impl Runtime {
         })
     }
 
-    fn told_by(&self, told: &[Told]) -> Vec<ToldBy> {
-        let by = |told: &Told| {
-            let feed = self.config.feeds.get(usize::from(told.feed.0));
-            ToldBy {
-                prefix: told.prefix,
+    fn routes_of(&self, routes: &[Told]) -> Vec<RouteOf> {
+        let of = |route: &Told| {
+            let feed = self.config.feeds.get(usize::from(route.feed.0));
+            RouteOf {
+                prefix: route.prefix,
                 feed: feed.map(Feed::kind),
-                session: told.session.map(|session| session.to_string()),
-                seconds_ago: told.age.as_secs(),
+                session: route.session.map(|session| session.to_string()),
+                seconds_ago: route.age.as_secs(),
             }
         };
-        told.iter().map(by).collect()
+        routes.iter().map(of).collect()
     }
 }

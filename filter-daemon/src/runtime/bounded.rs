@@ -2,12 +2,14 @@
 //! long. Never decides what becomes of it.
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Threads that hang at once. Beyond that nothing further is tried.
-const MAX_HANGING: usize = 16;
+use filter_core::layout::MAX_INTERFACES;
+
+/// Threads that have not ended: each interface's member export, and the few other files. Beyond that nothing is started.
+const MAX_UNFINISHED: usize = MAX_INTERFACES as usize + 16;
 
 /// Threads that have not ended yet.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
@@ -16,20 +18,24 @@ static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfinished {
     /// It takes too long.
-    #[error("could not be read within {} s: see whether its disk or server answers", .0.as_secs_f32())]
+    #[error("no answer within {} s: see whether its disk or server answers", .0.as_secs_f32())]
     Hangs(Duration),
     /// Too many hang already.
     #[error(
-        "not read: {MAX_HANGING} earlier reads still hang; see whether their disk or server answers"
+        "not tried: {MAX_UNFINISHED} earlier reads and writes still hang; see whether their disk or server answers"
     )]
     TooMany,
     /// No thread for it.
-    #[error("not read: cannot start a thread: {0}; try again")]
+    #[error("not tried: cannot start a thread: {0}; try again")]
     NoThread(#[from] io::Error),
-    /// The work itself is wrong.
-    #[error("not read: an error of the program; see the log")]
+    /// The work itself panicked.
+    #[error("an error of the program; see the log")]
     Failed,
 }
+
+/// Held by each test that starts work here: one of them takes all there may be.
+#[cfg(test)]
+pub(super) static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Counts a thread until it ends.
 struct Counted;
@@ -40,32 +46,55 @@ impl Drop for Counted {
     }
 }
 
-/// Does it, if it takes no longer than that.
-pub(super) fn within<T: Send + 'static>(
-    time: Duration,
+/// Work on its thread.
+pub(super) struct Started<T> {
+    at: Instant,
+    result: Receiver<T>,
+}
+
+/// Starts the work, and does not wait for it.
+pub(super) fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Unfinished> {
+) -> Result<Started<T>, Unfinished> {
     let counted = UNFINISHED.fetch_add(1, Ordering::AcqRel);
     let counter = Counted;
-    if counted >= MAX_HANGING {
+    if counted >= MAX_UNFINISHED {
         return Err(Unfinished::TooMany);
     }
     let (sender, result) = sync_channel(1);
-    let thread = thread::Builder::new().name("read".to_owned());
+    let thread = thread::Builder::new().name("file".to_owned());
     thread.spawn(move || {
         let _counter = counter;
         _ = sender.try_send(work()); // too late: the run loop went on
     })?;
-    result.recv_timeout(time).map_err(|error| match error {
-        RecvTimeoutError::Timeout => Unfinished::Hangs(time),
-        RecvTimeoutError::Disconnected => Unfinished::Failed,
+    Ok(Started {
+        at: Instant::now(),
+        result,
     })
+}
+
+impl<T> Started<T> {
+    /// Its result, if it takes no longer than that since it was started.
+    pub(super) fn within(self, time: Duration) -> Result<T, Unfinished> {
+        let left = time.saturating_sub(self.at.elapsed());
+        self.result.recv_timeout(left).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Unfinished::Hangs(time),
+            RecvTimeoutError::Disconnected => Unfinished::Failed,
+        })
+    }
+}
+
+/// Does the work, if it takes no longer than that.
+pub(super) fn within<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unfinished> {
+    start(work)?.within(time)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-    use std::time::Instant;
 
     use super::*;
 
@@ -74,22 +103,33 @@ mod tests {
 
     #[test]
     fn what_hangs_is_given_up_in_time_and_only_so_many_may_hang() {
+        let _alone = ALONE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         assert_eq!(within(SOON, || 7).unwrap(), 7);
         assert!(matches!(
             within(SOON, || panic!("as this test wants it")),
             Err::<(), _>(Unfinished::Failed)
         ));
-        let mut hanging = Vec::new();
-        for _ in 0..MAX_HANGING {
+        let (mut hanging, mut started) = (Vec::new(), Vec::new());
+        let begin = Instant::now();
+        // Threads of earlier tests may not have ended yet.
+        let error = loop {
             let (until, over) = channel::<()>();
+            match start(move || over.recv()) {
+                Ok(work) => started.push(work),
+                Err(error) => break error,
+            }
             hanging.push(until);
-            let begin = Instant::now();
-            let error = within(BRIEF, move || over.recv()).unwrap_err();
-            assert!(matches!(error, Unfinished::Hangs(BRIEF)), "{error}");
-            assert!(begin.elapsed() >= BRIEF && begin.elapsed() < SOON);
-        }
-        let error = within(SOON, || 7).unwrap_err();
+        };
         assert!(matches!(error, Unfinished::TooMany), "{error}");
+        assert!(started.len() + 8 > MAX_UNFINISHED && started.len() <= MAX_UNFINISHED);
+        // They share one time: it is not spent anew on each.
+        for work in started {
+            let error = work.within(BRIEF).unwrap_err();
+            assert!(matches!(error, Unfinished::Hangs(BRIEF)), "{error}");
+        }
+        assert!(begin.elapsed() >= BRIEF && begin.elapsed() < SOON);
         drop(hanging);
         let end = Instant::now() + SOON;
         while !matches!(within(SOON, || 7), Ok(7)) {

@@ -1,83 +1,27 @@
 //! Events, and sampled violations beside them, with numbers and times: the last of each kept for `bcp38 events` and
 //! `bcp38 violations`. A flood of violations costs older violations, never an event.
-use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use filter_core::Reason;
-use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
 use filter_engine::{Flow, Notice, Violation};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::stations::StationEvent;
-use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
+use filter_lifecycle::violation::{DestinationStory, SourceStory};
 use filter_lifecycle::{Event, RecentlyValid};
-use serde::Serialize;
+use log::Level;
 
 use crate::config::Config;
 
+mod devices;
 mod fields;
+mod peers;
+mod store;
 
 use fields::{Fields, FlowFields, fields, peer};
+pub use store::Entry;
+use store::Store;
 
 /// Events that are kept.
 pub const MAX_ENTRIES: usize = 10_000;
 /// Violations that are kept.
 pub const MAX_VIOLATIONS: usize = 10_000;
-
-/// One thing that happened.
-#[derive(Clone, Debug, Serialize)]
-pub struct Entry {
-    number: u64,
-    /// Seconds since 1970.
-    time: f64,
-    event: &'static str,
-    /// In one line.
-    text: String,
-    #[serde(flatten)]
-    fields: Fields,
-}
-
-/// The last entries of one kind, numbered from 1.
-#[derive(Debug)]
-struct Store {
-    entries: VecDeque<Entry>,
-    last: u64,
-    max: usize,
-}
-
-impl Store {
-    const fn new(max: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            last: 0,
-            max,
-        }
-    }
-
-    /// Entries after this number, oldest first.
-    fn after(&self, number: u64) -> Vec<&Entry> {
-        let skip = self.entries.len().saturating_sub(
-            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
-        );
-        self.entries.iter().skip(skip).collect()
-    }
-
-    fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
-        self.last += 1;
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        if self.entries.len() >= self.max {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(Entry {
-            number: self.last,
-            time: time.as_secs_f64(),
-            event,
-            text: text.to_owned(),
-            fields,
-        });
-    }
-}
 
 /// What happened, in order; violations apart.
 #[derive(Debug)]
@@ -100,26 +44,28 @@ impl Journal {
     pub fn notice(&mut self, config: &Config, notice: &Notice) {
         match notice {
             Notice::Lifecycle(event) => self.event(config, event),
-            Notice::Station(event) => self.station(config, event),
+            Notice::Station(event) => self.record(peers::station(config, event)),
             Notice::Violation(violation) => self.violation(config, violation),
-            Notice::DefaultPointing(id, finding) => self.default_pointing(config, *id, *finding),
-            Notice::Attached { interface, hook } => self.attached(interface, hook),
-            Notice::Detached { interface, why } => self.lost(interface, why),
+            Notice::DefaultPointing(id, finding) => {
+                self.record(peers::default_pointing(config, *id, *finding));
+            }
+            Notice::Attached { interface, hook } => self.record(devices::attached(interface, hook)),
+            Notice::Detached { interface, why } => self.record(devices::detached(interface, why)),
             Notice::NotAsConfigured { interface, why } => {
                 self.note("not-as-configured", &format!("{interface}: {why}"));
             }
             Notice::LeftOut {
                 interface,
                 left_out,
-            } => self.left_out(interface, left_out),
+            } => self.record(devices::left_out(interface, left_out)),
             Notice::TagsHidden { interface, command } => {
-                self.tags_hidden(interface, command.as_deref());
+                self.record(devices::tags_hidden(interface, command.as_deref()));
             }
             Notice::Alarm {
                 interface,
                 reason,
                 begins,
-            } => self.alarm(interface.as_deref(), *reason, *begins),
+            } => self.record(devices::alarm(interface.as_deref(), *reason, *begins)),
             Notice::NotLookedUp(error) => log::warn!("{error}: trying again"),
             Notice::DevicesLost(error) => log::warn!("{error}: opening it anew"),
             Notice::LeaseEnded => {
@@ -140,8 +86,12 @@ impl Journal {
     /// A lifecycle event.
     fn event(&mut self, config: &Config, event: &Event) {
         let (fields, text) = fields(config, event);
-        log::info!("{}: {text}", event.name());
-        self.push(event.name(), &text, fields);
+        self.record(Noted {
+            level: Level::Info,
+            event: event.name(),
+            text,
+            fields,
+        });
     }
 
     /// A lifecycle event in one line.
@@ -176,168 +126,21 @@ impl Journal {
         self.violations.push("violation", &text, fields);
     }
 
-    /// A peer sends us what it should send elsewhere.
-    fn default_pointing(&mut self, config: &Config, id: PeerId, finding: DefaultPointing) {
-        let fields = Fields::Pointing {
-            peer: peer(config, id),
-            bytes: finding.bytes,
-            blocks: finding.blocks,
-            seconds: finding.duration.as_secs(),
-        };
-        let text = format!(
-            "{} sends to addresses that are not ours: {} bytes to {} blocks in {} s",
-            config.spec.peer(id).map_or("?", |peer| peer.name.as_str()),
-            finding.bytes,
-            finding.blocks,
-            finding.duration.as_secs()
-        );
-        log::warn!("default-pointing: {text}");
-        self.push("default-pointing", &text, fields);
-    }
-
-    /// A peer's MAC.
-    fn station(&mut self, config: &Config, event: &StationEvent) {
-        let name = |id: PeerId| config.spec.peer(id).map_or("?", |peer| peer.name.as_str());
-        let (event, fields, text) = match *event {
-            StationEvent::Learned { peer: id, mac } => (
-                "mac-learned",
-                Fields::Mac {
-                    peer: peer(config, id),
-                    mac,
-                },
-                format!("{} sends from {mac}", name(id)),
-            ),
-            StationEvent::Seeded { peer: id, mac } => (
-                "mac-seeded",
-                Fields::Mac {
-                    peer: peer(config, id),
-                    mac,
-                },
-                format!("{} sends from {mac}, as its exchange says", name(id)),
-            ),
-            StationEvent::Contested {
-                mac,
-                between: (one, other),
-            } => (
-                "mac-contested",
-                Fields::MacMoved {
-                    mac,
-                    from: peer(config, one),
-                    to: peer(config, other),
-                    kept: false,
-                },
-                format!(
-                    "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
-                    name(one),
-                    name(other)
-                ),
-            ),
-            StationEvent::Moved {
-                mac,
-                from,
-                to,
-                kept,
-            } => {
-                let fate = if kept {
-                    "it stays where it was"
-                } else {
-                    "it counts as the latter's"
-                };
-                (
-                    "mac-moved",
-                    Fields::MacMoved {
-                        mac,
-                        from: peer(config, from),
-                        to: peer(config, to),
-                        kept,
-                    },
-                    format!(
-                        "{mac}, of {}, is said to be {}'s: {fate}",
-                        name(from),
-                        name(to)
-                    ),
-                )
-            }
-        };
-        log::info!("{event}: {text}");
-        self.push(event, &text, fields);
-    }
-
-    fn left_out(&mut self, interface: &str, left_out: &[String]) {
-        let text = match left_out {
-            [] => format!("{interface}: there is room for all of our macs and addresses again"),
-            [..] => format!(
-                "{interface}: no room for {}: at most {MAX_OWN_MACS} macs, and of each family and vlan {MAX_OWN_ADDRESSES} addresses and {MAX_SUBNETS} subnets outside `lan`",
-                left_out.join(", ")
-            ),
-        };
-        self.note("left-out", &text);
-    }
-
-    fn tags_hidden(&mut self, interface: &str, command: Option<&str>) {
-        let (name, text) = match command {
-            Some(command) => (
-                "tags-hidden",
-                format!(
-                    "{interface}: the driver hides vlan tags from the program, so that only malformed frames are judged: `{command}`"
-                ),
-            ),
-            None => (
-                "tags-seen",
-                format!("{interface}: the program sees vlan tags again"),
-            ),
-        };
-        self.note(name, &text);
-    }
-
-    fn alarm(&mut self, interface: Option<&str>, reason: Reason, begins: bool) {
-        let (begun, over, what) = match reason {
-            Reason::NoRecord => (
-                "no-record-alarm",
-                "no-record-over",
-                "frames come in from a device that has no record, and pass: a new member of a bond, or a device that came back",
-            ),
-            _ => (
-                "not-for-us-alarm",
-                "not-for-us-over",
-                "more than half of what came in over the last minute is for none of our macs, and passes",
-            ),
-        };
-        let place = interface.map_or(String::new(), |interface| format!("{interface}: "));
-        match begins {
-            true => self.note(begun, &format!("{place}{what}")),
-            false => self.note(over, &format!("{place}not any more: {what}")),
-        }
-    }
-
-    /// The program is on an interface.
-    fn attached(&mut self, interface: &str, hook: &'static str) {
-        let text = format!("{interface} ({hook})");
-        log::info!("attached: {text}");
-        let fields = Fields::Interface {
-            interface: interface.to_owned(),
-            hook: Some(hook),
-            why: None,
-        };
-        self.push("attached", &text, fields);
-    }
-
-    /// The program is not on an interface.
-    fn lost(&mut self, interface: &str, why: &str) {
-        let text = format!("{interface}: {why}: nothing is filtered there until it is attached");
-        log::warn!("not-attached: {text}");
-        let fields = Fields::Interface {
-            interface: interface.to_owned(),
-            hook: None,
-            why: Some(why.to_owned()),
-        };
-        self.push("not-attached", &text, fields);
+    /// What the texts of the other files make of a notice.
+    fn record(&mut self, noted: Noted) {
+        let Noted {
+            level,
+            event,
+            text,
+            fields,
+        } = noted;
+        log::log!(level, "{event}: {text}");
+        self.events.push(event, &text, fields);
     }
 
     /// An event of the daemon itself.
     pub fn note(&mut self, name: &'static str, text: &str) {
-        log::info!("{name}: {text}");
-        self.push(name, text, Fields::None {});
+        self.record(Noted::plain(name, text.to_owned()));
     }
 
     /// Events after this number, oldest first.
@@ -351,9 +154,25 @@ impl Journal {
     pub fn violations_after(&self, number: u64) -> Vec<&Entry> {
         self.violations.after(number)
     }
+}
 
-    fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
-        self.events.push(event, text, fields);
+/// An event of its own, as it is logged and kept.
+struct Noted {
+    level: Level,
+    event: &'static str,
+    text: String,
+    fields: Fields,
+}
+
+impl Noted {
+    /// Without fields.
+    const fn plain(event: &'static str, text: String) -> Self {
+        Self {
+            level: Level::Info,
+            event,
+            text,
+            fields: Fields::None {},
+        }
     }
 }
 

@@ -1,30 +1,32 @@
 //! The daemon's run loop: feeds in, the engine's work, answers and the journal out; one thread that owns all of it.
 //! Never decides what is enforced: that is the engine's, and what a packet is, the filter's.
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Violation};
 use filter_feeds::ixf;
-use filter_feeds::trigger::Trigger;
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
-use serde_json::{Value, json};
 
 use crate::config::{Config, Feed};
-use crate::control::{Pending, Server};
-use crate::feeds;
+use crate::control::{Pending, Reply, Request, Server};
 use crate::service::Manager;
 use crate::state::StateFile;
+use answer::Answering;
+use feeding::Feeding;
+use keeper::{Keeper, Name};
 use outputs::Outputs;
-use supervision::{Ended, Supervision};
+use polled::PolledSides;
+use supervision::Ended;
 
 mod answer;
 mod bounded;
+mod feeding;
 mod journal;
+mod keeper;
 mod outputs;
 mod polled;
 mod reload;
@@ -40,7 +42,7 @@ const GATHER: Duration = Duration::from_millis(4);
 /// Control requests that may wait, and how many are answered before everything else is looked at.
 const MAX_REQUESTS: usize = 16;
 /// How long files that the run loop itself needs may take to be read. The shortest lease there may be is 5 s.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,7 @@ pub struct RunOptions {
     pub config_file: Option<PathBuf>,
 }
 
-/// Tells a running daemon to stop or reload, from another thread or a signal handler.
+/// Stops or reloads a running daemon, from another thread or a signal handler.
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
     stop: Arc<std::sync::atomic::AtomicBool>,
@@ -139,13 +141,6 @@ impl Handle {
     }
 }
 
-/// A feed that is about to be started.
-struct Built {
-    /// None if the address it listens on is not free yet.
-    feed: Option<Box<dyn filter_feeds::Feed>>,
-    trigger: Trigger,
-}
-
 /// The daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -155,15 +150,12 @@ pub struct Runtime {
     started: Instant,
     engine: Engine,
     journal: Journal,
-    batches: Receiver<Batch>,
     requests: Receiver<Pending>,
-    feeds: Supervision,
-    /// What asks each feed to poll now.
-    triggers: Vec<Trigger>,
-    /// When violations asked for a poll.
-    asked: polled::Asked,
+    feeding: Feeding,
+    polled_sides: PolledSides,
     manager: Manager,
     outputs: Outputs,
+    keeper: Keeper,
     _server: Server,
 }
 
@@ -183,31 +175,28 @@ impl Runtime {
         let server = Server::start(&config.daemon.socket, move |pending| {
             request_sender.send(pending).is_ok()
         })?;
-        let (feeds, batches) = Supervision::new();
+        let state_file = StateFile::new(&config.daemon.state_file);
         let mut runtime = Self {
             options,
             handle,
             started: Instant::now(),
             engine,
             journal: Journal::default(),
-            batches,
             requests,
-            feeds,
-            triggers: Vec::new(),
-            asked: polled::Asked::default(),
+            feeding: Feeding::none(),
+            polled_sides: PolledSides::default(),
             manager: Manager::from_environment(),
             outputs,
+            keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
             _server: server,
             config,
         };
         runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        let config = Arc::clone(&runtime.config);
-        let feeds = runtime.build_feeds(&config, &BTreeSet::new());
-        match feeds {
+        match Feeding::build(&runtime.config, &[]) {
             Ok(feeds) => {
-                runtime.start_feeds(feeds);
+                runtime.feeding.start(&runtime.config, feeds);
                 Ok(runtime)
             }
             Err(error) => {
@@ -227,7 +216,7 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
-        self.end_feeds();
+        self.feeding.end();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
             // Detached everywhere by request: nothing is left that the pins are for.
@@ -243,6 +232,7 @@ impl Runtime {
                 break;
             };
             let answer = self.answer(&request);
+            self.engine.renew_lease(self.now()); // a request that writes to a disk that hangs takes a second
             _ = reply.try_send(answer); // a client that is gone needs none
         }
         if self.handle.take_reload() {
@@ -250,9 +240,22 @@ impl Runtime {
         }
         self.tend_feeds();
         self.engine.work(self.now());
-        self.tell_notices();
+        self.take_notices();
         let now = self.now();
         self.manager.alive(now);
+    }
+
+    fn answer(&mut self, request: &Request) -> Reply {
+        let answering = Answering {
+            now: self.now(),
+            config: &self.config,
+            engine: &mut self.engine,
+            journal: &mut self.journal,
+            keeper: &self.keeper,
+            feeding: &self.feeding,
+        };
+        let answer = answering.answer(request);
+        answer.unwrap_or_else(|| answer::reply(self.reload()))
     }
 
     /// Takes what the feeds have, until it may be published.
@@ -263,16 +266,13 @@ impl Runtime {
         } else {
             pause.min(IDLE)
         };
-        match self.batches.recv_timeout(wait) {
-            Ok(batch) => self.take_batch(&batch),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-        }
+        let mut next = self.feeding.receive(wait);
         let until = self.engine.publishes_at().min(self.now() + GATHER);
-        while self.now() < until {
-            match self.batches.try_recv() {
-                Ok(batch) => self.take_batch(&batch),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
-            }
+        while let Some(batch) = next {
+            self.take_batch(&batch);
+            next = (self.now() < until)
+                .then(|| self.feeding.received())
+                .flatten();
         }
     }
 
@@ -284,7 +284,7 @@ impl Runtime {
         self.engine.settle(now);
         if self.is_push(batch.feed) {
             // What a push feed reported changes what the router advertises to others, and only polls show that.
-            self.triggers.iter().for_each(Trigger::poll_now);
+            self.feeding.poll_now();
         }
     }
 
@@ -293,18 +293,20 @@ impl Runtime {
         feed.is_some_and(Feed::is_push)
     }
 
-    fn tell_notices(&mut self) {
+    fn take_notices(&mut self) {
         let now = self.now();
         let mut froze = false;
         for notice in self.engine.take_notices() {
             match &notice {
-                Notice::Lifecycle(Event::CountMismatch { feed, .. }) => self.ask_again(*feed),
+                Notice::Lifecycle(Event::CountMismatch { feed, .. }) => {
+                    self.feeding.poll_again(*feed);
+                }
                 Notice::Lifecycle(
                     Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
-                ) => {
-                    froze = true;
+                ) => froze = true,
+                Notice::Violation(violation) if self.may_be_announced(now, violation) => {
+                    self.feeding.poll_now();
                 }
-                Notice::Violation(violation) => self.ask_for(violation),
                 _ => {}
             }
             self.outputs.notice(now, &notice);
@@ -312,35 +314,32 @@ impl Runtime {
         }
         self.outputs.flush(now);
         if froze {
-            let frozen = self.engine.frozen();
-            _ = self.keep_switched(|kept, _| kept.frozen = frozen); // the journal has why not
+            self.keep_frozen();
         }
     }
 
-    /// A violation may be a prefix that is new since the last poll: what alone would show it is polled now.
-    fn ask_for(&mut self, violation: &Violation) {
-        let now = self.now();
-        let Some((peer, sides)) = self.asked.asks(now, violation) else {
-            return;
-        };
-        let ribs = self.engine.ribs(now, peer);
-        for side in sides {
-            for feed in polled::feeds(&self.config, &ribs, side) {
-                self.ask_again(feed);
-            }
+    /// Keeps for a restart what limits froze.
+    fn keep_frozen(&mut self) {
+        let mut now = self.engine.switched().clone();
+        now.frozen = self.engine.frozen();
+        let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
+        if let Err(why) = kept {
+            self.journal.note("not-kept", &why);
         }
     }
 
-    /// What is polled is asked for once more. A connection that others share is never closed for a count.
-    fn ask_again(&self, feed: FeedId) {
-        if let Some(trigger) = self.triggers.get(usize::from(feed.0)) {
-            trigger.poll_now();
-        }
+    /// May a sampled packet be of a prefix that was announced since the last poll?
+    fn may_be_announced(&mut self, now: Duration, violation: &Violation) -> bool {
+        let (config, feeding, engine) = (&self.config, &self.feeding, &self.engine);
+        self.polled_sides.may_be_announced(now, violation, |id| {
+            let every = |feed| feeding.polls_every(config, feed);
+            polled::sides(config, &engine.ribs(now, id), every)
+        })
     }
 
-    /// What operators switched before the last reboot. A file that is no good is told of and stops nothing.
+    /// What operators switched before the last reboot. A file that is no good is an event, and keeps nothing from starting.
     fn recall_switched(&mut self) {
-        match StateFile::new(&self.config.daemon.state_file).read() {
+        match self.keeper.read() {
             Ok(switched) => self.engine.remember(switched),
             Err(error) => {
                 let text = format!("{error}; until then the configuration alone decides");
@@ -350,68 +349,14 @@ impl Runtime {
         }
     }
 
-    /// Makes the feeds of a configuration, but for those that listen where one of the former configuration still does: they
-    /// are made when that has ended.
-    fn build_feeds(
-        &self,
-        config: &Config,
-        taken: &BTreeSet<SocketAddr>,
-    ) -> Result<Vec<Built>, RunError> {
-        let build = |feed: &Feed| {
-            let trigger = Trigger::default();
-            let waits = feed.listens().is_some_and(|listen| taken.contains(&listen));
-            let built = match waits {
-                true => Ok(None),
-                false => feeds::build(config, feed, &trigger).map(Some),
-            };
-            match built {
-                Ok(feed) => Ok(Built { feed, trigger }),
-                Err(why) => Err(RunError::Feed {
-                    kind: feed.kind(),
-                    why,
-                }),
-            }
-        };
-        config.feeds.iter().map(build).collect()
-    }
-
-    fn start_feeds(&mut self, built: Vec<Built>) {
-        self.triggers.clear();
-        self.asked.forget();
-        for (index, Built { feed, trigger }) in built.into_iter().enumerate() {
-            self.triggers.push(trigger);
-            let feed = feed.map_or_else(|| self.build_feed(index), Ok);
-            self.feeds.start(feed);
-        }
-    }
-
-    fn build_feed(&self, index: usize) -> Result<Box<dyn filter_feeds::Feed>, String> {
-        let config = &self.config.feeds[index];
-        feeds::build(&self.config, config, &self.triggers[index])
-    }
-
-    /// Stops the feeds. What they still send arrives nowhere.
-    fn end_feeds(&mut self) {
-        let (none, batches) = Supervision::new();
-        self.batches = batches; // a feed that waits for room sees that its channel is gone
-        std::mem::replace(&mut self.feeds, none).end();
-    }
-
     /// A feed that does not run is lost, and started again.
     fn tend_feeds(&mut self) {
         let now = self.now();
-        let (config, triggers) = (&self.config, &self.triggers);
-        let build = |index: usize| feeds::build(config, &config.feeds[index], &triggers[index]);
-        for Ended { feed, why } in self.feeds.tend(now, &build) {
+        for Ended { feed, why } in self.feeding.tend(now, &self.config) {
             log::error!("feed {}: {why}", feed.0);
             self.engine.event(now, feed, &RouteEvent::FeedDown { why });
             self.engine.settle(now);
         }
-    }
-
-    /// What a feed left out so far.
-    fn left_out(&self, index: usize) -> Value {
-        json!(self.feeds.skipped(index).all())
     }
 
     /// Reads the exchanges' member exports; one that is no good, or cannot be read in time, is an event, and what it had
@@ -422,15 +367,17 @@ impl Runtime {
     }
 
     fn read_exports_of(&mut self, config: &Config) -> Exports {
+        let start = |path: &PathBuf| {
+            let path = path.clone();
+            bounded::start(move || ixf::read(&path))
+        };
+        // All at once: one that hangs takes none of the others' time.
+        let started: Vec<_> = config.exports.values().map(start).collect();
         let mut exports = Exports::new();
-        let end = self.now() + READ_WITHIN;
-        for (&id, path) in &config.exports {
+        for ((&id, path), started) in config.exports.iter().zip(started) {
             let interface = config.spec.interface(id);
             let name = interface.map_or("?", |interface| &interface.name);
-            let left = end.saturating_sub(self.started.elapsed());
-            let file = path.clone();
-            let read = bounded::within(left, move || ixf::read(&file));
-            let read = match read {
+            let read = match started.and_then(|reading| reading.within(READ_WITHIN)) {
                 Ok(Ok(seeds)) => Ok(seeds),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(format!("member export {}: {error}", path.display())),

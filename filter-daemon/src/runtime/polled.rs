@@ -1,6 +1,6 @@
-//! Peers that only polls speak of: a prefix that is announced between two polls is unknown until the next one. What that
-//! costs, and which feeds to ask at once when a violation may be such a prefix. Never polls.
-use std::collections::HashMap;
+//! What it costs to enforce a peer that is known from polls only: a prefix that is announced between two polls is unknown
+//! until the next one. Decides nothing.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use filter_core::Reason;
@@ -18,24 +18,29 @@ pub(super) struct Polled {
     side: &'static str,
     /// The kind of the feed that is asked most often.
     feed: &'static str,
-    /// Its interval: so long at most, and the time a poll takes, good packets of a new prefix are dropped.
+    /// The time between two of its polls: so long at most, and the time a poll takes, good packets of a new prefix are dropped.
     seconds: u64,
 }
 
-/// The sides of a peer with these Adj-RIBs that no feed sends as they change.
-pub(super) fn sides(config: &Config, ribs: &[SourceStatus]) -> Vec<Polled> {
+/// The sides of a peer with these Adj-RIBs that no feed sends as they change. `every` is the time between two polls of a
+/// feed, if it polls.
+pub(super) fn sides(
+    config: &Config,
+    ribs: &[SourceStatus],
+    every: impl Fn(FeedId) -> Option<Duration>,
+) -> Vec<Polled> {
     let of = |side| {
         let sent = ribs.iter().filter(|rib| {
             let has_routes = rib.routes > 0 && rib.state != State::Down;
             Side::of(rib.rib) == side && has_routes
         });
-        let feeds = sent.filter_map(|rib| config.feeds.get(usize::from(rib.feed.0)));
-        let feeds: Vec<&Feed> = feeds.collect();
-        if feeds.iter().any(|feed| feed.is_push()) {
+        let feed = |id: FeedId| Some((id, config.feeds.get(usize::from(id.0))?));
+        let feeds: Vec<(FeedId, &Feed)> = sent.filter_map(|rib| feed(rib.feed)).collect();
+        if feeds.iter().any(|(_, feed)| feed.is_push()) {
             return None;
         }
         let polls = feeds.into_iter();
-        let polls = polls.filter_map(|feed| feed.interval().map(|every| (every, feed.kind())));
+        let polls = polls.filter_map(|(id, feed)| every(id).map(|every| (every, feed.kind())));
         let (every, feed): (Duration, _) = polls.min()?;
         Some(Polled {
             side: side.name(),
@@ -46,62 +51,45 @@ pub(super) fn sides(config: &Config, ribs: &[SourceStatus]) -> Vec<Polled> {
     Side::ALL.into_iter().filter_map(of).collect()
 }
 
-/// How often a peer's violations ask for a poll at most.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long it is remembered which sides of a peer are known from polls only: a flood of samples does not look it up anew.
+const REMEMBERED: Duration = Duration::from_secs(5);
 
-/// When each peer's violations asked for a poll last. The feeds themselves are asked no more than they bear.
+/// Which sides of whom are known from polls only, by peer and when it was looked up.
 #[derive(Debug, Default)]
-pub(super) struct Asked(HashMap<PeerId, Duration>);
+pub(super) struct PolledSides(BTreeMap<PeerId, (Duration, Vec<Polled>)>);
 
-impl Asked {
-    /// Peers have other numbers now.
-    pub(super) fn forget(&mut self) {
-        self.0.clear();
-    }
-
-    /// May this violation be a prefix that is new since the last poll? Then whose it is, and of which sides; a peer that
-    /// asked just now does not ask again.
-    pub(super) fn asks(
+impl PolledSides {
+    /// May a sampled packet be of a prefix that was announced since the last poll? `look` finds the peer's sides that are
+    /// known from polls only.
+    pub(super) fn may_be_announced(
         &mut self,
         now: Duration,
         violation: &Violation,
-    ) -> Option<(PeerId, Vec<Side>)> {
-        let peer = violation.peer?;
-        let sides = match violation.reason {
-            Reason::SourceUnannounced => vec![Side::Sources],
-            Reason::DestinationUnannounced => vec![Side::Destinations],
-            Reason::BothUnannounced => Side::ALL.to_vec(),
-            _ => return None,
+        look: impl FnOnce(PeerId) -> Vec<Polled>,
+    ) -> bool {
+        let sides: &[Side] = match violation.reason {
+            Reason::SourceUnannounced => &[Side::Sources],
+            Reason::DestinationUnannounced => &[Side::Destinations],
+            Reason::BothUnannounced => &Side::ALL,
+            _ => return false,
         };
-        let last = self.0.get(&peer);
-        if last.is_some_and(|at| now < *at + ASK_EVERY) {
-            return None;
+        let Some(id) = violation.peer else {
+            return false;
+        };
+        let known = self.0.entry(id);
+        let (at, polled) = known.or_insert_with(|| (Duration::ZERO, Vec::new()));
+        if at.is_zero() || now >= *at + REMEMBERED {
+            (*at, *polled) = (now, look(id));
         }
-        self.0.insert(peer, now);
-        Some((peer, sides))
+        let is_polled = |side: &Side| polled.iter().any(|each| each.side == side.name());
+        sides.iter().any(is_polled)
     }
-}
-
-/// The feeds that report this side of a peer with these Adj-RIBs, if all of them are polled.
-pub(super) fn feeds(config: &Config, ribs: &[SourceStatus], side: Side) -> Vec<FeedId> {
-    let feed = |id: &FeedId| config.feeds.get(usize::from(id.0));
-    let of_side = ribs
-        .iter()
-        .filter(|rib| Side::of(rib.rib) == side && rib.state != State::Down);
-    let mut ids: Vec<FeedId> = of_side.map(|rib| rib.feed).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.iter().filter_map(feed).any(Feed::is_push) {
-        return Vec::new();
-    }
-    ids.retain(|id| feed(id).is_some_and(|feed| feed.interval().is_some()));
-    ids
 }
 
 #[cfg(test)]
 mod tests {
     use filter_core::Family;
-    use filter_lifecycle::route::{AdjRib, FeedId, Session};
+    use filter_lifecycle::route::{AdjRib, Session};
 
     use super::*;
 
@@ -162,7 +150,7 @@ advertised_by_peer = ["45.146.194.0/23"]
     }
 
     #[test]
-    fn a_side_that_only_polls_speak_of_costs_an_interval() {
+    fn a_side_that_is_known_from_polls_only_costs_an_interval() {
         let (config, _) = Config::parse(CONFIG, "test").unwrap();
         let (sources, destinations) = (AdjRib::InPrePolicy, AdjRib::OutPostPolicy);
         let both = [rib(FRR, sources, 3), rib(FRR, destinations, 2)];
@@ -193,51 +181,58 @@ advertised_by_peer = ["45.146.194.0/23"]
             (&[rib(STATIC, sources, 1)], &[]),
         ];
         for (ribs, expected) in cases {
-            assert_eq!(sides(&config, ribs), expected, "{ribs:?}");
+            let interval = |id: FeedId| config.feeds[usize::from(id.0)].interval();
+            assert_eq!(sides(&config, ribs, interval), expected, "{ribs:?}");
         }
+        // A router that answers slowly is asked less often than configured.
+        let slow = |_| Some(Duration::from_secs(190));
+        let expected = [polled("sources", "frr", 190)];
+        assert_eq!(sides(&config, &[rib(FRR, sources, 3)], slow), expected);
     }
-    #[test]
-    fn a_violation_asks_the_feeds_that_alone_speak_of_its_side() {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
-        let ribs = [
-            rib(FRR, AdjRib::InPrePolicy, 3),
-            rib(BIRD, AdjRib::InPrePolicy, 3),
-            rib(STATIC, AdjRib::InPrePolicy, 1),
-            rib(BIRD, AdjRib::OutPostPolicy, 3),
-            rib(SHADOW, AdjRib::OutPostPolicy, 0),
-        ];
-        assert_eq!(
-            feeds(&config, &ribs, Side::Sources),
-            [FeedId(FRR), FeedId(BIRD)]
-        );
-        assert_eq!(feeds(&config, &ribs, Side::Destinations), []);
 
-        let violation = |peer: u32, reason| Violation {
-            peer: Some(PeerId(peer)),
-            interface: String::new(),
-            ifindex: 0,
+    #[test]
+    fn an_unannounced_packet_asks_for_a_poll_where_only_polls_know() {
+        let sampled = |reason, peer| Violation {
+            peer,
+            interface: "ixp0".to_owned(),
+            ifindex: 7,
             reason,
             dropped: true,
             length: 64,
             header: Vec::new(),
             flow: None,
         };
-        let mut asked = Asked::default();
-        let mut sides = |millis, peer, reason| {
-            let asks = asked.asks(Duration::from_millis(millis), &violation(peer, reason));
-            asks.map(|(_, sides)| sides)
+        let (peer, now) = (Some(PeerId(0)), Duration::from_secs(1));
+        let asks = |known: &mut PolledSides, now, reason, peer, side: Option<&'static str>| {
+            let look = |_| {
+                side.map(|side| polled(side, "frr", 30))
+                    .into_iter()
+                    .collect()
+            };
+            known.may_be_announced(now, &sampled(reason, peer), look)
         };
-        assert_eq!(sides(0, 0, Reason::SourceBogon), None);
-        assert_eq!(
-            sides(0, 0, Reason::SourceUnannounced),
-            Some(vec![Side::Sources])
-        );
-        assert_eq!(sides(999, 0, Reason::DestinationUnannounced), None);
-        assert_eq!(
-            sides(999, 1, Reason::BothUnannounced),
-            Some(Side::ALL.to_vec())
-        );
-        let after = sides(1000, 0, Reason::DestinationUnannounced);
-        assert_eq!(after, Some(vec![Side::Destinations]));
+        for reason in Reason::ALL {
+            for (side, matching) in [
+                (None, &[][..]),
+                (Some("sources"), &["source-unannounced", "both-unannounced"]),
+                (
+                    Some("destinations"),
+                    &["destination-unannounced", "both-unannounced"],
+                ),
+            ] {
+                let known = &mut PolledSides::default();
+                assert!(!asks(known, now, reason, None, side));
+                let expected = matching.contains(&reason.name());
+                let asked = asks(known, now, reason, peer, side);
+                assert_eq!(asked, expected, "{} {side:?}", reason.name());
+            }
+        }
+        // A stream that comes is seen once what is remembered is old.
+        let reason = Reason::SourceUnannounced;
+        let known = &mut PolledSides::default();
+        assert!(asks(known, now, reason, peer, Some("sources")));
+        let just_before = now + REMEMBERED - Duration::from_millis(1);
+        assert!(asks(known, just_before, reason, peer, None));
+        assert!(!asks(known, now + REMEMBERED, reason, peer, None));
     }
 }

@@ -7,6 +7,8 @@ use filter_engine::Fitted;
 use filter_lifecycle::spec::Limits;
 use serde::Serialize;
 
+use super::feeding::Feeding;
+use super::polled::PolledSides;
 use super::{READ_WITHIN, RunError, Runtime, bounded};
 use crate::config::{Config, Feed, Warning};
 
@@ -61,19 +63,24 @@ impl Runtime {
     }
 
     /// The feeds send everything anew; until then the tables in force stay, as after a restart. What can be refused is
-    /// refused before anything is touched.
+    /// refused before anything is touched. The lease is renewed between the steps: files and feeds that hang take a second
+    /// each, and the shortest lease is five.
     fn apply_config(&mut self, config: Arc<Config>) -> Result<(), RunError> {
         unchangeable(&self.config, &config)?;
         let fitted = Fitted::new(Arc::clone(&config.spec))?;
         self.engine.check(&fitted)?;
-        let taken = self.config.feeds.iter().filter_map(Feed::listens).collect();
-        let built = self.build_feeds(&config, &taken)?;
-        self.tell_notices(); // they are of the former configuration
+        let taken: Vec<_> = self.config.feeds.iter().filter_map(Feed::listens).collect();
+        let built = Feeding::build(&config, &taken)?;
+        self.take_notices(); // they are of the former configuration
         let exports = self.read_exports_of(&config);
+        self.engine.renew_lease(self.now());
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
-        self.end_feeds();
-        self.start_feeds(built);
+        self.polled_sides = PolledSides::default();
+        self.engine.renew_lease(self.now());
+        self.feeding.end();
+        self.engine.renew_lease(self.now());
+        self.feeding.start(&self.config, built);
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! `status`: what the engine does now, with what only the daemon knows: its version, and what its feeds are called. The
 //! form is documented in docs/status.md; the command line makes a table of it.
-use filter_engine::{FeedStatus, Status};
+use std::time::Duration;
+
+use filter_engine::{Engine, FeedStatus, Status};
+use filter_feeds::lag::Polled;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Runtime;
-use crate::config::Feed;
+use super::feeding::Feeding;
+use crate::config::{Config, Feed};
 use crate::logging;
 
 /// The whole of it.
@@ -31,44 +34,61 @@ struct FeedReport {
     /// Sessions with a TCP MD5 password; only `shadow` feeds have them.
     #[serde(skip_serializing_if = "Option::is_none")]
     passwords_set: Option<usize>,
+    /// Only of feeds that poll, after the first poll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll: Option<Poll>,
     /// What the feed skipped, by kind.
     left_out: Value,
 }
 
-impl Runtime {
-    pub(super) fn status(&self) -> Report {
-        let now = self.now();
-        let mut engine = self.engine.status(now);
-        let feeds = std::mem::take(&mut engine.feeds);
-        let feeds = self.config.feeds.iter().zip(feeds).enumerate();
-        Report {
-            version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: now.as_secs(),
-            log_lines_lost: logging::lost(),
-            feeds: feeds
-                .map(|(number, (feed, status))| self.feed_report(number, feed, status))
-                .collect(),
-            engine,
+/// The last poll of a feed. What was announced since it began is not known.
+#[derive(Debug, Serialize)]
+struct Poll {
+    seconds_ago: u64,
+    took_seconds: f64,
+    every_seconds: u64,
+}
+
+impl Poll {
+    fn of(polled: Polled) -> Self {
+        Self {
+            seconds_ago: polled.began.elapsed().as_secs(),
+            took_seconds: polled.took.as_secs_f64(),
+            every_seconds: polled.every.as_secs(),
         }
     }
+}
 
-    fn feed_report(&self, number: usize, feed: &Feed, status: FeedStatus) -> FeedReport {
-        let passwords_set = match feed {
-            Feed::Shadow { sessions, .. } => {
-                let with_password = sessions.iter().filter(|each| each.password.is_some());
-                Some(with_password.count())
-            }
-            _ => None,
-        };
-        FeedReport {
+impl Report {
+    pub(super) fn of(now: Duration, config: &Config, engine: &Engine, feeding: &Feeding) -> Self {
+        let mut engine = engine.status(now);
+        let feeds = std::mem::take(&mut engine.feeds);
+        let feeds = config.feeds.iter().zip(feeds).enumerate();
+        let report = |(number, (feed, status)): (usize, (&Feed, FeedStatus))| FeedReport {
             number,
             kind: feed.kind(),
-            name: feed.name(&self.config.spec),
+            name: feed.name(&config.spec),
             up: status.up,
             seconds: status.age.map(|age| age.as_secs()),
             why: status.why,
-            passwords_set,
-            left_out: self.left_out(number),
+            passwords_set: passwords_set(feed),
+            poll: feeding.polled(number).map(Poll::of),
+            left_out: feeding.left_out(number),
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: now.as_secs(),
+            log_lines_lost: logging::lost(),
+            feeds: feeds.map(report).collect(),
+            engine,
         }
     }
+}
+
+fn passwords_set(feed: &Feed) -> Option<usize> {
+    let Feed::Shadow { sessions, .. } = feed else {
+        return None;
+    };
+    let with_password = sessions.iter().filter(|each| each.password.is_some());
+    Some(with_password.count())
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use filter_feeds::lag::{Lag, Polled};
 use filter_feeds::skipped::Skipped;
 use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_lifecycle::route::{Batch, FeedId};
@@ -12,8 +13,8 @@ use filter_lifecycle::route::{Batch, FeedId};
 /// How often the threads are looked at, and how soon one that ended is started again.
 pub(super) const TEND: Duration = Duration::from_secs(5);
 /// How long stopped threads are waited for: a listener lets go of its address sooner than that. A thread that hangs
-/// longer (in a file system that does not answer) is left to end alone; nobody receives what it still sends.
-const END_WITHIN: Duration = Duration::from_secs(2);
+/// longer (in a file system that does not answer) is left to end alone, and what it still sends is received no more.
+const END_WITHIN: Duration = Duration::from_secs(1);
 /// How often a stopped thread is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -36,6 +37,8 @@ struct Running {
     /// None while it cannot be started.
     thread: Option<JoinHandle<()>>,
     skipped: Skipped,
+    /// None of a feed that does not poll.
+    lag: Option<Lag>,
     /// Why it does not run.
     why: Option<String>,
     /// Of these reasons, the one returned last.
@@ -75,6 +78,7 @@ impl Supervision {
             Err(why) => Running {
                 thread: None,
                 skipped: Skipped::default(),
+                lag: None,
                 why: Some(why),
                 reported: None,
             },
@@ -84,7 +88,7 @@ impl Supervision {
 
     fn spawn(&self, index: usize, feed: Box<dyn Feed>) -> Running {
         let outlet = self.outlet.of(FeedId(index as u16), self.stop.clone());
-        let skipped = feed.skipped();
+        let (skipped, lag) = (feed.skipped(), feed.lag());
         let work = Box::new(move || feed.run(&outlet));
         let started = (self.start_thread)(format!("feed {index}"), work);
         let why = |error: &io::Error| format!("cannot start a thread: {error}; trying again");
@@ -92,6 +96,7 @@ impl Supervision {
             why: started.as_ref().err().map(why),
             thread: started.ok(),
             skipped,
+            lag,
             reported: None,
         }
     }
@@ -141,6 +146,11 @@ impl Supervision {
     pub(super) fn skipped(&self, index: usize) -> Skipped {
         let running = self.running.get(index);
         running.map_or_else(Skipped::default, |running| running.skipped.clone())
+    }
+
+    /// The last poll of a feed since it was last started, if it polls.
+    pub(super) fn polled(&self, index: usize) -> Option<Polled> {
+        self.running.get(index)?.lag.as_ref()?.last()
     }
 
     /// Stops all of them. The receiver of their batches must be gone, or be read by another thread.
@@ -246,8 +256,8 @@ mod tests {
         batches.recv_timeout(SOON).unwrap();
         finished(&supervision, 0);
         let cannot = |_: usize| -> Result<Box<dyn Feed>, String> { Err("taken".to_owned()) };
-        let told = supervision.tend(TEND, &cannot);
-        assert_eq!(told, [ended(0, TEXT), ended(0, "taken")]);
+        let news = supervision.tend(TEND, &cannot);
+        assert_eq!(news, [ended(0, TEXT), ended(0, "taken")]);
         assert_eq!(supervision.tend(2 * TEND, &cannot), []);
         let can = |_: usize| -> Result<Box<dyn Feed>, String> { Ok(Box::new(Fake(|| ()))) };
         assert_eq!(supervision.tend(3 * TEND, &can), []);
@@ -271,9 +281,9 @@ mod tests {
         supervision.start_thread = when_there_is_room;
         supervision.start(Ok(Box::new(Fake(|| ()))));
         let build = |_: usize| -> Result<Box<dyn Feed>, String> { Ok(Box::new(Fake(|| ()))) };
-        let told = supervision.tend(TEND, &build);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].why.contains("cannot start a thread"), "{told:?}");
+        let news = supervision.tend(TEND, &build);
+        assert_eq!(news.len(), 1);
+        assert!(news[0].why.contains("cannot start a thread"), "{news:?}");
         assert_eq!(supervision.tend(2 * TEND, &build), []);
         ROOM.store(true, Ordering::Release);
         assert_eq!(supervision.tend(3 * TEND, &build), []);

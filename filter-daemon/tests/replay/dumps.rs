@@ -2,7 +2,7 @@
 use super::common::{MICRO, Order, Scratch, ethernet, pcap, udp};
 use super::{Case, EXAMPLE, P4, US4, expected, frames, replay};
 
-/// The lab of the recorded dumps, without routes; what of them is P1's and P2's is told by the file.
+/// The lab of the recorded dumps, without routes; the file itself has what is P1's and P2's.
 const DUMPED: &str = r#"
 [router]
 asn = 64500
@@ -33,7 +33,7 @@ macs = ["02:00:00:00:00:12"]
 view = "post-policy"
 "#;
 
-/// What the lab's router tells each of them, by hand: dumps do not.
+/// What the lab's router advertises to each of them, by hand: dumps do not hold it.
 const TO_THEM: &str = r#"
 [[feed]]
 kind = "static"
@@ -182,7 +182,7 @@ fn what_is_odd_about_a_dump_is_told_and_what_is_wrong_ends_it() {
         let config = scratch.file("b.toml", text.as_bytes());
         replay(&config, &capture, &["--json"])
     };
-    // P1 over its limit, P2 with a bogon, and nobody's sessions.
+    // P1 over its limit, P2 with a bogon, and sessions of no peer.
     let text = format!("{DUMPED}{feed}{TO_THEM}")
         .replace("\"198.18.0.0/15\", ", "")
         .replacen("view", "max_prefixes = { ipv4 = 1 }\nview", 1)

@@ -1,6 +1,6 @@
-//! Nothing that stands still keeps the run loop waiting: a log nobody reads, a full log disk, a member export that hangs,
-//! a router's client that never ends, control clients that trickle. What is enforced meanwhile is asked with numbered
-//! packets, for several of the shortest leases there may be.
+//! Nothing that stands still keeps the run loop waiting: a log that is not read, a full log disk, a member export or a state
+//! file that hangs, a router's client that never ends, control clients that trickle. What is enforced meanwhile is asked with
+//! numbered packets, for several of the shortest leases there may be.
 use std::fs::File;
 use std::io::{PipeReader, Write, pipe};
 use std::os::unix::fs::PermissionsExt;
@@ -98,10 +98,7 @@ fn nothing_that_stands_still_keeps_the_run_loop_waiting() {
     let refused = scene.events("ixf-refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].contains(HANGS), "{refused:?}");
-    assert!(
-        refused[0].contains("could not be read within"),
-        "{refused:?}"
-    );
+    assert!(refused[0].contains("no answer within"), "{refused:?}");
 
     let mut trickling: Vec<UnixStream> = (0..8)
         .map(|_| UnixStream::connect(scene.socket()).unwrap())
@@ -111,6 +108,39 @@ fn nothing_that_stands_still_keeps_the_run_loop_waiting() {
             _ = client.write_all(b" "); // the daemon gives them up after their time
         }
     });
+    scene.ends();
+}
+
+/// A FIFO without a writer: whoever opens it to read waits, as on a disk that hangs.
+#[test]
+fn a_state_file_that_hangs_costs_what_is_kept_for_reboots_and_nothing_else() {
+    let test = "a_state_file_that_hangs_costs_what_is_kept_for_reboots_and_nothing_else";
+    if !require(test, &[]) {
+        return;
+    }
+    let mut scene = Scene::start(on_a_lan, Stdio::null());
+    let state = scene.directory.path().join("state.json");
+    assert!(!state.exists(), "nothing was switched yet");
+    nix::unistd::mkfifo(&state, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let why = |scene: &Scene| {
+        let begin = Instant::now();
+        let enforced = said(&scene.switch("enforce", "icrc"));
+        assert!(begin.elapsed() < AT_MOST, "{:?}", begin.elapsed());
+        enforced
+    };
+    let first = why(&scene);
+    assert!(first.contains("no answer within 1 s"), "{first}");
+    let end = Instant::now() + LEASES * LEASE;
+    while Instant::now() < end {
+        let next = why(&scene);
+        assert!(next.contains("an earlier write still hangs"), "{next}");
+        assert_eq!(scene.send(), (PACKETS, 0), "the lease is not renewed");
+    }
+    // Once the disk answers, what is switched is written, and kept from then on.
+    drop(File::options().write(true).open(&state).unwrap());
+    until("the state file", || state.is_file());
+    let kept = why(&scene);
+    assert!(!kept.contains("next reboot only"), "{kept}");
     scene.ends();
 }
 

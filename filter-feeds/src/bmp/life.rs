@@ -38,8 +38,8 @@ pub(super) struct Life {
 pub(super) struct RibState {
     announced: bool,
     lost: bool,
-    /// By family: only withdrawals were received of it.
-    hidden: [bool; 2],
+    /// Only withdrawals were received of it.
+    hidden: bool,
     end_of_rib: [bool; 2],
     /// An UPDATE of it could be read in two ways.
     pub undetermined: bool,
@@ -91,7 +91,7 @@ impl Life {
 impl RibState {
     /// Is it known to be wrong?
     pub(super) const fn is_lost(&self) -> bool {
-        self.lost || matches!(self.hidden, [true, _] | [_, true])
+        self.lost || self.hidden
     }
 
     /// The events of one UPDATE, withdrawals first. `hides`: a table that only ever sees withdrawals is one whose
@@ -107,7 +107,7 @@ impl RibState {
         let origin = Origin::Session(session);
         if let Some(family) = update.end_of_rib() {
             self.end_of_rib[family as usize] = true;
-            if !self.lost && !self.hidden[family as usize] {
+            if !self.is_lost() {
                 events.push(end_of_rib(origin, rib, family));
             }
             return Ok(false);
@@ -115,35 +115,24 @@ impl RibState {
         let before = events.len();
         push_routes(origin, rib, (update, path_ids), events)?;
         let added = &events[before..];
-        let announced =
-            Family::ALL.map(|family| added.iter().any(|event| announces(event, family)));
+        let announced = matches!(added.last(), Some(RouteEvent::Announce { .. }));
         let any = !added.is_empty();
-        self.show((origin, rib), announced, before, events);
-        self.announced |= announced != [false; 2];
-        if any && hides && !self.announced && !self.is_lost() {
+        if announced && std::mem::take(&mut self.hidden) && !self.lost {
+            self.show((origin, rib), before, events);
+        }
+        self.announced |= announced;
+        if any && hides && !self.announced && !self.hidden {
             let why = "only withdrawals arrive; configure soft-reconfiguration inbound for it";
-            self.tell_lost(session, rib, why, events);
-            self.hidden = [true; 2];
+            self.report_lost(session, rib, why, events);
+            self.hidden = true;
         }
         Ok(any)
     }
 
-    /// Families of which routes are announced are not hidden after all: what was reported as lost begins with these routes,
-    /// which stand from `before` on. An End-of-RIB that was kept back counts behind them; one before the first route says
-    /// only that the table is not lost.
-    fn show(
-        &mut self,
-        (origin, rib): (Origin, AdjRib),
-        announced: [bool; 2],
-        before: usize,
-        events: &mut Vec<RouteEvent>,
-    ) {
+    /// Its routes are not hidden after all: what was reported as lost begins with those from `before` on. An End-of-RIB that
+    /// was kept back counts behind them; one before the first route says only that the table is not lost.
+    fn show(&self, (origin, rib): (Origin, AdjRib), before: usize, events: &mut Vec<RouteEvent>) {
         for family in Family::ALL {
-            let hidden = &mut self.hidden[family as usize];
-            let shows = announced[family as usize] && std::mem::take(hidden);
-            if !shows || self.lost {
-                continue;
-            }
             let end = end_of_rib(origin, rib, family);
             if self.end_of_rib[family as usize] {
                 events.push(end);
@@ -161,11 +150,11 @@ impl RibState {
         why: &str,
         events: &mut Vec<RouteEvent>,
     ) {
-        self.tell_lost(session, rib, why, events);
+        self.report_lost(session, rib, why, events);
         self.lost = true;
     }
 
-    fn tell_lost(&self, session: Session, rib: AdjRib, why: &str, events: &mut Vec<RouteEvent>) {
+    fn report_lost(&self, session: Session, rib: AdjRib, why: &str, events: &mut Vec<RouteEvent>) {
         if self.is_lost() {
             return;
         }
@@ -176,10 +165,6 @@ impl RibState {
             why: why.into(),
         });
     }
-}
-
-fn announces(event: &RouteEvent, family: Family) -> bool {
-    matches!(event, RouteEvent::Announce { route, .. } if route.prefix.family() == family)
 }
 
 const fn end_of_rib(origin: Origin, rib: AdjRib, family: Family) -> RouteEvent {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::counts::{Counts, LeftOut};
 use super::life::Life;
 use super::quirks::{Daemon, PathIdModes};
+use crate::printed::Printed;
 use crate::wire::WireError;
 use crate::wire::bmp::{self, Initiation, Message, PeerHeader, PeerKind};
 use filter_lifecycle::route::{DownCause, RouteEvent, Session};
@@ -32,6 +33,9 @@ pub const MAX_UNQUIET: Duration = Duration::from_secs(60);
 pub const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// Silent for that many of the router's own statistics intervals, a session has ended, or the router is gone.
 pub const SILENT_INTERVALS: u32 = 3;
+/// A session of which the router never sent statistics is over after as many intervals of silence, if the router sends them
+/// about at least as many others: daemons count every session that is up.
+pub const UNCOUNTED_INTERVALS: u32 = 10;
 /// Nothing counts as silent before this time, however short the interval.
 pub const MIN_IDLE: Duration = Duration::from_secs(10);
 /// Statistics that come less often than this are none to go by.
@@ -221,8 +225,8 @@ impl Router {
         Some((interval * SILENT_INTERVALS).max(MIN_IDLE))
     }
 
-    /// Sessions of which nothing has come for three statistics intervals, while the router speaks of others: they
-    /// vanished without a Peer Down (GoBGP, of a neighbour that was deleted).
+    /// Sessions of which nothing has come for three statistics intervals, while the router reports others: they vanished
+    /// without a Peer Down (GoBGP, of a neighbour that was deleted). Before its first statistic a session is given ten.
     pub fn end_silent(&mut self, now: Instant, events: &mut Vec<RouteEvent>) -> Vec<Session> {
         let Some(limit) = self.learned_limit() else {
             return Vec::new();
@@ -230,16 +234,25 @@ impl Router {
         if now.duration_since(self.heard) >= limit / SILENT_INTERVALS {
             return Vec::new(); // the router as a whole is silent
         }
+        let up = || self.sessions.values().filter(|life| life.up.is_some());
+        let (counted, uncounted): (Vec<&Life>, _) = up().partition(|life| life.counted.is_some());
+        let alive = |life: &&&Life| now.duration_since(life.heard) < limit;
+        let counts_all = counted.iter().filter(alive).count() >= uncounted.len();
+        let uncounted_limit = limit / SILENT_INTERVALS * UNCOUNTED_INTERVALS;
         let is_silent = |life: &Life| {
-            life.up.is_some() && life.counted.is_some() && now.duration_since(life.heard) >= limit
+            let silent = now.duration_since(life.heard);
+            match life.counted {
+                Some(_) => life.up.is_some() && silent >= limit,
+                None => life.up.is_some() && counts_all && silent >= uncounted_limit,
+            }
         };
         let silent = self.sessions.iter().filter(|(_, life)| is_silent(life));
         let mut silent: Vec<Session> = silent.map(|(&session, _)| session).collect();
         silent.sort_unstable();
         for &session in &silent {
             log::warn!(
-                "router {:?} sends no statistics about session {session} any more; it counts as removed",
-                self.name()
+                "router {} sends nothing about session {session}; it counts as removed",
+                Printed(self.name())
             );
             self.sessions.remove(&session);
             let cause = DownCause::Deconfigured;
@@ -266,9 +279,9 @@ impl Router {
         if silent && !self.warned {
             self.warned = true;
             log::warn!(
-                "router {:?} has told of no session for {} s; if it is BIRD 3, which leaves out those that were up \
+                "router {} has reported no session for {} s; if it is BIRD 3, which leaves out those that were up \
                  before it connected, feed from its control socket instead",
-                self.name(),
+                Printed(self.name()),
                 NO_SESSION_WARNING.as_secs()
             );
         }
@@ -292,7 +305,7 @@ impl Router {
             return;
         };
         if !std::mem::replace(&mut life.reported, true) {
-            log::warn!("router {name:?}, session {session}: {what}");
+            log::warn!("router {}, session {session}: {what}", Printed(name));
         }
     }
 
@@ -301,8 +314,8 @@ impl Router {
         self.counts.add(LeftOut::Nameless, 1);
         if !std::mem::replace(&mut self.warned_nameless, true) {
             log::warn!(
-                "router {:?} sends messages whose per-peer header cannot be read ({error}); they are ignored",
-                self.name()
+                "router {} sends messages whose per-peer header cannot be read ({error}); they are ignored",
+                Printed(self.name())
             );
         }
     }
@@ -327,8 +340,8 @@ impl Router {
         self.counts.add(LeftOut::UnknownSession, 1);
         if !std::mem::replace(&mut self.warned_unknown, true) {
             log::warn!(
-                "router {:?} sends routes of session {session} without a peer up; they are ignored, reconnect the router",
-                self.name()
+                "router {} sends routes of session {session} without a peer up; they are ignored, reconnect the router",
+                Printed(self.name())
             );
         }
     }

@@ -97,7 +97,7 @@ fn bird_protocols_are_complete() {
     assert_eq!(down[0].down_cause(), DownCause::Lost, "connection refused");
 }
 
-/// BIRD 3 lists a session while it still works out what to tell it.
+/// BIRD 3 lists a session while it still works out what to advertise to it.
 #[test]
 fn bird_3_that_still_feeds_is_noticed() {
     let reply = fixture(BIRD_3, "socket_show_protocols_all.txt");

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::json::{Members, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
+use crate::printed::Printed;
 use filter_lifecycle::route::{AdjRib, Community, PathHead, Route};
 
 /// A version of the client.
@@ -29,7 +30,7 @@ pub(crate) fn parse_version(text: &[u8]) -> Result<Version, String> {
             let minor = numbers.next()?.parse().ok()?;
             Some(Version { major, minor })
         });
-    numbers.ok_or_else(|| format!("no version: {:?}", text.trim()))
+    numbers.ok_or_else(|| format!("no version: {}", Printed(text.trim())))
 }
 
 /// GoBGP's errors are objects with nothing but the error.

@@ -56,7 +56,7 @@ fn xz(bytes: &[u8], to: &mut Bounded) -> io::Result<()> {
     let mut from = BufReader::new(bytes);
     lzma_rs::xz_decompress(&mut from, to).map_err(|error| match error {
         lzma_rs::error::Error::IoError(error) => error,
-        other => io::Error::other(format!("{other:?}")),
+        other => io::Error::other(other.to_string()),
     })
 }
 
@@ -141,16 +141,16 @@ mod tests {
 
     #[test]
     fn files_of_several_members_are_read_to_their_end() {
-        for (one, two) in every_format(b"told ")
+        for (one, two) in every_format(b"read ")
             .into_iter()
             .zip(every_format(b"twice"))
         {
             let magic = one[..2].to_vec();
             if magic == [0xfd, b'7'] {
-                continue; // nobody publishes them
+                continue; // no collector publishes them
             }
             let both = unpack([one, two].concat(), 100).unwrap();
-            assert_eq!(both, b"told twice", "{magic:x?}");
+            assert_eq!(both, b"read twice", "{magic:x?}");
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::as_path;
 use crate::json::{AsNumber, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
+use crate::printed::Printed;
 use filter_lifecycle::route::{AdjRib, Community, Route};
 
 #[derive(Deserialize)]
@@ -258,13 +259,13 @@ fn communities(standard: &[String], large: &[String]) -> Result<Vec<Community>, 
         let halves = text.split_once(':').and_then(|(high, low)| {
             Some(Community::Standard(high.parse().ok()?, low.parse().ok()?))
         });
-        all.push(halves.ok_or_else(|| format!("no community: {text:?}"))?);
+        all.push(halves.ok_or_else(|| format!("no community: {}", Printed(text)))?);
     }
     for text in large {
         let numbers: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
         match numbers.as_deref() {
             Ok([global, first, second]) => all.push(Community::Large(*global, *first, *second)),
-            _ => return Err(format!("no large community: {text:?}")),
+            _ => return Err(format!("no large community: {}", Printed(text))),
         }
     }
     Ok(all)

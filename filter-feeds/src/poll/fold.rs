@@ -13,7 +13,7 @@ use filter_lifecycle::route::{AdjRib, DownCause, Origin, Route, RouteEvent, Sess
 pub(super) struct Known {
     up: bool,
     states: BTreeMap<Session, State>,
-    told: BTreeSet<(Session, AdjRib, Family)>,
+    reported: BTreeSet<(Session, AdjRib, Family)>,
     warned: BTreeSet<(Session, AdjRib, Family)>,
     unreadable: BTreeSet<Session>,
     skipped: Skipped,
@@ -32,7 +32,7 @@ impl Known {
     pub(super) fn lost(&mut self) {
         self.up = false;
         self.states.clear();
-        self.told.clear();
+        self.reported.clear();
     }
 
     /// Turns a finished poll into events and remembers it. What cannot be read of one session is that session's loss.
@@ -52,7 +52,7 @@ impl Known {
             self.skipped.add("unreadable-neighbour", 1);
             if self.unreadable.insert(session) {
                 log::warn!("{source}: what it says of {session} cannot be read: {why}");
-                self.told.retain(|(told, ..)| *told != session);
+                self.reported.retain(|(reported, ..)| *reported != session);
                 events.push(RouteEvent::RibLost {
                     origin: Origin::Session(session),
                     rib: None,
@@ -87,7 +87,7 @@ impl Known {
             match routes {
                 Ok(mut routes) => {
                     tidy(&mut routes);
-                    self.told.insert(key);
+                    self.reported.insert(key);
                     self.warned.remove(&key);
                     let routes = routes.into();
                     events.push(RouteEvent::Snapshot {
@@ -103,7 +103,7 @@ impl Known {
                         log::warn!("{source}: {rib} {family} of {}: {why}", session.address);
                     }
                     // It was read before: believing the old one for ever would be wrong.
-                    if self.told.remove(&key) {
+                    if self.reported.remove(&key) {
                         let rib = Some(rib);
                         events.push(RouteEvent::RibLost { origin, rib, why });
                     }
@@ -161,7 +161,7 @@ impl Known {
             }
         }
         if before != Some(&state) {
-            self.told.retain(|(told, ..)| *told != session);
+            self.reported.retain(|(reported, ..)| *reported != session);
         }
         self.states.insert(session, state);
     }

@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,7 @@ fn snapshot(last: u8, texts: &[&str]) -> RouteEvent {
 }
 
 #[test]
-fn every_change_of_state_is_told_once() {
+fn every_change_of_state_is_reported_once() {
     let mut known = Known::default();
     let mut fold = |sessions| known.fold(reading(sessions), "script");
     let rib = [Ok(routes(&[
@@ -90,26 +91,26 @@ fn every_change_of_state_is_told_once() {
         "198.51.100.0/24",
     ]))];
     let lost = || State::Down(DownCause::Lost);
-    let told = snapshot(1, &["100.64.0.0/24", "198.51.100.0/24"]);
+    let sent = snapshot(1, &["100.64.0.0/24", "198.51.100.0/24"]);
     assert_eq!(
         fold(vec![found(1, up("a"), &rib), found(2, lost(), &[])]),
         [
             RouteEvent::FeedUp,
             session_up(1),
-            told.clone(),
+            sent.clone(),
             session_down(2, DownCause::Lost)
         ]
     );
-    // Nothing changed: the table is told again, as the reconciler wants it.
+    // Nothing changed: the table is sent again, as the reconciler wants it.
     let again = fold(vec![found(1, up("a"), &rib), found(2, lost(), &[])]);
-    assert_eq!(again, std::slice::from_ref(&told));
+    assert_eq!(again, std::slice::from_ref(&sent));
     // Another life of the same session: it was down in between.
     assert_eq!(
         fold(vec![found(1, up("b"), &rib), found(2, up("a"), &[])]),
         [
             session_down(1, DownCause::Lost),
             session_up(1),
-            told,
+            sent,
             session_up(2)
         ]
     );
@@ -125,7 +126,7 @@ fn every_change_of_state_is_told_once() {
     assert_eq!(fold(vec![found(1, lost(), &[])]), []);
 }
 
-/// What cannot be read any more of one session is that session's loss: told, counted, and nobody else's.
+/// What cannot be read any more of one session is that session's loss: reported, counted, and no other's.
 #[test]
 fn a_table_that_can_no_longer_be_read_is_lost_alone() {
     let skipped = Skipped::default();
@@ -133,21 +134,21 @@ fn a_table_that_can_no_longer_be_read_is_lost_alone() {
     let mut fold = |sessions| known.fold(reading(sessions), "script");
     let rib = || [Ok(routes(&["100.64.0.0/24"]))];
     let no = || [Err("it lists 1 route and counts 2".to_owned())];
-    assert_eq!(fold(vec![found(1, up("a"), &no())]).len(), 2, "never told");
+    assert_eq!(fold(vec![found(1, up("a"), &no())]).len(), 2, "never sent");
     fold(vec![found(1, up("a"), &rib()), found(2, up("a"), &rib())]);
     let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
         rib: Some(AdjRib::OutPostPolicy),
         why: "it lists 1 route and counts 2".to_owned(),
     };
-    let told = snapshot(2, &["100.64.0.0/24"]);
+    let sent = snapshot(2, &["100.64.0.0/24"]);
     let half = || vec![found(1, up("a"), &no()), found(2, up("a"), &rib())];
-    assert_eq!(fold(half()), [lost, told.clone()]);
-    assert_eq!(fold(half()), std::slice::from_ref(&told), "told once");
+    assert_eq!(fold(half()), [lost, sent.clone()]);
+    assert_eq!(fold(half()), std::slice::from_ref(&sent), "sent once");
     assert_eq!(skipped.of("unreadable-rib"), 3);
     // It can be read again.
     let both = fold(vec![found(1, up("a"), &rib()), found(2, up("a"), &rib())]);
-    assert_eq!(both, [snapshot(1, &["100.64.0.0/24"]), told]);
+    assert_eq!(both, [snapshot(1, &["100.64.0.0/24"]), sent]);
 }
 
 /// A neighbour of which the reply cannot be read is neither up nor down: its tables are the last known.
@@ -177,12 +178,12 @@ fn a_neighbour_that_cannot_be_read_is_lost_alone() {
         rib: None,
         why: "it is in the unknown state 9".to_owned(),
     };
-    let told = snapshot(2, &["100.64.0.0/24"]);
-    assert_eq!(known.fold(odd(), "script"), [told.clone(), lost]);
-    assert_eq!(known.fold(odd(), "script"), std::slice::from_ref(&told));
+    let sent = snapshot(2, &["100.64.0.0/24"]);
+    assert_eq!(known.fold(odd(), "script"), [sent.clone(), lost]);
+    assert_eq!(known.fold(odd(), "script"), std::slice::from_ref(&sent));
     assert_eq!(skipped.of("unreadable-neighbour"), 2);
     let back = known.fold(reading(both), "script");
-    assert_eq!(back, [snapshot(1, &["100.64.0.0/24"]), told]);
+    assert_eq!(back, [snapshot(1, &["100.64.0.0/24"]), sent]);
 }
 
 #[test]
@@ -341,7 +342,7 @@ fn a_session_that_came_up_is_polled_at_once() {
 }
 
 #[test]
-fn an_error_is_a_lost_feed_told_once_and_never_an_empty_table() {
+fn an_error_is_a_lost_feed_reported_once_and_never_an_empty_table() {
     let rib = [Ok(routes(&["100.64.0.0/24"]))];
     let good = || Ok(reading(vec![found(1, up("a"), &rib)]));
     let config = PollConfig {
@@ -362,7 +363,7 @@ fn an_error_is_a_lost_feed_told_once_and_never_an_empty_table() {
         panic!("not a lost feed");
     };
     assert!(why.contains("broken braces"), "{why}");
-    // Everything anew: what was told before belongs to the former connection.
+    // Everything anew: what was sent before belongs to the former connection.
     assert_eq!(running.next(), cold);
     running.stop();
 }
@@ -401,4 +402,68 @@ fn many_events_come_in_bounded_batches() {
     assert_eq!(running.next().len(), MAX_BATCH_EVENTS);
     assert_eq!(running.next().len(), 11);
     running.stop();
+}
+
+/// A router that takes its time to answer, and is asked for the next poll before it has.
+struct Slow {
+    trigger: Trigger,
+    polls: Arc<Mutex<Vec<(Instant, Instant)>>>,
+}
+
+impl Source for Slow {
+    fn name(&self) -> String {
+        "slow".to_owned()
+    }
+
+    fn glance(&mut self, _: &PollConfig, _: &Stop) -> Result<Lives, PollError> {
+        Ok(Lives::new())
+    }
+
+    fn poll(&mut self, _: &PollConfig, stop: &Stop) -> Result<Reading, PollError> {
+        let began = Instant::now();
+        stop.sleep(Duration::from_millis(60))?;
+        self.trigger.poll_now();
+        let mut polls = self.polls.lock().unwrap();
+        polls.push((began, Instant::now()));
+        Ok(Reading::default())
+    }
+}
+
+#[test]
+fn a_router_spends_a_tenth_of_its_time_on_polls_however_many_are_asked_for() {
+    let (sender, batches) = sync_channel(64);
+    let (stop, trigger) = (Stop::default(), Trigger::default());
+    let outlet = Outlet::new(FeedId(0), sender, stop.clone());
+    let polls: Arc<Mutex<Vec<_>>> = Arc::default();
+    let source = Slow {
+        trigger: trigger.clone(),
+        polls: Arc::clone(&polls),
+    };
+    // Shorter than a poll takes: it decides nothing.
+    let config = PollConfig {
+        interval: Duration::from_millis(10),
+        trigger,
+        ..PollConfig::default()
+    };
+    let feed = Polling::new(source, config);
+    let lag = Feed::lag(&feed).unwrap();
+    assert_eq!(lag.last(), None);
+    let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
+    let end = Instant::now() + Duration::from_secs(20);
+    while polls.lock().unwrap().len() < 4 {
+        assert!(Instant::now() < end, "not polled when asked");
+        std::thread::yield_now();
+    }
+    stop.stop();
+    thread.join().unwrap();
+    drop(batches);
+    let polls = polls.lock().unwrap();
+    for pair in polls.windows(2) {
+        let ((began, ended), (next, _)) = (pair[0], pair[1]);
+        let (took, rest) = (ended - began, next - ended);
+        assert!(rest >= 9 * took, "{took:?}, then {rest:?}");
+    }
+    let last = lag.last().unwrap();
+    assert!(last.took >= Duration::from_millis(60), "{last:?}");
+    assert_eq!(last.every, 10 * last.took);
 }

@@ -63,11 +63,11 @@ pub enum Ended {
     SameAs(Asn),
     /// Another router, or another session of it, than the one that is mirrored.
     #[error(
-        "asn-mismatch: the router's OPEN says AS{told}, configured is AS{configured}; correct `[router] asn`, or what connects here"
+        "asn-mismatch: the router's OPEN says AS{received}, configured is AS{configured}; correct `[router] asn`, or what connects here"
     )]
     OtherAs {
         /// The AS number in it.
-        told: Asn,
+        received: Asn,
         /// The configured one.
         configured: Asn,
     },
@@ -284,8 +284,11 @@ impl Speaker {
             return Err(Ended::SameAs(open.asn));
         }
         if let Some(configured) = self.role.router_as.filter(|asn| *asn != open.asn) {
-            let told = open.asn;
-            return Err(Ended::OtherAs { told, configured });
+            let received = open.asn;
+            return Err(Ended::OtherAs {
+                received,
+                configured,
+            });
         }
         if matches!(open.hold_time, 1 | 2) {
             return Err(Ended::BadHoldTime(open.hold_time));

@@ -50,7 +50,7 @@ pub struct PeerHeader {
     pub kind: PeerKind,
     /// The session.
     pub session: Session,
-    /// The table; none for Adj-RIB-Out before export policy, which is not what the peer is told. Meaningless for
+    /// The table; none for Adj-RIB-Out before export policy, which is not what the router advertises. Meaningless for
     /// [`PeerKind::LocRib`].
     pub rib: Option<AdjRib>,
     /// The peer's AS number.

@@ -1,6 +1,6 @@
 //! Our own reader of BGP and BMP: strict, bounded, prefixes only, nothing allocated per message but the
 //! communities of a route that has some. It never skips what it does not understand, except, by design and
-//! counted, address families that are not IPv4 or IPv6 unicast, and what RFC 7606 tells a speaker to discard.
+//! counted, address families that are not IPv4 or IPv6 unicast, and what RFC 7606 has a speaker discard.
 //! It never does I/O beyond filling a buffer it is given a source for, and never knows a daemon by name.
 use std::io::{self, Read};
 

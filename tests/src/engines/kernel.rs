@@ -1,4 +1,4 @@
-//! The loaded XDP program under BPF_PROG_TEST_RUN as an engine. It tells what it decided only by its counters,
+//! The loaded XDP program under BPF_PROG_TEST_RUN as an engine. It shows what it decided only by its counters,
 //! as it does on a real interface. Never attaches anything.
 
 use filter_core::Classes;

@@ -1,6 +1,7 @@
-//! A healthy peer in force beside an odd one, on real routers. The odd one comes up with capabilities nobody sends, announces
-//! what RFC 7606 is about, and goes without a word, again and again; a BIRD takes its place with sixty communities. Whatever
-//! the router makes of it and passes on, the healthy peer is in force at every moment, and for longer than `stale_hold` after.
+//! A healthy peer in force beside an odd one, on real routers. The odd one comes up with capabilities that no daemon sends,
+//! announces what RFC 7606 is about, and goes without a NOTIFICATION, again and again, so that the router keeps its routes for
+//! the graceful restart that it asked for; a BIRD takes its place with sixty communities. Whatever the router makes of it and
+//! passes on, the healthy peer is in force at every moment, and for longer than `stale_hold` after.
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ const BMP: &str = "127.0.0.1:11019";
 /// Route refresh (RFC 2918), and with a byte in it, which BIRD alone does not take.
 const REFRESH: &[u8] = &[2, 0];
 const ODD_REFRESH: &[u8] = &[2, 1, 0];
+/// Graceful restart (RFC 4724): it restarts, within two minutes, and kept forwarding IPv4, and a family that no router has.
+const GRACEFUL_RESTART: &[u8] = &[64, 10, 0x80, 120, 0, 1, 1, 0x80, 0xff, 0xee, 77, 0x80];
 /// The stand-in for an AS number of four octets (RFC 6793).
 const AS_TRANS: u16 = 23456;
 
@@ -128,8 +131,8 @@ mode = "enforce"
         loop {
             let now = self.step();
             let missing = self.life.status(now, HEALTHY).missing;
-            let told = self.life.take_events();
-            assert!(self.is_in_force(now), "{what}: {missing:?}: {told:#?}");
+            let events = self.life.take_events();
+            assert!(self.is_in_force(now), "{what}: {missing:?}: {events:#?}");
             if !goes_on(now - begin) {
                 return;
             }
@@ -176,7 +179,7 @@ fn odd_updates() -> Vec<Vec<u8>> {
     let attributes = [
         plain(&path(&[P2.0])),
         with(&many),
-        with(&[0xc0, 200, 3, 1, 2, 3]), // an attribute nobody knows, optional and transitive
+        with(&[0xc0, 200, 3, 1, 2, 3]), // an attribute that is not assigned, optional and transitive
         with(&[0xc0, 8, 3, 1, 2, 3]),   // COMMUNITIES of three bytes
         plain(&path(&[P2.0, 0, 64499])), // AS 0 (RFC 7607)
         plain(&path(&[P2.0; 40])),      // a long path
@@ -192,11 +195,14 @@ fn live(router: SocketAddr, refresh: &[u8]) -> io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&router, LIFE)?;
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let asn = P2.0.to_be_bytes();
-    let capabilities: [&[u8]; 4] = [
+    let capabilities: [&[u8]; 7] = [
         &[1, 4, 0, 1, 0, 1],
         &[65, 4, asn[0], asn[1], asn[2], asn[3]],
         refresh,
-        &[222, 3, 1, 2, 3], // one that nobody knows
+        GRACEFUL_RESTART,
+        &[1, 4, 0xff, 0xee, 0, 77], // a family that no router has
+        &[222, 3, 1, 2, 3],         // a code that is not assigned
+        &[223, 0],                  // another, without a value
     ];
     let mut parameters = Vec::new();
     for capability in capabilities {
@@ -209,7 +215,7 @@ fn live(router: SocketAddr, refresh: &[u8]) -> io::Result<bool> {
     open.extend(parameters);
     stream.write_all(&message(1, &open))?;
     stream.write_all(&message(4, &[]))?;
-    let (end, mut heard, mut told) = (Instant::now() + LIFE, Vec::new(), false);
+    let (end, mut heard, mut announced) = (Instant::now() + LIFE, Vec::new(), false);
     while Instant::now() < end {
         let mut bytes = [0; 4096];
         match stream.read(&mut bytes) {
@@ -223,14 +229,14 @@ fn live(router: SocketAddr, refresh: &[u8]) -> io::Result<bool> {
             Err(_) => break,
         }
         // A KEEPALIVE is the whole of it.
-        if !told && heard.windows(19).any(|window| window == message(4, &[])) {
-            told = true;
+        if !announced && heard.windows(19).any(|window| window == message(4, &[])) {
+            announced = true;
             for update in odd_updates() {
                 stream.write_all(&update)?;
             }
         }
     }
-    Ok(told) // and goes without a NOTIFICATION
+    Ok(announced) // and goes without a NOTIFICATION
 }
 
 /// The odd peer's lives: how many of them the router took.

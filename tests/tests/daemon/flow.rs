@@ -2,7 +2,8 @@
 use std::time::{Duration, Instant};
 
 use filter_core::{Family, Mode};
-use tests::lab::{Package, require};
+use filter_daemon::control::Request;
+use tests::lab::{Package, require, wait_for};
 
 use super::{DOWN_HOLD, ELSEWHERE, HOLD, OURS, OURS_TO_P1, P1_SOURCE, SPOOFED, Scene, WITHIN};
 
@@ -186,24 +187,64 @@ fn a_prefix_split_in_two_never_stops_the_stream() {
         .lab
         .p1
         .replace("198.18.6.0/23", &["198.18.6.0/24", "198.18.7.0/24"]);
-    let explain = filter_daemon::control::Request::Explain {
+    let explain = Request::Explain {
         peer: "p1".to_owned(),
         source: inside.1.parse().unwrap(),
         destination: inside.2.parse().unwrap(),
     };
-    let told = |prefix: &str| {
-        tests::lab::wait_for(prefix, HOLD + SOON, || {
-            let told = daemon.ask(&explain).unwrap()["source_told"].clone();
-            let told = told.as_array().unwrap().clone();
-            (!told.is_empty() && told.iter().all(|told| told["prefix"] == prefix)).then_some(())
+    let known = |prefix: &str| {
+        wait_for(prefix, HOLD + SOON, || {
+            let routes = daemon.ask(&explain).unwrap()["source_routes"].clone();
+            let routes = routes.as_array().unwrap().clone();
+            (!routes.is_empty() && routes.iter().all(|route| route["prefix"] == prefix))
+                .then_some(())
         });
     };
-    told("198.18.7.0/24");
+    known("198.18.7.0/24");
     std::thread::sleep(HOLD + Duration::from_secs(1)); // the old prefix's hold ends under the stream
     scene.lab.p1.replace("198.18.7.0/24", &["198.18.6.0/23"]);
-    told("198.18.6.0/23");
+    known("198.18.6.0/23");
     std::thread::sleep(HOLD + Duration::from_secs(1)); // and so does the new one's
     let sent = traffic.end(&daemon, stream, "permitted");
     assert!(sent > 1000, "only {sent} packets");
+    scene.end(daemon);
+}
+
+/// With polls only, and none due for ten minutes: the packet itself has the new prefix asked for.
+#[test]
+fn a_packet_of_a_prefix_announced_between_two_polls_starts_one() {
+    if !require("daemon", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let bmp = "[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n";
+    let config = scene.config("");
+    assert!(config.contains(bmp));
+    let polled = config
+        .replace(bmp, "")
+        .replace("interval = 1\n", "interval = 600\n");
+    let daemon = scene.site.start(&polled);
+    daemon.until("it to be known and published", "p1", |status| {
+        status["state"] == "observing" && status["publish_pending"] == false
+    });
+    scene.traffic.reset(&daemon);
+    daemon.set_mode("p1", Mode::Enforce);
+    let spoofed = ("p1", SPOOFED, OURS);
+    scene
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
+    // Sessions that came up are polled more often for half a minute.
+    wait_for("the polls to be far apart", 2 * WITHIN, || {
+        let status = daemon.ask(&Request::Status).unwrap();
+        let poll = &status["feeds"][0]["poll"];
+        (poll["seconds_ago"].as_u64() > Some(8)).then_some(())
+    });
+    scene.lab.p1.announce("198.18.6.0/23");
+    let new = ("p1", "198.18.7.7", OURS);
+    let change = ("source-unannounced", "permitted");
+    scene.traffic.until(&daemon, new, change, SOON);
+    scene
+        .traffic
+        .expect(&daemon, spoofed, "source-unannounced", true);
     scene.end(daemon);
 }

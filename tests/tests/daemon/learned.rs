@@ -282,7 +282,7 @@ fn a_member_export_seeds_macs_and_a_bad_one_takes_none() {
             .expect(&daemon, spoofed, "source-unannounced", true);
     };
     holds();
-    // Nobody has seen it, and the exchange says that it is P2's now: told, and left where it was.
+    // It was not seen, and the exchange has it as P2's now: reported, and left where it was.
     reload(&export(64502, "192.0.2.12", &mac));
     let moved = daemon.until_event("mac-moved", |event| event["mac"] == *mac);
     assert_eq!(

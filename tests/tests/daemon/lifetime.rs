@@ -25,7 +25,7 @@ fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
     traffic.expect(&first, spoofed, "source-unannounced", true);
     let generation = first.peer("p1")["generation"].as_u64().unwrap();
 
-    // Gone. Nobody answers: the wire itself must tell.
+    // Gone. No daemon answers: the wire itself must show it.
     let died = Instant::now();
     first.stop();
     assert!(traffic.passes(good, "permitted"), "the program is gone");
@@ -69,7 +69,7 @@ fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {
         );
     }
 
-    // Told everything: enforced again, and the counters went on all the time.
+    // Everything is received: enforced again, and the counters went on all the time.
     second.rewrite(&scene.site, &config);
     second.reload();
     second.until("the mode to be in force", "p1", |peer| {

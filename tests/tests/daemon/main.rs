@@ -26,10 +26,10 @@ const LEASE: Duration = Duration::from_secs(5);
 /// `stale_hold` here.
 const STALE_HOLD: Duration = Duration::from_secs(20);
 
-/// A source that P1 announces, and another that nobody does.
+/// A source that P1 announces, and another that no peer does.
 const P1_SOURCE: &str = "198.51.100.7";
 const SPOOFED: &str = "9.9.9.9";
-/// Destinations that R announces to P1, to P1 only, and to nobody.
+/// Destinations that R announces to P1, to P1 only, and to no peer.
 const OURS: &str = "100.64.0.1";
 const OURS_TO_P1: &str = "100.64.1.1";
 const ELSEWHERE: &str = "100.64.7.1";
@@ -43,7 +43,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Every session is established and has told its routes; no daemon yet.
+    /// Every session is established and has sent its routes; no daemon yet.
     fn new() -> Self {
         let lab = Peering::new();
         let bmp: SocketAddr = "127.0.0.1:11019".parse().unwrap();
@@ -130,7 +130,7 @@ table_memory_mib = 8
         )
     }
 
-    /// Starts the daemon and waits until everything is told.
+    /// Starts the daemon and waits until everything is received.
     fn start(&mut self) -> Bcp38 {
         let daemon = self.site.start(&self.config(""));
         for peer in ["p1", "p2"] {

@@ -66,7 +66,7 @@ fn a_count_that_differs_is_an_event_and_costs_no_connection() {
         (!found.is_empty()).then_some(found)
     });
     assert_eq!(mismatches.len(), 1, "{mismatches:?}");
-    assert_eq!(mismatches[0]["told"], 2);
+    assert_eq!(mismatches[0]["received"], 2);
     assert_eq!(mismatches[0]["counted"], 1);
     // What the router announces next arrives over the same connection.
     let more = ["45.5.0.0/16".parse().unwrap()];

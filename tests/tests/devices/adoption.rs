@@ -21,7 +21,7 @@ const BOGON_FLOW: Flow = Flow {
 
 fn nothing(_: &Site, _: &Namespace) {}
 
-/// The same, and no feed tells anything: the static one is replaced by a stream that nobody connects to.
+/// The same, and no feed reports anything: the static one is replaced by a listener to which no router connects.
 fn deaf(config: &str) -> String {
     let (head, tail) = config.split_once("[[feed]]").unwrap();
     let (_, limits) = tail.split_once("[limits]").unwrap();

@@ -62,7 +62,7 @@ fn a_port_of_two_addresses_needs_no_lan() {
     }
     let port = "[[interface]]\nname = \"ixp0\"\nkind = \"port\"\n";
     let mut scene = Scene::new(port, "198.18.0.6/31");
-    // Its router's own address, which it announces to nobody: all that is on the link is those two.
+    // Its router's own address, which it announces to no peer: all that is on the link is those two.
     let bgp = Flow {
         source: "198.18.0.7",
         destination: "198.18.0.6",

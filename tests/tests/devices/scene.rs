@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub const WITHIN: Duration = Duration::from_secs(20);
 const UDP: u8 = 17;
 
-/// What the peer announces, what nobody does, and what we announce to it.
+/// What the peer announces, what no peer announces, and what we announce to it.
 pub const GOOD: &str = "45.146.194.7";
 pub const SPOOFED: &str = "9.9.9.9";
 pub const OURS: &str = "44.1.0.1";
@@ -316,7 +316,7 @@ pub fn our_mac() -> Mac {
     OUR_MAC.parse().unwrap()
 }
 
-/// Takes the program off an interface as another program could: by its link, without a word to the daemon.
+/// Takes the program off an interface as another program could: by its link, without the daemon's help.
 pub fn detach_link(router: &Namespace, pin: &std::path::Path) {
     const OBJ_GET: i32 = 7;
     const LINK_DETACH: i32 = 34;

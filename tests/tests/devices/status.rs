@@ -64,6 +64,7 @@ fn a_live_status_is_as_documented() {
     assert_eq!(keys(interface), first_column("An interface"));
     let mut feed = first_column("A feed");
     assert!(feed.remove("passwords_set"), "only of shadow feeds");
+    assert!(feed.remove("poll"), "only of feeds that poll");
     assert_eq!(keys(&status["feeds"][0]), feed);
     assert_eq!(status["feeds"][0]["name"], "p");
     let peer = &status["peers"][0];

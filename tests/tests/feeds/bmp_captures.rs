@@ -120,8 +120,8 @@ fn another_decoder_says_the_same_in_the_same_order() {
             said_by_another_decoder(&decoded(&name)),
         );
         if name.contains("frr-8") {
-            // A table of which only withdrawals were told is lost until the first announcement; then its
-            // End-of-RIB is told again.
+            // A table of which only withdrawals were received is lost until the first announcement; then its
+            // End-of-RIB is reported again.
             ours.retain(|said| !matches!(said, Said::EndOfRib(..)));
             theirs.retain(|said| !matches!(said, Said::EndOfRib(..)));
         }
@@ -221,7 +221,7 @@ fn what_daemons_get_wrong() {
             ("2001:db8:ff::11", InPostPolicy)
         ]
     );
-    // One of four sessions is never told of.
+    // One of four sessions is never reported.
     assert_eq!(
         without("bird-3.1.7/bmp.c1.0"),
         [("192.0.2.11", InPrePolicy), ("192.0.2.11", InPostPolicy)]

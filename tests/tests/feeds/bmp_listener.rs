@@ -497,7 +497,7 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         )
     };
     assert!(!events.iter().any(counted));
-    // An announcement shows that they are not hidden: what was kept back is told.
+    // An announcement shows that they are not hidden: what was kept back is reported.
     router
         .message(announce, now, &mut events, &mut |_| true)
         .unwrap();

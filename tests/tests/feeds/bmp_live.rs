@@ -178,7 +178,7 @@ fn bird_3_is_refused_by_name() {
             address.port()
         )
     });
-    // Only sessions that come up later are told at all.
+    // Only sessions that come up later are reported at all.
     watched.until("the first connection", |folded| {
         match folded.events.first() {
             Some(RouteEvent::FeedUp) => Ok(()),

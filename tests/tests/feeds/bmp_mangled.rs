@@ -51,7 +51,7 @@ fn every_byte_flipped() {
             start = end;
         }
     }
-    // What bytes alone cannot tell are other addresses, timestamps, AS paths and prefix bits.
+    // What bytes alone cannot show are other addresses, timestamps, AS paths and prefix bits.
     println!("{refused} of {flips} flips refused");
     assert!(flips > 1_200_000, "{flips}");
     assert!(refused * 4 > flips, "{refused} of {flips}");
@@ -88,7 +88,7 @@ fn survives(
     );
     let is_lost = |event: &RouteEvent| matches!(event, RouteEvent::RibLost { .. });
     if left_out > *counted || events.iter().any(is_lost) {
-        return false; // noticed, and nobody else pays: what follows is read on
+        return false; // noticed, and costs no other session: what follows is read on
     }
     match bmp::frame(rest) {
         Ok(Some(length)) if length <= rest.len() => {

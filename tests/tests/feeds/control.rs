@@ -61,7 +61,7 @@ fn an_open_that_the_router_took_is_good_enough() {
     }
 }
 
-/// An OPEN that nobody could have taken: the session counts as down, and whatever is told of it is left out.
+/// An OPEN that no router could have taken: the session counts as down, and whatever is reported of it is left out.
 #[test]
 fn a_session_whose_open_cannot_be_read_is_down() {
     let mut stream = control("cap2_len1.bmp");
@@ -90,7 +90,7 @@ fn a_route_with_a_wrong_attribute_is_withdrawn() {
     left_out(&folded, LeftOut::TreatedAsWithdrawn);
 }
 
-/// An UPDATE whose prefixes cannot be told costs its table and nothing else.
+/// An UPDATE whose prefixes cannot be read costs its table and nothing else.
 #[test]
 fn an_update_that_cannot_be_read_costs_its_table() {
     let mut stream = control("down0.bmp");
@@ -159,12 +159,12 @@ fn bytes_behind_an_update_are_passed_over() {
         prefixes(&["10.2.0.0/16", "10.3.0.0/16"])
     );
     left_out(&folded, LeftOut::TrailingBytes);
-    // Of what nobody needs nothing is read.
+    // What no peer needs is not read.
     let folded = beside_healthy("locrib_trailing_tlv.bmp");
     left_out(&folded, LeftOut::LocRib);
 }
 
-/// The count is told as it arrives, before the routes; what that means is the lifecycle's.
+/// The count is reported as it arrives, before the routes; what that means is the lifecycle's.
 #[test]
 fn counts_are_told_in_the_order_in_which_they_come() {
     let folded = folded("stat0_then_routes.bmp");
@@ -174,7 +174,7 @@ fn counts_are_told_in_the_order_in_which_they_come() {
     assert!(count < route);
 }
 
-/// A total counts every family of the session: where others are told, it says nothing.
+/// A total counts every family of the session: where others are reported, it proves nothing.
 #[test]
 fn a_total_over_other_families_is_no_count() {
     let folded = folded("foreign_count.bmp");

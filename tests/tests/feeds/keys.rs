@@ -116,7 +116,7 @@ impl Drop for Running {
     }
 }
 
-/// A port of this host that nobody listens on.
+/// A port of this host that no program listens on.
 fn port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

@@ -52,7 +52,7 @@ impl Watched {
         }
     }
 
-    /// Waits until the tables hold this and each was told to its end.
+    /// Waits until the tables hold this and each was received to its end.
     pub fn until_truth(&mut self, what: &str, truth: &Truth) {
         self.until(what, |folded| {
             holds(folded, truth)?;
@@ -61,7 +61,7 @@ impl Watched {
         });
     }
 
-    /// Waits until the tables hold this, of a daemon that tells no ends.
+    /// Waits until the tables hold this, of a daemon that reports no ends.
     pub fn until_told(&mut self, what: &str, truth: &Truth) {
         self.until(what, |folded| holds(folded, truth));
     }

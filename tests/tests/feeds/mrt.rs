@@ -119,7 +119,7 @@ fn every_byte_flipped_or_cut_never_panics() {
                 mangled[at] ^= mask;
                 refused += u32::from(snapshots(&mangled, AdjRib::InPostPolicy).is_err());
             }
-            // A cut inside a record is an error; at its end it cannot be told.
+            // A cut inside a record is an error; at its end it cannot be noticed.
             let cut = snapshots(&whole[..at], AdjRib::InPostPolicy);
             assert!(cut.is_err() || cut.unwrap().len() <= right);
         }

@@ -58,7 +58,7 @@ impl Running {
         self.batches.recv_timeout(WITHIN).unwrap().events
     }
 
-    /// The prefixes of the first table told whole; the feed must come up before.
+    /// The prefixes of the first table received whole; the feed must come up before.
     fn rib(&self) -> Vec<Prefix> {
         let mut events = self.next();
         assert_eq!(events.remove(0), RouteEvent::FeedUp);
@@ -135,7 +135,7 @@ fn a_session_comes_up_with_its_password_and_without_it_says_why_not() {
             }
             other => panic!("{other:?}"),
         }
-        // It is told once. The router is given what we have, and the next word is that the feed is up.
+        // It is reported once. The router is given what we have, and the next event is that the feed is up.
         bird.reconfigure(|conf| bird_shadow(conf, ours));
         assert_eq!(feed.rib(), advertised, "{ours:?}");
         bird.reconfigure(str::to_owned);

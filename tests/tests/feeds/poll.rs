@@ -1,5 +1,5 @@
 //! Each polling feed against its live daemon: cold start, change, a peer down and up again, the daemon gone. After
-//! every step the tables told equal the lab's ground truth, both directions, both families.
+//! every step the reported tables equal the lab's ground truth, both directions, both families.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Watched {
     pub sessions: BTreeMap<IpAddr, Option<DownCause>>,
     pub ribs: BTreeMap<Key, BTreeSet<Prefix>>,
     pub routes: BTreeMap<Key, Arc<[Route]>>,
-    /// Every empty table told since last asked.
+    /// Every empty table reported since last asked.
     pub emptied: Vec<Key>,
 }
 

@@ -1,4 +1,4 @@
-//! What polling feeds are told and find beside the common scenario: routers without import tables, chosen sessions,
+//! What polling feeds ask for and find beside the common scenario: routers without import tables, chosen sessions,
 //! a peer that restarts gracefully, and one that no BIRD could be.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -82,7 +82,7 @@ fn shadow(remote: &str) -> ShadowSession {
     )
 }
 
-/// A router that says what it is told to.
+/// A router that sends what the test has it send.
 struct Router(TcpStream);
 
 impl Router {

@@ -1,4 +1,4 @@
-//! Shadow sessions from live routers: BIRD and FRR of each release, and ExaBGP. After each step the tables told
+//! Shadow sessions from live routers: BIRD and FRR of each release, and ExaBGP. After each step the reported tables
 //! equal the lab's ground truth.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
@@ -94,7 +94,7 @@ fn bird_shadows(release: Release, conf: &str) -> String {
     conf
 }
 
-/// What R tells each peer and what it accepted from it, over BIRD's eight shadows.
+/// What R advertises to each peer and what it accepted from it, over BIRD's eight shadows.
 fn bird_truth(lab: &Peering) -> Truth {
     let mut truth = Truth::new();
     for (peer, sent) in [
@@ -308,7 +308,7 @@ fn frr_10_tells_what_it_advertises() {
     frr("frr_10_tells_what_it_advertises", Release::Debian13);
 }
 
-/// ExaBGP as R: it has no policy, so whatever drives it tells a peer and that peer's shadow the same. Here that is
+/// ExaBGP as R: it has no policy, so whatever drives it advertises the same to a peer and that peer's shadow. Here that is
 /// a file of commands.
 #[test]
 fn exabgp_tells_what_it_advertises() {

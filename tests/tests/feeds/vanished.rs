@@ -5,7 +5,9 @@
 use std::time::{Duration, Instant};
 
 use filter_core::Family;
-use filter_feeds::bmp::router::{Closed, MIN_IDLE, Memory, Router, SILENT_INTERVALS};
+use filter_feeds::bmp::router::{
+    Closed, MIN_IDLE, Memory, Router, SILENT_INTERVALS, UNCOUNTED_INTERVALS,
+};
 use filter_feeds::bmp::{BmpConfig, BmpFeed};
 use filter_feeds::wire::bmp::{self, Message};
 use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session};
@@ -108,10 +110,23 @@ fn a_session_without_statistics_for_three_intervals_is_over() {
     assert!(clocked.events.iter().any(is_up), "{:?}", clocked.events);
 }
 
-/// Nothing is said about a session of which the router never sent statistics, or as long as it is silent as a whole:
-/// then the router is lost.
 #[test]
-fn silence_is_no_end_where_the_router_says_nothing_at_all() {
+fn a_session_that_vanished_before_its_first_statistic_is_over_after_ten_intervals() {
+    let mut clocked = Clocked::new();
+    let limit = u64::from(UNCOUNTED_INTERVALS) * INTERVAL.as_secs();
+    for seconds in (0..limit).step_by(10) {
+        clocked.statistics(seconds, P2);
+        assert_eq!(clocked.ended(seconds), []);
+    }
+    assert_eq!(clocked.ended(limit - 1), []);
+    clocked.statistics(limit, P2);
+    assert_eq!(clocked.ended(limit), [session(P1)]);
+    assert!(clocked.router.sessions().eq([session(P2)]));
+}
+
+/// No session ends as long as the router is silent as a whole: then the router is lost.
+#[test]
+fn silence_is_no_end_where_the_router_sends_nothing_at_all() {
     let mut clocked = Clocked::new();
     for seconds in [0, 10, 20, 30, 40, 50] {
         clocked.statistics(seconds, P2);
@@ -119,7 +134,7 @@ fn silence_is_no_end_where_the_router_says_nothing_at_all() {
     assert_eq!(
         clocked.ended(50),
         [],
-        "no statistics about P1 were ever sent"
+        "no statistics about P1 were ever sent, and that for five intervals only"
     );
     let limit = (INTERVAL * SILENT_INTERVALS).max(MIN_IDLE).as_secs();
     for seconds in [61, 79] {

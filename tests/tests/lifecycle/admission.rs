@@ -68,7 +68,7 @@ fn a_frozen_table_holds_withdrawals_no_longer() {
     world.sources(0, &[B, "200.0.0.0/8"]);
 }
 
-/// A peer that replaces a prefix while its session is down has not told too many.
+/// A peer that replaces a prefix while its session is down has not announced too many.
 #[test]
 fn max_prefix_counts_a_table_when_it_is_complete() {
     let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");

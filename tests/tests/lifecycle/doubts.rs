@@ -31,8 +31,8 @@ fn mismatch(told: u64, counted: u64) -> Event {
     }
 }
 
-/// "count agrees with an independent number": a count that differs, with nothing under way, is told once. Routers
-/// count otherwise than they tell: the table counts all the same.
+/// "count agrees with an independent number": a count that differs, with nothing under way, is reported once. Routers
+/// count otherwise than they report: the table counts all the same.
 #[test]
 fn a_count_that_differs_is_told_and_changes_nothing() {
     let mut world = synced(3);
@@ -111,7 +111,7 @@ fn a_count_keeps_an_empty_table_from_being_complete() {
     world.enforcing(0);
 }
 
-/// One number for both families that fits neither is told, and changes nothing.
+/// One number for both families that fits neither is reported, and changes nothing.
 #[test]
 fn a_count_of_both_families() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
@@ -205,7 +205,7 @@ fn the_shrink_guard_at_its_edges() {
     }
 }
 
-/// … until another telling confirms it, or the router's count, or time.
+/// … until another transfer confirms it, or the router's count, or time.
 #[test]
 fn a_shrink_is_confirmed() {
     let mut world = synced(10);
@@ -214,7 +214,7 @@ fn a_shrink_is_confirmed() {
     world.end(0, P1, PRE, V4);
     world.at(110);
     world.end(0, P1, PRE, V4);
-    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4)); // the same telling is no confirmation
+    world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4)); // the same transfer is no confirmation
     tell_again(&mut world, 2);
     world.enforcing(0);
     world.wait(31);
@@ -283,7 +283,7 @@ fn a_doubt_outlives_its_feed() {
     assert_eq!(world.wanted(0, Side::Sources).len(), 10);
 }
 
-/// Patience with one telling is none with the next.
+/// The wait for one transfer does not shorten the wait for the next.
 #[test]
 fn patience_begins_anew_with_each_telling() {
     let mut world = World::synced(&["100.0.0.0/16"]);

@@ -181,7 +181,7 @@ fn a_large_table_is_complete_although_it_changes() {
     world.enforcing(0);
 }
 
-/// A session that is up and of which nothing is told shows nothing; it is waited for, then not any more, and what
+/// A session that is up and of which nothing is received proves nothing; it is waited for, then not any more, and what
 /// comes of it after all is a table that loads.
 #[test]
 fn a_silent_session() {
@@ -199,7 +199,7 @@ fn a_silent_session() {
     world.enforcing(0);
 }
 
-/// A table whose end was told too early and that was silent until it was taken for empty is told only now.
+/// A table whose End-of-RIB came too early and that was silent until it was taken for empty arrives only now.
 #[test]
 fn a_session_whose_routes_come_very_late() {
     let mut world = listener();
@@ -317,7 +317,7 @@ fn a_table_that_stays_empty_after_a_graceful_restart() {
     world.at(200);
     world.sources(0, &[A]);
     world.keeps(0, Missing::ShrinkUnconfirmed(Side::Sources, V4));
-    // The listener closes the connection, and the router tells everything again.
+    // The listener closes the connection, and the router sends everything again.
     world.feed_down(0);
     world.feed_up(0);
     world.up(0, P1);
@@ -378,7 +378,7 @@ fn a_table_known_to_be_wrong() {
     world.enforcing(0);
 }
 
-/// … nor one of which nothing was told before.
+/// … nor one of which nothing was received before.
 #[test]
 fn a_table_that_is_wrong_from_its_first_route() {
     let mut world = listener();
@@ -409,7 +409,7 @@ fn a_table_that_goes_wrong() {
     world.sources(0, &[A, B]);
 }
 
-/// One router of several that share a listener reconnects: its sessions are told mid-life.
+/// One router of several that share a listener reconnects: its sessions are reported mid-life.
 #[test]
 fn one_router_of_several_reconnects() {
     let mut world = World::synced(&[A, B]);

@@ -28,7 +28,7 @@ fn listener() -> World {
     world
 }
 
-/// The AS at the peer's address is another: nothing it tells counts, and it is told once.
+/// The AS at the peer's address is another: nothing it announces counts, and that is reported once.
 #[test]
 fn another_as_at_the_peers_address_does_not_count() {
     let mut world = listener();
@@ -77,7 +77,7 @@ fn what_was_known_outlives_another_as() {
 }
 
 /// "losing FRR's BMP took an enforced peer out at once": an empty table of the other family, which the session agreed
-/// on and never used, is waited for by nobody, before and after the loss.
+/// on and never used, keeps no class waiting, before and after the loss.
 #[test]
 fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
     let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");

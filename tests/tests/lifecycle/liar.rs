@@ -21,9 +21,9 @@ mode = "enforce"
 "#;
 /// The number of the feed that is its own, behind those of the model.
 pub const OWN_FEED: u16 = 3;
-/// Its session, another that nobody has, and one of the other family.
+/// Its session, another that no peer has, and one of the other family.
 const SESSIONS: [&str; 3] = ["192.0.2.15", "192.0.2.99", "2001:db8:ff::15"];
-/// What others announce, what nobody may, and everything.
+/// What others announce, what no peer may, and everything.
 const PREFIXES: [&str; 8] = [
     "45.146.194.0/23",
     "100.0.0.0/16",

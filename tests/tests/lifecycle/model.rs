@@ -106,7 +106,7 @@ struct Model {
     modes: BTreeMap<u32, Mode>,
     /// Whose `sources` were granted when last looked at.
     granted: BTreeSet<u32>,
-    /// Of whom any table was ever told.
+    /// Of whom any table was ever received.
     ever: BTreeSet<u32>,
     /// Sessions that are up, and when those ended lately that were, by feed.
     up: BTreeSet<(u16, usize)>,
@@ -342,7 +342,7 @@ impl Run {
         let replaced =
             said.down_at.is_some() || said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
-            // It may be the feed's last word, which is not believed.
+            // It may be the last thing before the feed's loss, which does not count.
             said.former.insert(prefix);
             self.withdrawn(peer, prefix, replaced);
         }
@@ -370,7 +370,7 @@ impl Run {
             return;
         }
         said.silent_since = None;
-        // Of a feed that was lost for too long, what another one tells may have taken the place.
+        // Of a feed that was lost for too long, what another one reports may have taken its place.
         let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
         let gone: Vec<Prefix> = said.told.difference(&told).copied().collect();
         said.former.extend(&gone);
@@ -478,7 +478,7 @@ impl Run {
             || self.of(peer).any(|(_, said)| said.justifies(now, prefix))
     }
 
-    /// Only the classes that need no routes are granted before a table was told. From then on nothing that the
+    /// Only the classes that need no routes are granted before a table was received. From then on nothing that the
     /// peer does takes `sources` away: only a feed that was lost for too long.
     fn check_granted(&mut self, peer: u32) {
         let now = self.world.now;
@@ -517,7 +517,7 @@ impl Run {
         FEEDS.iter().all(|feed| self.model.connected.contains(feed))
     }
 
-    /// Everything is told as it is, and time passes: what is enforced is the truth, and nothing but it.
+    /// Everything is reported as it is, and time passes: what is enforced is the truth, and nothing but it.
     fn find_the_truth(&mut self, truth: &[u8; 4]) {
         for peer in 0..3 {
             self.step(&Step::Mode(peer, true));

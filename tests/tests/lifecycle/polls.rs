@@ -52,7 +52,7 @@ fn a_poll_of_a_session_that_just_came_up() {
     world.sources(0, &[A, B]);
 }
 
-/// A poll that nobody repeats is not taken as complete by mere quiet, before it has been waited for long enough.
+/// A poll that is not repeated is not taken as complete by mere quiet, before it has been waited for long enough.
 #[test]
 fn one_poll_of_a_session_that_just_came_up_and_no_more() {
     let mut world = World::new(&[ONE, POLL, MINE]);

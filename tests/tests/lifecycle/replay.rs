@@ -1,5 +1,5 @@
 //! Every recorded BMP stream, in its own time, through the BMP decoder into the lifecycle. What a daemon
-//! tells right is the lab's truth in the end; what it is known to tell wrong is not enforceable, or named here.
+//! reports right is the lab's truth in the end; what it is known to report wrong is not enforceable, or named here.
 use std::time::{Duration, Instant};
 
 use filter_feeds::bmp::counts::LeftOut;
@@ -168,7 +168,7 @@ fn verdicts(world: &World, view: &str) -> Vec<String> {
 const ENFORCED: &str = "enforced";
 const LOADING: &str = "its ipv4 sources are still being received";
 const LOADING_IPV6: &str = "its ipv6 sources are still being received";
-/// Withdrawn in the stream's last seconds: the router's last words are not believed until it tells anew.
+/// Withdrawn in the stream's last seconds: what the router sent last does not count until it sends its table again.
 const LAST_WORD: &str = "enforced; has 2001:db8:1f::/48 too";
 
 type Expected<'a> = &'a [(&'a str, [&'a str; 2], [&'a str; 2])];
@@ -232,14 +232,14 @@ fn streams_that_match() {
     );
 }
 
-/// What a daemon is known to tell wrong is not enforced …
+/// What a daemon is known to report wrong is not enforced …
 #[test]
 fn streams_that_are_wrong() {
     let never = "no feed has reported its ipv4 sources yet; lacks";
     check(
         false,
         &[
-            // One session of four is never told of, or none.
+            // One session of four is never reported, or none.
             (
                 "bird-3.1.7/bmp.c1.0",
                 [
@@ -281,7 +281,7 @@ fn streams_that_are_wrong() {
                     "it has no ipv6 sources; lacks 2001:db8:2::/48",
                 ],
             ),
-            // FRR tells prefixes and counts paths where add-path was negotiated: told, and nobody's fault.
+            // FRR reports prefixes and counts paths where add-path was negotiated: an event, and no session's fault.
             ("addpath-frr-10.3/bmp.0", [ENFORCED; 2], [ENFORCED; 2]),
         ],
     );
@@ -304,7 +304,7 @@ fn frr_8_is_healed_before_its_holds_end() {
     }
 }
 
-/// Every stream, cut anywhere: what is half told is never enforced with less than the lab's tables, except where
+/// Every stream, cut anywhere: what is half received is never enforced with less than the lab's tables, except where
 /// it is named above. (What P1 withdraws for a while comes back within its hold.)
 #[test]
 fn streams_that_are_cut_are_not_enforced_half_told() {

@@ -99,8 +99,8 @@ fn next_hops_outside_the_lan() {
     );
 }
 
-/// A reload takes a member out of whom the server serves: what was in force for it waits for a table that nobody
-/// can tell, unless what the poll says of its own sessions counts.
+/// A reload takes a member out of whom the server serves: what was in force for it waits for a table that no feed
+/// can report, unless what the poll says of its own sessions counts.
 #[test]
 fn whom_nobody_can_tell_anything_is_not_waited_for() {
     let awaited = |world: &World, peer| {
@@ -215,7 +215,7 @@ fn members_with_different_views() {
     world.via(0, RS, PRE, A, P2);
     world.via(0, RS, POST, B, P2);
     world.end(0, RS, POST, V4);
-    world.sources(0, &[A]); // the last word on A is P2's, whose view is another: P1 holds it no longer
+    world.sources(0, &[A]); // the last announcement of A is P2's, whose view is another: P1 holds it no longer
     world.wait(31);
     world.sources(0, &[]);
     world.sources(1, &[B]);

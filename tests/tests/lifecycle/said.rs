@@ -15,7 +15,7 @@ pub const STALE_HOLD: Duration = secs(300);
 #[derive(Debug, Default)]
 pub struct Said {
     pub told: BTreeSet<Prefix>,
-    /// Told before the telling that goes on, or before a loss: it may still count, and need not.
+    /// Reported before the transfer that goes on, or before a loss: it may still count, and need not.
     pub former: BTreeSet<Prefix>,
     /// Told before its session ended, and no longer counted: it counts again when the session is back.
     pub remembered: BTreeSet<Prefix>,
@@ -27,13 +27,13 @@ pub struct Said {
     pub former_until: Duration,
     /// The last time that the feed said that the table is complete.
     pub complete_at: Option<Duration>,
-    /// It was complete before its session came up again, and what was told has counted since.
+    /// It was complete before its session came up again, and what was received has counted since.
     pub was_complete: bool,
     /// The feed or the table was lost, and was not complete since.
     pub lost_at: Option<Duration>,
     /// What comes is known to be wrong, or nothing comes.
     pub wrong: bool,
-    /// The feed is back and has not said a word of it.
+    /// The feed is back and has reported nothing of it.
     pub silent_since: Option<Duration>,
     /// Anything was ever said of it.
     pub known: bool,
@@ -71,14 +71,14 @@ impl Said {
     }
 
     /// A feed that is back and does not name a session for so long says that it is down; and when a hold is over
-    /// nothing that was told is left.
+    /// nothing that was received is left.
     pub fn pass(&mut self, now: Duration) {
         if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
             self.remembered.extend(&self.former);
             self.remembered.append(&mut self.told);
             self.was_complete = false;
         }
-        // What a late word removed from it has its own hold.
+        // What a late withdrawal removed from it has its own hold.
         if self.known && self.is_down_for(now, DOWN_HOLD + WITHDRAW_HOLD + 2 * TICK) {
             self.remembered.append(&mut self.former);
         }
@@ -92,7 +92,7 @@ impl Said {
         }
     }
 
-    /// Complete and fresh: by the feed's word, or by its silence since the session came up; of a table that was
+    /// Complete and fresh: by End-of-RIB, or by quiet since the session came up; of a table that was
     /// lost, what it was before, for a while.
     pub fn is_known(&self, now: Duration) -> bool {
         let fresh = self.lost_at.is_none_or(|at| now <= at + STALE_HOLD);
@@ -103,7 +103,7 @@ impl Said {
         !self.wrong && self.up_at.is_some_and(|at| now >= at + SETTLE)
     }
 
-    /// What was told belongs to a former connection or life. What was complete when it was lost is the last known.
+    /// What was received belongs to a former connection or life. What was complete when it was lost is the last known.
     pub fn restart(&mut self, now: Duration) {
         if self.is_quiet(now) && !self.told.is_empty() {
             (self.was_complete, self.lost_at) = (true, None);

@@ -81,7 +81,7 @@ fn one_of_two_feeds_is_lost() {
     world.enforcing(0);
     world.wait(81);
     world.enforcing(0);
-    // The other feed tells the same table, so what only the lost one had goes.
+    // The other feed reports the same table, so what only the lost one had goes.
     world.sources(0, &[A]);
     assert!(world.states(0).contains(&(PRE, V4, State::Stale)));
     world.feed_down(1);
@@ -156,7 +156,7 @@ fn one_of_two_sessions_goes_down() {
     world.sources(0, &[A, B]);
 }
 
-/// A new session of a peer is waited for before anything of it is told.
+/// A new session of a peer is waited for before any of its routes is received.
 #[test]
 fn a_second_session_comes_up() {
     let mut world = two_sessions();
@@ -164,13 +164,13 @@ fn a_second_session_comes_up() {
     world.enforcing(0);
     let three = "192.0.2.13";
     world.up(0, three);
-    world.enforcing(0); // nobody's
+    world.enforcing(0); // no peer's
     world.down(0, P2, DownCause::Lost);
     world.up(0, P2);
     world.keeps(0, Missing::Loading(Side::Sources, V4));
 }
 
-/// Routes over one feed that was lost too long ago are not known any more, whatever other sessions tell.
+/// Routes over one feed that was lost too long ago are not known any more, whatever other sessions report.
 #[test]
 fn one_of_two_sessions_is_stale() {
     let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.12\"]");
@@ -203,7 +203,7 @@ fn the_longer_hold_counts() {
     world.sources(0, &[A]);
 }
 
-/// A shadow session stays up when the peer's own goes down: what it tells holds as long as the session's routes.
+/// A shadow session stays up when the peer's own goes down: what it reports holds as long as the session's routes.
 #[test]
 fn a_shadow_follows_the_session() {
     let mut world = World::new(&[ONE, BMP_LISTENER, SHADOW]);
@@ -237,7 +237,7 @@ fn a_shadow_follows_the_session() {
     assert!(world.states(0).contains(&(OUT, V4, State::Stale)));
 }
 
-/// A shadow that comes up while the peer's session is down tells what nobody is told.
+/// A shadow that comes up while the peer's session is down reports what no peer receives.
 #[test]
 fn a_shadow_of_a_session_that_is_down() {
     let mut world = World::new(&[ONE, BMP_LISTENER, SHADOW]);
@@ -254,7 +254,7 @@ fn a_shadow_of_a_session_that_is_down() {
     world.destinations(0, &[MINE_OUT]);
 }
 
-/// Prefixes by hand are evidence only where no other feed tells the side.
+/// Prefixes by hand are evidence only where no other feed reports the side.
 #[test]
 fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     let mine = "[[feed]]\nkind = \"static\"\npeer = \"p1\"\nadvertised_by_peer = [\"45.146.194.0/23\"]\nadvertised_to_peer = [\"198.51.100.0/24\"]\n";
@@ -269,7 +269,7 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     world.snapshot_of_peer(0, OUT, &[MINE_OUT]);
     world.sources(0, &[A]);
     world.lacks(0, Missing::NotReceived(Side::Sources, V4));
-    // A shadow for another peer tells nothing of this one.
+    // A shadow for another peer reports nothing of this one.
     let other = ONE
         .replace("p1", "p2")
         .replace("192.0.2.11", "192.0.2.12")
@@ -282,7 +282,7 @@ fn words_by_hand_are_a_supplement_where_there_is_a_feed() {
     world.enforcing(0);
 }
 
-/// A feed that has told nothing of a table does not tell it in another's place.
+/// A feed that has reported nothing of a table does not stand in for another feed.
 #[test]
 fn a_silent_feed_replaces_no_other() {
     let mut world = World::new(&[ONE, BMP_LISTENER, POLL]);

@@ -81,7 +81,7 @@ fn coverage_budget() {
     world.enforcing(0);
 }
 
-/// "self-test passed": the loader's word. A failed publish says so until one succeeds (SPEC section 4); what relies on
+/// "self-test passed": the loader reports it. A failed publish says so until one succeeds (SPEC section 4); what relies on
 /// the table leaves when that lasts for `stale_hold`.
 #[test]
 fn a_table_that_is_not_published() {
@@ -285,7 +285,7 @@ fn feed_lost_and_kept() {
     world.sources(0, &[A]);
 }
 
-/// A feed that comes back tells again what it told: enforcement goes on meanwhile, within the hold since the loss.
+/// A feed that comes back reports its routes again: enforcement goes on meanwhile, within the hold since the loss.
 #[test]
 fn a_feed_that_comes_back() {
     let mut world = World::synced(&[A, B]);
@@ -340,7 +340,7 @@ fn a_feed_that_comes_back_without_the_session() {
     world.sources(0, &[]);
 }
 
-/// A table that was half told when its feed was lost was never complete.
+/// A table that was half received when its feed was lost was never complete.
 #[test]
 fn feed_lost_while_loading() {
     let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);

@@ -47,7 +47,7 @@ fn stream(peer_type: u8, distinguisher: u64) -> Vec<u8> {
     stream
 }
 
-/// What P1's sources are after it, and how many sessions nobody has were told.
+/// What P1's sources are after it, and how many sessions of no peer were reported.
 fn told(stream: &[u8], vrf: &str) -> (usize, usize) {
     let one = ONE.replace("families = [\"ipv4\"]", vrf);
     let mut world = World::new(&[&one, BMP_LISTENER]);
@@ -122,7 +122,7 @@ fn one_address_in_several_instances_is_several_peers() {
     for (peer, text) in (0..).zip([A, B, C]) {
         world.sources(peer, &[text]);
     }
-    // One of red's addresses is its own, and nobody else's.
+    // One of red's addresses is its own, and no other peer's.
     world.news();
     for (session, text) in sessions.into_iter().zip([A, B, C]) {
         announce(&mut world, session, PRE, text, Some("192.0.2.21"));
@@ -172,7 +172,7 @@ fn a_route_server_serves_who_is_in_its_instance() {
     world.sources(0, &[A]);
 }
 
-/// Polls ask for the global instance only: they tell nothing of a peer in a VRF, and so nothing by hand waits for them.
+/// Polls ask for the global instance only: they report nothing of a peer in a VRF, so its static prefixes do not wait for them.
 #[test]
 fn polls_are_not_of_a_vrf() {
     let by_hand = |vrf: &str| {

@@ -1,4 +1,4 @@
-//! A lifecycle with a clock, and words to tell it things with.
+//! A lifecycle with a clock, and short methods for what a feed reports.
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub const ALL_V4: Classes = FREE_V4
     .with(Classes::sources(V4))
     .with(Classes::destinations(V4));
 
-/// The BMP listener and a static list of what we tell, for one peer `p1` with one IPv4 session.
+/// The BMP listener and a static list of what we announce, for one peer `p1` with one IPv4 session.
 pub const ONE: &str = r#"
 [[peer]]
 name = "p1"
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// [`ONE`] peer with a BMP listener and destinations by hand; its session is up and its table told.
+    /// [`ONE`] peer with a BMP listener and destinations by hand; its session is up and its table complete.
     pub fn synced(sources: &[&str]) -> Self {
         let mut world = Self::new(&[ONE, BMP_LISTENER, MINE]);
         world.tell(0, RouteEvent::FeedUp);

@@ -133,7 +133,7 @@ fn tags_on_the_wire_tell_peers_apart() {
         filter.set_stations(peer, &[tagged]).unwrap();
         let in_vlan = GOOD.replace(" / ipv4", " / vlan 100 / ipv4");
         pair.far.send(&build(&in_vlan));
-        pair.passes(GOOD); // nobody's now, and observed
+        pair.passes(GOOD); // no peer's now, and observed
         let len = build(&in_vlan).len();
         assert_eq!(
             counted(&filter, peer, 1),

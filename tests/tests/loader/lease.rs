@@ -8,7 +8,7 @@ use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, Pair, SPOOFED, build, just};
 use tests::wire::until;
 
-/// Is a spoofed frame dropped on the wire? The good one behind it tells.
+/// Is a spoofed frame dropped on the wire? The good one behind it shows it.
 fn drops_on_the_wire(pair: &Pair) -> bool {
     pair.far.send(&build(SPOOFED));
     pair.far.send(&build(GOOD));

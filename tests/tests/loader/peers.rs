@@ -76,7 +76,7 @@ fn a_removed_peer_is_unknown_and_its_slot_starts_from_zero() {
         let next = filter.add_peer("next").unwrap();
         assert_eq!(next, icrc, "the first free slot");
         assert_eq!(filter.counters(next).unwrap(), just(&[]));
-        // Its predecessor's routes are gone as well: a station without a table belongs to nobody.
+        // Its predecessor's routes are gone as well: a station without a table belongs to no peer.
         filter
             .set_stations(next, &[station(TEST_IFINDEX, "icrc")])
             .unwrap();
@@ -128,7 +128,7 @@ fn in_one_line(count: usize) -> Vec<Station> {
         .collect()
 }
 
-/// Checks for each station that its frames count for its peer, or for nobody.
+/// Checks for each station that its frames count for its peer, or for no peer.
 fn check(filter: &mut Filter, peers: &[PeerSlot], expected: &[(Station, Option<PeerSlot>)]) {
     for &(station, owner) in expected {
         let mut frame = build(GOOD);

@@ -113,7 +113,7 @@ fn no_packet_is_judged_by_an_empty_table_during_adoption() {
     filter.detach_all().unwrap();
 }
 
-/// What a second process is told.
+/// The refusal that a second process gets.
 fn refused(options: &Options) -> String {
     Filter::load(options).expect_err("a refusal").to_string()
 }
@@ -233,7 +233,7 @@ fn a_copy_of_the_stations_that_is_wrong_is_put_right() {
     }
     assert_eq!(changed, 2, "the peer's and the self-test's");
     copy.set(0, table, 0).unwrap();
-    pair.passes(GOOD); // nobody's frames are observed only
+    pair.passes(GOOD); // frames of no peer are observed only
 
     let mut filter = rig::load(&pins.options());
     let peer = filter.add_peer("icrc").unwrap();

@@ -138,7 +138,7 @@ impl Drop for Copy {
     }
 }
 
-/// Runs one test of this file as nobody; what it wrote, and whether it passed.
+/// Runs one test of this file as the user `nobody`; what it wrote, and whether it passed.
 fn as_nobody(test: &str, pins: &Path, require_kernel: &str) -> (String, bool) {
     let _namespace = Namespace::enter();
     let program = Copy::new(test);

@@ -1,4 +1,4 @@
-//! Samples of violations: what a record holds, how many there are, and what becomes of those nobody reads.
+//! Samples of violations: what a record holds, how many there are, and what becomes of those that are not read.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The gate before a table goes live: what it lets through, what it stops, and that nobody's counters see it.
+//! The gate before a table goes live: what it lets through, what it stops, and that it changes no counter.
 
 use std::time::{Duration, Instant};
 

@@ -170,7 +170,7 @@ fn off_works_beside_a_daemon_and_without_one_and_stays_off() {
     );
     filter.permit(Target::WholeFilter, Classes::ALL).unwrap();
     assert!(dropped());
-    // A slot's next holder inherits no word.
+    // A slot's next holder inherits no switch.
     filter.permit(peer, Classes::NONE).unwrap();
     filter.remove_peer(peer).unwrap();
     let next = filter.add_peer("next").unwrap();

@@ -268,7 +268,7 @@ fn attributes_that_are_wrong_have_their_routes_withdrawn() {
             [withdrawn("10.0.0.0/8"), withdrawn("198.51.100.0/24")]
         );
     }
-    // Behind an attribute that is cut may be more prefixes: without any, nobody can tell what it was about.
+    // Behind an attribute that is cut may be more prefixes: without any, what it was about cannot be known.
     let cut = [0x40, 1, 9];
     let bytes = encoder::update(&[], &cut, &[8, 10]);
     assert!(update(&bytes).flaw().is_some());
@@ -394,7 +394,7 @@ fn opens_with_capabilities_in_both_formats() {
         (&[8, 2, 6, 64, 4, 0, 0, 0, 1], 1), // graceful restart cut in a family
         (&[6, 2, 0, 7, 2, 0, 0], 1),        // an unknown parameter
         (&[5, 2, 3, 69, 1, 0], 1),          // ADD-PATH cut in a family
-        (&[7, 2, 5, 99, 3, 1, 2, 3], 0),    // a capability nobody knows
+        (&[7, 2, 5, 99, 3, 1, 2, 3], 0),    // an unassigned capability
     ] {
         assert_eq!(open(parameters).odd, odd, "{parameters:?}");
     }

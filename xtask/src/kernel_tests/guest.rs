@@ -1,5 +1,5 @@
 //! One boot: a kernel and its image in an emulated machine, without a network, a disk or KVM, for a bounded time, also
-//! if nobody waits for it any more. Ends no process but the emulator it started.
+//! if the command that waits for it has ended. Ends no process but the emulator it started.
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! What a guest said, read and told: which tests passed, what the verifier went through, and whether the kernel itself
+//! What a guest said, read and reported: which tests passed, what the verifier went through, and whether the kernel itself
 //! complained. Takes nothing for passed that was not said to have.
 use super::plan::Run;
 

@@ -39,7 +39,7 @@ pub(super) enum Fields {
     AsnMismatch {
         feed: Option<&'static str>,
         session: String,
-        told: u32,
+        reported: u32,
         configured: u32,
     },
     UnknownSession {
@@ -89,7 +89,7 @@ pub(super) enum Fields {
     },
     Count {
         session: Option<String>,
-        told: u64,
+        received: u64,
         counted: u64,
     },
     Disagreement {
@@ -232,7 +232,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             Fields::AsnMismatch {
                 feed: feed(config, *id),
                 session: s.to_string(),
-                told: told.get(),
+                reported: told.get(),
                 configured: configured.get(),
             },
             format!(
@@ -369,7 +369,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
         } => (
             Fields::Count {
                 session: session(*s),
-                told: *told,
+                received: *told,
                 counted: *counted,
             },
             format!("the feed reported {told} prefixes, the router counts {counted}"),

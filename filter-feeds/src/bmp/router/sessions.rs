@@ -9,6 +9,7 @@ use super::{Closed, MAX_SESSIONS, Noted, QUIET, Router};
 use crate::bmp::counts::LeftOut;
 use crate::bmp::life::Life;
 use crate::bmp::quirks::Daemon;
+use crate::printed::Printed;
 use crate::wire::WireError;
 use crate::wire::bmp::{DownReason, Established, PeerHeader, PeerUp};
 
@@ -67,9 +68,9 @@ impl Router {
         self.counts.add(LeftOut::TooManySessions, 1);
         if !std::mem::replace(&mut self.warned_limit, true) {
             log::warn!(
-                "router {:?} reports more than {MAX_SESSIONS} sessions: {session} and others are left out; monitor \
+                "router {} reports more than {MAX_SESSIONS} sessions: {session} and others are left out; monitor \
                  only the peers that are filtered",
-                self.name()
+                Printed(self.name())
             );
         }
         false
@@ -99,9 +100,9 @@ impl Router {
         if !claim(session) {
             self.counts.add(LeftOut::Claimed, 1);
             log::warn!(
-                "session {session} of router {:?} is already reported by another router of this feed and left out; \
+                "session {session} of router {} is already reported by another router of this feed and left out; \
                  give each router a feed of its own",
-                self.name()
+                Printed(self.name())
             );
             return Ok(());
         }
@@ -135,7 +136,7 @@ impl Router {
         let known = self.sessions.get(&session);
         let restarted = known.is_some_and(|life| life.restarting);
         // The first connection of such a router comes with sessions whose routes it may not have sorted out yet;
-        // on the one that heals only those that come up later are told wrong.
+        // on the one that heals only those that come up later are reported wrong.
         let later = known.is_some() || now.duration_since(self.opened) >= QUIET;
         let mut life = Life::new(Some(up), now, known);
         if known.is_none() {

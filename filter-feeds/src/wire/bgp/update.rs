@@ -2,7 +2,7 @@
 //! communities, and whom the AS path begins with. Everything else about a route is passed over: membership is what a
 //! filter needs.
 //!
-//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it. One whose prefixes can be told and
+//! An UPDATE is one unit: [`Update::check`] it before believing any prefix of it. One whose prefixes can be read and
 //! whose attributes are wrong is read with a [flaw](Update::flaw): its routes are withdrawn (RFC 7606).
 use super::super::{Malformed, Reader, WireError};
 use super::{path, unicast};

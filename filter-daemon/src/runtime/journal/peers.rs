@@ -1,0 +1,104 @@
+//! Events of peers and their MACs, in the operator's language. Never decides whose a MAC is.
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::stations::StationEvent;
+use filter_lifecycle::violation::DefaultPointing;
+use log::Level;
+
+use super::Noted;
+use super::fields::{Fields, peer};
+use crate::config::Config;
+
+fn name(config: &Config, id: PeerId) -> &str {
+    config.spec.peer(id).map_or("?", |peer| peer.name.as_str())
+}
+
+/// A peer sends us what it should send elsewhere.
+pub(super) fn default_pointing(config: &Config, id: PeerId, finding: DefaultPointing) -> Noted {
+    let seconds = finding.duration.as_secs();
+    let DefaultPointing { bytes, blocks, .. } = finding;
+    Noted {
+        level: Level::Warn,
+        event: "default-pointing",
+        text: format!(
+            "{} sends to addresses that are not ours: {bytes} bytes to {blocks} blocks in {seconds} s",
+            name(config, id)
+        ),
+        fields: Fields::Pointing {
+            peer: peer(config, id),
+            bytes,
+            blocks,
+            seconds,
+        },
+    }
+}
+
+/// A peer's MAC.
+pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
+    let mac_of = |event, id, mac, text| Noted {
+        level: Level::Info,
+        event,
+        text,
+        fields: Fields::Mac {
+            peer: peer(config, id),
+            mac,
+        },
+    };
+    match *event {
+        StationEvent::Learned { peer: id, mac } => {
+            let text = format!("{} sends from {mac}", name(config, id));
+            mac_of("mac-learned", id, mac, text)
+        }
+        StationEvent::Seeded { peer: id, mac } => {
+            let text = format!(
+                "{} sends from {mac}, according to its exchange",
+                name(config, id)
+            );
+            mac_of("mac-seeded", id, mac, text)
+        }
+        StationEvent::Contested {
+            mac,
+            between: (one, other),
+        } => Noted {
+            level: Level::Warn,
+            event: "mac-contested",
+            text: format!(
+                "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
+                name(config, one),
+                name(config, other)
+            ),
+            fields: Fields::MacMoved {
+                mac,
+                from: peer(config, one),
+                to: peer(config, other),
+                kept: false,
+            },
+        },
+        StationEvent::Moved {
+            mac,
+            from,
+            to,
+            kept,
+        } => {
+            let fate = if kept {
+                "it stays where it was"
+            } else {
+                "it counts as the latter's"
+            };
+            Noted {
+                level: Level::Info,
+                event: "mac-moved",
+                text: format!(
+                    "{mac}, of {}, is claimed by {}: {fate}",
+                    name(config, from),
+                    name(config, to)
+                ),
+                fields: Fields::MacMoved {
+                    mac,
+                    from: peer(config, from),
+                    to: peer(config, to),
+                    kept,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Keeps what operators switch, and what limits froze, in the state file, for reboots. A disk that hangs costs the run loop [`KEEP_WITHIN`], no
+//! more. Never decides what is switched.
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use filter_engine::Switched;
+use filter_lifecycle::spec::Spec;
+
+use super::bounded;
+use crate::state::StateFile;
+
+/// How long the run loop waits for the state file to be read or written.
+pub(super) const KEEP_WITHIN: Duration = Duration::from_secs(1);
+/// How long a write waits for a command that writes the file.
+const LOCK: Duration = Duration::from_millis(100);
+
+/// What was switched, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    All,
+    Peer(String),
+    Interface(String),
+    /// MACs that operators accepted.
+    Accepted,
+    /// What limits froze, of all peers.
+    Frozen,
+}
+
+/// What is switched now.
+#[derive(Debug)]
+struct Latest {
+    switched: Switched,
+    spec: Arc<Spec>,
+    /// What was switched since the file was last written.
+    names: BTreeSet<Name>,
+}
+
+/// The state file, and what belongs into it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    file: StateFile,
+    /// A write that hung and goes on later writes what is switched then, not what was when it began.
+    latest: Arc<Mutex<Latest>>,
+    /// Whether a write has not ended yet.
+    is_writing: Arc<AtomicBool>,
+}
+
+/// Ends when the write does, however that is.
+struct Writing(Arc<AtomicBool>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(file: StateFile, spec: Arc<Spec>) -> Self {
+        let latest = Latest {
+            switched: Switched::default(),
+            spec,
+            names: BTreeSet::new(),
+        };
+        Self {
+            file,
+            latest: Arc::new(Mutex::new(latest)),
+            is_writing: Arc::default(),
+        }
+    }
+
+    /// What operators switched before the last reboot.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub(super) fn read(&self) -> Result<Switched, String> {
+        let file = self.file.clone();
+        self.bounded("read", move || file.read())
+    }
+
+    /// Keeps what is switched now under this name. What commands wrote meanwhile under others stays; what the specification
+    /// does not have any more goes.
+    ///
+    /// # Errors
+    /// Why it does not outlive a reboot.
+    pub(super) fn keep(&self, name: Name, now: &Switched, spec: &Arc<Spec>) -> Result<(), String> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.switched = now.clone();
+        latest.spec = Arc::clone(spec);
+        latest.names.insert(name);
+        drop(latest);
+        if self.is_writing.swap(true, Ordering::AcqRel) {
+            let path = self.file.path().display();
+            return Err(format!(
+                "cannot write `{path}`: an earlier write still hangs; see whether its disk or server answers"
+            ));
+        }
+        let writing = Writing(Arc::clone(&self.is_writing));
+        let (file, latest) = (self.file.clone(), Arc::clone(&self.latest));
+        let write = move || {
+            let _writing = writing;
+            let change = |kept: &mut Switched| {
+                let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+                latest.hand_over(kept);
+            };
+            file.change(LOCK, change).map(|_| ())
+        };
+        self.bounded("write", write)
+    }
+
+    fn bounded<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> Result<T, crate::state::StateError> + Send + 'static,
+    ) -> Result<T, String> {
+        match bounded::within(KEEP_WITHIN, work) {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(error) => Err(format!(
+                "cannot {what} `{}`: {error}",
+                self.file.path().display()
+            )),
+        }
+    }
+}
+
+impl Latest {
+    fn hand_over(&mut self, kept: &mut Switched) {
+        let Self {
+            switched,
+            spec,
+            names,
+        } = self;
+        for name in std::mem::take(names) {
+            match name {
+                Name::All => kept.all_off = switched.all_off,
+                Name::Peer(name) => match switched.peers.get(&name) {
+                    Some(permit) => kept.set_peer(&name, permit.clone()),
+                    None => _ = kept.peers.remove(&name),
+                },
+                Name::Interface(name) => match switched.interfaces.get(&name) {
+                    Some(permit) => kept.set_interface(&name, permit.clone()),
+                    None => _ = kept.interfaces.remove(&name),
+                },
+                Name::Accepted => kept.accepted.clone_from(&switched.accepted),
+                Name::Frozen => kept.frozen.clone_from(&switched.frozen),
+            }
+        }
+        kept.peers.retain(|name, _| spec.peer_named(name).is_some());
+        kept.accepted
+            .retain(|name, _| spec.peer_named(name).is_some());
+        kept.frozen
+            .retain(|name, _| spec.peer_named(name).is_some());
+        let interfaces = &mut kept.interfaces;
+        interfaces.retain(|name, _| spec.interface_named(name).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::path::PathBuf;
+    use std::sync::PoisonError;
+    use std::time::Instant;
+
+    use filter_engine::Permit;
+    use nix::sys::stat::Mode;
+
+    use super::*;
+    use crate::config::Config;
+
+    const CONFIG: &str = r#"
+[router]
+asn = 64500
+[[interface]]
+name = "ixp0"
+kind = "port"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+"#;
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn directory(name: &str) -> PathBuf {
+        let name = format!("bcp38-keeper-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
+    fn keeper(directory: &std::path::Path) -> (Keeper, Arc<Spec>) {
+        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let file = StateFile::new(&directory.join("state.json"));
+        (Keeper::new(file, Arc::clone(&config.spec)), config.spec)
+    }
+
+    fn observed(names: &[&str]) -> Switched {
+        let mut switched = Switched::default();
+        for name in names {
+            switched.set_peer(name, Permit::observe());
+        }
+        switched
+    }
+
+    #[test]
+    fn others_of_the_file_stay_and_who_is_not_configured_goes() {
+        let _alone = bounded::ALONE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let directory = directory("others");
+        let (keeper, spec) = keeper(&directory);
+        let file = StateFile::new(&directory.join("state.json"));
+        let by_command = |kept: &mut Switched| {
+            kept.set_interface("ixp0", Permit::observe());
+            kept.set_peer("gone", Permit::observe());
+        };
+        file.change(SOON, by_command).unwrap();
+        keeper
+            .keep(Name::Peer("p1".to_owned()), &observed(&["p1"]), &spec)
+            .unwrap();
+        let kept = keeper.read().unwrap();
+        assert_eq!(kept.peers.keys().collect::<Vec<_>>(), ["p1"]);
+        assert_eq!(kept.interfaces.keys().collect::<Vec<_>>(), ["ixp0"]);
+        keeper
+            .keep(Name::Peer("p1".to_owned()), &observed(&[]), &spec)
+            .unwrap();
+        assert!(keeper.read().unwrap().peers.is_empty());
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// A FIFO without a writer: whoever opens it to read waits, as on a disk that hangs.
+    #[test]
+    fn a_file_that_hangs_costs_its_time_and_what_was_switched_last_is_written_later() {
+        let _alone = bounded::ALONE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let directory = directory("hangs");
+        let (keeper, spec) = keeper(&directory);
+        let path = directory.join("state.json");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let begin = Instant::now();
+        let name = Name::Peer("p1".to_owned());
+        let why = keeper
+            .keep(name.clone(), &observed(&[]), &spec)
+            .unwrap_err();
+        assert!(why.contains("no answer within 1 s"), "{why}");
+        assert!(begin.elapsed() >= KEEP_WITHIN && begin.elapsed() < SOON);
+        let why = keeper.keep(name, &observed(&["p1"]), &spec).unwrap_err();
+        assert!(why.contains("an earlier write still hangs"), "{why}");
+        assert!(
+            begin.elapsed() < 2 * KEEP_WITHIN,
+            "it is not waited for twice"
+        );
+        drop(File::options().write(true).open(&path).unwrap());
+        // It was no state file of ours, so it is replaced.
+        let end = Instant::now() + SOON;
+        while !fs::metadata(&path).unwrap().is_file() {
+            assert!(Instant::now() < end, "the write that hung never went on");
+            std::thread::yield_now();
+        }
+        let kept = keeper.read().unwrap();
+        assert_eq!(kept.peers.keys().collect::<Vec<_>>(), ["p1"]);
+        fs::remove_dir_all(directory).unwrap();
+    }
+}
