@@ -1,18 +1,21 @@
-//! Captures, pcap and pcapng, one frame after the other. Whatever the bytes are, it ends with an error or the end
+//! Captures, pcap and pcapng, plain or compressed with gzip, one packet after the other. Whatever the bytes are, it ends with an error or the end
 //! of the file: never a panic, never more memory than one block. Judges nothing and skips no packet silently.
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+
+mod link;
+
+pub use link::{Framed, LinkType};
 
 /// What is read at once; it grows for a longer block.
 const BUFFER: usize = 64 * 1024;
 /// No packet and no block of metadata is longer; a length field beyond it is wrong.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;
-/// Link type of frames that start with an Ethernet header (LINKTYPE_ETHERNET).
-const ETHERNET: u32 = 1;
 /// The link type of a pcap header is its low half; the rest is the length of a trailing checksum.
 const LINKTYPE_MASK: u32 = 0xffff;
 /// pcapng block type of the obsolete Packet Block, which old files still have.
@@ -31,7 +34,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// Neither pcap nor pcapng.
-    #[error("`{}` is no capture: give an uncompressed pcap or pcapng file", .0.display())]
+    #[error("`{}` is no capture: give a pcap or pcapng file, plain or compressed with gzip", .0.display())]
     NotACapture(PathBuf),
     /// The file ends within a packet or a header.
     #[error(
@@ -55,17 +58,17 @@ pub enum CaptureError {
         /// The first packet that cannot be found.
         number: u64,
     },
-    /// Frames of another link layer.
+    /// Packets of a link layer that is not read.
     #[error(
-        "capture `{}` has link type {linktype} at packet {number}, not ethernet (1): capture on an ethernet device (not on `any`)",
+        "capture `{}` has link type {linktype} at packet {number}: capture ethernet (1), cooked (113, 276) or raw ip (101, 228, 229) packets",
         path.display()
     )]
-    NotEthernet {
+    UnknownLink {
         /// Which file.
         path: PathBuf,
         /// The first such packet.
         number: u64,
-        /// What it is instead.
+        /// Its link type.
         linktype: u32,
     },
 }
@@ -77,6 +80,17 @@ struct Described {
     snaplen: u32,
 }
 
+/// One packet of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// What was captured of it.
+    pub bytes: &'a [u8],
+    /// How long it was, in bytes; more than was captured if it was cut.
+    pub original: usize,
+    /// What it begins with.
+    pub link: LinkType,
+}
+
 /// An open capture.
 pub struct Capture {
     path: PathBuf,
@@ -86,8 +100,10 @@ pub struct Capture {
     /// Packets read so far.
     packets: u64,
     frame: Vec<u8>,
+    original: usize,
     is_big_endian: bool,
     is_pcapng: bool,
+    is_compressed: bool,
 }
 
 /// What the parser said, without what it borrowed.
@@ -111,12 +127,16 @@ impl Capture {
             source,
         };
         let mut file = File::open(path).map_err(failed)?;
-        // A pipe hands out little at a time, and the parser decides by what the first read returns.
-        let mut start = Vec::new();
-        (&mut file)
-            .take(BUFFER as u64)
-            .read_to_end(&mut start)
-            .map_err(failed)?;
+        let mut start = beginning(&mut file).map_err(failed)?;
+        let mut file: Box<dyn Read + Send> = Box::new(file);
+        let is_compressed = start.starts_with(&GZIP);
+        if is_compressed {
+            file = Box::new(MultiGzDecoder::new(Cursor::new(start).chain(file)));
+            start = beginning(&mut file).map_err(|_| CaptureError::Truncated {
+                path: path.to_owned(),
+                number: 1,
+            })?;
+        }
         let magic = start.first_chunk().copied();
         let is_capture = magic.is_some_and(|magic: [u8; 4]| MAGICS.contains(&magic));
         if !is_capture {
@@ -135,8 +155,10 @@ impl Capture {
             interfaces: Vec::new(),
             packets: 0,
             frame: Vec::new(),
+            original: 0,
             is_big_endian: false,
             is_pcapng,
+            is_compressed,
         })
     }
 
@@ -146,27 +168,31 @@ impl Capture {
         self.packets
     }
 
-    /// The captured bytes of the next packet; `None` at the end of the file.
+    /// The next packet; `None` at the end of the file.
     ///
     /// # Errors
     /// [`CaptureError`]; there is nothing to be read after it.
-    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, CaptureError> {
+    pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError> {
         loop {
             match self.step() {
                 Step::Consume(length) => self.reader.consume(length),
                 Step::Packet(length, interface) => {
                     self.reader.consume(length);
                     let linktype = interface.linktype;
-                    if linktype != ETHERNET {
+                    let Some(link) = LinkType::of(linktype) else {
                         let (path, number) = self.here();
-                        return Err(CaptureError::NotEthernet {
+                        return Err(CaptureError::UnknownLink {
                             path,
                             number,
                             linktype,
                         });
-                    }
+                    };
                     self.packets += 1;
-                    return Ok(Some(&self.frame));
+                    return Ok(Some(Packet {
+                        bytes: &self.frame,
+                        original: self.original.max(self.frame.len()),
+                        link,
+                    }));
                 }
                 Step::More => self.read_more()?,
                 Step::End => return Ok(None),
@@ -204,6 +230,7 @@ impl Capture {
             Ok((length, PcapBlockOwned::Legacy(packet))) => {
                 self.frame.clear();
                 self.frame.extend_from_slice(packet.data);
+                self.original = packet.origlen as usize;
                 match self.interfaces.first() {
                     Some(&interface) => Step::Packet(length, interface),
                     None => Step::Damaged,
@@ -215,11 +242,17 @@ impl Capture {
                     Ok(found) => found,
                     Err(Broken) => return Step::Damaged,
                 };
-                let Some((interface, data)) = found else {
+                let Some(Found {
+                    interface,
+                    data,
+                    original,
+                }) = found
+                else {
                     return Step::Consume(length);
                 };
                 self.frame.clear();
                 self.frame.extend_from_slice(data);
+                self.original = original as usize;
                 Step::Packet(length, interface)
             }
             Err(PcapError::Eof) => Step::End,
@@ -264,7 +297,10 @@ impl Capture {
             return Err(self.damaged());
         }
         if self.reader.refill().is_err() {
-            let (path, _) = self.here();
+            let (path, number) = self.here();
+            if self.is_compressed {
+                return Err(CaptureError::Truncated { path, number });
+            }
             let source = io::Error::other("input/output error");
             return Err(CaptureError::Read { path, source });
         }
@@ -275,6 +311,8 @@ impl Capture {
     }
 }
 
+/// First bytes of what gzip compressed.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// First bytes of a pcapng file, the same in both byte orders.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Byte-order magic of a section in network order.
@@ -288,15 +326,29 @@ const MAGICS: [[u8; 4]; 5] = [
     [0x4d, 0x3c, 0xb2, 0xa1],
 ];
 
+/// The first bytes: a pipe hands out little at a time, and the parser decides by what the first read returns.
+fn beginning(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(BUFFER as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
 /// A block that refers to what is not there.
 struct Broken;
+
+/// A packet in a block.
+struct Found<'a> {
+    interface: Described,
+    data: &'a [u8],
+    original: u32,
+}
 
 /// The packet in a pcapng block, if it is of a kind that has one.
 fn read_block<'a>(
     block: &'a Block<'_>,
     interfaces: &mut Vec<Described>,
     is_big_endian: &mut bool,
-) -> Result<Option<(Described, &'a [u8])>, Broken> {
+) -> Result<Option<Found<'a>>, Broken> {
     let described = |index: u32| interfaces.get(index as usize).copied().ok_or(Broken);
     match block {
         Block::SectionHeader(header) => {
@@ -313,7 +365,11 @@ fn read_block<'a>(
             });
             Ok(None)
         }
-        Block::EnhancedPacket(packet) => Ok(Some((described(packet.if_id)?, packet.packet_data()))),
+        Block::EnhancedPacket(packet) => Ok(Some(Found {
+            interface: described(packet.if_id)?,
+            data: packet.packet_data(),
+            original: packet.origlen,
+        })),
         Block::SimplePacket(packet) => {
             // Its length is not given: the packet's, unless the snapshot length cut it.
             let interface = described(0)?;
@@ -322,7 +378,11 @@ fn read_block<'a>(
                 snaplen => packet.origlen.min(snaplen),
             };
             let data = packet.data.get(..captured as usize).ok_or(Broken)?;
-            Ok(Some((interface, data)))
+            Ok(Some(Found {
+                interface,
+                data,
+                original: packet.origlen,
+            }))
         }
         Block::Unknown(block)
             if normalized(block.block_type, *is_big_endian) == OBSOLETE_PACKET =>
@@ -346,17 +406,24 @@ fn obsolete_packet<'a>(
     block: &'a [u8],
     interfaces: &[Described],
     is_big_endian: bool,
-) -> Result<(Described, &'a [u8]), Broken> {
+) -> Result<Found<'a>, Broken> {
     let (header, data) = block.split_first_chunk::<20>().ok_or(Broken)?;
-    let (interface, captured) = (
-        [header[0], header[1]],
-        [header[12], header[13], header[14], header[15]],
-    );
-    let (interface, captured) = if is_big_endian {
-        (u16::from_be_bytes(interface), u32::from_be_bytes(captured))
-    } else {
-        (u16::from_le_bytes(interface), u32::from_le_bytes(captured))
+    let number = |at: usize| {
+        let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
+        match is_big_endian {
+            true => u32::from_be_bytes(bytes),
+            false => u32::from_le_bytes(bytes),
+        }
+    };
+    let interface = [header[0], header[1]];
+    let interface = match is_big_endian {
+        true => u16::from_be_bytes(interface),
+        false => u16::from_le_bytes(interface),
     };
     let described = interfaces.get(usize::from(interface)).ok_or(Broken)?;
-    Ok((*described, data.get(..captured as usize).ok_or(Broken)?))
+    Ok(Found {
+        interface: *described,
+        data: data.get(..number(12) as usize).ok_or(Broken)?,
+        original: number(16),
+    })
 }

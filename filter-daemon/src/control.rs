@@ -3,7 +3,6 @@
 //! itself: requests are handed to the run loop.
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,10 +12,14 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use filter_core::packet::Mac;
-use filter_core::{Class, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+mod request;
+mod unreachable;
+
+pub use request::{MAX_NOTE, Request};
+pub use unreachable::{Process, Unreachable};
 
 /// Where the socket lies unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/bcp38/bcp38.sock";
@@ -30,137 +33,6 @@ pub const MAX_CONNECTIONS: usize = 16;
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
-
-/// What can be asked of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Request {
-    /// Everything about everyone.
-    Status,
-    /// What would become of a packet, and why.
-    Explain {
-        /// The peer's name.
-        peer: String,
-        /// Its source address.
-        source: IpAddr,
-        /// Its destination address.
-        destination: IpAddr,
-    },
-    /// Change a peer's mode, or that of an interface's own classes.
-    SetMode {
-        /// The peer's name, or the interface's.
-        peer: String,
-        /// The new one.
-        #[serde(with = "mode")]
-        mode: Mode,
-        /// With `enforce`: the classes that may be in force; none named: all.
-        #[serde(default, with = "classes", skip_serializing_if = "Vec::is_empty")]
-        only: Vec<Class>,
-    },
-    /// Let everything be in force that is wanted, or nothing at all.
-    SetModeOfAll {
-        /// The mode.
-        #[serde(with = "mode")]
-        mode: Mode,
-    },
-    /// Events after this number.
-    Events {
-        /// The last number the client has seen; 0 for all that are kept.
-        after: u64,
-    },
-    /// Sampled violations after this number: they have numbers of their own.
-    Violations {
-        /// The last number the client has seen; 0 for all that are kept.
-        after: u64,
-    },
-    /// From where a peer's frames come.
-    Macs {
-        /// The peer's name.
-        peer: String,
-    },
-    /// An operator says that a MAC is a peer's.
-    AcceptMac {
-        /// The peer's name.
-        peer: String,
-        /// The MAC.
-        #[serde(with = "mac")]
-        mac: Mac,
-    },
-    /// Read the configuration again.
-    Reload,
-    /// Detach from an interface.
-    Detach {
-        /// Its name.
-        interface: String,
-    },
-}
-
-/// Classes by their names.
-mod classes {
-    use filter_core::Class;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        classes: &[Class],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(classes.iter().map(|class| class.name()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Class>, D::Error> {
-        let read = |name: String| {
-            let unknown = || D::Error::custom(format!("unknown class `{name}`"));
-            Class::from_name(&name).ok_or_else(unknown)
-        };
-        let names = Vec::<String>::deserialize(deserializer)?;
-        names.into_iter().map(read).collect()
-    }
-}
-
-/// MACs as text.
-mod mac {
-    use filter_core::packet::Mac;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(mac)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-/// Modes by their names.
-mod mode {
-    use filter_core::Mode;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(mode.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Mode, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "observe" => Ok(Mode::Observe),
-            "enforce" => Ok(Mode::Enforce),
-            other => Err(D::Error::custom(format!(
-                "unknown mode `{other}`: write observe or enforce"
-            ))),
-        }
-    }
-}
 
 /// What comes back: a value, or the reason on one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,14 +58,14 @@ pub struct Pending {
 #[non_exhaustive]
 pub enum ControlError {
     /// No daemon listens there.
-    #[error(
-        "no daemon answers on `{path}` ({source}): start it with `bcp38 run --config FILE`, or name its socket with --socket"
-    )]
+    #[error("no daemon answers on `{}` ({source}): {why}", path.display())]
     NotRunning {
         /// The socket.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+        /// What that means here.
+        why: Unreachable,
     },
     /// Another daemon listens there.
     #[error(
@@ -456,6 +328,7 @@ pub fn ask_within(
     };
     let stream = UnixStream::connect(path).map_err(|source| ControlError::NotRunning {
         path: path.to_owned(),
+        why: Unreachable::of(&source),
         source,
     })?;
     send(&stream, request, timeout).map_err(fail)?;

@@ -1,5 +1,5 @@
-//! From `[[feed]]` sections to feeds. Asks routers only for sessions and tables somebody's policy uses.
-use std::collections::BTreeMap;
+//! From `[[feed]]` sections to feeds. Asks routers only for the sessions and tables that a peer or route server uses.
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::{self, Config};
@@ -14,7 +14,7 @@ use filter_feeds::poll::{AdjRibs, PollConfig, SessionSpec, Sessions};
 use filter_feeds::shadow::{ShadowFeed, ShadowSession};
 use filter_feeds::static_::{StaticFeed, StaticPeer};
 use filter_feeds::trigger::Trigger;
-use filter_lifecycle::route::{AdjRib, Session};
+use filter_lifecycle::route::{AdjRib, Session, Vrf};
 use filter_lifecycle::spec;
 
 /// Makes one feed; those that listen do so from here on, those that poll do so when `trigger` asks, too.
@@ -55,6 +55,7 @@ pub fn build(
                 max_routers: usize::from(*max_routers),
                 idle: *idle,
                 password: password.clone(),
+                instances: Some(instances(config)),
                 ..BmpConfig::new(*listen)
             };
             Box::new(
@@ -110,6 +111,15 @@ pub fn build(
             Box::new(ShadowFeed::new(shadows).map_err(|error| error.to_string())?)
         }
     })
+}
+
+/// The routing instances that peers and route servers are in: routes of others are not read.
+fn instances(config: &Config) -> BTreeSet<Option<Vrf>> {
+    let peers = config.spec.peers.iter();
+    let attachments = peers.flat_map(|peer| &peer.attachments);
+    let of_peers = attachments.map(|attachment| attachment.vrf);
+    let of_servers = config.spec.route_servers.iter().map(|server| server.vrf);
+    of_peers.chain(of_servers).collect()
 }
 
 /// FRR does not list the communities of what it advertises. Where they decide whom an announcement reaches and a

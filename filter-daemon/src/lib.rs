@@ -4,18 +4,25 @@
 //! folds them into what is wanted per peer. Only the run loop talks to the loader. Nothing here decides a packet's
 //! verdict: that is `filter-core`.
 
+pub mod advise;
 pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod feeds;
 mod hourly;
 pub mod init;
 pub mod logging;
 pub mod metrics;
+mod names;
+pub mod pcapng;
+pub mod records;
+pub mod report;
 pub mod runtime;
 pub mod service;
 pub mod sflow;
 pub mod snapshot;
 pub mod state;
+mod when;

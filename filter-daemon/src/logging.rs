@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::when as local_time;
+
 /// Lines that may wait to be written. Further ones are lost, and counted.
 pub const MAX_WAITING_LINES: usize = 4096;
 /// Bytes of a line that are kept.
@@ -41,6 +43,20 @@ pub fn start(mut logger: env_logger::Builder) -> io::Result<Queue> {
         log::error!("error of the program: {panic}")
     }));
     Ok(queue)
+}
+
+/// A line of the log: local time with its offset, level, text. Which module wrote it is of no use to an operator.
+///
+/// # Errors
+/// Of the output.
+pub fn write_line(
+    out: &mut env_logger::fmt::Formatter,
+    record: &log::Record<'_>,
+) -> io::Result<()> {
+    let time = local_time::local(local_time::now());
+    let level = record.level();
+    let style = out.default_level_style(level);
+    writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
 }
 
 /// What waits to be written.

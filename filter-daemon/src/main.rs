@@ -10,8 +10,13 @@ const LOG_VARIABLE: &str = "BCP38_LOG";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let environment = env_logger::Env::new().filter_or(LOG_VARIABLE, cli.log_level());
-    let mut logger = env_logger::Builder::from_env(environment);
+    let mut logger = env_logger::Builder::new();
+    match (cli.log_level(), std::env::var(LOG_VARIABLE)) {
+        (Some(level), _) => logger.parse_filters(level),
+        (None, Ok(filters)) => logger.parse_filters(&filters),
+        (None, Err(_)) => logger.parse_filters(cli.default_log_level()),
+    };
+    logger.format(logging::write_line);
     if !matches!(cli.command, Command::Run(_)) {
         logger.init();
         return cli.run();

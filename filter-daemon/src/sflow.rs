@@ -249,6 +249,7 @@ mod tests {
             peer: None,
             interface: "ixp0".to_owned(),
             ifindex: 7,
+            vlans: filter_core::packet::Vlans::NONE,
             reason,
             dropped,
             length: header.len() as u32,

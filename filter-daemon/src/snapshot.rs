@@ -44,6 +44,7 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
     let directory = Directory::new(&config.spec);
     let mut notes = Vec::new();
     for (feed, id) in config.feeds.iter().zip((0..).map(FeedId)) {
+        notes.extend(unasked(config, feed));
         let events = events(feed)?;
         notes.extend(unused(config, &directory, feed, &events));
         for event in &events {
@@ -105,6 +106,18 @@ fn events(feed: &Feed) -> Result<Vec<RouteEvent>, SnapshotError> {
         }
         _ => Ok(Vec::new()),
     }
+}
+
+/// A feed that would have to ask a router: what only it has is not in the tables.
+fn unasked(config: &Config, feed: &Feed) -> Option<String> {
+    let is_read = matches!(feed, Feed::Static { .. } | Feed::Mrt { .. });
+    let name = feed.name(&config.spec);
+    (!is_read).then(|| {
+        format!(
+            "the {} feed {name} asks a router, which replay does not: its routes are not known here; give an `mrt` feed or `static` lists",
+            feed.kind()
+        )
+    })
 }
 
 /// Adj-RIBs of a file that count for no peer: of sessions of no peer, and those that the peer's view does not look at.

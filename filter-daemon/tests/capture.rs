@@ -61,7 +61,7 @@ fn read(path: &Path) -> (u64, Option<CaptureError>) {
         Err(error) => return (0, Some(error)),
     };
     loop {
-        match capture.next_frame() {
+        match capture.next_packet() {
             Ok(Some(_)) => {}
             Ok(None) => return (capture.packets(), None),
             Err(error) => return (capture.packets(), Some(error)),
@@ -152,9 +152,12 @@ fn unusual_pcapng_files() {
     ]);
     let mut capture = Capture::open(&scratch.file("c", &file)).unwrap();
     for wanted in [&frame[..], &frame[..15], &frame[..]] {
-        assert_eq!(capture.next_frame().unwrap(), Some(wanted));
+        assert_eq!(
+            capture.next_packet().unwrap().map(|it| it.bytes),
+            Some(wanted)
+        );
     }
-    assert_eq!(capture.next_frame().unwrap(), None);
+    assert_eq!(capture.next_packet().unwrap(), None);
 }
 
 /// A frame larger than the reader's first buffer.
@@ -169,8 +172,11 @@ fn frames_of_any_size() {
     ] {
         let mut capture = Capture::open(&scratch.file("c", &file)).unwrap();
         for frame in &frames {
-            assert_eq!(capture.next_frame().unwrap().unwrap().len(), frame.len());
+            assert_eq!(
+                capture.next_packet().unwrap().unwrap().bytes.len(),
+                frame.len()
+            );
         }
-        assert!(capture.next_frame().unwrap().is_none());
+        assert!(capture.next_packet().unwrap().is_none());
     }
 }

@@ -14,7 +14,13 @@ use common::{
 #[path = "replay/dumps.rs"]
 mod dumps;
 
-const EXAMPLE: &str = include_str!("../../docs/examples/bcp38.toml");
+/// The example without its BMP feed, which replay cannot ask.
+fn example() -> String {
+    let example = include_str!("../../docs/examples/bcp38.toml");
+    let (before, rest) = example.split_once("[[feed]]\nkind = \"bmp\"").unwrap();
+    let (_, after) = rest.split_once("[[feed]]\n").unwrap();
+    format!("{before}[[feed]]\n{after}")
+}
 
 /// A second peer, which is there for IPv6 only.
 const V6_ONLY: &str = r#"
@@ -229,7 +235,7 @@ fn frames(cases: &[Case]) -> Vec<Vec<u8>> {
 #[test]
 fn every_row_of_the_policy_in_every_kind_of_file() {
     let scratch = Scratch::new("rows");
-    let config = scratch.file("b.toml", (EXAMPLE.to_owned() + V6_ONLY).as_bytes());
+    let config = scratch.file("b.toml", (example() + V6_ONLY).as_bytes());
     let cases = cases();
     let frames = frames(&cases);
     let summary = r#"{"summary":{"packets":33,"reasons":{"malformed":6,"not-for-us":2,"arp":1,"non-ip":1,"neighbour-discovery":1,"link-local":1,"peering-lan":2,"unknown-peer":1,"family-not-peered":1,"permitted":5,"icmp-error":2,"source-bogon":2,"source-ours":1,"both-unannounced":1,"source-unannounced":3,"destination-unannounced":1,"lan-multicast":1,"other-vlan":1}}}"#;
@@ -264,7 +270,7 @@ fn the_kernel_agrees() {
         return;
     }
     let scratch = Scratch::new("kernel");
-    let config = scratch.file("b.toml", (EXAMPLE.to_owned() + V6_ONLY).as_bytes());
+    let config = scratch.file("b.toml", (example() + V6_ONLY).as_bytes());
     let mut frames = frames(&cases());
     frames.push(ethernet(1, 0x10, &ip(P4, US4, 17, &[0; 9000])));
     let capture = scratch.file("c", &pcapng(Order::Little, &frames));
@@ -281,7 +287,7 @@ fn the_kernel_agrees() {
 #[test]
 fn lan_rules_are_the_interfaces_and_the_mode_is_the_peers() {
     let scratch = Scratch::new("modes");
-    let text = EXAMPLE
+    let text = example()
         .replace("# lan_rules = \"observe\" ", "lan_rules = \"enforce\" ")
         .replace("# mode = \"observe\" ", "mode = \"enforce\" ");
     let config = scratch.file("b.toml", text.as_bytes());
@@ -313,7 +319,7 @@ packet  peer  fate      reason                   source > destination (covered b
 #[test]
 fn the_specs_own_example_is_tagged() {
     let scratch = Scratch::new("tagged");
-    let text = EXAMPLE.replace("# vlan = 100 ", "vlan = 100 ");
+    let text = example().replace("# vlan = 100 ", "vlan = 100 ");
     let config = scratch.file("b.toml", text.as_bytes());
     let frames = vec![
         ethernet(1, 0x10, &tag(0x8100, 100, &udp(P4, US4))),
@@ -335,7 +341,7 @@ fn the_specs_own_example_is_tagged() {
 #[test]
 fn a_cut_capture_is_one_line_and_exit_code_1() {
     let scratch = Scratch::new("line");
-    let config = scratch.file("b.toml", EXAMPLE.as_bytes());
+    let config = scratch.file("b.toml", example().as_bytes());
     let frames = vec![ethernet(1, 0x10, &udp(P4, US4)); 2];
     let file = pcap(Order::Little, MICRO, 1, &frames);
     let capture = scratch.file("c", &file[..file.len() - 1]);
@@ -358,27 +364,27 @@ fn a_cut_capture_is_one_line_and_exit_code_1() {
 #[test]
 fn captures_of_other_things_are_refused() {
     let scratch = Scratch::new("other");
-    let config = scratch.file("b.toml", EXAMPLE.as_bytes());
+    let config = scratch.file("b.toml", example().as_bytes());
     let frame = ethernet(1, 0x10, &udp(P4, US4));
     let order = Order::Little;
     let mixed = join(&[
         &section(order),
         &described(order, 1, 0),
-        &described(order, 101, 0),
+        &described(order, 147, 0),
         &packet(order, 0, &frame),
         &packet(order, 1, &frame),
     ]);
     let no_interface = join(&[&section(order), &packet(order, 0, &frame)]);
     let cases = [
         (
-            pcap(order, MICRO, 101, &[frame]),
+            pcap(order, MICRO, 147, &[frame]),
             0,
-            "has link type 101 at packet 1, not ethernet (1): capture on an ethernet device (not on `any`)",
+            "has link type 147 at packet 1: capture ethernet (1), cooked (113, 276) or raw ip (101, 228, 229) packets",
         ),
         (
             mixed,
             1,
-            "has link type 101 at packet 2, not ethernet (1): capture on an ethernet device (not on `any`)",
+            "has link type 147 at packet 2: capture ethernet (1), cooked (113, 276) or raw ip (101, 228, 229) packets",
         ),
         (
             no_interface,
@@ -401,7 +407,7 @@ fn captures_of_other_things_are_refused() {
     assert_eq!(
         err,
         format!(
-            "error: `{}` is no capture: give an uncompressed pcap or pcapng file\n",
+            "error: `{}` is no capture: give a pcap or pcapng file, plain or compressed with gzip\n",
             text.display()
         )
     );
@@ -410,5 +416,165 @@ fn captures_of_other_things_are_refused() {
     assert!(
         err.contains("cannot read capture") && err.contains("No such file"),
         "{err}"
+    );
+}
+
+/// What the capture cut is not held against a packet: `truncated`, never a violation.
+#[test]
+fn a_cut_packet_is_truncated_and_no_violation() {
+    let scratch = Scratch::new("truncated");
+    let text = example().replace("# mode = \"observe\" ", "mode = \"enforce\" ");
+    let config = scratch.file("b.toml", text.as_bytes());
+    let good = ethernet(1, 0x10, &ip(P4, US4, 17, &[7; 100]));
+    let spoofed = ethernet(1, 0x10, &ip("8.8.8.8", US4, 17, &[7; 100]));
+    let error = ethernet(1, 0x10, &icmp_error("8.8.8.8", US4, 3, &udp(US4, P4)));
+    let mut file = pcap(Order::Little, MICRO, 1, &[]);
+    for (frame, captured) in [
+        (&good, 20),
+        (&good, 34),
+        (&spoofed, 34),
+        (&spoofed, 33),
+        (&error, 50),
+        (&error, error.len()),
+    ] {
+        let length = |length: usize| u32::try_from(length).unwrap().to_le_bytes();
+        let record = join(&[
+            &[0; 8],
+            &length(captured),
+            &length(frame.len()),
+            &frame[..captured],
+        ]);
+        file.extend(record);
+    }
+    let capture = scratch.file("c", &file);
+    let (code, out, err) = replay(&config, &capture, &["--json"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let told: Vec<(String, bool)> = out
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line["n"].is_u64())
+        .map(|line| {
+            (
+                line["reason"].as_str().unwrap().to_owned(),
+                line["violation"] == true,
+            )
+        })
+        .collect();
+    let told: Vec<(&str, bool)> = told
+        .iter()
+        .map(|(reason, is)| (reason.as_str(), *is))
+        .collect();
+    let expected = [
+        ("truncated", false),
+        ("permitted", false),
+        ("source-unannounced", true),
+        ("truncated", false),
+        ("truncated", false),
+        ("icmp-error", false),
+    ];
+    assert_eq!(told, expected);
+    assert!(out.contains("\"truncated\":3}"), "{out}");
+    let (_, table, _) = replay(&config, &capture, &[]);
+    assert!(table.contains("6 packets, 1 dropped"), "{table}");
+}
+
+/// What was captured on `any` is judged by the sender's MAC; a packet without MACs on a port only.
+#[test]
+fn cooked_and_raw_captures_are_judged_where_they_hold_what_is_needed() {
+    let scratch = Scratch::new("cooked");
+    let packet = udp(P4, US4);
+    let cooked = |kind: u8| {
+        let header = [0, kind, 0, 1, 0, 6, 2, 0, 0, 0, 0, 0x10, 0, 0];
+        join(&[&header, &packet])
+    };
+    let config = scratch.file("b.toml", example().as_bytes());
+    let capture = scratch.file(
+        "c",
+        &pcap(Order::Little, MICRO, 113, &[cooked(0), cooked(4)]),
+    );
+    let (code, out, err) = replay(&config, &capture, &["--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(r#""reasons":{"permitted":1}"#), "{out}");
+    assert_eq!(
+        err,
+        "warning: packets that went out, which are not judged: 1\n"
+    );
+    let raw = scratch.file(
+        "r",
+        &pcap(Order::Little, MICRO, 101, &[packet[2..].to_vec()]),
+    );
+    let (code, _, err) = replay(&config, &raw, &["--json"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("the capture has no MACs, by which the peers on `ixp0` are told apart"),
+        "{err}"
+    );
+    let port = r#"
+[router]
+asn = 64500
+[[interface]]
+name = "ixp0"
+kind = "port"
+mac = "02:00:00:00:00:01"
+addresses = ["203.0.113.1"]
+[[peer]]
+name = "icrc"
+asn = 57965
+interface = "ixp0"
+addresses = ["203.0.113.10"]
+[[feed]]
+kind = "static"
+peer = "icrc"
+advertised_by_peer = ["45.146.194.0/23"]
+advertised_to_peer = ["198.51.100.0/24"]
+"#;
+    let config = scratch.file("p.toml", port.as_bytes());
+    let (code, out, err) = replay(&config, &raw, &["--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains(r#""peer":"icrc","reason":"permitted""#),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_capture_may_be_compressed_and_a_cut_one_is_named() {
+    use std::io::Write as _;
+    let scratch = Scratch::new("gzip");
+    let config = scratch.file("b.toml", example().as_bytes());
+    let frames = vec![ethernet(1, 0x10, &udp(P4, US4)); 2000];
+    for file in [
+        pcap(Order::Little, MICRO, 1, &frames),
+        pcapng(Order::Little, &frames),
+    ] {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(&file).unwrap();
+        let packed = out.finish().unwrap();
+        let capture = scratch.file("c.gz", &packed);
+        let (code, out, err) = replay(&config, &capture, &["--json"]);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(
+            out.contains(r#""reasons":{"permitted":2000}"#),
+            "{}",
+            out.len()
+        );
+        let cut = scratch.file("cut.gz", &packed[..packed.len() / 2]);
+        let (code, _, err) = replay(&config, &cut, &["--json"]);
+        assert_eq!(code, Some(1));
+        assert!(err.contains("is truncated at packet"), "{err}");
+    }
+}
+
+#[test]
+fn a_feed_that_asks_a_router_is_named() {
+    let scratch = Scratch::new("offline");
+    let text = include_str!("../../docs/examples/bcp38.toml");
+    let config = scratch.file("b.toml", text.as_bytes());
+    let capture = scratch.file("c", &pcap(Order::Little, MICRO, 1, &[]));
+    let (code, _, err) = replay(&config, &capture, &["--json"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        err,
+        "warning: the bmp feed 127.0.0.1:11019 asks a router, which replay does not: its routes are not known here; give an `mrt` feed or `static` lists\n"
     );
 }

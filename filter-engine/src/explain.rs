@@ -10,7 +10,7 @@ use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{Missing, Side, SourceStatus, Told};
+use filter_lifecycle::{ListedPrefix, Listing, Missing, Side, SourceStatus, Told};
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
@@ -38,6 +38,10 @@ pub struct Explanation {
     pub source_routes: Vec<Told>,
     /// The routes that make the destination valid.
     pub destination_routes: Vec<Told>,
+    /// What covers the source and does not count, or only until its hold is over.
+    pub source_odd: Option<ListedPrefix>,
+    /// The same of the destination.
+    pub destination_odd: Option<ListedPrefix>,
     /// Who else announces the source, whose the destination is; none for a packet that is permitted.
     pub flow: Option<Flow>,
     /// What keeps the peer from being enforced.
@@ -105,9 +109,23 @@ impl Engine {
             destination_prefix: compiled.destination.covering(to),
             source_routes: self.lifecycle.told(now, id, Side::Sources, from),
             destination_routes: self.lifecycle.told(now, id, Side::Destinations, to),
+            source_odd: self.lifecycle.odd(now, id, Side::Sources, from),
+            destination_odd: self.lifecycle.odd(now, id, Side::Destinations, to),
             flow: (!permitted).then(|| self.sight().flow(now, Some(id), (from, to))),
             missing: self.lifecycle.missing(now, id),
         })
+    }
+
+    /// The prefixes of a side of a peer, those that do not count too; with `within`, only those that lie in it.
+    #[must_use]
+    pub fn listing(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        within: Option<Prefix>,
+    ) -> Listing {
+        self.lifecycle.listing(now, id, side, within)
     }
 
     /// Every Adj-RIB that matters for a peer, as each feed reports it.

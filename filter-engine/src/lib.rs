@@ -11,20 +11,21 @@
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
 //! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
 //! may be enforced.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use filter_lifecycle::policy::{MissingFact, Withheld};
-use filter_lifecycle::route::{FeedId, RouteEvent};
+use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
 use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
 use nix::errno::Errno;
 
 mod classes;
+mod counted;
 mod devices;
 mod distinct;
 mod explain;
@@ -34,6 +35,7 @@ mod follow;
 mod frozen;
 mod lease;
 mod links;
+pub mod look;
 pub mod neighbours;
 mod netlink;
 mod notice;
@@ -49,6 +51,7 @@ mod strangers;
 pub mod switched;
 mod wire;
 
+pub use counted::Counted;
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
 pub use frozen::{Frozen, MAX_FROZEN};
@@ -116,6 +119,8 @@ pub struct Engine {
     wire: WireWatch,
     /// What operators switched at run time.
     switched: Switched,
+    /// Peers that are enforced for a time only.
+    on_trial: BTreeSet<PeerId>,
     /// Why feeds are not connected, as they reported.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
@@ -158,6 +163,7 @@ impl Engine {
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
             switched: Switched::default(),
+            on_trial: BTreeSet::new(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
@@ -358,6 +364,7 @@ impl Engine {
             fitted: &self.fitted,
             slots: &self.slots,
             devices: &self.devices,
+            on_trial: &self.on_trial,
         };
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {

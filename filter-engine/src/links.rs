@@ -7,13 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use filter_core::packet::Mac;
 use filter_lifecycle::devices::Devices;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-    socket,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, recvfrom, send};
 
 mod wire;
 
+use crate::netlink;
 use wire::{Request, Told};
 
 /// The multicast groups of links and addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR` of
@@ -69,15 +67,8 @@ pub(crate) struct Links {
 impl Links {
     /// Subscribes, then lists everything.
     pub(crate) fn open() -> Result<Self, LinkError> {
-        let failed = |what| move |source| LinkError::Socket { what, source };
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            SockProtocol::NetlinkRoute,
-        )
-        .map_err(failed("socket"))?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS)).map_err(failed("bind"))?;
+        let socket = netlink::subscribe(GROUPS)
+            .map_err(|(what, source)| LinkError::Socket { what, source })?;
         let mut links = Self {
             socket,
             devices: Devices::default(),
@@ -96,6 +87,16 @@ impl Links {
     /// As they are now, as far as the kernel's messages were taken in.
     pub(crate) const fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// Was everything listed at least once?
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listing.is_none() && self.waiting.is_empty()
+    }
+
+    /// As they are now; nothing follows them any more.
+    pub(crate) fn into_devices(self) -> Devices {
+        self.devices
     }
 
     /// Takes in everything the kernel has said. Returns whether something is new.

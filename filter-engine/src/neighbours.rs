@@ -11,11 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use filter_core::packet::Mac;
 use filter_lifecycle::neighbour::NeighbourEvent;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-    socket,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, recvfrom, send};
 
+use crate::netlink;
 use wire::Told;
 
 /// Entries of the kernel's table we follow at most; its own limit for learned ones is 1024 by default.
@@ -69,15 +67,8 @@ impl Neighbours {
     /// # Errors
     /// [`NeighbourError::Socket`] where netlink is not to be had.
     pub fn open(links: impl IntoIterator<Item = u32>) -> Result<Self, NeighbourError> {
-        let failed = |what| move |source| NeighbourError::Socket { what, source };
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            SockProtocol::NetlinkRoute,
-        )
-        .map_err(failed("socket"))?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP_NEIGH)).map_err(failed("bind"))?;
+        let socket = netlink::subscribe(GROUP_NEIGH)
+            .map_err(|(what, source)| NeighbourError::Socket { what, source })?;
         let mut neighbours = Self {
             socket,
             links: links.into_iter().collect(),

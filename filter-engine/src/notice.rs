@@ -1,6 +1,7 @@
 //! What the engine has to say, as types: whoever embeds it turns them into words. Never formatted here.
 use std::collections::VecDeque;
 
+use filter_core::packet::Vlans;
 use filter_core::{Address, Reason};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
@@ -97,6 +98,8 @@ pub struct Violation {
     pub interface: String,
     /// The index of that device.
     pub ifindex: u32,
+    /// Its tags, those included that the driver took out of the frame where the program still sees them.
+    pub vlans: Vlans,
     /// Why it is one.
     pub reason: Reason,
     /// Was it dropped?

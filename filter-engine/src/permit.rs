@@ -86,6 +86,15 @@ impl Engine {
         self.lifecycle.status(now, id)
     }
 
+    /// These peers are enforced for a time only: until that is confirmed, the lease's end observes, whatever
+    /// `on_lease_end` says.
+    pub fn set_on_trial(&mut self, peers: BTreeSet<PeerId>) {
+        let changed = self.on_trial.symmetric_difference(&peers);
+        let there = changed.filter(|&&id| self.fitted.spec().peer(id).is_some());
+        there.for_each(|&id| self.publisher.again(id));
+        self.on_trial = peers;
+    }
+
     /// An operator accepts a MAC as a peer's, wherever the peer is on a LAN.
     ///
     /// # Errors

@@ -110,6 +110,7 @@ impl Sampler {
             peer,
             interface: interface.unwrap_or_default().to_owned(),
             ifindex: sample.ifindex,
+            vlans: sample.vlans,
             reason: sample.reason,
             dropped: sample.dropped,
             length: sample.length,

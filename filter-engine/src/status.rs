@@ -153,6 +153,15 @@ pub struct PeerStatus {
     pub counters: Option<Counters>,
 }
 
+impl PeerStatus {
+    /// Is every class that the peer can have in force?
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        let in_force = |class: &ClassStatus| class.in_force == Some(true);
+        self.classes.iter().all(in_force)
+    }
+}
+
 /// From where frames of a peer come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -15,21 +15,23 @@ use std::time::{Duration, Instant};
 
 use super::{Feed, LOOK_FOR_ROOM, MAX_BATCH_EVENTS, Outlet, STOP_CHECK, Stopped, Turn, is_timeout};
 use crate::printed::Printed;
-use crate::shadow::{Password, md5};
+use crate::shadow::md5;
 use crate::skipped::Skipped;
 use crate::tcp;
 use crate::wire::{ReceiveBuffer, bmp};
+use config::may_reach;
 use filter_core::Prefix;
-use filter_lifecycle::route::{Origin, RouteEvent, Session};
+use filter_lifecycle::route::{Origin, RouteEvent, Session, Vrf};
 use router::{Closed, Memory, Noted, Router};
 
+mod config;
 pub mod counts;
 mod life;
 pub mod quirks;
 pub mod router;
 
-/// Routers that may be connected at once, unless configured otherwise.
-pub const DEFAULT_MAX_ROUTERS: usize = 16;
+pub use config::{BmpConfig, DEFAULT_MAX_ROUTERS, loopback};
+
 /// Routers whose quirks are remembered after they are gone.
 const MAX_REMEMBERED: usize = 1024;
 /// A router whose stream was refused is kept this long before it may connect again.
@@ -45,45 +47,6 @@ pub const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Refusals that are logged once each.
 const MAX_REFUSALS: usize = 1024;
 
-/// One listener.
-#[derive(Clone, Debug)]
-pub struct BmpConfig {
-    /// Where routers connect.
-    pub listen: SocketAddr,
-    /// Who may connect; default [`loopback`].
-    pub allow: Vec<Prefix>,
-    /// How many may be connected at once; default [`DEFAULT_MAX_ROUTERS`].
-    pub max_routers: usize,
-    /// A router that sends nothing for this long is lost. Default: three of its own statistics intervals, and as
-    /// long as it sends none, whatever TCP says.
-    pub idle: Option<Duration>,
-    /// TCP MD5 password (RFC 2385) that routers must connect with.
-    pub password: Option<Password>,
-}
-
-impl BmpConfig {
-    /// A listener with the defaults.
-    #[must_use]
-    pub fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            allow: loopback(),
-            max_routers: DEFAULT_MAX_ROUTERS,
-            idle: None,
-            password: None,
-        }
-    }
-}
-
-/// This host alone.
-#[must_use]
-pub fn loopback() -> Vec<Prefix> {
-    let network = |host: IpAddr, length| Prefix::new(host.into(), length).ok();
-    let v4 = network(std::net::Ipv4Addr::LOCALHOST.into(), 8);
-    let v6 = network(std::net::Ipv6Addr::LOCALHOST.into(), 128);
-    v4.into_iter().chain(v6).collect()
-}
-
 /// The feed. Listens from its creation on.
 #[derive(Debug)]
 pub struct BmpFeed {
@@ -92,6 +55,7 @@ pub struct BmpFeed {
     max_routers: usize,
     idle: Option<Duration>,
     has_password: bool,
+    instances: Option<BTreeSet<Option<Vrf>>>,
     streams: Mutex<Streams>,
     refusals: Mutex<BTreeSet<(IpAddr, &'static str)>>,
     skipped: Skipped,
@@ -153,6 +117,7 @@ impl BmpFeed {
             max_routers: config.max_routers,
             idle: config.idle,
             has_password: config.password.is_some(),
+            instances: config.instances.clone(),
             streams: Mutex::default(),
             refusals: Mutex::default(),
             skipped: Skipped::default(),
@@ -182,7 +147,7 @@ impl BmpFeed {
         }
     }
 
-    /// Takes in a connection of somebody who may connect. It has no name yet.
+    /// Takes in a connection from an address that may connect. Its router has no name yet.
     fn admit(&self, stream: &TcpStream, from: SocketAddr) -> Option<u64> {
         let address = from.ip().to_canonical().into();
         if !self.allow.iter().any(|allowed| allowed.contains(address)) {
@@ -216,7 +181,7 @@ impl BmpFeed {
             accepted: Instant::now(),
             id: None,
             outlet,
-            router: Router::numbered(number, Instant::now()),
+            router: Router::numbered(number, Instant::now()).reading(self.instances.clone()),
             events: Vec::with_capacity(MAX_BATCH_EVENTS),
         };
         // Nothing may stop the listener: an error of one stream is that stream's end, and so is a fault of ours.
@@ -264,7 +229,7 @@ impl BmpFeed {
         }
     }
 
-    /// The kernel refuses connections with a wrong password before anybody sees them, and only counts them.
+    /// The kernel refuses connections with a wrong password before the listener sees them, and only counts them.
     fn suspect_passwords(&self, refused: &mut md5::Refused) {
         if !self.has_password {
             return;
@@ -277,14 +242,6 @@ impl BmpFeed {
             self.refuse(unspecified, why);
         }
     }
-}
-
-/// Can a connection from there arrive at a socket that listens here?
-const fn may_reach(listen: SocketAddr, from: Prefix) -> bool {
-    matches!(
-        (listen, from.family()),
-        (SocketAddr::V6(_), _) | (SocketAddr::V4(_), filter_core::Family::Ipv4)
-    )
 }
 
 impl Feed for BmpFeed {

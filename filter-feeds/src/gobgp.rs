@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use filter_core::Family;
 
-use self::replies::{Neighbor, error_in, parse_global, parse_neighbors, parse_rib, parse_version};
+use self::replies::{
+    ByNeighbour, Neighbor, error_in, parse_global, parse_neighbors, parse_rib, parse_version,
+};
 use super::Stop;
 use super::child::Client;
 use super::poll::{
@@ -196,7 +198,7 @@ fn read_rib(
 
 /// GoBGP's global table by neighbour, as far as it was read during this poll.
 #[derive(Default)]
-struct Global(BTreeMap<Family, Result<BTreeMap<IpAddr, Vec<Route>>, String>>);
+struct Global(BTreeMap<Family, Result<ByNeighbour, String>>);
 
 impl Global {
     /// What was accepted of this neighbour's routes.
@@ -221,9 +223,8 @@ impl Global {
                 unread.insert(read)
             }
         };
-        let taken = read.as_mut().map(|all| all.remove(&address));
-        Ok(match taken {
-            Ok(routes) => Ok(routes.unwrap_or_default()),
+        Ok(match read {
+            Ok(routes) => routes.remove(&address).unwrap_or_else(|| Ok(Vec::new())),
             Err(answer) => Err(answer.clone()),
         })
     }

@@ -75,7 +75,7 @@ pub fn read(path: &Path) -> Result<Vec<MemberSeed>, FileError> {
 
 fn read_and_parse(path: &Path) -> Result<Vec<MemberSeed>, IxfError> {
     let mut text = Vec::new();
-    // A pipe, or a device, would keep whoever reads it waiting.
+    // A pipe or a device would keep its reader waiting.
     if !std::fs::metadata(path)?.is_file() {
         return Err(IxfError::NoFile);
     }

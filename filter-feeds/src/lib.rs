@@ -42,7 +42,7 @@ use skipped::Skipped;
 pub const MAX_WAITING_BATCHES: usize = 2;
 /// Events a feed may put in one batch.
 pub const MAX_BATCH_EVENTS: usize = 128;
-/// How often whoever is first in line looks for room.
+/// How often the feed that is first in line looks for room.
 const LOOK_FOR_ROOM: Duration = Duration::from_micros(100);
 /// A feed looks at least this often whether it shall stop: the read timeout of its sockets.
 pub const STOP_CHECK: Duration = Duration::from_millis(200);

@@ -37,7 +37,7 @@ pub const SETTLING: Duration = Duration::from_secs(30);
 pub const SETTLING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a router is asked between two polls which sessions are up: one that came up, or anew, is polled at once.
 pub const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
-/// A router is asked again, whoever wants it, only after this many times as long as it took to answer: it spends a tenth of
+/// A router is asked again, by its interval or by a request, only after this many times as long as it took to answer: it spends a tenth of
 /// its time on our questions at most.
 const REST: u32 = 9;
 /// And not sooner than this.
@@ -452,7 +452,7 @@ impl<S: Source> Polling<S> {
         }
     }
 
-    /// Until the next poll: its time has come, somebody asks for it, or a session came up meanwhile.
+    /// Until the next poll: its time has come, it is requested, or a session came up meanwhile.
     fn wait(&mut self, time: Duration, stop: &Stop) -> Result<(), Stopped> {
         let end = Instant::now() + time;
         let left = || end.saturating_duration_since(Instant::now());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use filter_core::{Family, Prefix};
+use filter_core::Prefix;
 
 use super::{Feed, MAX_BATCH_EVENTS, Outlet, Stopped};
-use filter_lifecycle::route::{AdjRib, Origin, PeerId, Route, RouteEvent};
+use filter_lifecycle::route::{AdjRib, PeerId, RouteEvent};
 
 /// Between two looks at whether to stop, which [`super::Stop`] interrupts anyway.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -38,30 +38,18 @@ impl StaticFeed {
     /// Everything it will ever report: both directions and families of each peer, empty ones too.
     #[must_use]
     pub fn events(&self) -> Vec<RouteEvent> {
-        let mut ribs: BTreeMap<(PeerId, AdjRib, Family), Vec<Route>> = BTreeMap::new();
+        let mut ribs: BTreeMap<(PeerId, AdjRib), Vec<Prefix>> = BTreeMap::new();
         for entry in &self.peers {
             for (rib, prefixes) in [
                 (AdjRib::InPrePolicy, &entry.advertised_by_peer),
                 (AdjRib::OutPostPolicy, &entry.advertised_to_peer),
             ] {
-                for family in Family::ALL {
-                    let of_family = prefixes.iter().filter(|prefix| prefix.family() == family);
-                    let routes = ribs.entry((entry.peer, rib, family)).or_default();
-                    routes.extend(of_family.copied().map(Route::bare));
-                }
+                ribs.entry((entry.peer, rib)).or_default().extend(prefixes);
             }
         }
-        let snapshots = ribs.into_iter().map(|((peer, rib, family), mut routes)| {
-            routes.sort_unstable();
-            routes.dedup();
-            let (origin, routes) = (Origin::Peer(peer), routes.into());
-            RouteEvent::Snapshot {
-                origin,
-                rib,
-                family,
-                routes,
-            }
-        });
+        let listed = ribs.into_iter();
+        let snapshots =
+            listed.flat_map(|((peer, rib), prefixes)| RouteEvent::listed(peer, rib, prefixes));
         std::iter::once(RouteEvent::FeedUp)
             .chain(snapshots)
             .collect()
@@ -91,9 +79,11 @@ mod tests {
     use std::sync::mpsc::sync_channel;
     use std::thread;
 
+    use filter_core::Family;
+    use filter_lifecycle::route::{FeedId, Origin, Route};
+
     use super::*;
     use crate::Stop;
-    use filter_lifecycle::route::FeedId;
 
     fn prefixes(texts: &[&str]) -> Vec<Prefix> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -35,7 +35,7 @@ pub enum Refusal {
     #[error("a default route")]
     DefaultRoute,
     /// Shorter or longer than `prefix_bounds`.
-    #[error("its length is outside prefix_bounds, /{min} to /{max}")]
+    #[error("of a length outside prefix_bounds, /{min} to /{max}")]
     OutOfBounds {
         /// The shortest allowed.
         min: u8,

@@ -12,6 +12,7 @@ pub mod json;
 mod lifecycle;
 pub mod neighbour;
 pub mod policy;
+pub mod protocol;
 pub mod route;
 pub mod spec;
 pub mod stations;

@@ -1,5 +1,6 @@
 //! What every feed produces, whatever daemon spoke: the one language between feeds and the lifecycle.
 //! No bytes, no text, no daemon names beyond this point.
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -364,6 +365,29 @@ pub enum RouteEvent {
         /// The router's number.
         prefixes: u64,
     },
+}
+
+impl RouteEvent {
+    /// The whole of one peer's Adj-RIB as these prefixes, of either family: what a configured list has to report.
+    #[must_use]
+    pub fn listed(
+        peer: PeerId,
+        rib: AdjRib,
+        prefixes: impl IntoIterator<Item = Prefix>,
+    ) -> [Self; 2] {
+        let routes: BTreeSet<Route> = prefixes.into_iter().map(Route::bare).collect();
+        Family::ALL.map(|family| {
+            let of_family = routes
+                .iter()
+                .filter(|route| route.prefix.family() == family);
+            Self::Snapshot {
+                origin: Origin::Peer(peer),
+                rib,
+                family,
+                routes: of_family.cloned().collect(),
+            }
+        })
+    }
 }
 
 /// Events of one feed, in order. Feeds send batches so that a full table costs few hand-overs.

@@ -11,6 +11,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 const DRIVER: u32 = 0x3;
 /// `ETHTOOL_GFLAGS`.
 const FLAGS: u32 = 0x25;
+/// `ETH_FLAG_LRO`: received packets are merged, in the hardware, before a program sees them.
+const LRO: u32 = 1 << 15;
 /// `ETH_FLAG_TXVLAN`: tags are kept beside the frame on the way out.
 const TXVLAN: u32 = 1 << 7;
 /// `ETH_FLAG_RXVLAN`: and on the way in.
@@ -51,7 +53,15 @@ pub fn is_vlan_device(device: &str) -> bool {
     driver(device).is_some_and(|driver| driver == "802.1Q VLAN Support")
 }
 
-fn driver(device: &str) -> Option<String> {
+/// Does it merge received packets in the hardware? None if its driver does not answer.
+#[must_use]
+pub fn merges(device: &str) -> Option<bool> {
+    Some(flags(device)? & LRO != 0)
+}
+
+/// The driver's name; none if it does not answer.
+#[must_use]
+pub fn driver(device: &str) -> Option<String> {
     let Answer(words) = ask(device, DRIVER)?;
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let name = bytes.get(NAME)?.split(|&byte| byte == 0).next()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::{Asn, Family, Prefix};
 
-/// Whose routes a message is about.
+/// The session that a message is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbour {
     /// Its session address.

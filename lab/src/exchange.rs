@@ -23,6 +23,37 @@ pub struct Neighbour {
     pub route_server: bool,
 }
 
+/// Who is at a place on the LAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What the lab calls it.
+    pub name: &'static str,
+    /// Its AS number.
+    pub asn: u32,
+    /// The host part of its addresses.
+    pub host: u8,
+}
+
+/// The other end of a peer's sessions: R, or a route server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its AS number.
+    pub asn: u32,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl Speaker {
+    /// R itself, as its peers know it.
+    pub const ROUTER: Self = Self {
+        asn: R_ASN,
+        v4: R_ADDRESSES.0,
+        v6: R_ADDRESSES.1,
+    };
+}
+
 /// The exchange.
 #[derive(Debug)]
 pub struct Exchange {
@@ -30,7 +61,7 @@ pub struct Exchange {
     pub router: Namespace,
     /// The wire.
     pub lan: Lan,
-    /// Whose packages R's daemon is of.
+    /// The release that R's daemon is from.
     pub release: Release,
 }
 
@@ -74,19 +105,13 @@ impl Exchange {
         namespace
     }
 
-    /// A BIRD on the LAN that speaks BGP with `towards` (AS number and addresses): R, or a route server; `append`
-    /// goes into its configuration.
+    /// A BIRD on the LAN that speaks BGP with R or a route server; `append` goes into its configuration.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn peer(
-        &self,
-        (name, asn, host): (&'static str, u32, u8),
-        announces: &[&str],
-        towards: (u32, Ipv4Addr, Ipv6Addr),
-        append: &str,
-    ) -> Peer {
+    pub fn peer(&self, member: Member, announces: &[&str], towards: Speaker, append: &str) -> Peer {
+        let Member { name, asn, host } = member;
         let (v4, v6) = Self::addresses(host);
         let config = PeerConfig {
             name,
@@ -99,12 +124,6 @@ impl Exchange {
             append: append.to_owned(),
         };
         Peer::start(config, self.member(name, host), towards)
-    }
-
-    /// R itself, as its peers know it.
-    #[must_use]
-    pub const fn towards_router() -> (u32, Ipv4Addr, Ipv6Addr) {
-        (R_ASN, R_ADDRESSES.0, R_ADDRESSES.1)
     }
 
     /// Starts FRR as R with these sessions.

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 pub use daemon::Daemon;
 pub use exabgp::ExaBgp;
-pub use exchange::{Exchange, Neighbour};
+pub use exchange::{Exchange, Member, Neighbour, Speaker};
 pub use lan::Lan;
 pub use link::Link;
 pub use namespace::{BPFFS, Namespace, NetError, enter, ip, spawn_in, unique};

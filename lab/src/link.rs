@@ -78,6 +78,30 @@ impl Link {
         }));
     }
 
+    /// The peer sends so many packets of the first source, and as many of the second between them, to this destination.
+    /// Returns how many of each came through, the last of the first source being one of them.
+    ///
+    /// # Errors
+    /// If the device does not take one.
+    ///
+    /// # Panics
+    /// If the last one does not come through within [`PATIENCE`].
+    pub fn send_by_turns(
+        &mut self,
+        each: u32,
+        sources: [IpAddr; 2],
+        destination: IpAddr,
+    ) -> Result<[usize; 2], NetError> {
+        let last = 2 * each;
+        for number in 1..=last {
+            let source = sources[usize::from(number % 2 != 0)]; // so that the last one is of the first source
+            self.send(number, source, destination)?;
+        }
+        let received = self.received_until(last);
+        let of_first = received.iter().filter(|&number| number % 2 == 0).count();
+        Ok([of_first, received.len() - of_first])
+    }
+
     /// The numbers of the packets that came through, in their order, once this one did.
     ///
     /// # Panics

@@ -115,7 +115,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// A new one without IPv6 on its devices until somebody wants it: no frame goes out that a program did not send.
+    /// A new one without IPv6 on its devices until it is switched on: no frame goes out that a program did not send.
     ///
     /// # Errors
     /// Without root, or without `ip`.

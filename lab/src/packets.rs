@@ -48,7 +48,7 @@ pub fn good() -> Packet {
 #[must_use]
 pub fn spoofed() -> Packet {
     ip(
-        "spoofed source: nobody's 8.8.8.8",
+        "spoofed source: no peer's 8.8.8.8",
         ICRC_MAC,
         "source-unannounced",
         "8.8.8.8",

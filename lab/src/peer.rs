@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use filter_core::{Family, Prefix};
 
-use super::{Daemon, Directory, Namespace, run, wait_for};
+use super::{Daemon, Directory, Namespace, Speaker, run, wait_for};
 
 /// How long a daemon may take to listen on its control socket.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct PeerConfig {
 #[derive(Debug)]
 pub struct Peer {
     config: PeerConfig,
-    router: (u32, Ipv4Addr, Ipv6Addr),
+    router: Speaker,
     announced: BTreeSet<Prefix>,
     /// What its IPv4 and IPv6 export filters do to each route before they accept it.
     exports: [String; 2],
@@ -48,16 +48,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it in `namespace`; `router` is R's AS number and addresses.
+    /// Starts it in `namespace`, with sessions to `router`.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn start(
-        config: PeerConfig,
-        namespace: Namespace,
-        router: (u32, Ipv4Addr, Ipv6Addr),
-    ) -> Self {
+    pub fn start(config: PeerConfig, namespace: Namespace, router: Speaker) -> Self {
         let announced = config.announces.iter().copied().collect();
         let directory = Directory::new(config.name);
         let mut peer = Self {
@@ -244,14 +240,18 @@ impl Peer {
             append,
             ..
         } = &self.config;
-        let (r_asn, r_v4, r_v6) = &self.router;
+        let Speaker {
+            asn: r_asn,
+            v4: r_v4,
+            v6: r_v6,
+        } = self.router;
         let restart = restart_time.map_or(String::new(), |seconds| {
             format!("graceful restart on; graceful restart time {seconds};")
         });
         let mut text = format!("router id {v4};\nprotocol device {{}}\n");
         for (family, number, local, remote) in [
-            (Family::Ipv4, 4, IpAddr::from(*v4), IpAddr::from(*r_v4)),
-            (Family::Ipv6, 6, IpAddr::from(*v6), IpAddr::from(*r_v6)),
+            (Family::Ipv4, 4, IpAddr::from(*v4), IpAddr::from(r_v4)),
+            (Family::Ipv6, 6, IpAddr::from(*v6), IpAddr::from(r_v6)),
         ] {
             let action = &self.exports[family as usize];
             let routes: String = self

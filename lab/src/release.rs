@@ -11,7 +11,7 @@ use super::{Directory, Namespace, Package};
 /// mounts private before.
 const ENTER: &str = "mount --bind \"$0\" /usr && exec \"$@\"";
 
-/// Whose packages.
+/// The release that a daemon is from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Release {
     /// What is installed.

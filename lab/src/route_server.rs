@@ -2,13 +2,13 @@
 //! member), 0:rs (to no other), rs:member (to the member), rt:0:member, and as large ones rs:0:member, rs:0:0, rs:1:member.
 //! Its own AS is in no path and its address no next hop; it hands on next hops it cannot reach itself (`gateway recursive`).
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use filter_core::Family;
 
-use super::{Daemon, Directory, Exchange, Namespace, R_ADDRESSES, R_ASN, run, wait_for};
+use super::{Daemon, Directory, Exchange, Namespace, R_ADDRESSES, R_ASN, Speaker, run, wait_for};
 
 /// Its AS number and the host part of its addresses.
 pub const RS: (u32, u8) = (64511, 250);
@@ -57,16 +57,21 @@ impl RouteServer {
 
     /// Itself, as its members know it.
     #[must_use]
-    pub fn towards() -> (u32, Ipv4Addr, Ipv6Addr) {
-        let (v4, v6) = Exchange::addresses(RS.1);
-        (RS.0, v4, v6)
+    pub fn towards() -> Speaker {
+        let (asn, host) = RS;
+        let (v4, v6) = Exchange::addresses(host);
+        Speaker { asn, v4, v6 }
     }
 
     /// The lines of a member's BIRD that announce these routes to it, and only to it; without any, all the others.
     #[must_use]
     pub fn member_conf((asn, host): (u32, u8), announces: &[&str]) -> String {
         let (v4, v6) = Exchange::addresses(host);
-        let (rs_asn, rs_v4, rs_v6) = Self::towards();
+        let Speaker {
+            asn: rs_asn,
+            v4: rs_v4,
+            v6: rs_v6,
+        } = Self::towards();
         let mut text = String::new();
         for (family, local, remote) in [
             (Family::Ipv4, IpAddr::from(v4), IpAddr::from(rs_v4)),
@@ -96,8 +101,7 @@ impl RouteServer {
 }
 
 fn conf(members: &[(u32, u8)]) -> String {
-    let (_, v4, v6) = RouteServer::towards();
-    let rs = RS.0;
+    let Speaker { asn: rs, v4, v6 } = RouteServer::towards();
     let mut text = format!(
         "router id {v4};\nprotocol device {{}}\n\
          function served(int whom) {{

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use filter_core::{Family, Prefix};
 
 use super::router::{BirdRouter, FrrOptions, FrrRouter, GoBgpRouter, OpenBgpdRouter};
-use super::{Lan, Namespace, Peer, PeerConfig, Release};
+use super::{Lan, Namespace, Peer, PeerConfig, Release, Speaker};
 
 /// R's AS number.
 pub const R_ASN: u32 = 64500;
@@ -80,7 +80,7 @@ pub struct Peering {
     pub router: Namespace,
     /// The wire.
     pub lan: Lan,
-    /// Whose packages R's daemon is of.
+    /// The release that R's daemon is from.
     pub release: Release,
 }
 
@@ -138,7 +138,7 @@ impl Peering {
                 append: String::new(),
             };
             change(&mut config);
-            Peer::start(config, namespace, (R_ASN, R_ADDRESSES.0, R_ADDRESSES.1))
+            Peer::start(config, namespace, Speaker::ROUTER)
         };
         let p1 = peer(
             "p1",

@@ -227,8 +227,16 @@ impl Folded {
 /// If the fixtures are not what they were, which is the test\'s failure.
 #[must_use]
 pub fn fold(stream: &[u8], memory: Memory) -> (Folded, Router) {
+    fold_by(Router::new(Instant::now()), stream, memory)
+}
+
+/// The same by a router that was made for it.
+///
+/// # Panics
+/// If a message that fails has events.
+#[must_use]
+pub fn fold_by(mut router: Router, stream: &[u8], memory: Memory) -> (Folded, Router) {
     let now = Instant::now();
-    let mut router = Router::new(now);
     let mut folded = Folded::default();
     let (messages, rest) = messages(stream);
     for message in messages {

@@ -2,11 +2,16 @@
 //! healthy peer that stays in force for longer than `stale_hold`, over a connection that stays open.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+#[path = "blast_radius/bytes.rs"]
+mod bytes;
 #[path = "blast_radius/live.rs"]
 mod live;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -18,6 +23,27 @@ use filter_feeds::{Feed, MAX_WAITING_BATCHES, Outlet, Stop};
 use filter_lifecycle::route::{Batch, FeedId, PeerId, RouteEvent};
 use filter_lifecycle::{Event, Lifecycle, TICK};
 use tests::captures::control;
+
+/// The odd streams that hold a healthy session beside the odd one.
+const BESIDE_A_HEALTHY_PEER: [&str; 8] = [
+    "cap2_len1.bmp",
+    "optparam_unknown.bmp",
+    "comm_len3.bmp",
+    "down0.bmp",
+    "type7_unknown.bmp",
+    "stat7_4bytes.bmp",
+    "rm_trailing_tlv.bmp",
+    "locrib_trailing_tlv.bmp",
+];
+/// The odd streams about one peer, and how many of its routes count.
+const OF_ONE_PEER: [(&str, usize); 6] = [
+    ("stat0_then_routes.bmp", 2),
+    ("foreign_count.bmp", 2),
+    ("v4mapped_peer.bmp", 1),
+    ("nh_v4mapped.bmp", 1),
+    ("nh_zero_ll.bmp", 1),
+    ("asn_other.bmp", 0),
+];
 
 const HEALTHY: PeerId = PeerId(0);
 const ODD: PeerId = PeerId(1);
@@ -57,7 +83,7 @@ struct Listener {
 
 impl Listener {
     /// A listener, and a router that has sent this to it.
-    fn told(stream: &[u8]) -> Self {
+    fn sent(stream: &[u8]) -> Self {
         let feed = BmpFeed::new(&BmpConfig::new("127.0.0.1:0".parse().unwrap())).unwrap();
         let address = feed.local_addr().unwrap();
         let (sender, batches) = sync_channel(MAX_WAITING_BATCHES);
@@ -99,8 +125,8 @@ impl Drop for Listener {
     }
 }
 
-fn lifecycle() -> Lifecycle {
-    let (config, _) = Config::parse(CONFIG, "test.toml").unwrap();
+fn lifecycle(config: &str) -> Lifecycle {
+    let (config, _) = Config::parse(config, "test.toml").unwrap();
     Lifecycle::new(Arc::clone(&config.spec))
 }
 
@@ -121,20 +147,11 @@ fn pass(
 
 #[test]
 fn an_odd_session_costs_nobody_else() {
-    for name in [
-        "cap2_len1.bmp",
-        "optparam_unknown.bmp",
-        "comm_len3.bmp",
-        "down0.bmp",
-        "type7_unknown.bmp",
-        "stat7_4bytes.bmp",
-        "rm_trailing_tlv.bmp",
-        "locrib_trailing_tlv.bmp",
-    ] {
-        let mut listener = Listener::told(&control(name));
+    for name in BESIDE_A_HEALTHY_PEER {
+        let mut listener = Listener::sent(&control(name));
         let events = listener.events();
         assert!(listener.stays(Duration::from_millis(300)), "{name}");
-        let mut life = lifecycle();
+        let mut life = lifecycle(CONFIG);
         for event in &events {
             life.event(Duration::ZERO, FeedId(0), event);
         }
@@ -148,10 +165,10 @@ fn an_odd_session_costs_nobody_else() {
             );
         };
         enforced(&life, Duration::ZERO);
-        let told = pass(&mut life, Duration::ZERO, enforced);
+        let events = pass(&mut life, Duration::ZERO, enforced);
         let odd =
             |event: &Event| matches!(event, Event::FeedDown(..) | Event::CountMismatch { .. });
-        assert_eq!(told.into_iter().find(odd), None, "{name}");
+        assert_eq!(events.into_iter().find(odd), None, "{name}");
         assert!(
             life.status(Duration::from_secs(600), ODD).sources <= 2,
             "{name}"
@@ -159,26 +176,24 @@ fn an_odd_session_costs_nobody_else() {
     }
 }
 
-/// Streams about the healthy peer alone: counts, addresses, another AS.
+/// Streams about the healthy peer alone: counts, addresses, another AS. (The odd inputs that are no streams are read in
+/// `filter-feeds/src/fixture_tests.rs` and `tests/tests/feeds/mrt.rs`.)
 #[test]
 fn what_is_odd_about_counts_and_addresses_is_no_reason_to_doubt() {
-    for (name, sources) in [
-        ("stat0_then_routes.bmp", 2),
-        ("foreign_count.bmp", 2),
-        ("v4mapped_peer.bmp", 1),
-        ("asn_other.bmp", 0),
-    ] {
-        let mut listener = Listener::told(&control(name));
+    let both = r#"["192.0.2.11", "2001:db8:ff::11"]"#;
+    let config = CONFIG.replace(r#"["192.0.2.11"]"#, both);
+    for (name, sources) in OF_ONE_PEER {
+        let mut listener = Listener::sent(&control(name));
         let events = listener.events();
         assert!(listener.stays(Duration::from_millis(300)), "{name}");
-        let mut life = lifecycle();
+        let mut life = lifecycle(&config);
         for event in &events {
             life.event(Duration::ZERO, FeedId(0), event);
         }
-        let told = pass(&mut life, Duration::ZERO, |_, _| ());
+        let events = pass(&mut life, Duration::ZERO, |_, _| ());
         let status = life.status(Duration::from_secs(600), HEALTHY);
         assert_eq!(status.sources, sources, "{name}");
-        let names: Vec<&str> = told.iter().map(Event::name).collect();
+        let names: Vec<&str> = events.iter().map(Event::name).collect();
         for never in [
             "count-mismatch",
             "unknown-session",
@@ -193,4 +208,17 @@ fn what_is_odd_about_counts_and_addresses_is_no_reason_to_doubt() {
             "{name}: {names:?}"
         );
     }
+}
+
+/// Every odd input of `fixtures/control` that is a stream is one of the streams above.
+#[test]
+fn every_odd_stream_is_sent() {
+    let alone = OF_ONE_PEER.map(|(name, _)| name);
+    let sent = BESIDE_A_HEALTHY_PEER.into_iter().chain(alone);
+    let sent: BTreeSet<String> = sent.map(str::to_owned).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/control");
+    let files = fs::read_dir(folder).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let streams: BTreeSet<String> = names.filter(|name| name.ends_with(".bmp")).collect();
+    assert_eq!(streams, sent);
 }

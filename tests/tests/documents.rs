@@ -303,3 +303,62 @@ fn no_source_is_longer_than_the_house_allows() {
             .collect(),
     );
 }
+
+/// What a crate ships, without its tests: name, path and text.
+fn shipped() -> Vec<Text> {
+    let is_shipped = |text: &Text| {
+        let path = text.path.to_string_lossy();
+        let is_tests = path.contains("tests") || path.starts_with("benches");
+        text.is("rs") && path.contains("/src/") && !is_tests
+    };
+    let mut shipped: Vec<Text> = texts().into_iter().filter(is_shipped).collect();
+    for text in &mut shipped {
+        if let Some(at) = text.content.find("#[cfg(test)]\nmod tests") {
+            text.content.truncate(at);
+        }
+    }
+    assert!(shipped.len() > 100, "{} sources", shipped.len());
+    shipped
+}
+
+#[test]
+fn no_argument_is_a_tuple_of_three() {
+    let arguments = Regex::new(r"\bfn \w+(?:<[^>]*>)?\(([^{;]*?)\)\s*(?:->[^{;]*)?\{");
+    let arguments = arguments.expect("a valid pattern");
+    // Its parts: types without tuples in them.
+    let tuple = Regex::new(r":\s*&?(?:mut )?\((?:[^(),]+,\s*){2,}[^(),]+,?\s*\)");
+    let tuple = tuple.expect("a valid pattern");
+    assert!(tuple.is_match("(name, asn): (&str, u32, u8)"));
+    let mut problems = Vec::new();
+    for text in shipped() {
+        for found in arguments.captures_iter(&text.content) {
+            if let Some(tuple) = tuple.find(&found[1]) {
+                let at = found.get(0).map_or(0, |found| found.start());
+                let line = text.content[..at].lines().count();
+                problems.push(text.at(
+                    line,
+                    &format!("a struct with names for `{}`", tuple.as_str()),
+                ));
+            }
+        }
+    }
+    none(problems);
+}
+
+/// `Debug` is for developers: what the program prints is written for people or as JSON. The lab and what builds the
+/// project speak to developers alone.
+#[test]
+fn no_output_is_written_for_developers() {
+    let debug = Regex::new(r"\{[a-z_.0-9]*:#?\?\}").expect("a valid pattern");
+    assert!(debug.is_match("`{name:?}`") && debug.is_match("{:#?}"));
+    let mut problems = Vec::new();
+    for text in shipped() {
+        let for_developers = ["lab", "xtask"].iter().any(|of| text.path.starts_with(of));
+        let lines = text.content.lines().enumerate();
+        let lines =
+            lines.filter(|(_, line)| !for_developers && !line.trim_start().starts_with("//"));
+        let shown = lines.filter(|(_, line)| debug.is_match(line) && !line.contains("assert"));
+        problems.extend(shown.map(|(number, line)| text.at(number, line.trim())));
+    }
+    none(problems);
+}

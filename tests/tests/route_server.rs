@@ -10,8 +10,8 @@ use filter_core::{Family, Mode};
 use filter_daemon::runtime::AtExit;
 use filter_lifecycle::route::Community::{self, Large, RouteTarget, Standard};
 use tests::lab::{
-    Bcp38, BirdRouter, Exchange, FrrRouter, Neighbour, Package, Peer, RS, RouteServer, Site,
-    Traffic, require, wait_for,
+    Bcp38, BirdRouter, Exchange, FrrRouter, Member, Neighbour, Package, Peer, RS, RouteServer,
+    Site, Speaker, Traffic, require, wait_for,
 };
 
 /// How long the lab's daemons may take.
@@ -20,9 +20,21 @@ const OURS: &str = "198.51.100.10";
 const OURS6: &str = "2001:db8:100::10";
 
 /// Bilateral session and route server; route server only; bilateral and route server, the same routes.
-const BOTH: (&str, u32, u8) = ("both", 64501, 11);
-const SERVED: (&str, u32, u8) = ("served", 64502, 12);
-const THIRD: (&str, u32, u8) = ("third", 64503, 13);
+const BOTH: Member = Member {
+    name: "both",
+    asn: 64501,
+    host: 11,
+};
+const SERVED: Member = Member {
+    name: "served",
+    asn: 64502,
+    host: 12,
+};
+const THIRD: Member = Member {
+    name: "third",
+    asn: 64503,
+    host: 13,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -89,26 +101,21 @@ impl Scene {
     #[expect(clippy::too_many_lines, reason = "one network, built in its order")]
     fn new(serves: &str, kind: Kind) -> Self {
         let exchange = Exchange::new();
-        let members = [BOTH, SERVED, THIRD].map(|(_, asn, host)| (asn, host));
+        let members = [BOTH, SERVED, THIRD].map(|member| (member.asn, member.host));
         let server = RouteServer::start(&exchange, &members);
-        let to_rs = |(_, asn, host): (&str, u32, u8), routes: &[&str]| {
-            RouteServer::member_conf((asn, host), routes)
+        let to_rs = |member: Member, routes: &[&str]| {
+            RouteServer::member_conf((member.asn, member.host), routes)
         };
         let both = exchange.peer(
             BOTH,
             &["198.18.1.0/24", "2001:db8:1::/48"],
-            Exchange::towards_router(),
+            Speaker::ROUTER,
             &to_rs(BOTH, &["198.18.11.0/24", "2001:db8:11::/48"]),
         );
         let routes2 = ["198.18.2.0/24", "2001:db8:2::/48"];
         let served = exchange.peer(SERVED, &routes2, RouteServer::towards(), "");
         let routes3 = ["198.18.3.0/24", "2001:db8:3::/48"];
-        let third = exchange.peer(
-            THIRD,
-            &routes3,
-            Exchange::towards_router(),
-            &to_rs(THIRD, &[]),
-        );
+        let third = exchange.peer(THIRD, &routes3, Speaker::ROUTER, &to_rs(THIRD, &[]));
         let (rs4, rs6) = Exchange::addresses(RS.1);
         let bilateral = [&both, &third].into_iter().flat_map(|peer| {
             Family::ALL.map(|family| Neighbour {
@@ -225,7 +232,7 @@ impl Scene {
 
 fn config(router: &Router, serves: &str) -> String {
     let mut config = router.config();
-    for (name, asn, host) in [BOTH, SERVED, THIRD] {
+    for Member { name, asn, host } in [BOTH, SERVED, THIRD] {
         let (v4, v6) = Exchange::addresses(host);
         config.push_str(&format!(
             "\n[[peer]]\nname = \"{name}\"\nasn = {asn}\ninterface = \"eth0\"\n\

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use filter_core::{Family, Mode};
 use filter_daemon::runtime::AtExit;
 use tests::lab::{
-    Bcp38, Exchange, FrrRouter, Neighbour, Package, Peer, Site, Traffic, require, wait_for,
+    Bcp38, Exchange, FrrRouter, Member, Neighbour, Package, Peer, Site, Speaker, Traffic, require,
+    wait_for,
 };
 
 /// How long the lab's daemons may take.
@@ -19,8 +20,16 @@ const HOLD: Duration = Duration::from_secs(2);
 const OURS: &str = "198.51.100.10";
 const OURS6: &str = "2001:db8:100::10";
 
-const ICRC: (&str, u32, u8) = ("icrc", 57965, 57);
-const SPEEDMANN: (&str, u32, u8) = ("speedmann", 214_312, 214);
+const ICRC: Member = Member {
+    name: "icrc",
+    asn: 57965,
+    host: 57,
+};
+const SPEEDMANN: Member = Member {
+    name: "speedmann",
+    asn: 214_312,
+    host: 214,
+};
 
 /// Our router, one peer, the daemon.
 struct Scene {
@@ -34,15 +43,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(
-        who: (&'static str, u32, u8),
-        announces: &[&str],
-        families: &[Family],
-        more: &str,
-    ) -> Self {
-        let (name, asn, _) = who;
+    fn new(member: Member, announces: &[&str], families: &[Family], more: &str) -> Self {
+        let Member { name, asn, .. } = member;
         let exchange = Exchange::new();
-        let peer = exchange.peer(who, announces, Exchange::towards_router(), "");
+        let peer = exchange.peer(member, announces, Speaker::ROUTER, "");
         let sessions: Vec<IpAddr> = families
             .iter()
             .map(|&family| peer.address(family))

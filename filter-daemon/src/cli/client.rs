@@ -1,16 +1,16 @@
-//! The commands that ask a running daemon: `status`, `explain`, `events`, `violations`.
-//! They only show its answers.
+//! How commands reach a running daemon; and `explain`, which only shows its answer.
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
+use super::recorded::failure;
 use super::{Failure, load, table};
-use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
+use crate::control::{self, DEFAULT_SOCKET, Request};
+use crate::records;
+use crate::state::DEFAULT_STATE_FILE;
 
 /// Which daemon to ask.
 #[derive(Debug, ClapArgs)]
@@ -24,6 +24,19 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// The one that listens there.
+    pub(super) const fn at(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            config: None,
+        }
+    }
+
+    /// The configuration that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
         match &self.config {
             Some(file) => Ok(load(file)?.daemon.socket),
@@ -32,34 +45,18 @@ impl Daemon {
     }
 
     pub(super) fn ask(&self, request: &Request) -> Result<Value, Failure> {
-        control::ask(&self.socket()?, request).map_err(|error| match error {
-            ControlError::Refused(_) => Failure::usage(error),
-            _ => Failure::failed(error),
-        })
+        control::ask(&self.socket()?, request).map_err(failure)
     }
-}
 
-/// `bcp38 status`.
-#[derive(Debug, ClapArgs)]
-pub struct Status {
-    #[command(flatten)]
-    daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Peers, feeds and interfaces.
-///
-/// # Errors
-/// If no daemon answers.
-pub fn status(args: &Status) -> Result<(), Failure> {
-    let status = args.daemon.ask(&Request::Status)?;
-    let mut out = anstream::stdout().lock();
-    if args.json {
-        return Ok(writeln!(out, "{status}")?);
+    /// Where its records are, if that is known without it.
+    pub(super) fn records(&self) -> Option<PathBuf> {
+        let state_file = match &self.config {
+            Some(file) => load(file).ok()?.daemon.state_file,
+            None if self.socket == Path::new(DEFAULT_SOCKET) => PathBuf::from(DEFAULT_STATE_FILE),
+            None => return None,
+        };
+        Some(records::directory(&state_file))
     }
-    Ok(table::status(&mut out, &status)?)
 }
 
 /// `bcp38 explain`.
@@ -95,60 +92,6 @@ pub fn explain(args: &Explain) -> Result<(), Failure> {
         return Ok(writeln!(out, "{explained}")?);
     }
     Ok(table::explained(&mut out, &explained)?)
-}
-
-/// `bcp38 events`, `bcp38 violations`.
-#[derive(Debug, ClapArgs)]
-pub struct Events {
-    /// Go on until interrupted
-    #[arg(long)]
-    follow: bool,
-    #[command(flatten)]
-    daemon: Daemon,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-/// How often new events are asked for.
-const FOLLOW: Duration = Duration::from_millis(500);
-
-/// What happened.
-///
-/// # Errors
-/// If no daemon answers.
-pub fn events(args: &Events) -> Result<(), Failure> {
-    list(args, |after| Request::Events { after })
-}
-
-/// Sampled packets that broke the policy.
-///
-/// # Errors
-/// If no daemon answers.
-pub fn violations(args: &Events) -> Result<(), Failure> {
-    list(args, |after| Request::Violations { after })
-}
-
-fn list(args: &Events, request: fn(u64) -> Request) -> Result<(), Failure> {
-    let mut after = 0;
-    loop {
-        let entries = args.daemon.ask(&request(after))?;
-        let mut out = anstream::stdout().lock();
-        for entry in entries.as_array().into_iter().flatten() {
-            after = entry["number"].as_u64().unwrap_or(after);
-            if args.json {
-                writeln!(out, "{entry}")?;
-            } else {
-                table::event(&mut out, entry)?;
-            }
-        }
-        out.flush()?;
-        drop(out);
-        if !args.follow {
-            return Ok(());
-        }
-        thread::sleep(FOLLOW);
-    }
 }
 
 /// `bcp38 demo`.

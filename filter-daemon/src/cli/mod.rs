@@ -9,16 +9,27 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+pub mod advise;
+pub mod capture;
 pub mod check_config;
 pub mod client;
+pub mod confirm;
 pub mod detach;
+pub mod doctor;
+pub mod events;
 pub mod init;
 pub mod macs;
+pub mod prefixes;
+mod recorded;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
+pub mod status;
 pub mod switch;
 mod table;
+pub mod top;
+pub mod violations;
 
 /// The peering policy, enforced: every packet a peer sends us must come from a prefix that peer currently
 /// advertises to us and go to a prefix we currently advertise to that peer.
@@ -29,6 +40,9 @@ mod table;
     after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration."
 )]
 pub struct Cli {
+    /// What is logged: error, warn, info, debug or trace; the variable BCP38_LOG takes module=level pairs too
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -46,19 +60,33 @@ pub enum Command {
     /// Attach the filter, follow the feeds, serve; SIGHUP reloads, SIGTERM leaves the filter attached
     Run(run::Args),
     /// Peers, feeds and interfaces of the running daemon
-    Status(client::Status),
+    Status(status::Args),
+    /// The peers live: what each sends, and what of it breaks the policy
+    Top(top::Args),
     /// What would become of a packet from a peer, and why
     Explain(client::Explain),
-    /// What happened
-    Events(client::Events),
+    /// What happened: feeds, sessions, peers, devices, operators
+    Events(events::Args),
     /// Sampled packets that broke the policy
-    Violations(client::Events),
+    Violations(violations::Args),
+    /// Write sampled violations as pcapng, with peer and reason as comments
+    Capture(capture::Args),
+    /// What a peer announces and what we announce to it: what counts, and why not
+    Prefixes(prefixes::Args),
     /// From where a peer's frames come, and what shows it; `accept MAC` adds one
     Macs(macs::Args),
+    /// May a peer be enforced? What it would have cost, and the command that does what is safe
+    Advise(advise::Args),
     /// Only watch a peer, an interface or everything: violations pass and are counted; works without a daemon
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// Evidence for a peer's NOC, as an HTML file and as JSON
+    Report(report::Args),
+    /// What keeps the filter from doing what is wanted, why it matters, and what mends it
+    Doctor(doctor::Args),
+    /// Let what `enforce --confirm-within` switched on stay
+    Confirm(confirm::Args),
     /// Have the daemon read its configuration again; prints whether it is in force now, or why not
     Reload(reload::Args),
     /// Remove the filter from an interface
@@ -116,9 +144,15 @@ impl From<filter_loader::Error> for Failure {
 }
 
 impl Cli {
-    /// What is logged unless the environment sets it: the demo prints its own story.
+    /// What `--log-level` asks for: it stands above the environment.
     #[must_use]
-    pub const fn log_level(&self) -> &'static str {
+    pub fn log_level(&self) -> Option<&str> {
+        self.log_level.as_deref()
+    }
+
+    /// What is logged if nothing asks for anything else: the demo prints its own story.
+    #[must_use]
+    pub const fn default_log_level(&self) -> &'static str {
         match self.command {
             Command::Demo => "warn",
             _ => "info",
@@ -133,13 +167,20 @@ impl Cli {
             Command::CheckConfig(args) => check_config::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Run(args) => run::run(args),
-            Command::Status(args) => client::status(args),
+            Command::Status(args) => status::run(args),
+            Command::Top(args) => top::run(args),
             Command::Explain(args) => client::explain(args),
-            Command::Events(args) => client::events(args),
-            Command::Violations(args) => client::violations(args),
+            Command::Events(args) => events::run(args),
+            Command::Violations(args) => violations::run(args),
+            Command::Capture(args) => capture::run(args),
+            Command::Prefixes(args) => prefixes::run(args),
             Command::Macs(args) => macs::run(args),
+            Command::Advise(args) => advise::run(args),
             Command::Observe(args) => switch::observe(args),
             Command::Enforce(args) => switch::enforce(args),
+            Command::Report(args) => report::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Confirm(args) => confirm::run(args),
             Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),
             Command::Demo => client::demo(),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use filter_core::layout::Station;
-use filter_core::packet::Vlans;
+use filter_core::packet::{Mac, Vlans};
 use filter_core::userspace::Peering;
 use filter_loader::{Device, TEST_IFINDEX};
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Framed, Packet};
 use crate::cli::{Failure, load, warn};
 use crate::config::Config;
 use crate::snapshot::{self, Snapshot};
@@ -23,9 +23,11 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind};
 use filter_lifecycle::stations::{Facts, Stations};
 
+mod cut;
 mod engine;
 mod print;
 
+use cut::Cut;
 use engine::{Judged, Kernel};
 use print::Printer;
 
@@ -44,7 +46,7 @@ pub struct Args {
     /// What judges the packets
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineName,
-    /// A pcap or pcapng file of Ethernet frames
+    /// A pcap or pcapng file, plain or compressed with gzip; ethernet frames, or on a `port` also cooked and raw packets
     pub capture: PathBuf,
 }
 
@@ -82,22 +84,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut capture = Capture::open(&args.capture).map_err(Failure::failed)?;
     let mut printer = Printer::new(&config, args.json);
-    let mut not_run = 0;
+    let own = links.get(&id).map_or(Mac::from_bits(0), |link| link.mac);
+    let mut left = Left::default();
     let mut end = Ok(());
     loop {
-        let frame = match capture.next_frame() {
-            Ok(Some(frame)) => frame,
+        let packet = match capture.next_packet() {
+            Ok(Some(packet)) => packet,
             Ok(None) => break,
             Err(error) => {
                 end = Err(Failure::failed(error));
                 break;
             }
         };
+        let Some(frame) = left.frame(packet, own, interface)? else {
+            continue;
+        };
+        let frame = Cut {
+            bytes: &frame,
+            original: packet.original + frame.len() - packet.bytes.len(),
+        };
         let judged = Judged::in_user_space(&peering, TEST_IFINDEX, frame);
         let judged = match &mut kernel {
-            Some(kernel) if Kernel::can_run(frame) => kernel.judge(frame, judged)?,
+            Some(_) if frame.is_cut() => judged,
+            Some(kernel) if Kernel::can_run(frame.bytes) => kernel.judge(frame.bytes, judged)?,
             Some(_) => {
-                not_run += 1;
+                left.not_run += 1;
                 judged
             }
             None => judged,
@@ -108,13 +119,62 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         printer.summary()?;
     }
     printer.flush()?;
-    if not_run > 0 {
-        let least = engine::LEAST_RUN;
-        warn(format!(
-            "packets of less than {least} bytes, which the kernel takes none of, judged in user space instead: {not_run}"
-        ));
-    }
+    left.warn();
     end
+}
+
+/// What was not judged, or not by the kernel.
+#[derive(Debug, Default)]
+struct Left {
+    not_run: u64,
+    outgoing: u64,
+    cut: u64,
+}
+
+impl Left {
+    /// The packet as an Ethernet frame; none if it is not judged.
+    fn frame(
+        &mut self,
+        packet: Packet<'_>,
+        own: Mac,
+        interface: &Interface,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let needs_sender = interface.kind == InterfaceKind::Lan;
+        match packet.link.frame(packet.bytes, own, needs_sender) {
+            Framed::Frame(frame) => return Ok(Some(frame)),
+            Framed::Outgoing => self.outgoing += 1,
+            Framed::Cut => self.cut += 1,
+            Framed::NoSender => {
+                return Err(Failure::usage(format!(
+                    "the capture has no MACs, by which the peers on `{}` are told apart: capture on the ethernet device itself",
+                    interface.name
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    fn warn(&self) {
+        if self.not_run > 0 {
+            let least = engine::LEAST_RUN;
+            warn(format!(
+                "packets of less than {least} bytes, which the kernel takes none of, judged in user space instead: {}",
+                self.not_run
+            ));
+        }
+        if self.outgoing > 0 {
+            warn(format!(
+                "packets that went out, which are not judged: {}",
+                self.outgoing
+            ));
+        }
+        if self.cut > 0 {
+            warn(format!(
+                "packets whose capture header was cut, which are not judged: {}",
+                self.cut
+            ));
+        }
+    }
 }
 
 /// The interface of this name, or the only one.

@@ -31,6 +31,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let handle = Handle::default();
     for signal in [SIGTERM, SIGINT] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, handle.signal_number(), number)
+            .map_err(Failure::failed)?;
         signal_hook::flag::register(signal, handle.stop_flag()).map_err(Failure::failed)?;
     }
     signal_hook::flag::register(SIGHUP, handle.reload_flag()).map_err(Failure::failed)?;

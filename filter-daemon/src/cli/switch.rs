@@ -10,9 +10,12 @@ use filter_engine::Permit;
 use filter_loader::{DEFAULT_PIN_DIR, Error as LoaderError, Named, Switch};
 use serde_json::Value;
 
-use super::{Failure, load, warn};
+use super::client::Daemon as Client;
+use super::recorded::failure;
+use super::{Failure, advise, load, warn};
 use crate::config::Daemon;
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request, TIMEOUT};
+use crate::runtime::MAX_TRIAL;
 use crate::state::{DEFAULT_STATE_FILE, StateFile};
 
 /// How long `observe` waits for a daemon that hangs, once the switch is off.
@@ -56,6 +59,18 @@ pub struct EnforceArgs {
         conflicts_with = "all"
     )]
     only: Vec<Class>,
+    /// Everything is as before after this time (10m), unless `bcp38 confirm PEER` comes
+    #[arg(long, value_name = "TIME", conflicts_with = "all", value_parser = duration)]
+    confirm_within: Option<Duration>,
+    /// Even if it would have dropped more than 1 % of the peer's packets of the last hour
+    #[arg(long)]
+    force: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let within = crate::config::duration::parse(text);
+    let within = within.filter(|it| it.as_secs() > 0 && *it <= MAX_TRIAL);
+    within.ok_or_else(|| "write 1s to 1d".to_owned())
 }
 
 fn class(name: &str) -> Result<Class, String> {
@@ -162,23 +177,28 @@ const fn said(named: Option<Named>) -> &'static str {
     }
 }
 
-/// Violations are dropped, once everything that needs to be known is.
+/// Violations are dropped, once everything that needs to be known is. Shows first what the last hour would have cost.
 ///
 /// # Errors
-/// If no daemon answers, or it knows no such peer or interface.
-pub fn enforce(EnforceArgs { args, only }: &EnforceArgs) -> Result<(), Failure> {
+/// If no daemon answers, it knows no such peer or interface, or the last hour would have cost too much.
+pub fn enforce(wanted: &EnforceArgs) -> Result<(), Failure> {
+    let EnforceArgs { args, only, .. } = wanted;
+    let request = match (&args.name, wanted.confirm_within) {
+        (Some(peer), Some(within)) => Request::Try {
+            peer: peer.clone(),
+            only: only.clone(),
+            seconds: within.as_secs(),
+        },
+        _ => args.request(Mode::Enforce, only),
+    };
     let socket = args.places()?.socket;
-    let changed = control::ask(&socket, &args.request(Mode::Enforce, only));
-    let changed = changed.map_err(|error| match error {
-        ControlError::Refused(_) => Failure::usage(error),
-        _ => Failure::failed(error),
-    })?;
-    Ok(print_answer(
-        &mut anstream::stdout().lock(),
-        args,
-        Mode::Enforce,
-        &changed,
-    )?)
+    let mut out = anstream::stdout().lock();
+    if let Some(name) = &args.name {
+        let daemon = Client::at(socket.clone());
+        advise::preview(&mut out, &daemon, name, only, wanted.force)?;
+    }
+    let changed = control::ask(&socket, &request).map_err(failure)?;
+    Ok(print_answer(&mut out, args, Mode::Enforce, &changed)?)
 }
 
 /// What the daemon made of the command.
@@ -198,6 +218,12 @@ fn print_answer(
     match changed["state"].as_str() {
         Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}")?,
         None => writeln!(out, "{name}: mode {mode}")?,
+    }
+    if let Some(seconds) = changed["confirm_within_seconds"].as_u64() {
+        writeln!(
+            out,
+            "  as before in {seconds} s, unless `bcp38 confirm {name}` comes"
+        )?;
     }
     let polled = changed["polled"].as_array().into_iter().flatten();
     polled

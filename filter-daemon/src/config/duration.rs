@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// Reads a number and a unit; `None` if it is something else or over [`MAX`].
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The shortest text that [`parse`] reads as this; parts of a millisecond are dropped.
-pub(super) fn print(duration: Duration) -> String {
+pub(crate) fn print(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = |unit: &&(&str, u64)| milliseconds != 0 && milliseconds.is_multiple_of(unit.1);
     match UNITS.iter().find(fits) {

@@ -12,7 +12,7 @@ use filter_lifecycle::spec::{InterfaceId, Spec};
 use crate::state::DEFAULT_STATE_FILE;
 
 mod check;
-mod duration;
+pub(crate) mod duration;
 mod effective;
 mod error;
 mod feed;

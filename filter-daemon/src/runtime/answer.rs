@@ -7,19 +7,25 @@ use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
+use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{RecentlyValid, Told};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::feeding::Feeding;
-use super::journal::{Journal, describe};
+use super::history::History;
+use super::journal::Journal;
 use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
-use super::status::Report;
-use crate::config::{Config, Feed};
-use crate::control::{Reply, Request};
+use super::prefixes::{self, PrefixReport, RouteReport};
+use super::recorded::Recording;
+use super::status::{Parts, Report};
+use super::trials::Trials;
+use crate::config::Config;
+use crate::control::{MAX_NOTE, Reply, Request};
+use crate::names;
+use crate::records::describe;
 
 /// `detach`: done.
 #[derive(Debug, Serialize)]
@@ -74,10 +80,15 @@ struct Explained<'a> {
     source_prefix: Option<Prefix>,
     #[serde(serialize_with = "optional_text")]
     destination_prefix: Option<Prefix>,
-    source_routes: Vec<RouteOf>,
-    destination_routes: Vec<RouteOf>,
+    source_routes: Vec<RouteReport>,
+    destination_routes: Vec<RouteReport>,
     source_left: Option<Left>,
     destination_left: Option<Left>,
+    /// What covers an address and does not count, or only until its hold is over.
+    source_odd: Option<PrefixReport>,
+    destination_odd: Option<PrefixReport>,
+    /// What would make it pass.
+    remedy: Option<String>,
     story: Option<String>,
     missing: Option<String>,
 }
@@ -101,16 +112,6 @@ struct MacAccepted<'a> {
     not_kept: Option<String>,
 }
 
-/// A route that makes an address valid.
-#[derive(Debug, Serialize)]
-struct RouteOf {
-    #[serde(serialize_with = "text")]
-    prefix: Prefix,
-    feed: Option<&'static str>,
-    session: Option<String>,
-    seconds_ago: u64,
-}
-
 /// A prefix that was valid within the last day.
 #[derive(Debug, Serialize)]
 struct Left {
@@ -129,7 +130,7 @@ impl From<RecentlyValid> for Left {
 }
 
 /// Only what the configuration enforces can be switched on.
-fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
+pub(super) fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
     let other = only
         .iter()
         .find(|&&class| !configured.meets(Classes::of(class)));
@@ -141,7 +142,7 @@ fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), S
 }
 
 /// As it leaves. Only a value that is no JSON fails, and none of these types has one.
-fn value(answer: impl Serialize) -> Result<Value, String> {
+pub(super) fn value(answer: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(answer).map_err(|error| error.to_string())
 }
 
@@ -153,6 +154,9 @@ pub(super) struct Answering<'a> {
     pub(super) journal: &'a mut Journal,
     pub(super) keeper: &'a Keeper,
     pub(super) feeding: &'a Feeding,
+    pub(super) history: &'a History,
+    pub(super) trials: &'a mut Trials,
+    pub(super) recording: &'a Recording,
 }
 
 /// As it is sent.
@@ -165,6 +169,7 @@ impl Answering<'_> {
     pub(super) fn answer(mut self, request: &Request) -> Option<Reply> {
         let answer = match request {
             Request::Status => value(self.status()),
+            Request::About => value(self.recording.about(self.now, self.config)),
             Request::Explain {
                 peer,
                 source,
@@ -173,7 +178,21 @@ impl Answering<'_> {
                 .peer_named(peer)
                 .and_then(|id| self.explain(id, *source, *destination)),
             Request::SetMode { peer, mode, only } => self.set_mode_of(peer, *mode, only),
+            Request::Try {
+                peer,
+                only,
+                seconds,
+            } => self
+                .peer_named(peer)
+                .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
+            Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
+            Request::Acknowledge { peer, note } => self
+                .peer_named(peer)
+                .and_then(|_| self.acknowledge(peer, note)),
             Request::SetModeOfAll { mode } => self.set_mode_of_all(*mode),
+            Request::Prefixes { peer, within } => self
+                .peer_named(peer)
+                .and_then(|id| value(prefixes::Prefixes::of(&self, id, *within))),
             Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
             Request::AcceptMac { peer, mac } => self
                 .peer_named(peer)
@@ -187,7 +206,15 @@ impl Answering<'_> {
     }
 
     fn status(&self) -> Report {
-        Report::of(self.now, self.config, self.engine, self.feeding)
+        Report::of(Parts {
+            now: self.now,
+            config: self.config,
+            engine: self.engine,
+            feeding: self.feeding,
+            history: self.history,
+            trials: self.trials,
+            recording: self.recording,
+        })
     }
 
     fn detach(&mut self, interface: &str) -> Result<Value, String> {
@@ -209,9 +236,20 @@ impl Answering<'_> {
 
     fn peer_named(&self, name: &str) -> Result<PeerId, String> {
         let found = self.config.spec.peer_named(name);
-        found
-            .map(|(id, _)| id)
-            .ok_or_else(|| format!("unknown peer `{name}`: see `bcp38 status` for the names"))
+        found.map(|(id, _)| id).ok_or_else(|| {
+            let peers = self.config.spec.peers.iter();
+            names::unknown_peer(name, peers.map(|peer| peer.name.as_str()))
+        })
+    }
+
+    /// Notes that somebody answered for a peer.
+    fn acknowledge(&mut self, peer: &str, note: &str) -> Result<Value, String> {
+        if note.len() > MAX_NOTE {
+            let length = note.len();
+            return Err(format!("a note of {length} bytes: at most {MAX_NOTE}"));
+        }
+        self.journal.acknowledged(peer, note);
+        Ok(Value::Null)
     }
 
     fn macs(&self, id: PeerId) -> Result<Value, String> {
@@ -251,6 +289,7 @@ impl Answering<'_> {
         let peer = &self.config.spec.peers[id.0 as usize];
         let name = peer.name.clone();
         refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
+        self.end_trial(&name);
         let status = self.engine.set_mode_only(self.now, id, mode, only);
         let not_kept = self.keep_switched(Name::Peer(name.clone()));
         let polled = match mode {
@@ -291,7 +330,7 @@ impl Answering<'_> {
     }
 
     /// Keeps what was switched for reboots. Returns why it could not be kept.
-    fn keep_switched(&mut self, name: Name) -> Option<String> {
+    pub(super) fn keep_switched(&mut self, name: Name) -> Option<String> {
         let now = self.engine.switched();
         let why = self.keeper.keep(name, now, &self.config.spec).err()?;
         self.journal.note("not-kept", &why);
@@ -309,6 +348,8 @@ impl Answering<'_> {
             destination_prefix,
             source_routes,
             destination_routes,
+            source_odd,
+            destination_odd,
             flow,
             missing,
         } = explained.map_err(|error| error.to_string())?;
@@ -328,28 +369,22 @@ impl Answering<'_> {
             generation,
             source_prefix,
             destination_prefix,
-            source_routes: self.routes_of(&source_routes),
-            destination_routes: self.routes_of(&destination_routes),
+            source_routes: prefixes::routes(self.config, &source_routes),
+            destination_routes: prefixes::routes(self.config, &destination_routes),
             source_left: flow
                 .as_ref()
                 .and_then(|flow| flow.source_left)
                 .map(Left::from),
             destination_left: flow.and_then(|flow| flow.destination_left).map(Left::from),
+            remedy: prefixes::remedy(
+                judgement.verdict.reason,
+                (source, source_odd.as_ref()),
+                (destination, destination_odd.as_ref()),
+            ),
+            source_odd: source_odd.map(|it| PrefixReport::new(self.config, it)),
+            destination_odd: destination_odd.map(|it| PrefixReport::new(self.config, it)),
             story,
             missing: missing.map(|missing| missing.to_string()),
         })
-    }
-
-    fn routes_of(&self, routes: &[Told]) -> Vec<RouteOf> {
-        let of = |route: &Told| {
-            let feed = self.config.feeds.get(usize::from(route.feed.0));
-            RouteOf {
-                prefix: route.prefix,
-                feed: feed.map(Feed::kind),
-                session: route.session.map(|session| session.to_string()),
-                seconds_ago: route.age.as_secs(),
-            }
-        };
-        routes.iter().map(of).collect()
     }
 }

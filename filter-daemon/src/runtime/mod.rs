@@ -17,23 +17,33 @@ use crate::service::Manager;
 use crate::state::StateFile;
 use answer::Answering;
 use feeding::Feeding;
+use history::History;
 use keeper::{Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
+use recorded::Recording;
 use supervision::Ended;
+use trials::Trials;
 
 mod answer;
 mod bounded;
 mod feeding;
+mod history;
 mod journal;
 mod keeper;
 mod outputs;
 mod polled;
+mod prefixes;
+mod recorded;
 mod reload;
 mod status;
 mod supervision;
+mod trials;
+mod violations;
 
 pub use journal::{Journal, MAX_ENTRIES};
+pub use trials::MAX_TRIAL;
+pub use violations::MAX_VIOLATIONS;
 
 /// How long the loop waits for a route before it looks at everything else.
 const IDLE: Duration = Duration::from_millis(20);
@@ -112,6 +122,7 @@ pub struct RunOptions {
 pub struct Handle {
     stop: Arc<std::sync::atomic::AtomicBool>,
     reload: Arc<std::sync::atomic::AtomicBool>,
+    signal: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Handle {
@@ -130,6 +141,22 @@ impl Handle {
     #[must_use]
     pub fn reload_flag(&self) -> Arc<std::sync::atomic::AtomicBool> {
         Arc::clone(&self.reload)
+    }
+
+    /// Where a handler puts the number of the signal that stops the daemon: the log names it.
+    #[must_use]
+    pub fn signal_number(&self) -> Arc<std::sync::atomic::AtomicUsize> {
+        Arc::clone(&self.signal)
+    }
+
+    /// What stopped the daemon.
+    fn stopped_by(&self) -> String {
+        let number = self.signal.load(std::sync::atomic::Ordering::Acquire);
+        let number = i32::try_from(number).unwrap_or_default();
+        match signal_hook::low_level::signal_name(number) {
+            Some(name) => name.to_owned(),
+            None => "asked to stop".to_owned(),
+        }
     }
 
     fn is_stopped(&self) -> bool {
@@ -156,6 +183,9 @@ pub struct Runtime {
     manager: Manager,
     outputs: Outputs,
     keeper: Keeper,
+    history: History,
+    trials: Trials,
+    recording: Recording,
     _server: Server,
 }
 
@@ -176,24 +206,29 @@ impl Runtime {
             request_sender.send(pending).is_ok()
         })?;
         let state_file = StateFile::new(&config.daemon.state_file);
+        let (recording, journal) = Recording::start(&config);
         let mut runtime = Self {
             options,
             handle,
             started: Instant::now(),
             engine,
-            journal: Journal::default(),
+            journal,
             requests,
             feeding: Feeding::none(),
             polled_sides: PolledSides::default(),
             manager: Manager::from_environment(),
             outputs,
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
+            history: History::new(recording.recorder()),
+            trials: Trials::new(&config.daemon.state_file),
+            recording,
             _server: server,
             config,
         };
         runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
+        runtime.with_trials(Trials::take_back);
         match Feeding::build(&runtime.config, &[]) {
             Ok(feeds) => {
                 runtime.feeding.start(&runtime.config, feeds);
@@ -216,6 +251,13 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
+        self.with_trials(Trials::end_all);
+        let fate = match self.options.at_exit {
+            AtExit::Leave => "the filter stays attached until the lease decides",
+            AtExit::Detach => "the filter is detached",
+        };
+        let text = format!("{}: {fate}", self.handle.stopped_by());
+        self.journal.note("stopping", &text);
         self.feeding.end();
         match self.options.at_exit {
             AtExit::Leave if self.engine.is_attached() => Ok(()),
@@ -239,9 +281,11 @@ impl Runtime {
             _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
+        self.with_trials(Trials::tend);
         self.engine.work(self.now());
         self.take_notices();
         let now = self.now();
+        self.history.work(now, &self.engine);
         self.manager.alive(now);
     }
 
@@ -253,9 +297,22 @@ impl Runtime {
             journal: &mut self.journal,
             keeper: &self.keeper,
             feeding: &self.feeding,
+            history: &self.history,
+            trials: &mut self.trials,
+            recording: &self.recording,
         };
         let answer = answering.answer(request);
         answer.unwrap_or_else(|| answer::reply(self.reload()))
+    }
+
+    fn with_trials(&mut self, work: impl FnOnce(&mut Trials, trials::Hands<'_>)) {
+        let hands = trials::Hands {
+            now: self.now(),
+            config: &self.config,
+            engine: &mut self.engine,
+            journal: &mut self.journal,
+        };
+        work(&mut self.trials, hands);
     }
 
     /// Takes what the feeds have, until it may be published.

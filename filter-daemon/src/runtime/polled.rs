@@ -195,6 +195,7 @@ advertised_by_peer = ["45.146.194.0/23"]
         let sampled = |reason, peer| Violation {
             peer,
             interface: "ixp0".to_owned(),
+            vlans: filter_core::packet::Vlans::NONE,
             ifindex: 7,
             reason,
             dropped: true,

@@ -2,12 +2,15 @@
 //! form is documented in docs/status.md; the command line makes a table of it.
 use std::time::Duration;
 
-use filter_engine::{Engine, FeedStatus, Status};
+use filter_engine::{Engine, FeedStatus, PeerStatus, Status};
 use filter_feeds::lag::Polled;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::feeding::Feeding;
+use super::history::{History, Rates};
+use super::recorded::Recording;
+use super::trials::Trials;
 use crate::config::{Config, Feed};
 use crate::logging;
 
@@ -17,9 +20,34 @@ pub(super) struct Report {
     version: &'static str,
     uptime_seconds: u64,
     log_lines_lost: u64,
+    records_lost: u64,
+    records_problems: Vec<String>,
     feeds: Vec<FeedReport>,
     #[serde(flatten)]
     engine: Status,
+    /// In place of the engine's own list, which is empty here: what is written last under a name counts.
+    peers: Vec<PeerReport>,
+}
+
+/// One peer: what the engine knows, its rates, and what is on trial.
+#[derive(Debug, Serialize)]
+struct PeerReport {
+    #[serde(flatten)]
+    status: PeerStatus,
+    rates: Option<Rates>,
+    trial_seconds_left: Option<u64>,
+}
+
+/// What a status is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) now: Duration,
+    pub(super) config: &'a Config,
+    pub(super) engine: &'a Engine,
+    pub(super) feeding: &'a Feeding,
+    pub(super) history: &'a History,
+    pub(super) trials: &'a Trials,
+    pub(super) recording: &'a Recording,
 }
 
 /// One feed.
@@ -60,9 +88,21 @@ impl Poll {
 }
 
 impl Report {
-    pub(super) fn of(now: Duration, config: &Config, engine: &Engine, feeding: &Feeding) -> Self {
-        let mut engine = engine.status(now);
+    pub(super) fn of(parts: Parts<'_>) -> Self {
+        let Parts {
+            now,
+            config,
+            feeding,
+            ..
+        } = parts;
+        let mut engine = parts.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
+        let peers = std::mem::take(&mut engine.peers).into_iter();
+        let peers = peers.map(|status| PeerReport {
+            rates: parts.history.rates(&status.name),
+            trial_seconds_left: parts.trials.seconds_left(now, &status.name),
+            status,
+        });
         let feeds = config.feeds.iter().zip(feeds).enumerate();
         let report = |(number, (feed, status)): (usize, (&Feed, FeedStatus))| FeedReport {
             number,
@@ -79,6 +119,9 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: now.as_secs(),
             log_lines_lost: logging::lost(),
+            records_lost: parts.recording.lost(),
+            records_problems: parts.recording.problems(),
+            peers: peers.collect(),
             feeds: feeds.map(report).collect(),
             engine,
         }

@@ -1,6 +1,6 @@
 //! `bcp38 replay` by the routes of a recorded table dump, and by the MACs of an exchange's member export.
 use super::common::{MICRO, Order, Scratch, ethernet, pcap, udp};
-use super::{Case, EXAMPLE, P4, US4, expected, frames, replay};
+use super::{Case, P4, US4, example, expected, frames, replay};
 
 /// The lab of the recorded dumps, without routes; the file itself has what is P1's and P2's.
 const DUMPED: &str = r#"
@@ -228,7 +228,7 @@ fn a_member_export_tells_whose_a_packet_is() {
     let capture = scratch.file("c", &pcap(Order::Little, MICRO, 1, &[packet]));
     let run = |export: &str| {
         let export = scratch.file("ix.json", export.as_bytes());
-        let text = EXAMPLE.replace(
+        let text = example().replace(
             "# ixf = \"/var/lib/bcp38/ixp0.json\" ",
             &format!("ixf = {export:?} "),
         );

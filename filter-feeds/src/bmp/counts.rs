@@ -12,6 +12,8 @@ pub enum LeftOut {
     LocallyOriginated,
     /// A message about the Loc-RIB.
     LocRib,
+    /// Routes of a VRF that no peer and no route server is in.
+    OtherVrf,
     /// A message about Adj-RIB-Out before export policy.
     AdjOutPre,
     /// A message about a session that is not up.
@@ -50,11 +52,12 @@ pub enum LeftOut {
 
 impl LeftOut {
     /// All, in the order of the counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ForeignFamily,
         Self::RepeatedAttribute,
         Self::LocallyOriginated,
         Self::LocRib,
+        Self::OtherVrf,
         Self::AdjOutPre,
         Self::UnknownSession,
         Self::Duplicate,
@@ -82,6 +85,7 @@ impl LeftOut {
             Self::RepeatedAttribute => "repeated-attribute",
             Self::LocallyOriginated => "locally-originated",
             Self::LocRib => "loc-rib",
+            Self::OtherVrf => "other-vrf",
             Self::AdjOutPre => "adj-rib-out-pre-policy",
             Self::UnknownSession => "unknown-session",
             Self::Duplicate => "duplicate",

@@ -23,6 +23,8 @@ pub(super) struct Life {
     pub modes: PathIdModes,
     /// Odd bytes about it were reported.
     pub reported: bool,
+    /// When it came up.
+    pub since: Instant,
     /// When something of it was received last.
     pub heard: Instant,
     /// Its statistics came last.
@@ -54,6 +56,7 @@ impl Life {
             ribs: Default::default(),
             modes: former.map(|former| former.modes).unwrap_or_default(),
             reported: former.is_some_and(|former| former.reported),
+            since: now,
             heard: now,
             counted: None,
             has_foreign: up.is_some_and(|up| up.sent.has_foreign_with(&up.received)),

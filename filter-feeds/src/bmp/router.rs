@@ -7,7 +7,7 @@ mod closed;
 mod routes;
 mod sessions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::counts::{Counts, LeftOut};
@@ -16,7 +16,7 @@ use super::quirks::{Daemon, PathIdModes};
 use crate::printed::Printed;
 use crate::wire::WireError;
 use crate::wire::bmp::{self, Initiation, Message, PeerHeader, PeerKind};
-use filter_lifecycle::route::{DownCause, RouteEvent, Session};
+use filter_lifecycle::route::{DownCause, RouteEvent, Session, Vrf};
 
 pub use closed::Closed;
 
@@ -33,8 +33,8 @@ pub const MAX_UNQUIET: Duration = Duration::from_secs(60);
 pub const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// Silent for that many of the router's own statistics intervals, a session has ended, or the router is gone.
 pub const SILENT_INTERVALS: u32 = 3;
-/// A session of which the router never sent statistics is over after as many intervals of silence, if the router sends them
-/// about at least as many others: daemons count every session that is up.
+/// A session of which the router never sent statistics is over after as many intervals of silence: daemons count every
+/// session that is up. A router that was seen to leave out one that lives ends none this way.
 pub const UNCOUNTED_INTERVALS: u32 = 10;
 /// Nothing counts as silent before this time, however short the interval.
 pub const MIN_IDLE: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ pub struct Memory {
 #[derive(Clone, Debug)]
 pub struct Router {
     number: u64,
+    /// The instances whose routes are read; all if none is named.
+    instances: Option<BTreeSet<Option<Vrf>>>,
     opened: Instant,
     identity: Option<(Daemon, String)>,
     memory: Memory,
@@ -63,8 +65,10 @@ pub struct Router {
     heal: Option<Heal>,
     last_route: Instant,
     heard: Instant,
-    /// How often the router sends its statistics, as far as it has shown.
+    /// How often the router sends its statistics: the longest time between two of one session.
     interval: Option<Duration>,
+    /// Something came of a session long after the router should have counted it.
+    counts_some: bool,
     warned: bool,
     warned_unknown: bool,
     warned_nameless: bool,
@@ -96,6 +100,7 @@ impl Router {
     pub fn new(now: Instant) -> Self {
         Self {
             number: 0,
+            instances: None,
             opened: now,
             identity: None,
             memory: Memory::default(),
@@ -104,6 +109,7 @@ impl Router {
             last_route: now,
             heard: now,
             interval: None,
+            counts_some: false,
             warned: false,
             warned_unknown: false,
             warned_nameless: false,
@@ -119,6 +125,12 @@ impl Router {
             number,
             ..Self::new(now)
         }
+    }
+
+    /// The same, which reads the routes of these instances alone; none is the global one.
+    #[must_use]
+    pub fn reading(self, instances: Option<BTreeSet<Option<Vrf>>>) -> Self {
+        Self { instances, ..self }
     }
 
     /// Has the router sent its Initiation?
@@ -225,26 +237,27 @@ impl Router {
         Some((interval * SILENT_INTERVALS).max(MIN_IDLE))
     }
 
-    /// Sessions of which nothing has come for three statistics intervals, while the router reports others: they vanished
+    /// Sessions of which nothing has come for three statistics intervals, while the router counts others: they vanished
     /// without a Peer Down (GoBGP, of a neighbour that was deleted). Before its first statistic a session is given ten.
     pub fn end_silent(&mut self, now: Instant, events: &mut Vec<RouteEvent>) -> Vec<Session> {
         let Some(limit) = self.learned_limit() else {
             return Vec::new();
         };
-        if now.duration_since(self.heard) >= limit / SILENT_INTERVALS {
-            return Vec::new(); // the router as a whole is silent
-        }
+        let interval = limit / SILENT_INTERVALS;
         let up = || self.sessions.values().filter(|life| life.up.is_some());
-        let (counted, uncounted): (Vec<&Life>, _) = up().partition(|life| life.counted.is_some());
-        let alive = |life: &&&Life| now.duration_since(life.heard) < limit;
-        let counts_all = counted.iter().filter(alive).count() >= uncounted.len();
-        let uncounted_limit = limit / SILENT_INTERVALS * UNCOUNTED_INTERVALS;
+        let last_count = up().filter_map(|life| life.counted).max();
+        let counts = last_count.is_some_and(|at| now.duration_since(at) < limit);
+        if !counts || now.duration_since(self.heard) >= interval {
+            return Vec::new(); // it sends no statistics any more, or nothing at all
+        }
+        let uncounted_limit = interval * UNCOUNTED_INTERVALS;
         let is_silent = |life: &Life| {
             let silent = now.duration_since(life.heard);
-            match life.counted {
-                Some(_) => life.up.is_some() && silent >= limit,
-                None => life.up.is_some() && counts_all && silent >= uncounted_limit,
-            }
+            life.up.is_some()
+                && match life.counted {
+                    Some(_) => silent >= limit,
+                    None => !self.counts_some && silent >= uncounted_limit,
+                }
         };
         let silent = self.sessions.iter().filter(|(_, life)| is_silent(life));
         let mut silent: Vec<Session> = silent.map(|(&session, _)| session).collect();
@@ -320,6 +333,17 @@ impl Router {
         }
     }
 
+    /// Routes came of this session: if that is long after the router should have counted it, the router leaves out some.
+    fn lives(&mut self, session: Session, now: Instant) {
+        let Some(life) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        life.heard = now;
+        let interval = self.interval.filter(|_| life.counted.is_none());
+        let late = interval.map(|interval| life.since + interval * SILENT_INTERVALS);
+        self.counts_some |= late.is_some_and(|late| now >= late);
+    }
+
     fn heal_after(&mut self, now: Instant, why: &'static str) {
         self.heal = Some(Heal { since: now, why });
     }
@@ -333,6 +357,14 @@ impl Router {
         let own = header.session.address.is_unspecified();
         self.counts.add(LeftOut::LocallyOriginated, own.into());
         own
+    }
+
+    /// Is a peer or a route server in the session's instance? Counts a message of another one.
+    fn is_read(&mut self, session: Session) -> bool {
+        let instances = self.instances.as_ref();
+        let read = instances.is_none_or(|instances| instances.contains(&session.vrf));
+        self.counts.add(LeftOut::OtherVrf, (!read).into());
+        read
     }
 
     /// Routes of a session that never came up: said once, counted always.

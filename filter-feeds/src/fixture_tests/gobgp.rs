@@ -1,4 +1,6 @@
 //! GoBGP 3.10 and 3.36 by their clients.
+use std::collections::BTreeMap;
+
 use filter_core::Family;
 
 use super::{MARKS, P1_V4, address, fixture, flips_never_panic, route, torture, with};
@@ -47,7 +49,9 @@ fn gobgp_accepted_routes_are_complete() {
     for (daemon, _) in VERSIONS {
         let read = |family: Family| {
             let name = format!("global_rib_-a_{}_-j.txt", family.name());
-            replies::parse_global(&fixture(daemon, &name), family).unwrap()
+            let all = replies::parse_global(&fixture(daemon, &name), family).unwrap();
+            let whole = all.into_iter().map(|(of, routes)| (of, routes.unwrap()));
+            whole.collect::<BTreeMap<_, _>>()
         };
         let (p1, p2) = (address("192.0.2.11"), address("192.0.2.12"));
         let v4 = read(Family::Ipv4);
@@ -69,6 +73,31 @@ fn gobgp_accepted_routes_are_complete() {
     // With -j, 3.36 says that it accepted all of them.
     let said = fixture("gobgp-3.36", "neighbor_192.0.2.11_accepted_-a_ipv4_-j.txt");
     assert_eq!(replies::parse_rib(&said, Family::Ipv4).unwrap().len(), 3);
+}
+
+/// A path that cannot be read costs the routes of its own neighbour.
+#[test]
+fn a_path_in_the_global_table_that_cannot_be_read_costs_its_neighbour_alone() {
+    for (daemon, _) in VERSIONS {
+        let text = String::from_utf8(fixture(daemon, "global_rib_-a_ipv4_-j.txt")).unwrap();
+        let (p1, p2) = (address("192.0.2.11"), address("192.0.2.12"));
+        let right = replies::parse_global(text.as_bytes(), Family::Ipv4).unwrap();
+        // A next hop that is none or missing, a list of communities that is none.
+        for (from, to) in [
+            ("\"nexthop\":\"192.0.2.12\"", "\"nexthop\":\"\""),
+            ("\"nexthop\":\"192.0.2.12\"", "\"nexthop\":null"),
+            ("\"nexthop\":\"192.0.2.12\"", "\"communities\":7"),
+        ] {
+            let odd = text.replacen(from, to, 1);
+            assert_ne!(odd, text, "{daemon}: {from}");
+            let read = replies::parse_global(odd.as_bytes(), Family::Ipv4).unwrap();
+            assert!(read[&p2].is_err(), "{daemon}: {to}: {:?}", read[&p2]);
+            assert_eq!(read[&p1], right[&p1], "{daemon}: {to}");
+        }
+        // A path of which not even the neighbour can be read may be any neighbour's.
+        let anyones = text.replacen("\"neighbor-ip\":\"192.0.2.12\"", "\"neighbor-ip\":7", 1);
+        assert!(replies::parse_global(anyones.as_bytes(), Family::Ipv4).is_err());
+    }
 }
 
 #[test]
@@ -163,7 +192,8 @@ fn gobgp_cut_or_flipped() {
             Family::Ipv6,
             |text| {
                 let all = replies::parse_global(text, Family::Ipv6)?;
-                Ok(all.into_values().flatten().collect())
+                let all: Result<Vec<_>, _> = all.into_values().collect();
+                Ok(all?.concat())
             },
         );
     }

@@ -315,6 +315,7 @@ fn adj_routes(
         }
         let mut bare = Route::bare(of_family(prefix, family)?);
         let next_hop = route.next_hop_global.or(route.next_hop);
+        let next_hop = next_hop.map(|hop| hop.to_canonical());
         bare.next_hop = next_hop.filter(|address| !address.is_unspecified());
         bare.path_head = route.path.as_deref().map(as_path::head);
         routes.push(bare);
@@ -372,6 +373,7 @@ pub(crate) fn parse_routes(text: &[u8], family: Family) -> Result<Vec<Route>, St
             }
             let global = |hop: &&NextHop| hop.scope.as_deref() != Some("link-local");
             let next_hop = accepted.nexthops.iter().find(global).and_then(|hop| hop.ip);
+            let next_hop = next_hop.map(|hop| hop.to_canonical());
             routes.push(Route {
                 path,
                 next_hop,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use filter_core::{Asn, Family, Prefix};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::json::{Members, Net, of_family};
 use crate::poll::{Counted, Listed, Neighbour, State};
@@ -231,7 +232,7 @@ pub(crate) fn parse_neighbors(text: &[u8]) -> Result<Listed<Neighbor>, String> {
         let address = value.pointer("/state/neighbor_address");
         let address = address.and_then(serde_json::Value::as_str);
         let Some(Ok(address)) = address.map(str::parse) else {
-            continue; // no peer could be found by it
+            continue; // the neighbour of an interface: no peer is configured by one
         };
         let read = serde_json::from_value(value).map_err(|error| error.to_string());
         neighbors.add(address, read.and_then(known_state));
@@ -251,6 +252,11 @@ fn known_state(neighbor: Neighbor) -> Result<Neighbor, String> {
 struct Path {
     nlri: Nlri,
     attrs: Vec<Attribute>,
+}
+
+/// The neighbour that a path of the global table is from.
+#[derive(Deserialize)]
+struct Owner {
     /// The neighbour it is from; none for our own routes.
     #[serde(rename = "neighbor-ip")]
     neighbor: Option<IpAddr>,
@@ -308,37 +314,58 @@ const LARGE_COMMUNITIES: u8 = 32;
 const AS_SET: u8 = 1;
 const AS_SEQUENCE: u8 = 2;
 
+/// Routes by the neighbour they are from, or why that neighbour's cannot be read.
+pub(crate) type ByNeighbour = BTreeMap<IpAddr, Result<Vec<Route>, String>>;
+
 /// A table of one neighbour.
 pub(crate) fn parse_rib(text: &[u8], family: Family) -> Result<Vec<Route>, String> {
     let mut routes = Vec::new();
     each_path(text, family, |prefix, path| {
-        push(&mut routes, prefix, path.attrs)
+        push(&mut routes, prefix, read_path(prefix, path)?.attrs)
     })?;
     Ok(routes)
 }
 
-/// The global table, by the neighbour that a path is from.
-pub(crate) fn parse_global(
-    text: &[u8],
-    family: Family,
-) -> Result<BTreeMap<IpAddr, Vec<Route>>, String> {
-    let mut routes = BTreeMap::<IpAddr, Vec<Route>>::new();
+/// The global table, by the neighbour that a path is from. A path that cannot be read costs its neighbour's routes and
+/// no other's.
+pub(crate) fn parse_global(text: &[u8], family: Family) -> Result<ByNeighbour, String> {
+    let mut routes = ByNeighbour::new();
     each_path(text, family, |prefix, path| {
-        match (path.neighbor, path.source) {
-            (Some(neighbor), _) => push(routes.entry(neighbor).or_default(), prefix, path.attrs),
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(format!("{prefix} has a source but names no neighbour")),
+        let owner: Owner = serde_json::from_str(path.get()).map_err(|error| error.to_string())?;
+        let neighbor = match (owner.neighbor, owner.source) {
+            (Some(neighbor), _) => neighbor.to_canonical(),
+            (None, None) => return Ok(()),
+            (None, Some(_)) => return Err(format!("{prefix} has a source but names no neighbour")),
+        };
+        let held = routes.entry(neighbor).or_insert_with(|| Ok(Vec::new()));
+        if let Ok(of_neighbor) = held {
+            let read = read_path(prefix, path);
+            let read = read.and_then(|path| push(of_neighbor, prefix, path.attrs));
+            if let Err(why) = read {
+                *held = Err(why);
+            }
         }
+        Ok(())
     })?;
     Ok(routes)
 }
 
+fn read_path(prefix: Prefix, path: &RawValue) -> Result<Path, String> {
+    let path: Path =
+        serde_json::from_str(path.get()).map_err(|error| format!("a path of {prefix}: {error}"))?;
+    if path.nlri.prefix != Net(prefix) {
+        return Err(format!("{prefix} is described as another network"));
+    }
+    Ok(path)
+}
+
+/// The paths of a table one by one, each as it stands there.
 fn each_path(
     text: &[u8],
     family: Family,
-    mut take: impl FnMut(Prefix, Path) -> Result<(), String>,
+    mut take: impl FnMut(Prefix, &RawValue) -> Result<(), String>,
 ) -> Result<(), String> {
-    let Members(members): Members<Net, Vec<Path>> =
+    let Members(members): Members<Net, Vec<&RawValue>> =
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
     for (Net(prefix), paths) in members {
         let prefix = of_family(prefix, family)?;
@@ -346,9 +373,6 @@ fn each_path(
             return Err(format!("{prefix} is listed without a path"));
         }
         for path in paths {
-            if path.nlri.prefix != Net(prefix) {
-                return Err(format!("{prefix} is described as another network"));
-            }
             take(prefix, path)?;
         }
     }
@@ -379,6 +403,7 @@ fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> 
         match attribute.kind {
             NEXT_HOP | MP_REACH_NLRI => {
                 let next_hop = attribute.nexthop.ok_or_else(unreadable)?;
+                let next_hop = next_hop.to_canonical();
                 route.next_hop = Some(next_hop).filter(|address| !address.is_unspecified());
             }
             AS_PATH => {

@@ -239,6 +239,7 @@ pub(crate) fn parse_rib(
             path,
             next_hop: entry
                 .exit_nexthop
+                .map(|hop| hop.to_canonical())
                 .filter(|address| !address.is_unspecified()),
             path_head: entry.aspath.as_deref().map(as_path::head),
             communities: Some(communities(&entry.communities, &entry.large_communities)?.into()),

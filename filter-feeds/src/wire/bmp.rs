@@ -1,6 +1,6 @@
 //! BMP version 3 messages: RFC 7854, Adj-RIB-Out (RFC 8671) and Loc-RIB (RFC 9069). Reads only.
 //!
-//! What stands inside a message is read when somebody asks for it: as long as the length in the common header holds,
+//! What stands inside a message is read when it is asked for: as long as the length in the common header holds,
 //! a message that cannot be read concerns the session it is about and no other, and one that concerns no session we
 //! need is not read at all. Message types and statistics we do not know are no errors (RFC 7854 section 4).
 use super::bgp::{self, Message as BgpMessage, Open, Update};
@@ -43,7 +43,7 @@ pub enum Message<'a> {
     Nameless(WireError),
 }
 
-/// Whose and which table a message is about.
+/// The session and the Adj-RIB that a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHeader {
     /// What kind of peer.

@@ -189,6 +189,22 @@ impl Ledger {
             .map(move |key| key.prefix(family))
     }
 
+    /// Is it valid: held, or waiting to leave?
+    pub(super) fn has(&self, prefix: Prefix) -> bool {
+        self.entry(prefix).is_some()
+    }
+
+    /// When a prefix leaves that no route holds.
+    pub(super) fn leaves_at(&self, prefix: Prefix) -> Option<Moment> {
+        let entry = self.entry(prefix)?;
+        let is_held = entry.told > 0 || entry.by_hand > 0;
+        entry.leaves_at.filter(|_| !is_held)
+    }
+
+    fn entry(&self, prefix: Prefix) -> Option<&Entry> {
+        self.entries[prefix.family() as usize].get(&RouteKey::new(prefix, 0))
+    }
+
     /// The longest valid prefix that covers this one, which may be the prefix itself.
     pub(super) fn covering(&self, prefix: Prefix) -> Option<Prefix> {
         let family = prefix.family();

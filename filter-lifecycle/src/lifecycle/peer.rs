@@ -155,6 +155,22 @@ impl Peer {
         self.ledger(side).covering(Prefix::host(address))
     }
 
+    /// Every valid prefix of a side, ascending by family.
+    pub(super) fn all(&self, side: Side) -> impl Iterator<Item = Prefix> + '_ {
+        let of = move |family| self.ledger(side).prefixes(family);
+        Family::ALL.into_iter().flat_map(of)
+    }
+
+    pub(super) fn has(&self, side: Side, prefix: Prefix) -> bool {
+        self.ledger(side).has(prefix)
+    }
+
+    /// How long a prefix is still valid that no route holds.
+    pub(super) fn hold_left(&self, now: Duration, side: Side, prefix: Prefix) -> Option<Duration> {
+        let leaves_at = self.ledger(side).leaves_at(prefix)?;
+        Some(leaves_at.time().saturating_sub(now))
+    }
+
     /// The longest prefix that left this side within the last day and covers this address.
     pub(super) fn recently_valid(
         &self,

@@ -50,6 +50,10 @@ impl Refused {
         }
     }
 
+    pub(super) fn why(&self, prefix: Prefix) -> Option<Refusal> {
+        self.prefixes.get(&prefix).map(|&(refusal, _)| refusal)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.prefixes.len()
     }

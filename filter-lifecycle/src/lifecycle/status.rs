@@ -173,24 +173,8 @@ impl View<'_> {
 
     /// The routes that make an address valid on one side of a peer, longest first.
     pub(super) fn told(self, id: PeerId, side: Side, address: Address) -> Vec<Told> {
-        let mut told = Vec::new();
-        for key in self.sources.of_side(id, side, address.family) {
-            let Some(source) = self.sources.get(key) else {
-                continue;
-            };
-            for (route, since) in source.counting() {
-                let targets = |scope| self.facts.targets(key, source.owner(), scope);
-                if route.prefix.contains(address) && targets(&route.scope).contains(id) {
-                    told.push(Told {
-                        prefix: route.prefix,
-                        feed: key.feed,
-                        session: session_of(key.origin),
-                        rib: key.rib,
-                        age: self.now.saturating_sub(since),
-                    });
-                }
-            }
-        }
+        let covers = |prefix: Prefix| prefix.contains(address);
+        let mut told = self.received(id, side, address.family, covers);
         told.sort_by_key(|told| {
             let longest = std::cmp::Reverse(told.prefix.len());
             (longest, told.feed, told.session)

@@ -19,7 +19,8 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, Missing, PeerStatus, RecentlyValid, Side, SourceStatus, Told,
+    ClassStatus, Coverage, Event, ListedPrefix, Listing, Missing, PeerStatus, RecentlyValid, Side,
+    SourceStatus, Told,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
 use crate::spec::Spec;
@@ -357,6 +358,30 @@ impl Lifecycle {
     #[must_use]
     pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
         self.view(now).told(id, side, address)
+    }
+
+    /// The prefixes of a side of a peer, those that do not count too; with `within`, only those that lie in it.
+    #[must_use]
+    pub fn listing(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        within: Option<Prefix>,
+    ) -> Listing {
+        self.view(now).listing(id, side, within)
+    }
+
+    /// The longest prefix of a side that covers this address and does not count, or counts only until its hold is over.
+    #[must_use]
+    pub fn odd(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        address: Address,
+    ) -> Option<ListedPrefix> {
+        self.view(now).odd(id, side, address)
     }
 
     /// Is the feed connected, and for how long has it been so or not?

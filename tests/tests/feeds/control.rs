@@ -2,13 +2,14 @@
 //! peer's tables are whole, and the connection stays.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use filter_core::{Family, Prefix};
 use filter_feeds::bmp::counts::LeftOut;
-use filter_feeds::bmp::router::Memory;
+use filter_feeds::bmp::router::{Memory, Router};
 use filter_lifecycle::route::AdjRib::{InPrePolicy, OutPostPolicy};
-use filter_lifecycle::route::{DownCause, Origin, RouteEvent};
-use tests::captures::{Folded, control, fold, prefixes, session};
+use filter_lifecycle::route::{DownCause, Origin, RouteEvent, Session};
+use tests::captures::{Folded, control, fold, fold_by, messages, prefixes, session};
 
 const HEALTHY: &str = "192.0.2.11";
 const ODD: &str = "192.0.2.12";
@@ -128,7 +129,7 @@ fn a_peer_down_is_one_whatever_its_reason() {
 }
 
 #[test]
-fn what_nobody_knows_is_ignored_and_counted() {
+fn what_is_not_assigned_is_ignored_and_counted() {
     let folded = beside_healthy("type7_unknown.bmp");
     assert_eq!(odd_prefixes(&folded), prefixes(&["10.2.0.0/16"]));
     left_out(&folded, LeftOut::UnknownType);
@@ -164,9 +165,47 @@ fn bytes_behind_an_update_are_passed_over() {
     left_out(&folded, LeftOut::LocRib);
 }
 
+/// The routes of a VRF that no peer is in are not read, whatever they are; that the session is up is reported.
+#[test]
+fn routes_of_a_vrf_that_no_peer_is_in_are_not_read() {
+    let mut stream = Vec::new();
+    let whole = control("comm_len3.bmp");
+    for message in messages(&whole).0 {
+        let mut message = message.to_vec();
+        // The odd peer, in the VRF 64500:1: its type, and its distinguisher before its address.
+        if message
+            .get(16..32)
+            .is_some_and(|address| address.ends_with(&[192, 0, 2, 12]))
+        {
+            message[6] = 1;
+            message[8..16].copy_from_slice(&[0, 0, 0xfb, 0xf4, 0, 0, 0, 1]);
+        }
+        stream.extend(message);
+    }
+    let in_vrf = Session::of(ODD.parse().unwrap(), Some("64500:1".parse().unwrap()));
+    let read = |instances: Option<BTreeSet<_>>| {
+        let router = Router::new(Instant::now()).reading(instances);
+        let (folded, _) = fold_by(router, &stream, Memory::default());
+        assert_eq!(folded.closed, None);
+        assert!(folded.up.contains_key(&in_vrf));
+        assert!(folded.up.contains_key(&session(HEALTHY)));
+        folded
+    };
+    let global = read(Some([None].into()));
+    assert_eq!(global.counts.of(LeftOut::TreatedAsWithdrawn), 0);
+    assert!(global.counts.of(LeftOut::OtherVrf) >= 3);
+    assert!(!global.ribs.keys().any(|(of, _)| *of == in_vrf));
+    for both in [None, Some([None, in_vrf.vrf].into())] {
+        let both = read(both);
+        assert_eq!(both.counts.of(LeftOut::TreatedAsWithdrawn), 1);
+        assert_eq!(both.counts.of(LeftOut::OtherVrf), 0);
+        assert_eq!(both.ribs[&(in_vrf, InPrePolicy)].len(), 1);
+    }
+}
+
 /// The count is reported as it arrives, before the routes; what that means is the lifecycle's.
 #[test]
-fn counts_are_told_in_the_order_in_which_they_come() {
+fn counts_are_reported_in_the_order_in_which_they_come() {
     let folded = folded("stat0_then_routes.bmp");
     let place = |wanted: fn(&RouteEvent) -> bool| folded.events.iter().position(wanted).unwrap();
     let count = place(|event| matches!(event, RouteEvent::Count { prefixes: 0, .. }));
@@ -185,7 +224,7 @@ fn a_total_over_other_families_is_no_count() {
 }
 
 #[test]
-fn the_as_that_the_router_says_is_told() {
+fn the_as_that_the_router_says_is_reported() {
     let folded = folded("asn_other.bmp");
     let told = folded.events.iter().find_map(|event| match event {
         RouteEvent::SessionUp { asn, .. } => *asn,

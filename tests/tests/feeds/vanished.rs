@@ -18,6 +18,9 @@ use super::live::{self, Watched};
 
 const P1: &str = "192.0.2.11";
 const P2: &str = "192.0.2.12";
+/// The same neighbours' other sessions.
+const P1_V6: &str = "2001:db8:ff::11";
+const P2_V6: &str = "2001:db8:ff::12";
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A router, and what it does over time.
@@ -40,13 +43,24 @@ impl Clocked {
         };
         clocked.send(0, |message| matches!(message, Message::Initiation(_)));
         clocked.router.recall(Memory::default());
-        for peer in [P1, P2] {
-            clocked.send(0, |message| {
+        clocked.come_up(&[P1, P2]);
+        clocked
+    }
+
+    fn come_up(&mut self, peers: &[&str]) {
+        for peer in peers {
+            self.send(0, |message| {
                 matches!(message, Message::PeerUp(header, _) if header.session == session(peer))
             });
         }
-        clocked.events.clear();
-        clocked
+        self.events.clear();
+    }
+
+    /// A route, or the end of them.
+    fn route(&mut self, seconds: u64, peer: &str) {
+        self.send(seconds, |message| {
+            matches!(message, Message::RouteMonitoring(header, _) if header.session == session(peer))
+        });
     }
 
     fn at(&self, seconds: u64) -> Instant {
@@ -122,6 +136,70 @@ fn a_session_that_vanished_before_its_first_statistic_is_over_after_ten_interval
     clocked.statistics(limit, P2);
     assert_eq!(clocked.ended(limit), [session(P1)]);
     assert!(clocked.router.sessions().eq([session(P2)]));
+}
+
+/// Those that vanished may be more than those that are left: what counts is that the router sends statistics.
+#[test]
+fn sessions_that_vanished_before_their_first_statistic_may_outnumber_the_others() {
+    let mut clocked = Clocked::new();
+    clocked.come_up(&[P1_V6, P2_V6]);
+    let limit = u64::from(UNCOUNTED_INTERVALS) * INTERVAL.as_secs();
+    for seconds in (0..limit).step_by(10) {
+        clocked.statistics(seconds, P2);
+        assert_eq!(clocked.ended(seconds), []);
+    }
+    clocked.statistics(limit, P2);
+    let vanished = [P1, P1_V6, P2_V6].map(session);
+    assert_eq!(clocked.ended(limit), vanished);
+    assert!(clocked.router.sessions().eq([session(P2)]));
+}
+
+/// A router that leaves out a session that lives does not count every session: silence of one proves nothing.
+#[test]
+fn a_router_that_counts_only_some_sessions_ends_none_that_it_never_counted() {
+    let mut clocked = Clocked::new();
+    clocked.come_up(&[P1_V6]);
+    let limit = u64::from(UNCOUNTED_INTERVALS) * INTERVAL.as_secs();
+    for seconds in (0..=3 * limit).step_by(10) {
+        clocked.statistics(seconds, P2);
+        if seconds == u64::from(SILENT_INTERVALS) * 10 {
+            clocked.route(seconds, P1_V6);
+        }
+        assert_eq!(clocked.ended(seconds), []);
+    }
+    assert_eq!(clocked.router.sessions().count(), 3);
+}
+
+/// A router whose statistics were switched off goes on sending routes: sessions that are quiet are there.
+#[test]
+fn a_router_that_stops_counting_ends_no_session() {
+    let mut clocked = Clocked::new();
+    for seconds in [0, 10, 20] {
+        clocked.statistics(seconds, P1);
+        clocked.statistics(seconds, P2);
+    }
+    for seconds in (30..600).step_by(5) {
+        clocked.route(seconds, P2);
+        assert_eq!(clocked.ended(seconds), [], "{seconds}");
+    }
+}
+
+/// Some routers count each Adj-RIB in a message of its own: the interval is the time between two rounds of them.
+#[test]
+fn statistics_in_bursts_make_no_short_interval() {
+    let mut clocked = Clocked::new();
+    for seconds in [0, 100, 200] {
+        for after in [0, 1] {
+            clocked.statistics(seconds + after, P1);
+            clocked.statistics(seconds + after, P2);
+        }
+    }
+    let interval = clocked.router.interval().unwrap();
+    assert_eq!(interval, Duration::from_secs(99));
+    for seconds in [250, 300, 350, 400, 450] {
+        clocked.statistics(seconds, P2);
+        assert_eq!(clocked.ended(seconds), []);
+    }
 }
 
 /// No session ends as long as the router is silent as a whole: then the router is lost.

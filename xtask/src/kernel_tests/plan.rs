@@ -1,6 +1,6 @@
 //! What is run on which kernel. Emulation is slow, and most of a test's time there is the verifier going through the
 //! program once more: so the matrix's oldest kernel, which alone has the other program, runs everything, the others the
-//! essentials; a kernel somebody names runs everything. Only chooses tests: what an older kernel lacks is the business of `tests/src/kernel.rs`.
+//! essentials; a kernel that the command names runs everything. Only chooses tests: what an older kernel lacks is the business of `tests/src/kernel.rs`.
 
 /// One test binary in a guest.
 #[derive(Clone, Copy, Debug)]

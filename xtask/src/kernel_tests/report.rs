@@ -68,7 +68,7 @@ impl Report {
         if report.costs.is_empty() {
             report
                 .problems
-                .push("no program's cost was told".to_owned());
+                .push("no program's cost was printed".to_owned());
         }
         if !said.lines().any(|line| line == "== done") {
             report.problems.push("it never came to the end".to_owned());

@@ -8,6 +8,7 @@ use filter_loader::{
     TEST_IFINDEX, Target, Wanted,
 };
 
+use super::cut::Cut;
 use crate::cli::Failure;
 use crate::config::Config;
 
@@ -17,6 +18,9 @@ pub(super) const LEAST_RUN: usize = packet::ETHERNET_LEN;
 /// lie in it.
 const MOST_RUN: usize = 2048;
 
+/// What a packet is called that breaks the policy only by what the capture cut.
+pub(super) const TRUNCATED: &str = "truncated";
+
 /// One judged packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Judged {
@@ -25,6 +29,8 @@ pub(super) struct Judged {
     pub(super) reason: Reason,
     pub(super) is_violation: bool,
     pub(super) is_dropped: bool,
+    /// It breaks the policy only by what the capture cut, as far as is known.
+    pub(super) is_truncated: bool,
     /// The headers, if they could be read.
     pub(super) ip: Option<Ip>,
     pub(super) source_prefix: Option<Prefix>,
@@ -33,19 +39,31 @@ pub(super) struct Judged {
 
 impl Judged {
     /// By the verdict code in this process.
-    pub(super) fn in_user_space(peering: &Peering, ifindex: u32, frame: &[u8]) -> Self {
-        let ip = ip(frame);
-        let judgement = peering.judge(ifindex, frame);
+    pub(super) fn in_user_space(peering: &Peering, ifindex: u32, frame: Cut<'_>) -> Self {
+        let ip = ip(frame.bytes);
+        let judgement = peering.judge(ifindex, &frame);
         let action = judgement.action;
         let verdict = judgement.verdict;
-        Self::new(
-            peering,
-            verdict.peer,
-            verdict.reason,
-            action.is_violation(),
-            action.is_drop(),
-            ip,
-        )
+        let is_truncated = action.is_violation() && frame.may_be_otherwise(verdict.reason);
+        Self {
+            is_truncated,
+            ..Self::new(
+                peering,
+                verdict.peer,
+                verdict.reason,
+                action.is_violation() && !is_truncated,
+                action.is_drop() && !is_truncated,
+                ip,
+            )
+        }
+    }
+
+    /// Its reason, or that it is not known.
+    pub(super) const fn name(&self) -> &'static str {
+        match self.is_truncated {
+            true => TRUNCATED,
+            false => self.reason.name(),
+        }
     }
 
     fn new(
@@ -63,6 +81,7 @@ impl Judged {
             reason,
             is_violation,
             is_dropped,
+            is_truncated: false,
             ip,
             source_prefix: sides.and_then(|(peer, ip)| peer.source.covering(ip.source)),
             destination_prefix: sides

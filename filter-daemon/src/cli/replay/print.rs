@@ -1,5 +1,5 @@
 //! What `replay` prints: JSON for programs (SPEC section 7), a table for people. Says nothing the engines did not.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -7,7 +7,7 @@ use filter_core::packet::Ip;
 use filter_core::{Prefix, Reason};
 use serde::{Serialize, Serializer};
 
-use super::engine::Judged;
+use super::engine::{Judged, TRUNCATED};
 use crate::config::Config;
 
 /// One packet's line; the order of the fields is that of the output.
@@ -33,7 +33,23 @@ struct Last<'a> {
 struct Summary<'a> {
     packets: u64,
     #[serde(serialize_with = "by_name")]
-    reasons: &'a BTreeMap<Reason, u64>,
+    reasons: &'a Counts,
+}
+
+/// Packets by reason, and those whose reason is not known.
+#[derive(Default)]
+struct Counts {
+    reasons: BTreeMap<Reason, u64>,
+    truncated: u64,
+}
+
+impl Counts {
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let reasons = self.reasons.iter();
+        let reasons = reasons.map(|(reason, &count)| (reason.name(), count));
+        let truncated = (self.truncated > 0).then_some((TRUNCATED, self.truncated));
+        reasons.chain(truncated)
+    }
 }
 
 fn as_text<S: Serializer>(prefix: &Option<Prefix>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,11 +59,8 @@ fn as_text<S: Serializer>(prefix: &Option<Prefix>, serializer: S) -> Result<S::O
     }
 }
 
-fn by_name<S: Serializer>(
-    reasons: &&BTreeMap<Reason, u64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(reasons.iter().map(|(reason, count)| (reason.name(), count)))
+fn by_name<S: Serializer>(reasons: &&Counts, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(reasons.iter())
 }
 
 /// Prints packets as they are judged, and counts them.
@@ -56,8 +69,9 @@ pub(super) struct Printer<'a> {
     out: BufWriter<Box<dyn Write>>,
     is_json: bool,
     packets: u64,
-    reasons: BTreeMap<Reason, u64>,
-    violations: BTreeMap<Reason, bool>,
+    reasons: Counts,
+    /// The names of those that are violations.
+    violations: BTreeSet<&'static str>,
     dropped: u64,
     peer_width: usize,
 }
@@ -86,8 +100,8 @@ impl<'a> Printer<'a> {
             out: BufWriter::new(out),
             is_json,
             packets: 0,
-            reasons: BTreeMap::new(),
-            violations: BTreeMap::new(),
+            reasons: Counts::default(),
+            violations: BTreeSet::new(),
             dropped: 0,
             peer_width: names.max().unwrap_or(0).max("peer".len()),
         }
@@ -95,8 +109,13 @@ impl<'a> Printer<'a> {
 
     pub(super) fn packet(&mut self, judged: &Judged) -> io::Result<()> {
         self.packets += 1;
-        *self.reasons.entry(judged.reason).or_default() += 1;
-        self.violations.insert(judged.reason, judged.is_violation);
+        match judged.is_truncated {
+            true => self.reasons.truncated += 1,
+            false => *self.reasons.reasons.entry(judged.reason).or_default() += 1,
+        }
+        if judged.is_violation {
+            self.violations.insert(judged.name());
+        }
         self.dropped += u64::from(judged.is_dropped);
         let peer = judged
             .peer
@@ -106,7 +125,7 @@ impl<'a> Printer<'a> {
             let line = Line {
                 n: self.packets,
                 peer,
-                reason: judged.reason.name(),
+                reason: judged.name(),
                 violation: judged.is_violation,
                 source_prefix: judged.source_prefix,
                 destination_prefix: judged.destination_prefix,
@@ -127,7 +146,7 @@ impl<'a> Printer<'a> {
             (false, false) => ("pass", GREEN),
         };
         let (n, peer) = (self.packets, peer.unwrap_or("-"));
-        let reason = judged.reason;
+        let reason = judged.name();
         write!(
             self.out,
             "{n:>6}  {peer:width$}  {style}{fate:FATE_WIDTH$}  {reason:REASON_WIDTH$}{style:#}"
@@ -160,10 +179,10 @@ impl<'a> Printer<'a> {
             self.out,
             "\n{BOLD}{packets} packets, {dropped} dropped{BOLD:#}"
         )?;
-        for (reason, count) in &self.reasons {
-            let style = match self.violations.get(reason) {
-                Some(true) => YELLOW,
-                _ => GREEN,
+        for (reason, count) in self.reasons.iter() {
+            let style = match self.violations.contains(reason) {
+                true => YELLOW,
+                false => GREEN,
             };
             writeln!(self.out, "{count:>6}  {style}{reason}{style:#}")?;
         }

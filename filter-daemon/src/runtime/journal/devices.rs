@@ -1,7 +1,6 @@
 //! Events of devices, in the operator's language. Never decides what is attached.
 use filter_core::Reason;
 use filter_core::layout::{MAX_OWN_ADDRESSES, MAX_OWN_MACS, MAX_SUBNETS};
-use log::Level;
 
 use super::Noted;
 use super::fields::Fields;
@@ -55,7 +54,6 @@ pub(super) fn alarm(interface: Option<&str>, reason: Reason, begins: bool) -> No
 /// The program is on an interface.
 pub(super) fn attached(interface: &str, hook: &'static str) -> Noted {
     Noted {
-        level: Level::Info,
         event: "attached",
         text: format!("{interface} ({hook})"),
         fields: Fields::Interface {
@@ -69,7 +67,6 @@ pub(super) fn attached(interface: &str, hook: &'static str) -> Noted {
 /// The program is not on an interface.
 pub(super) fn detached(interface: &str, why: &str) -> Noted {
     Noted {
-        level: Level::Warn,
         event: "not-attached",
         text: format!("{interface}: {why}: nothing is filtered there until it is attached"),
         fields: Fields::Interface {

@@ -111,14 +111,9 @@ pub(super) enum Fields {
         #[serde(serialize_with = "texts")]
         examples: Vec<Prefix>,
     },
-    Violation {
-        peer: Option<String>,
-        interface: String,
-        reason: &'static str,
-        dropped: bool,
-        length: u32,
-        #[serde(flatten)]
-        flow: Option<FlowFields>,
+    Acknowledged {
+        peer: String,
+        note: String,
     },
     Pointing {
         peer: Option<String>,
@@ -145,14 +140,6 @@ pub(super) enum Fields {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
-}
-
-/// The addresses of a packet, and what is known of them.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct FlowFields {
-    pub source: String,
-    pub destination: String,
-    pub story: String,
 }
 
 pub(super) fn peer(config: &Config, id: PeerId) -> Option<String> {

@@ -2,7 +2,6 @@
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::DefaultPointing;
-use log::Level;
 
 use super::Noted;
 use super::fields::{Fields, peer};
@@ -17,7 +16,6 @@ pub(super) fn default_pointing(config: &Config, id: PeerId, finding: DefaultPoin
     let seconds = finding.duration.as_secs();
     let DefaultPointing { bytes, blocks, .. } = finding;
     Noted {
-        level: Level::Warn,
         event: "default-pointing",
         text: format!(
             "{} sends to addresses that are not ours: {bytes} bytes to {blocks} blocks in {seconds} s",
@@ -35,7 +33,6 @@ pub(super) fn default_pointing(config: &Config, id: PeerId, finding: DefaultPoin
 /// A peer's MAC.
 pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
     let mac_of = |event, id, mac, text| Noted {
-        level: Level::Info,
         event,
         text,
         fields: Fields::Mac {
@@ -59,7 +56,6 @@ pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
             mac,
             between: (one, other),
         } => Noted {
-            level: Level::Warn,
             event: "mac-contested",
             text: format!(
                 "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
@@ -85,7 +81,6 @@ pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
                 "it counts as the latter's"
             };
             Noted {
-                level: Level::Info,
                 event: "mac-moved",
                 text: format!(
                     "{mac}, of {}, is claimed by {}: {fate}",

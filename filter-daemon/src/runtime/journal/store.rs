@@ -1,10 +1,14 @@
-//! The last entries of one kind, numbered. Never decides what is an entry.
+//! The last events, numbered, and their way into the records. Never decides what is an event.
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::fields::Fields;
+use super::severity::Severity;
+use super::{MAX_ENTRIES, Noted};
+use crate::records::{Kind, Recorder};
+use crate::runtime::violations::now;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
@@ -12,6 +16,7 @@ pub struct Entry {
     pub(super) number: u64,
     /// Seconds since 1970.
     time: f64,
+    severity: Severity,
     event: &'static str,
     /// In one line.
     text: String,
@@ -19,45 +24,55 @@ pub struct Entry {
     fields: Fields,
 }
 
-/// The last entries of one kind, numbered from 1.
-#[derive(Debug)]
+/// See the file's head.
+#[derive(Debug, Default)]
 pub(super) struct Store {
     entries: VecDeque<Entry>,
     last: u64,
-    max: usize,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Store {
-    pub(super) const fn new(max: usize) -> Self {
+    /// Numbers go on after `last`.
+    pub(super) const fn new(last: u64, recorder: Option<Arc<Recorder>>) -> Self {
         Self {
             entries: VecDeque::new(),
-            last: 0,
-            max,
+            last,
+            recorder,
         }
     }
 
-    /// Entries after this number, oldest first.
+    /// Entries after this number, oldest first; all of them if the number is of another life of the records.
     pub(super) fn after(&self, number: u64) -> Vec<&Entry> {
-        let skip = self.entries.len().saturating_sub(
-            usize::try_from(self.last.saturating_sub(number)).unwrap_or(usize::MAX),
-        );
-        self.entries.iter().skip(skip).collect()
+        let number = if number > self.last { 0 } else { number };
+        let skip = self.entries.partition_point(|it| it.number <= number);
+        self.entries.range(skip..).collect()
     }
 
-    pub(super) fn push(&mut self, event: &'static str, text: &str, fields: Fields) {
+    /// Logged, recorded, and kept.
+    pub(super) fn push(&mut self, noted: Noted) {
+        let Noted {
+            event,
+            text,
+            fields,
+        } = noted;
+        let severity = Severity::of(event, &fields);
+        log::log!(severity.level(), "{event}: {text}");
         self.last += 1;
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        if self.entries.len() >= self.max {
+        let entry = Entry {
+            number: self.last,
+            time: now(),
+            severity,
+            event,
+            text,
+            fields,
+        };
+        if let Some(recorder) = &self.recorder {
+            recorder.record(Kind::Events, &entry);
+        }
+        if self.entries.len() >= MAX_ENTRIES {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry {
-            number: self.last,
-            time: time.as_secs_f64(),
-            event,
-            text: text.to_owned(),
-            fields,
-        });
+        self.entries.push_back(entry);
     }
 }

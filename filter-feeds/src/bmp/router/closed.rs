@@ -19,7 +19,7 @@ pub enum Closed {
         /// RFC 7854 section 4.5.
         reason: Option<u16>,
     },
-    /// See FEEDS: BIRD 3.
+    /// BIRD 3, which leaves out sessions that were up before it connected (docs/feeds.md).
     #[error(
         "BIRD 3 leaves sessions out of its BMP stream; feed from its control socket (kind = \"bird\") instead"
     )]

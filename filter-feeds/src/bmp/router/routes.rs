@@ -34,7 +34,7 @@ impl Router {
         if let Some(former) = life.counted.replace(now) {
             let interval = now.duration_since(former);
             if !interval.is_zero() && interval <= MAX_INTERVAL {
-                self.interval = Some(interval);
+                self.interval = self.interval.max(Some(interval));
             }
         }
         let mut left_out = 0;
@@ -72,7 +72,7 @@ impl Router {
         self.counts.add(LeftOut::Statistic, left_out);
     }
 
-    /// Route monitoring: only what somebody needs is read.
+    /// Route monitoring: only what a peer needs is read.
     pub(super) fn monitored(
         &mut self,
         daemon: Daemon,
@@ -89,10 +89,13 @@ impl Router {
             return;
         };
         let session = header.session;
-        match self.sessions.get_mut(&session) {
-            Some(life) if life.up.is_some() => life.heard = now,
+        match self.sessions.get(&session) {
+            Some(life) if life.up.is_some() => self.lives(session, now),
             Some(_) => return self.counts.add(LeftOut::UnknownSession, 1),
             None => return self.unknown(session),
+        }
+        if !self.is_read(session) {
+            return;
         }
         match monitored.update() {
             Ok((Some(update), trailing)) => {

@@ -1,0 +1,350 @@
+//! May a peer be enforced? From what the counters counted exactly and what was sampled: per class, what enforcing it would
+//! have dropped, and a plain verdict. Pure: nothing is read, asked or switched here.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use filter_core::{Address, Class, Classes, Family, Prefix, Reason};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::records::{ByReason, PeerHistory, ViolationRecord};
+
+/// Enforcing may cost a peer this much of its packets, in percent, before it is advised against.
+pub const MAX_SHARE: f64 = 1.0;
+/// Less than this was watched: too short to advise enforcing what relies on routes.
+pub const MIN_WATCHED: f64 = 86_400.0;
+/// Blocks of addresses that are named for each class.
+pub const MAX_GROUPS: usize = 5;
+/// MACs that are named for each block.
+pub const MAX_MACS: usize = 3;
+
+/// What is known of a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Its object in `status --json`.
+    pub peer: &'a Value,
+    /// Its counters over the time that is looked at.
+    pub history: &'a PeerHistory,
+    /// What was sampled of it meanwhile.
+    pub samples: &'a [ViolationRecord],
+    /// Less than this was watched is too short, in seconds: [`MIN_WATCHED`], or 0 for a preview.
+    pub min_watched: f64,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advice {
+    /// The peer.
+    pub peer: String,
+    /// Its AS number.
+    pub asn: u64,
+    /// For how long it was watched, in seconds.
+    pub watched_seconds: f64,
+    /// All its packets meanwhile.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that no side was known for: what would have become of them is not known.
+    pub unjudged: u64,
+    /// By class, those that the configuration names.
+    pub classes: Vec<ClassAdvice>,
+    /// The verdict on all of them.
+    pub verdict: Verdict,
+    /// Why it is not yet safe.
+    pub because: Option<String>,
+    /// What enforces all that is safe.
+    pub command: Option<String>,
+}
+
+/// May it be enforced?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing would have been dropped.
+    Safe,
+    /// Little would have been dropped; it is named.
+    SafeExcept,
+    /// Not yet.
+    NotYet,
+}
+
+impl Verdict {
+    /// As people say it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::SafeExcept => "safe, except for what is named below",
+            Self::NotYet => "not yet",
+        }
+    }
+}
+
+/// One class.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassAdvice {
+    /// Its name.
+    pub class: &'static str,
+    /// The families in which it is in force already.
+    pub in_force: Vec<String>,
+    /// Packets that broke it, exactly.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of all packets of the peer, in percent.
+    pub share: f64,
+    /// By reason, exactly.
+    pub reasons: BTreeMap<String, u64>,
+    /// How many were sampled of each family.
+    pub sampled: BTreeMap<&'static str, usize>,
+    /// The sampled sources, by /24 or /48, most first.
+    pub sources: Vec<Group>,
+    /// The sampled destinations, by /24 or /48, most first.
+    pub destinations: Vec<Group>,
+    /// May it be enforced?
+    pub verdict: Verdict,
+    /// Why not yet.
+    pub because: Option<String>,
+}
+
+/// Addresses that go together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// A /24 or a /48.
+    pub prefix: String,
+    /// Samples in it.
+    pub samples: usize,
+    /// Peers that announce its sources.
+    pub announced_by: BTreeSet<String>,
+    /// From which MACs.
+    pub macs: BTreeSet<String>,
+}
+
+/// The classes that packets with this reason break, whatever the family.
+fn broken_by(reason: Reason) -> Classes {
+    let sides = match reason {
+        Reason::DestinationUnannounced => Classes::DESTINATIONS,
+        Reason::BothUnannounced => Classes::SOURCES.with(Classes::DESTINATIONS),
+        _ => Classes::SOURCES,
+    };
+    reason.breaks(Family::Ipv4, sides)
+}
+
+fn breaks(reason: &str, class: Class) -> bool {
+    Reason::from_name(reason).is_some_and(|reason| broken_by(reason).meets(Classes::of(class)))
+}
+
+/// Advice about the classes of a peer: those named in `only`, or all that its configuration enforces.
+#[must_use]
+pub fn advise(evidence: Evidence<'_>, only: &[Class]) -> Advice {
+    let total = evidence.history.total();
+    let all = total.total();
+    let name = evidence.peer["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let classes = classes_of(evidence.peer, only);
+    let classes: Vec<ClassAdvice> = classes
+        .into_iter()
+        .map(|class| class_advice(evidence, &total, class))
+        .collect();
+    let worst = classes.iter().map(|class| class.verdict).max();
+    let verdict = worst.unwrap_or(Verdict::NotYet);
+    let because = classes
+        .iter()
+        .filter_map(|it| Some((it.class, it.because.as_ref()?)));
+    let because: Vec<String> = because
+        .map(|(class, why)| format!("{class}: {why}"))
+        .collect();
+    Advice {
+        command: command(&name, &classes),
+        peer: name,
+        asn: evidence.peer["asn"].as_u64().unwrap_or_default(),
+        watched_seconds: evidence.history.seconds(),
+        packets: all.packets(),
+        bytes: all.bytes(),
+        unjudged: total
+            .0
+            .get(Reason::Unjudged.name())
+            .map_or(0, |it| it.packets()),
+        classes,
+        verdict,
+        because: (!because.is_empty()).then(|| because.join("; ")),
+    }
+}
+
+/// In the order in which they are best switched on: those that need no routes first.
+fn classes_of(peer: &Value, only: &[Class]) -> Vec<Class> {
+    let listed = peer["classes"].as_array().into_iter().flatten();
+    let listed: BTreeSet<&str> = listed.filter_map(|it| it["class"].as_str()).collect();
+    let order = [
+        Class::Malformed,
+        Class::Families,
+        Class::Bogons,
+        Class::Sources,
+        Class::Destinations,
+    ];
+    let is_asked = |class: &Class| match only {
+        [] => listed.contains(class.name()),
+        [..] => only.contains(class),
+    };
+    order.into_iter().filter(is_asked).collect()
+}
+
+fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> ClassAdvice {
+    let broke = total.0.iter().filter(|(reason, _)| breaks(reason, class));
+    let (mut packets, mut bytes, mut reasons) = (0, 0, BTreeMap::new());
+    for (reason, count) in broke {
+        packets += count.packets();
+        bytes += count.bytes();
+        reasons.insert(reason.clone(), count.packets());
+    }
+    let samples = evidence.samples.iter();
+    let samples: Vec<&ViolationRecord> = samples.filter(|it| breaks(&it.reason, class)).collect();
+    let share = share(packets, total.total().packets());
+    let (verdict, because) = judge(evidence, class, packets, share);
+    ClassAdvice {
+        class: class.name(),
+        in_force: in_force(evidence.peer, class),
+        packets,
+        bytes,
+        share,
+        reasons,
+        sampled: by_family(&samples),
+        sources: groups(&samples, |it| it.source),
+        destinations: groups(&samples, |it| it.destination),
+        verdict,
+        because,
+    }
+}
+
+/// In percent.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
+fn share(part: u64, whole: u64) -> f64 {
+    match whole {
+        0 => 0.0,
+        whole => part as f64 / whole as f64 * 100.0,
+    }
+}
+
+fn judge(
+    evidence: Evidence<'_>,
+    class: Class,
+    packets: u64,
+    share: f64,
+) -> (Verdict, Option<String>) {
+    let not_yet = |why: String| (Verdict::NotYet, Some(why));
+    if let Some(why) = obstacle(evidence.peer, class) {
+        return not_yet(why);
+    }
+    let relies_on_routes = matches!(class, Class::Sources | Class::Destinations);
+    let watched = evidence.history.seconds();
+    if relies_on_routes && watched < evidence.min_watched {
+        let (watched, wanted) = (watched / 3600.0, evidence.min_watched / 3600.0);
+        return not_yet(format!(
+            "only {watched:.1} h were watched, {wanted:.0} h are wanted"
+        ));
+    }
+    if share > MAX_SHARE {
+        return not_yet(format!(
+            "{share:.2} % of its packets would be dropped, more than {MAX_SHARE} %"
+        ));
+    }
+    match packets {
+        0 => (Verdict::Safe, None),
+        _ => (Verdict::SafeExcept, None),
+    }
+}
+
+/// What keeps the class from being in force, as status has it.
+fn obstacle(peer: &Value, class: Class) -> Option<String> {
+    let mut classes = peer["classes"].as_array().into_iter().flatten();
+    let missing = classes.find_map(|it| {
+        let missing = it["missing"].as_str().filter(|it| *it != "not-allowed")?;
+        (it["class"] == class.name()).then_some(missing)
+    });
+    let sentence = peer["missing"].as_str();
+    let relies_on_routes = matches!(class, Class::Sources | Class::Destinations);
+    match (missing, sentence, peer["state"].as_str()) {
+        (Some(missing), sentence, _) => Some(sentence.unwrap_or(missing).to_owned()),
+        (None, Some(sentence), Some("syncing" | "holding" | "partly" | "degraded"))
+            if relies_on_routes =>
+        {
+            Some(sentence.to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn in_force(peer: &Value, class: Class) -> Vec<String> {
+    let classes = peer["classes"].as_array().into_iter().flatten();
+    let on = classes.filter(|it| it["class"] == class.name() && it["in_force"] == true);
+    on.map(|it| it["family"].as_str().unwrap_or("both").to_owned())
+        .collect()
+}
+
+fn by_family(samples: &[&ViolationRecord]) -> BTreeMap<&'static str, usize> {
+    let mut sampled = BTreeMap::new();
+    for source in samples.iter().filter_map(|it| it.source) {
+        *sampled
+            .entry(Address::from(source).family.name())
+            .or_insert(0) += 1;
+    }
+    sampled
+}
+
+/// The block that an address is shown in: what is routed between networks.
+#[must_use]
+pub fn block(address: IpAddr) -> String {
+    let length = if address.is_ipv4() { 24 } else { 48 };
+    let prefix = Prefix::new(address.into(), length);
+    prefix.map_or_else(|_| address.to_string(), |prefix| prefix.to_string())
+}
+
+/// The blocks with most samples.
+fn groups(
+    samples: &[&ViolationRecord],
+    address: impl Fn(&ViolationRecord) -> Option<IpAddr>,
+) -> Vec<Group> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for sample in samples {
+        let Some(prefix) = address(sample).map(block) else {
+            continue;
+        };
+        let group = groups.entry(prefix.clone()).or_insert_with(|| Group {
+            prefix,
+            samples: 0,
+            announced_by: BTreeSet::new(),
+            macs: BTreeSet::new(),
+        });
+        group.samples += 1;
+        group
+            .announced_by
+            .extend(sample.source_announced_by.iter().cloned());
+        if group.macs.len() < MAX_MACS {
+            group.macs.extend(sample.source_mac.clone());
+        }
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.samples));
+    groups.truncate(MAX_GROUPS);
+    groups
+}
+
+/// Everything that is safe and not in force yet.
+fn command(peer: &str, classes: &[ClassAdvice]) -> Option<String> {
+    let safe = classes.iter().filter(|it| it.verdict != Verdict::NotYet);
+    let safe: Vec<&ClassAdvice> = safe.collect();
+    if safe.is_empty() || safe.iter().all(|it| !it.in_force.is_empty()) {
+        return None;
+    }
+    let names: Vec<&str> = safe.iter().map(|it| it.class).collect();
+    let only = match safe.len() == classes.len() {
+        true => String::new(),
+        false => format!(" --only {}", names.join(",")),
+    };
+    Some(format!("bcp38 enforce {peer}{only} --confirm-within 10m"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What is advised of peers that behave, that leak a little, that leak much, and of which too little is known.
+use serde_json::json;
+
+use super::*;
+use crate::records::Count;
+
+const DAY: f64 = 86_400.0;
+
+fn peer(state: &str, missing: Option<&str>) -> Value {
+    let classes = ["bogons", "families", "malformed", "sources", "destinations"];
+    let classes = classes.map(|class| {
+        json!({ "class": class, "family": null, "wanted": false, "in_force": false, "missing": null })
+    });
+    json!({ "name": "p1", "asn": 64501, "state": state, "missing": missing, "classes": classes })
+}
+
+fn history(seconds: f64, counts: &[(&str, u64)]) -> PeerHistory {
+    let counts = counts.iter().map(|(reason, packets)| {
+        (
+            (*reason).to_owned(),
+            Count::from([*packets, 100 * packets, 0, 0]),
+        )
+    });
+    PeerHistory::of(
+        vec![
+            (0.0, ByReason::default()),
+            (seconds, ByReason(counts.collect())),
+        ],
+        0.0,
+    )
+}
+
+fn sample(reason: &str, source: &str, announced_by: &[&str], mac: &str) -> ViolationRecord {
+    serde_json::from_value(json!({
+        "number": 1, "time": 1.0, "peer": "p1", "interface": "ixp0", "hook": null, "source_mac": mac,
+        "destination_mac": null, "vlan": null, "inner_vlan": null, "ethertype": 0x0800, "source": source,
+        "destination": "100.64.0.1", "protocol": 17, "source_port": 1, "destination_port": 2, "reason": reason,
+        "dropped": false, "length": 60, "forbidden_protocol": null, "source_announced_by": announced_by,
+        "destination_is": "advertised", "story": null, "header": "",
+    }))
+    .unwrap()
+}
+
+fn advice(peer: &Value, history: &PeerHistory, samples: &[ViolationRecord]) -> Advice {
+    let evidence = Evidence {
+        peer,
+        history,
+        samples,
+        min_watched: MIN_WATCHED,
+    };
+    advise(evidence, &[])
+}
+
+fn class<'a>(advice: &'a Advice, name: &str) -> &'a ClassAdvice {
+    advice.classes.iter().find(|it| it.class == name).unwrap()
+}
+
+#[test]
+fn a_peer_that_behaves_is_safe() {
+    let history = history(2.0 * DAY, &[("permitted", 1000), ("peering-lan", 10)]);
+    let advice = advice(&peer("observing", None), &history, &[]);
+    assert_eq!(advice.verdict, Verdict::Safe);
+    assert_eq!(advice.because, None);
+    assert_eq!(advice.packets, 1010);
+    let command = "bcp38 enforce p1 --confirm-within 10m";
+    assert_eq!(advice.command.as_deref(), Some(command));
+}
+
+#[test]
+fn a_little_is_named_with_its_sources_announcers_and_macs() {
+    let history = history(
+        2.0 * DAY,
+        &[("permitted", 10_000), ("source-unannounced", 9)],
+    );
+    let samples = [
+        sample(
+            "source-unannounced",
+            "9.9.9.9",
+            &["p2"],
+            "02:00:00:00:00:10",
+        ),
+        sample("source-unannounced", "9.9.9.1", &[], "02:00:00:00:00:11"),
+        sample(
+            "source-unannounced",
+            "2001:db8:1::1",
+            &[],
+            "02:00:00:00:00:10",
+        ),
+        sample("source-bogon", "10.0.0.1", &[], "02:00:00:00:00:10"),
+    ];
+    let advice = advice(&peer("observing", None), &history, &samples);
+    assert_eq!(advice.verdict, Verdict::SafeExcept);
+    let sources = class(&advice, "sources");
+    assert_eq!((sources.packets, sources.bytes), (9, 900));
+    assert!((sources.share - 0.0899).abs() < 1e-3, "{}", sources.share);
+    assert_eq!(sources.sampled, [("ipv4", 3), ("ipv6", 1)].into());
+    let first = &sources.sources[0];
+    assert_eq!((first.prefix.as_str(), first.samples), ("9.9.9.0/24", 2));
+    assert_eq!(first.announced_by, ["p2".to_owned()].into());
+    assert_eq!(first.macs.len(), 2);
+    assert!(
+        sources
+            .sources
+            .iter()
+            .any(|it| it.prefix == "2001:db8:1::/48")
+    );
+    let bogons = class(&advice, "bogons");
+    assert_eq!((bogons.packets, bogons.verdict), (0, Verdict::Safe));
+    assert_eq!(class(&advice, "destinations").packets, 0);
+}
+
+#[test]
+fn more_than_the_share_is_not_yet_and_at_the_share_it_is() {
+    for (spoofed, verdict) in [(10, Verdict::SafeExcept), (11, Verdict::NotYet)] {
+        let counts = [("permitted", 1000 - spoofed), ("both-unannounced", spoofed)];
+        let advice = advice(&peer("observing", None), &history(2.0 * DAY, &counts), &[]);
+        assert_eq!(class(&advice, "sources").verdict, verdict, "{spoofed}");
+        assert_eq!(class(&advice, "destinations").verdict, verdict);
+        assert_eq!(class(&advice, "bogons").verdict, Verdict::Safe);
+    }
+    let counts = [("permitted", 50), ("both-unannounced", 50)];
+    let advice = advice(&peer("observing", None), &history(2.0 * DAY, &counts), &[]);
+    let command = "bcp38 enforce p1 --only malformed,families,bogons --confirm-within 10m";
+    assert_eq!(advice.command.as_deref(), Some(command));
+    let because = advice.because.unwrap();
+    assert!(
+        because.contains("50.00 % of its packets would be dropped"),
+        "{because}"
+    );
+}
+
+#[test]
+fn what_is_not_known_or_watched_too_short_is_not_yet_and_the_rest_is() {
+    let counts = [("permitted", 1000), ("unjudged", 7)];
+    let loading = peer("syncing", Some("its ipv4 sources are still being received"));
+    let unknown = advice(&loading, &history(2.0 * DAY, &counts), &[]);
+    assert_eq!(unknown.unjudged, 7);
+    assert_eq!(class(&unknown, "sources").verdict, Verdict::NotYet);
+    let because = class(&unknown, "sources").because.as_deref();
+    assert_eq!(because, Some("its ipv4 sources are still being received"));
+    assert_eq!(class(&unknown, "bogons").verdict, Verdict::Safe);
+    let known = peer("observing", None);
+    for (seconds, verdict) in [(DAY - 1.0, Verdict::NotYet), (DAY, Verdict::Safe)] {
+        let advice = advice(&known, &history(seconds, &counts), &[]);
+        assert_eq!(class(&advice, "sources").verdict, verdict, "{seconds}");
+        assert_eq!(class(&advice, "malformed").verdict, Verdict::Safe);
+    }
+}
+
+#[test]
+fn a_class_that_an_operator_switched_off_may_be_advised_again() {
+    let mut peer = peer("observing", None);
+    peer["classes"][3]["missing"] = "not-allowed".into();
+    let history = history(2.0 * DAY, &[("permitted", 1000)]);
+    assert_eq!(advice(&peer, &history, &[]).verdict, Verdict::Safe);
+    peer["classes"][3]["missing"] = "feed-lost".into();
+    assert_eq!(
+        class(&advice(&peer, &history, &[]), "sources").verdict,
+        Verdict::NotYet
+    );
+}
+
+#[test]
+fn no_more_blocks_and_macs_are_named_than_the_limits() {
+    let samples: Vec<ViolationRecord> = (0..=MAX_GROUPS)
+        .map(|block| sample("source-unannounced", &format!("9.9.{block}.1"), &[], "x"))
+        .chain((0..=MAX_MACS).map(|mac| {
+            sample(
+                "source-unannounced",
+                "9.9.0.1",
+                &[],
+                &format!("02:00:00:00:00:0{mac}"),
+            )
+        }))
+        .collect();
+    let advice = advice(
+        &peer("observing", None),
+        &history(DAY, &[("permitted", 1)]),
+        &samples,
+    );
+    let sources = class(&advice, "sources");
+    assert_eq!(sources.sources.len(), MAX_GROUPS);
+    assert_eq!(sources.sources[0].macs.len(), MAX_MACS);
+}
+
+#[test]
+fn every_reason_breaks_what_the_contract_says() {
+    let of = |reason: Reason| {
+        let classes = Class::ALL
+            .into_iter()
+            .filter(|&class| breaks(reason.name(), class));
+        classes.map(Class::name).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Reason::SourceBogon), ["bogons", "sources"]);
+    assert_eq!(of(Reason::SourceUnannounced), ["sources"]);
+    assert_eq!(of(Reason::DestinationUnannounced), ["destinations"]);
+    assert_eq!(of(Reason::BothUnannounced), ["sources", "destinations"]);
+    assert!(of(Reason::Malformed).contains(&"malformed"));
+    assert_eq!(of(Reason::Permitted), [""; 0]);
+}

@@ -1,0 +1,259 @@
+//! `bcp38 advise`: may I? The answer with its evidence, and the command that does what is safe; and what `enforce` shows
+//! before it does anything. Switches nothing.
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::Args as ClapArgs;
+use filter_core::Class;
+use serde_json::Value;
+
+use super::client::Daemon;
+use super::recorded;
+use super::table::{array, text};
+use super::{Failure, warn};
+use crate::advise::{
+    Advice, ClassAdvice, Evidence, Group, MAX_SHARE, MIN_WATCHED, Verdict, advise,
+};
+use crate::control::Request;
+use crate::records::{self, ByReason, Kind, PeerHistory, ViolationRecord};
+use crate::{names, when};
+
+/// How far a preview looks back, in seconds.
+const PREVIEW: f64 = 3600.0;
+
+/// Which peers, and over which time.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The peer; without it: all of them
+    #[arg(value_name = "PEER")]
+    peer: Option<String>,
+    /// What is looked at: since so long ago (7d), or a time
+    #[arg(long, value_name = "TIME", value_parser = when::parse, default_value = "7d", allow_hyphen_values = true)]
+    since: f64,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says whether peers may be enforced.
+///
+/// # Errors
+/// If no daemon answers, or it has no such peer.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let status = args.daemon.ask(&Request::Status)?;
+    let peers = array(&status, "peers");
+    let wanted: Vec<&Value> = match &args.peer {
+        None => peers.iter().collect(),
+        Some(name) => vec![find(peers, name)?],
+    };
+    let mut out = anstream::stdout().lock();
+    for peer in wanted {
+        let past = Past::read(&args.daemon, peer, args.since)?;
+        let advice = past.advise(peer, &[], MIN_WATCHED);
+        if args.json {
+            serde_json::to_writer(&mut out, &advice).map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            show(&mut out, &advice)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn find<'a>(peers: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
+    let found = peers.iter().find(|peer| text(peer, "name") == name);
+    found.ok_or_else(|| {
+        let names = peers.iter().map(|peer| text(peer, "name"));
+        Failure::usage(names::unknown_peer(name, names))
+    })
+}
+
+/// What is recorded of one peer.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) history: PeerHistory,
+    pub(super) samples: Vec<ViolationRecord>,
+}
+
+impl Past {
+    /// Since then, with the counters as they are now.
+    pub(super) fn read(daemon: &Daemon, peer: &Value, since: f64) -> Result<Self, Failure> {
+        let directory = recorded::directory(daemon)?;
+        let name = text(peer, "name");
+        let now = (when::now(), ByReason::from_status(&peer["counters"]));
+        let since = since.max(when::now() - records::MAX_AGE);
+        let history = PeerHistory::read(&directory, name, since, now);
+        let history = history.map_err(Failure::failed)?;
+        let mut samples = Vec::new();
+        let read = records::read(&directory, Kind::Violations, |it: ViolationRecord| {
+            if it.time >= since && it.peer.as_deref() == Some(name) {
+                samples.push(it);
+            }
+        });
+        if let Err(error) = read {
+            warn(error);
+        }
+        Ok(Self { history, samples })
+    }
+
+    fn advise(&self, peer: &Value, only: &[Class], min_watched: f64) -> Advice {
+        let evidence = Evidence {
+            peer,
+            history: &self.history,
+            samples: &self.samples,
+            min_watched,
+        };
+        advise(evidence, only)
+    }
+}
+
+/// What `enforce` shows of a peer before it does anything: what the last hour would have cost. None if it is no peer.
+///
+/// # Errors
+/// If it would have dropped more than [`MAX_SHARE`] percent, unless that is forced.
+pub(super) fn preview(
+    out: &mut dyn Write,
+    daemon: &Daemon,
+    name: &str,
+    only: &[Class],
+    is_forced: bool,
+) -> Result<(), Failure> {
+    let status = daemon.ask(&Request::Status)?;
+    let Some(peer) = array(&status, "peers")
+        .iter()
+        .find(|it| text(it, "name") == name)
+    else {
+        return Ok(());
+    };
+    let past = match Past::read(daemon, peer, when::now() - PREVIEW) {
+        Ok(past) => past,
+        Err(Failure::Failed(why)) => {
+            warn(format!("what it would have cost is not known: {why}"));
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    let advice = past.advise(peer, only, 0.0);
+    for class in advice.classes.iter().filter(|it| it.packets > 0) {
+        write_class(out, class)?;
+        write_groups(out, class)?;
+    }
+    let worst = advice
+        .classes
+        .iter()
+        .max_by(|a, b| a.share.total_cmp(&b.share));
+    match worst {
+        Some(class) if class.share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
+            "`{name}` stays as it is: of the last hour's packets, {:.2} % would have been dropped for `{}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
+            class.share, class.class
+        ))),
+        _ => Ok(()),
+    }
+}
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const WAITING: Style = AnsiColor::Yellow.on_default();
+const HEAD: Style = Style::new().bold();
+
+fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
+    writeln!(
+        out,
+        "{HEAD}{}{HEAD:#} (AS{}): {} watched, {} packets, {} bytes",
+        advice.peer,
+        advice.asn,
+        hours(advice.watched_seconds),
+        advice.packets,
+        advice.bytes
+    )?;
+    for class in &advice.classes {
+        write_class(out, class)?;
+        write_groups(out, class)?;
+    }
+    if advice.unjudged > 0 {
+        writeln!(
+            out,
+            "  {} packets could not be judged, because its routes were not known: what would become of them is not known",
+            advice.unjudged
+        )?;
+    }
+    let style = style(advice.verdict);
+    let because = advice
+        .because
+        .as_ref()
+        .map_or_else(String::new, |why| format!(", because of {why}"));
+    writeln!(
+        out,
+        "  {style}verdict: {}{style:#}{because}",
+        advice.verdict.text()
+    )?;
+    match &advice.command {
+        Some(command) => writeln!(out, "  to do what is safe: {command}"),
+        None => Ok(()),
+    }
+}
+
+const fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Safe => GOOD,
+        Verdict::SafeExcept | Verdict::NotYet => WAITING,
+    }
+}
+
+fn hours(seconds: f64) -> String {
+    match seconds {
+        0.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        7200.0..172_800.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.1} d", seconds / 86_400.0),
+    }
+}
+
+fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
+    let style = style(class.verdict);
+    let already = match class.in_force.as_slice() {
+        [] => "",
+        [..] => ", in force already",
+    };
+    let reasons = class.reasons.iter();
+    let reasons: Vec<String> = reasons
+        .map(|(reason, packets)| format!("{packets} {reason}"))
+        .collect();
+    let reasons = match reasons.as_slice() {
+        [] => String::new(),
+        [..] => format!(" ({})", reasons.join(", ")),
+    };
+    writeln!(
+        out,
+        "  {:<12}  would have dropped {} packets, {} bytes, {:.3} %{reasons}: {style}{}{style:#}{already}",
+        class.class,
+        class.packets,
+        class.bytes,
+        class.share,
+        class.verdict.text()
+    )
+}
+
+fn write_groups(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
+    let name = |group: &Group| {
+        let announced: Vec<&str> = group.announced_by.iter().map(String::as_str).collect();
+        let announced = match announced.as_slice() {
+            [] => "announced by no other peer".to_owned(),
+            [..] => format!("announced by {}", announced.join(", ")),
+        };
+        let macs: Vec<&str> = group.macs.iter().map(String::as_str).collect();
+        format!(
+            "{} ({} samples, {announced}, from {})",
+            group.prefix,
+            group.samples,
+            macs.join(", ")
+        )
+    };
+    for group in &class.sources {
+        writeln!(out, "      from {}", name(group))?;
+    }
+    for group in &class.destinations {
+        writeln!(out, "      to {} ({} samples)", group.prefix, group.samples)?;
+    }
+    Ok(())
+}

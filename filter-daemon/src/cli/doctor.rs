@@ -1,0 +1,158 @@
+//! `bcp38 doctor`: what keeps the filter from doing what is wanted, why it matters, and the command that mends it. Reads the
+//! daemon's answer, the configuration and the machine; changes nothing.
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::Failure;
+use super::client::Daemon;
+use crate::config::Config;
+use crate::control::Request;
+use crate::doctor::{Finding, Severity, host, plan, status};
+
+/// The configuration that the packages install.
+const INSTALLED: &str = "/etc/bcp38/bcp38.toml";
+
+/// How to look.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Exit codes: 0 nothing keeps a wanted class out of force, 1 something does, 2 usage or configuration."
+)]
+pub struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Does anything keep a class that is wanted from being in force?
+    ok: bool,
+    findings: Vec<Finding>,
+    /// What could not be looked at, and why.
+    not_checked: Vec<String>,
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// If anything keeps a class that is wanted from being in force.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let report = look(&args.daemon)?;
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        show(&mut out, &report)?;
+    }
+    out.flush()?;
+    if report.ok {
+        return Ok(());
+    }
+    let out_of_force = report.findings.iter().filter(|it| it.keeps_out_of_force);
+    Err(Failure::failed(format!(
+        "{} findings keep wanted classes out of force",
+        out_of_force.count()
+    )))
+}
+
+fn look(daemon: &Daemon) -> Result<Report, Failure> {
+    let mut findings = Vec::new();
+    let mut not_checked = Vec::new();
+    let answer = match daemon.ask(&Request::Status) {
+        Ok(answer) => Some(answer),
+        Err(Failure::Failed(why)) => {
+            let finding = Finding::new("daemon", why, "nothing follows the router's routes");
+            findings.push(finding.problem(true).fix("systemctl start bcp38"));
+            None
+        }
+        Err(other) => return Err(other),
+    };
+    let config = match configuration(daemon) {
+        Some(path) => Some(Config::load(&path)?.0),
+        None => {
+            not_checked.push(format!(
+                "the configuration: it is not {INSTALLED}, name it with --config"
+            ));
+            None
+        }
+    };
+    let facts = host::Facts::read();
+    for (is_missing, what) in [
+        (
+            facts.devices.is_none(),
+            "the devices: the kernel did not list them",
+        ),
+        (
+            facts.neighbours.is_none(),
+            "the neighbour table: the kernel did not list it",
+        ),
+        (
+            facts.is_synchronised.is_none(),
+            "the clock: there is no timedatectl",
+        ),
+    ] {
+        if is_missing {
+            not_checked.push(what.to_owned());
+        }
+    }
+    findings.extend(answer.as_ref().map(status::look).unwrap_or_default());
+    findings.extend(config.as_ref().map(plan::look).unwrap_or_default());
+    findings.extend(host::look(&facts, config.as_ref(), answer.as_ref()));
+    findings.sort_by_key(|it| (!it.keeps_out_of_force, std::cmp::Reverse(it.severity)));
+    Ok(Report {
+        ok: findings.iter().all(|it| !it.keeps_out_of_force),
+        findings,
+        not_checked,
+    })
+}
+
+fn configuration(daemon: &Daemon) -> Option<PathBuf> {
+    let installed = Path::new(INSTALLED);
+    let named = daemon.config().map(Path::to_owned);
+    named.or_else(|| installed.exists().then(|| installed.to_owned()))
+}
+
+const BAD: Style = AnsiColor::Red.on_default();
+const WAITING: Style = AnsiColor::Yellow.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+
+fn show(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    for finding in &report.findings {
+        let (style, word) = match finding.severity {
+            Severity::Problem => (BAD, "problem"),
+            Severity::Warning => (WAITING, "warning"),
+            Severity::Note => (Style::new(), "note"),
+        };
+        let subject = finding
+            .subject
+            .as_ref()
+            .map_or_else(String::new, |it| format!("{it}: "));
+        writeln!(
+            out,
+            "{style}{word:<7}{style:#}  {subject}{} [{}]",
+            finding.what, finding.check
+        )?;
+        writeln!(out, "         why: {}", finding.why)?;
+        if let Some(fix) = &finding.fix {
+            writeln!(out, "         fix: {fix}")?;
+        }
+    }
+    for what in &report.not_checked {
+        writeln!(out, "not checked: {what}")?;
+    }
+    if report.ok {
+        writeln!(
+            out,
+            "{GOOD}nothing keeps a wanted class out of force{GOOD:#}"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! `bcp38 prefixes`: what a peer announces and what we announce to it, prefix by prefix: what counts, and why not. Only shows
+//! the daemon's answer.
+use std::io::{self, Write};
+
+use clap::Args as ClapArgs;
+use filter_core::Prefix;
+use serde_json::Value;
+
+use super::Failure;
+use super::client::Daemon;
+use super::table::{array, text};
+use crate::control::Request;
+
+/// Which peer.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The peer
+    #[arg(value_name = "PEER")]
+    peer: String,
+    /// Only prefixes that lie in this one
+    #[arg(value_name = "PREFIX")]
+    within: Option<Prefix>,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// If no daemon answers, or it has no such peer.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let request = Request::Prefixes {
+        peer: args.peer.clone(),
+        within: args.within,
+    };
+    let answer = args.daemon.ask(&request)?;
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{answer}")?);
+    }
+    Ok(show(&mut out, &answer)?)
+}
+
+fn show(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
+    for (side, title) in [
+        ("sources", "advertised by the peer"),
+        ("destinations", "advertised to the peer"),
+    ] {
+        let prefixes = array(&answer[side], "prefixes");
+        writeln!(out, "{title}: {} prefixes", prefixes.len())?;
+        for prefix in prefixes {
+            writeln!(out, "  {}", line(prefix))?;
+        }
+        if answer[side]["has_more"] == true {
+            writeln!(out, "  … and more: name a prefix that they lie in")?;
+        }
+    }
+    Ok(())
+}
+
+fn line(prefix: &Value) -> String {
+    let why = match (prefix["why"].as_str(), prefix["hold_seconds_left"].as_u64()) {
+        (Some(why), _) => format!(": {why}"),
+        (None, Some(left)) => format!(": withdrawn, valid for {left} s more"),
+        (None, None) => String::new(),
+    };
+    let routes = array(prefix, "routes").iter().map(|route| {
+        let session = route["session"].as_str().unwrap_or("by hand");
+        format!(
+            "{} {session} {} s ago",
+            text(route, "feed"),
+            route["seconds_ago"]
+        )
+    });
+    let routes: Vec<String> = routes.collect();
+    format!(
+        "{:<20} {:<11}{why}{}{}",
+        text(prefix, "prefix"),
+        text(prefix, "standing"),
+        if routes.is_empty() { "" } else { "  " },
+        routes.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_prefix_has_its_standing_and_its_routes() {
+        let route = json!({ "prefix": "10.0.0.0/8", "feed": "bmp", "session": "192.0.2.11", "seconds_ago": 7 });
+        let answer = json!({
+            "peer": "p1",
+            "sources": { "has_more": true, "prefixes": [
+                { "prefix": "198.51.100.0/24", "standing": "valid", "routes": [route] },
+                { "prefix": "10.0.0.0/8", "standing": "refused", "why": "within the bogon list", "routes": [] },
+                { "prefix": "203.0.113.0/24", "standing": "held", "hold_seconds_left": 12, "routes": [] },
+            ] },
+            "destinations": { "has_more": false, "prefixes": [] },
+        });
+        let mut out = Vec::new();
+        show(&mut out, &answer).unwrap();
+        let expected = "\
+advertised by the peer: 3 prefixes
+  198.51.100.0/24      valid        bmp 192.0.2.11 7 s ago
+  10.0.0.0/8           refused    : within the bogon list
+  203.0.113.0/24       held       : withdrawn, valid for 12 s more
+  … and more: name a prefix that they lie in
+advertised to the peer: 0 prefixes
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

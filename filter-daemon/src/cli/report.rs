@@ -1,0 +1,135 @@
+//! `bcp38 report`: evidence for a peer's NOC, from the records: one HTML file that needs nothing else, and the same as JSON.
+//! Also notes that the peer has answered. Decides nothing about what is in it: that is `crate::report`.
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::Value;
+
+use super::advise::{Past, find};
+use super::client::Daemon;
+use super::recorded::directory;
+use super::table::array;
+use super::{Failure, warn};
+use crate::control::Request;
+use crate::records::{self, Kind};
+use crate::report::{Material, Report, page};
+use crate::when;
+
+/// What to report.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The peer
+    #[arg(long, value_name = "NAME")]
+    peer: String,
+    /// Since so long ago (7d), or a time; at most seven days are kept
+    #[arg(long, value_name = "TIME", value_parser = when::parse, default_value = "7d", allow_hyphen_values = true)]
+    since: f64,
+    /// Where the two files go
+    #[arg(long, value_name = "DIR", required_unless_present = "acknowledge")]
+    out: Option<PathBuf>,
+    /// Show whole addresses of third parties, and which other peer announces a source
+    #[arg(long)]
+    full: bool,
+    /// What a Mbit/s at the 95th percentile costs: adds a price to each reason
+    #[arg(long, value_name = "NUMBER")]
+    price: Option<f64>,
+    /// Instead of a report: note that the peer has answered, and what
+    #[arg(long, value_name = "NOTE", conflicts_with_all = ["out", "full", "price"])]
+    acknowledge: Option<String>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// Writes the report, or notes an answer.
+///
+/// # Errors
+/// If no daemon answers, it has no such peer, or the files cannot be written.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(note) = &args.acknowledge {
+        let (peer, note) = (args.peer.clone(), note.clone());
+        args.daemon.ask(&Request::Acknowledge { peer, note })?;
+        return Ok(());
+    }
+    let Some(out) = &args.out else {
+        return Err(Failure::usage("name a directory with --out"));
+    };
+    let status = args.daemon.ask(&Request::Status)?;
+    let about = args.daemon.ask(&Request::About)?;
+    let peer = find(array(&status, "peers"), &args.peer)?;
+    let past = Past::read(&args.daemon, peer, args.since)?;
+    let acknowledgements = acknowledgements(args)?;
+    let report = Report::new(Material {
+        peer,
+        our_asn: about["asn"].as_u64().unwrap_or_default(),
+        from: args.since,
+        to: when::now(),
+        history: &past.history,
+        samples: &past.samples,
+        acknowledgements: &acknowledgements,
+        price: args.price,
+        shows_third_parties: args.full,
+    });
+    let paths = write(out, &report)?;
+    let mut stdout = anstream::stdout().lock();
+    if report.is_clean() {
+        writeln!(
+            stdout,
+            "{} broke nothing since {}",
+            args.peer,
+            when::local(args.since)
+        )?;
+    }
+    for path in paths {
+        writeln!(stdout, "{}", path.display())?;
+    }
+    Ok(())
+}
+
+fn acknowledgements(args: &Args) -> Result<Vec<Value>, Failure> {
+    let mut found = Vec::new();
+    let read = records::read(&directory(&args.daemon)?, Kind::Events, |event: Value| {
+        if event["event"] == "acknowledged" && event["peer"] == args.peer.as_str() {
+            found.push(event);
+        }
+    });
+    if let Err(error) = read {
+        warn(error);
+    }
+    Ok(found)
+}
+
+fn write(directory: &Path, report: &Report) -> Result<[PathBuf; 2], Failure> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| {
+            Failure::failed(format!(
+                "cannot write `{path}`: {error}; choose another place"
+            ))
+        }
+    };
+    fs::create_dir_all(directory).map_err(failed(directory))?;
+    let name = format!("bcp38-{}-as{}", file_name(&report.peer), report.asn);
+    let (html, json) = (
+        directory.join(format!("{name}.html")),
+        directory.join(format!("{name}.json")),
+    );
+    fs::write(&html, page::page(report)).map_err(failed(&html))?;
+    let text = serde_json::to_vec_pretty(report).map_err(io::Error::from);
+    let text = text.map_err(failed(&json))?;
+    fs::write(&json, text).map_err(failed(&json))?;
+    Ok([html, json])
+}
+
+/// A peer's name, as far as it can be part of a file's.
+fn file_name(peer: &str) -> String {
+    let safe = |letter: char| {
+        if letter.is_ascii_alphanumeric() {
+            letter
+        } else {
+            '-'
+        }
+    };
+    peer.chars().take(64).map(safe).collect()
+}

@@ -1,0 +1,460 @@
+//! What the daemon's own answer shows. Its words for a cause are the words here. Pure.
+use serde_json::Value;
+
+use super::Finding;
+
+/// Everything that the object of `status --json` shows.
+#[must_use]
+pub fn look(status: &Value) -> Vec<Finding> {
+    let mut found = Vec::new();
+    whole(status, &mut found);
+    for interface in list(status, "interfaces") {
+        look_at_interface(interface, &mut found);
+    }
+    for peer in list(status, "peers") {
+        look_at_peer(peer, &mut found);
+    }
+    for feed in list(status, "feeds") {
+        look_at_feed(feed, &mut found);
+    }
+    found
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("?")
+}
+
+fn names<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
+    list(value, key).iter().filter_map(Value::as_str).collect()
+}
+
+fn whole(status: &Value, found: &mut Vec<Finding>) {
+    let version = status["version"].as_str().unwrap_or_default();
+    if version != env!("CARGO_PKG_VERSION") {
+        let what = format!(
+            "the daemon is {version}, this program {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        let why = "an upgraded program decides nothing before the daemon is restarted";
+        found.push(Finding::new("version", what, why).fix("systemctl restart bcp38"));
+    }
+    if status["allowed"] == false {
+        let what = "nothing is dropped anywhere: `bcp38 observe --all` is in force";
+        let why = "it stands above every peer and interface until it is taken back";
+        let finding = Finding::new("switched-off", what, why).problem(true);
+        found.push(finding.fix("bcp38 enforce --all"));
+    }
+    if status["lease_seconds_left"] == 0 {
+        let why = "the program only observes until the daemon renews it";
+        let finding = Finding::new("lease", "the lease has ended", why).problem(true);
+        found.push(finding.fix("bcp38 events --since 1h"));
+    }
+    for problem in names(status, "records_problems") {
+        let why = "what happens is forgotten when the daemon ends";
+        found.push(Finding::new("records", problem, why));
+    }
+    for (key, what, fix) in [
+        (
+            "samples_lost",
+            "sampled violations were lost",
+            "lower `samples_per_second`",
+        ),
+        (
+            "records_lost",
+            "records were not written",
+            "see whether the disk has room and answers",
+        ),
+        (
+            "log_lines_lost",
+            "log lines were lost",
+            "see whether whoever reads the log does",
+        ),
+        (
+            "events_lost",
+            "events were lost",
+            "see `bcp38 events --warnings`",
+        ),
+    ] {
+        if let Some(lost) = status[key].as_u64().filter(|&lost| lost > 0) {
+            let why = "what was lost cannot be shown to anybody";
+            found.push(
+                Finding::new("lost", format!("{lost} {what}"), why)
+                    .note()
+                    .fix(fix),
+            );
+        }
+    }
+}
+
+fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
+    let name = text(interface, "name");
+    let mut push = |finding: Finding| found.push(finding.about(name));
+    let why_not = interface["why"].as_str();
+    if interface["attached"] != true {
+        let what = format!(
+            "the program is not attached: {}",
+            why_not.unwrap_or("the kernel's devices cannot be read")
+        );
+        push(
+            Finding::new("attached", what, "nothing is filtered there")
+                .problem(true)
+                .fix("ip -d link show"),
+        );
+    } else if let Some(why_not) = why_not {
+        push(Finding::new(
+            "hook",
+            why_not,
+            "it is attached otherwise than the configuration asks",
+        ));
+    }
+    if interface["hook"] == "xdp-generic" {
+        let why = "generic XDP costs several times as much for each packet as a driver's own";
+        push(Finding::new("hook", "the program runs as generic XDP", why).note());
+    }
+    let left_out = names(interface, "left_out");
+    if !left_out.is_empty() {
+        let what = format!("no room for {}", left_out.join(", "));
+        let why = "frames to these MACs, and packets to these addresses, are judged as if they were not ours";
+        push(Finding::new("left-out", what, why).fix("remove addresses, or split the interface"));
+    }
+    for alarm in names(interface, "alarms") {
+        let (what, why, fix) = match alarm {
+            "no-record" => (
+                "frames come in from a device that has no record",
+                "they pass, whatever they are: a new member of a bond, or a device that came back",
+                "ip -d link show",
+            ),
+            _ => (
+                "more than half of what comes in is for none of our MACs",
+                "it passes unjudged: flooded frames, or a MAC of ours that is not known",
+                "add `mac` to the interface, or ask the exchange about flooding",
+            ),
+        };
+        push(
+            Finding::new("alarm", what, why)
+                .problem(alarm == "no-record")
+                .fix(fix),
+        );
+    }
+    if interface["attached"] == true && interface["frame_seen"] == false {
+        let why =
+            "the wire may be elsewhere: a bond's other member, another device of the same name";
+        let what = "no frame came in since the program was attached";
+        push(Finding::new("no-frame", what, why).fix(format!("tcpdump -c 1 -i {name}")));
+    }
+    look_at_classes(interface, name, None, found);
+}
+
+fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
+    let name = text(peer, "name");
+    look_at_classes(peer, name, peer["missing"].as_str(), found);
+    let mut push = |finding: Finding| found.push(finding.about(name));
+    if let Some(error) = peer["publish_error"].as_str() {
+        let why = "its last tables stay in force; what it announced since is not in them";
+        push(
+            Finding::new("publish", error, why)
+                .problem(false)
+                .fix("bcp38 events --type publish-failed"),
+        );
+    }
+    for (key, what) in [
+        ("over_limit", "it announces more than `max_prefixes`"),
+        (
+            "too_wide",
+            "its sources cover too much of the address space",
+        ),
+        ("frozen", "its sources have stopped growing"),
+    ] {
+        let families = names(peer, key);
+        if !families.is_empty() {
+            let why = "what it announces beyond that is treated as not announced";
+            let what = format!("{what}: {}", families.join(", "));
+            push(
+                Finding::new("limits", what, why).fix("raise `max_prefixes`, if the peer is right"),
+            );
+        }
+    }
+    if list(peer, "stations").is_empty() {
+        let why = "no packet is taken for its";
+        let fix = "add `macs` to the peer, or have it answer: ping its addresses";
+        push(
+            Finding::new("stations", "no MAC of it is known", why)
+                .problem(true)
+                .fix(fix),
+        );
+    }
+    look_at_views(peer, name, found);
+}
+
+/// Classes that are wanted and not in force: those with one cause are one finding.
+fn look_at_classes(holder: &Value, name: &str, sentence: Option<&str>, found: &mut Vec<Finding>) {
+    let mut causes: Vec<(&str, Vec<String>)> = Vec::new();
+    for class in list(holder, "classes") {
+        if class["wanted"] != true || class["in_force"] == true {
+            continue;
+        }
+        let missing = class["missing"].as_str().unwrap_or("unreadable");
+        let family = class["family"]
+            .as_str()
+            .map_or_else(String::new, |it| format!(" {it}"));
+        let shown = format!("{}{family}", text(class, "class"));
+        match causes.iter_mut().find(|(known, _)| *known == missing) {
+            Some((_, classes)) => classes.push(shown),
+            None => causes.push((missing, vec![shown])),
+        }
+    }
+    for (missing, classes) in causes {
+        let relies_on_routes = matches!(
+            missing,
+            "not-published"
+                | "not-received"
+                | "loading"
+                | "empty"
+                | "session-down"
+                | "feed-lost"
+                | "count-mismatch"
+                | "shrink-unconfirmed"
+                | "too-many-ribs"
+        );
+        let cause = sentence.filter(|_| relies_on_routes || missing == "tags-hidden");
+        let what = format!(
+            "not in force: {}: {}",
+            classes.join(", "),
+            cause.unwrap_or(missing)
+        );
+        let mut finding = Finding::new("class", what, "the configuration wants it")
+            .about(name)
+            .problem(true);
+        finding.fix = fix_of(missing, name, sentence);
+        found.push(finding);
+    }
+}
+
+/// The command that is likely to mend it.
+fn fix_of(missing: &str, name: &str, sentence: Option<&str>) -> Option<String> {
+    Some(match missing {
+        "not-allowed" => format!("bcp38 enforce {name}"),
+        // The sentence holds the command between backticks.
+        "tags-hidden" => sentence?.split('`').nth(1)?.to_owned(),
+        "not-attached" | "no-record" => "ip -d link show".to_owned(),
+        "no-station" => format!("add `macs` to the peer {name}, or ping its addresses"),
+        "lease-ended" => "bcp38 events --since 1h".to_owned(),
+        "loading" => format!("bcp38 status --wait in-force --peer {name}"),
+        "not-received" | "empty" | "session-down" | "count-mismatch" | "shrink-unconfirmed" => {
+            format!("bcp38 status --peer {name}")
+        }
+        "feed-lost" => "bcp38 events --type feed-down".to_owned(),
+        "not-published" => "bcp38 events --type publish-failed".to_owned(),
+        _ => return None,
+    })
+}
+
+/// A pre-policy view that is empty beside a post-policy one that is not: the router does not keep what it received.
+fn look_at_views(peer: &Value, name: &str, found: &mut Vec<Finding>) {
+    let routes = |session: &Value, family: &Value, rib: &str| -> Option<u64> {
+        let mut ribs = list(peer, "ribs").iter();
+        let rib = ribs
+            .find(|it| it["session"] == *session && it["family"] == *family && it["rib"] == rib)?;
+        rib["routes"].as_u64()
+    };
+    for post in list(peer, "ribs")
+        .iter()
+        .filter(|it| it["rib"] == "adj-rib-in-post-policy")
+    {
+        let (session, family) = (&post["session"], &post["family"]);
+        let has_post = post["routes"].as_u64().is_some_and(|it| it > 0);
+        let pre = routes(session, family, "adj-rib-in-pre-policy");
+        if has_post && pre.is_none_or(|it| it == 0) {
+            let what = format!(
+                "the router shows no received {} routes of {} before its policy",
+                text(post, "family"),
+                session.as_str().unwrap_or("?")
+            );
+            let why = "what it refuses by policy is treated as not announced";
+            let fix =
+                "FRR: `neighbor ADDRESS soft-reconfiguration inbound`; BIRD: `import table on`";
+            found.push(
+                Finding::new("pre-policy", what, why)
+                    .note()
+                    .about(name)
+                    .fix(fix),
+            );
+        }
+    }
+}
+
+fn look_at_feed(feed: &Value, found: &mut Vec<Finding>) {
+    let name = format!(
+        "{} {} {}",
+        feed["number"],
+        text(feed, "kind"),
+        text(feed, "name")
+    );
+    if feed["up"] != true {
+        let what = format!(
+            "the feed is down: {}",
+            feed["why"].as_str().unwrap_or("it never was connected")
+        );
+        let why = "its tables stay for `stale_hold`; then what relies on them leaves";
+        let finding = Finding::new("feed", what, why)
+            .problem(false)
+            .about(name.as_str());
+        found.push(finding.fix("see docs/feeds.md for what the router needs"));
+    }
+    let skipped = feed["left_out"].as_object().into_iter().flatten();
+    let skipped = skipped.filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0));
+    let skipped: Vec<String> = skipped
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    if !skipped.is_empty() {
+        let why = "what it skipped is treated as not announced";
+        let what = format!("it skipped {}", skipped.join(", "));
+        found.push(
+            Finding::new("feed-skipped", what, why)
+                .note()
+                .about(name.as_str()),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{CHECKS, Severity};
+    use super::*;
+
+    fn good() -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "allowed": true, "lease_seconds_left": 59, "records_problems": [],
+            "interfaces": [{ "name": "ixp0", "attached": true, "hook": "xdp-native", "frame_seen": true, "why": null,
+                "left_out": [], "alarms": [], "classes": [] }],
+            "peers": [{ "name": "p1", "missing": null, "publish_error": null, "stations": [{}],
+                "classes": [{ "class": "sources", "family": "ipv4", "wanted": true, "in_force": true, "missing": null }],
+                "ribs": [
+                    { "session": "192.0.2.11", "family": "ipv4", "rib": "adj-rib-in-pre-policy", "routes": 3 },
+                    { "session": "192.0.2.11", "family": "ipv4", "rib": "adj-rib-in-post-policy", "routes": 2 },
+                ] }],
+            "feeds": [{ "number": 0, "kind": "bmp", "name": "127.0.0.1:11019", "up": true, "why": null, "left_out": {} }],
+        })
+    }
+
+    /// The only finding after a change.
+    fn found(change: impl FnOnce(&mut Value)) -> Finding {
+        let mut status = good();
+        change(&mut status);
+        let mut found = look(&status);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        let finding = found.remove(0);
+        assert!(CHECKS.contains(&finding.check), "{}", finding.check);
+        finding
+    }
+
+    #[test]
+    fn where_all_is_well_nothing_is_found() {
+        assert_eq!(look(&good()), []);
+    }
+
+    #[test]
+    fn a_wanted_class_out_of_force_is_a_problem_in_the_words_of_status() {
+        let finding = found(|status| {
+            status["peers"][0]["missing"] = "its ipv4 sources are still being received".into();
+            status["peers"][0]["classes"][0]["in_force"] = false.into();
+            status["peers"][0]["classes"][0]["missing"] = "loading".into();
+        });
+        assert_eq!(
+            finding.what,
+            "not in force: sources ipv4: its ipv4 sources are still being received"
+        );
+        assert!(finding.keeps_out_of_force);
+        assert_eq!(finding.subject.as_deref(), Some("p1"));
+        let hidden = found(|status| {
+            status["peers"][0]["missing"] =
+                "the driver hides vlan tags: `ethtool -K ixp0 rxvlan off`".into();
+            status["peers"][0]["classes"][0]["in_force"] = false.into();
+            status["peers"][0]["classes"][0]["missing"] = "tags-hidden".into();
+        });
+        assert_eq!(hidden.fix.as_deref(), Some("ethtool -K ixp0 rxvlan off"));
+        let off = found(|status| {
+            status["peers"][0]["classes"][0]["in_force"] = false.into();
+            status["peers"][0]["classes"][0]["missing"] = "not-allowed".into();
+        });
+        assert_eq!(off.fix.as_deref(), Some("bcp38 enforce p1"));
+        let unwanted = |status: &mut Value| {
+            status["peers"][0]["classes"][0]["in_force"] = false.into();
+            status["peers"][0]["classes"][0]["wanted"] = false.into();
+        };
+        let mut status = good();
+        unwanted(&mut status);
+        assert_eq!(look(&status), []);
+    }
+
+    #[test]
+    fn each_other_thing_is_found_by_its_check() {
+        type Change = Box<dyn FnOnce(&mut Value)>;
+        let cases: [(&str, Change); 14] = [
+            ("version", Box::new(|it| it["version"] = "0.0.1".into())),
+            ("switched-off", Box::new(|it| it["allowed"] = false.into())),
+            ("lease", Box::new(|it| it["lease_seconds_left"] = 0.into())),
+            (
+                "records",
+                Box::new(|it| it["records_problems"] = json!(["disk full"])),
+            ),
+            ("lost", Box::new(|it| it["samples_lost"] = 7.into())),
+            (
+                "hook",
+                Box::new(|it| it["interfaces"][0]["hook"] = "xdp-generic".into()),
+            ),
+            (
+                "left-out",
+                Box::new(|it| it["interfaces"][0]["left_out"] = json!(["02:00:00:00:00:01"])),
+            ),
+            (
+                "alarm",
+                Box::new(|it| it["interfaces"][0]["alarms"] = json!(["not-for-us"])),
+            ),
+            (
+                "no-frame",
+                Box::new(|it| it["interfaces"][0]["frame_seen"] = false.into()),
+            ),
+            (
+                "publish",
+                Box::new(|it| it["peers"][0]["publish_error"] = "no room".into()),
+            ),
+            (
+                "limits",
+                Box::new(|it| it["peers"][0]["over_limit"] = json!(["ipv4"])),
+            ),
+            (
+                "stations",
+                Box::new(|it| it["peers"][0]["stations"] = json!([])),
+            ),
+            (
+                "pre-policy",
+                Box::new(|it| it["peers"][0]["ribs"][0]["routes"] = 0.into()),
+            ),
+            (
+                "feed-skipped",
+                Box::new(|it| it["feeds"][0]["left_out"] = json!({ "unreadable": 1 })),
+            ),
+        ];
+        for (check, change) in cases {
+            assert_eq!(found(change).check, check);
+        }
+        let down = found(|it| {
+            it["feeds"][0]["up"] = false.into();
+            it["feeds"][0]["why"] = "connection refused".into();
+        });
+        assert_eq!((down.check, down.severity), ("feed", Severity::Problem));
+        assert!(down.what.contains("connection refused"));
+        let detached = found(|it| {
+            it["interfaces"][0]["attached"] = false.into();
+            it["interfaces"][0]["why"] = "no such device".into();
+        });
+        assert!(detached.keeps_out_of_force && detached.what.contains("no such device"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Records outlive a crash, another version, a full disk's half line, and their own limit.
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bcp38-records-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn write(&self, kind: Kind, records: impl IntoIterator<Item = Value>) -> Vec<String> {
+        let recorder = Recorder::start(&self.0).unwrap();
+        for record in records {
+            recorder.record(kind, &record);
+        }
+        let shared = recorder.problems();
+        drop(recorder);
+        shared
+    }
+
+    fn read(&self, kind: Kind) -> (Vec<Value>, u64) {
+        let mut records = Vec::new();
+        let damage = read(&self.0, kind, |record| records.push(record)).unwrap();
+        (records, damage.dropped)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_is_recorded_is_read_again_in_order_by_kind() {
+    let place = Place::new();
+    assert_eq!(
+        place.read(Kind::Events),
+        (Vec::new(), 0),
+        "no directory yet"
+    );
+    place.write(Kind::Events, [json!({"n": 1}), json!({"n": 2})]);
+    place.write(Kind::Events, [json!({"n": 3})]);
+    place.write(Kind::Minutes, [json!({"n": 4})]);
+    let expected = [1, 2, 3].map(|n| json!({ "n": n })).to_vec();
+    assert_eq!(place.read(Kind::Events), (expected, 0));
+    assert_eq!(place.read(Kind::Minutes).0, [json!({"n": 4})]);
+}
+
+#[test]
+fn a_line_cut_anywhere_is_dropped_and_the_rest_stays() {
+    let place = Place::new();
+    place.write(Kind::Events, [json!({"n": 1}), json!({"n": 2})]);
+    let path = Kind::Events.path(&place.0);
+    let whole = fs::read(&path).unwrap();
+    let last = "{\"n\":2}\n".len();
+    for cut in 1..last {
+        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        assert_eq!(
+            place.read(Kind::Events),
+            (vec![json!({"n": 1})], 1),
+            "{cut}"
+        );
+    }
+    place.write(Kind::Events, [json!({"n": 3})]);
+    let expected = vec![json!({"n": 1}), json!({"n": 3})];
+    assert_eq!(place.read(Kind::Events), (expected, 0));
+    // Cut within its header, it is begun anew.
+    fs::write(&path, &whole[..5]).unwrap();
+    assert_eq!(place.read(Kind::Events), (Vec::new(), 0));
+    place.write(Kind::Events, [json!({"n": 4})]);
+    assert_eq!(place.read(Kind::Events), (vec![json!({"n": 4})], 0));
+}
+
+#[test]
+fn another_version_is_refused_with_both_named_and_left_as_it_is() {
+    let place = Place::new();
+    place.write(Kind::Violations, [json!({"n": 1})]);
+    let path = Kind::Violations.path(&place.0);
+    let foreign = fs::read_to_string(&path).unwrap();
+    let foreign = foreign.replace("\"version\":1", "\"version\":7");
+    fs::write(&path, &foreign).unwrap();
+    let error = read(&place.0, Kind::Violations, |_: Value| ()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("version 7") && error.contains("version 1"),
+        "{error}"
+    );
+    let recorder = Recorder::start(&place.0).unwrap();
+    recorder.record(Kind::Violations, &json!({"n": 2}));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while recorder.problems().is_empty() {
+        assert!(std::time::Instant::now() < end, "no problem is reported");
+        std::thread::yield_now();
+    }
+    assert_eq!(recorder.problems(), [error]);
+    assert_eq!(recorder.lost(), 1);
+    drop(recorder);
+    assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
+    fs::write(&path, "something else\n").unwrap();
+    let error = read(&place.0, Kind::Violations, |_: Value| ()).unwrap_err();
+    assert!(matches!(error, RecordsError::Foreign(_)), "{error}");
+}
+
+#[test]
+fn the_older_half_goes_at_the_limit_and_not_before() {
+    let place = Place::new();
+    let half = Kind::Minutes.max_bytes() / 2;
+    place.write(Kind::Minutes, [json!({"n": 0})]);
+    let path = Kind::Minutes.path(&place.0);
+    let length = || fs::metadata(&path).unwrap().len();
+    let line = |n: u64| json!({ "n": n, "fill": "x".repeat(1 << 20) });
+    let each = serde_json::to_vec(&line(1)).unwrap().len() as u64 + 1;
+    let fits = (half - length()) / each;
+    place.write(Kind::Minutes, (1..=fits).map(line));
+    assert!(!Kind::Minutes.old_path(&place.0).exists());
+    place.write(Kind::Minutes, [line(fits + 1)]);
+    assert!(Kind::Minutes.old_path(&place.0).exists());
+    assert!(length() < 2 * each);
+    let numbers = |records: Vec<Value>| records.iter().map(|it| it["n"].as_u64()).collect();
+    let read: Vec<_> = numbers(place.read(Kind::Minutes).0);
+    assert_eq!(read, (0..=fits + 1).map(Some).collect::<Vec<_>>());
+    place.write(Kind::Minutes, (fits + 2..=2 * fits + 1).map(line));
+    let read: Vec<_> = numbers(place.read(Kind::Minutes).0);
+    assert_eq!(
+        read.first(),
+        Some(&Some(fits + 1)),
+        "the first half is gone"
+    );
+    assert_eq!(read.last(), Some(&Some(2 * fits + 1)));
+}
+
+#[test]
+fn a_record_at_its_limit_is_written_and_a_longer_one_is_counted_as_lost() {
+    let place = Place::new();
+    let recorder = Recorder::start(&place.0).unwrap();
+    let of = |bytes: usize| json!("x".repeat(bytes - 3)); // two quotes and the end of the line
+    recorder.record(Kind::Events, &of(MAX_RECORD));
+    recorder.record(Kind::Events, &of(MAX_RECORD + 1));
+    recorder.record(Kind::Events, &json!("after"));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while recorder.lost() == 0 {
+        assert!(std::time::Instant::now() < end, "none is lost");
+        std::thread::yield_now();
+    }
+    drop(recorder);
+    let (records, dropped) = place.read(Kind::Events);
+    assert_eq!((records.len(), dropped), (2, 0));
+}
+
+#[test]
+fn the_last_number_is_that_of_the_last_whole_record() {
+    let place = Place::new();
+    let last = || last_number(&place.0, Kind::Events).unwrap();
+    assert_eq!(last(), 0);
+    place.write(Kind::Events, [json!({"number": 7}), json!({"number": 8})]);
+    assert_eq!(last(), 8);
+    let path = Kind::Events.path(&place.0);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    assert_eq!(last(), 7, "the last one was cut");
+    fs::rename(&path, Kind::Events.old_path(&place.0)).unwrap();
+    assert_eq!(last(), 7, "the file that is written is new");
+    place.write(
+        Kind::Events,
+        [json!({"number": 9, "fill": "x".repeat(MAX_RECORD / 2)})],
+    );
+    assert_eq!(last(), 9);
+}

@@ -1,0 +1,88 @@
+//! `doctor`: finds what was broken on the lab, in the words of status and events, and its exit code says so.
+use filter_core::Mode;
+use serde_json::Value;
+use tests::lab::{Package, require};
+
+use super::{Ran, Scene, WITHIN, program, wait_for};
+
+fn findings(ran: &Ran) -> Vec<Value> {
+    let report: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
+    assert_eq!(report["ok"] == true, ran.code == Some(0), "{report:#}");
+    report["findings"].as_array().unwrap().clone()
+}
+
+fn of<'a>(found: &'a [Value], check: &str) -> Vec<&'a Value> {
+    found.iter().filter(|it| it["check"] == check).collect()
+}
+
+#[test]
+fn what_keeps_a_class_out_of_force_is_found_with_its_cause_and_exit_code() {
+    if !require("operator", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    daemon.set_mode("p1", Mode::Enforce);
+    let well = wait_for("nothing to be out of force", WITHIN, || {
+        let ran = scene.run(&["doctor", "--json"]);
+        (ran.code == Some(0)).then_some(ran)
+    });
+    let found = findings(&well);
+    assert!(
+        found.iter().all(|it| it["keeps_out_of_force"] == false),
+        "{found:#?}"
+    );
+    assert_eq!(of(&found, "max-prefixes").len(), 2, "{found:#?}");
+
+    // An operator's hand: the class is out of force until it is taken back.
+    scene.run(&["observe", "--all"]).good();
+    let ran = scene.run(&["doctor", "--json"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    let found = findings(&ran);
+    let off = of(&found, "switched-off");
+    assert_eq!(off[0]["fix"], "bcp38 enforce --all", "{found:#?}");
+    assert_eq!(off[0]["keeps_out_of_force"], true);
+    let class = of(&found, "class");
+    assert_eq!(class[0]["subject"], "p1", "{found:#?}");
+    let text = scene.run(&["doctor"]);
+    assert!(
+        text.out.contains("fix: bcp38 enforce --all"),
+        "{}",
+        text.out
+    );
+    assert!(
+        text.err.contains("keep wanted classes out of force"),
+        "{}",
+        text.err
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_daemon_that_is_not_there_and_a_neighbour_that_is_not_known_are_found() {
+    if !require("operator", &[Package::Frr, Package::Bird]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let daemon = scene.start();
+    // An address of P2's that nothing answers at.
+    let config = scene
+        .config()
+        .replace("\"192.0.2.12\", ", "\"192.0.2.12\", \"192.0.2.77\", ");
+    let found = findings(&scene.run_with(&config, &["doctor", "--json"]));
+    let silent: Vec<&Value> = of(&found, "neighbour");
+    let silent = silent.iter().find(|it| it["fix"] == "ping -c 1 192.0.2.77");
+    assert_eq!(silent.unwrap()["subject"], "p2", "{found:#?}");
+    daemon.stop();
+    let away = scene.run(&["doctor", "--json"]);
+    assert_eq!(away.code, Some(1));
+    let found = findings(&away);
+    assert_eq!(of(&found, "daemon").len(), 1, "{found:#?}");
+    let nowhere = Ran::of(
+        &program(&["doctor", "--config", "/nowhere.toml"])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(nowhere.code, Some(2), "{}", nowhere.err);
+}
