@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use filter_core::Reason;
 use filter_lifecycle::devices::Hook;
+use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Xdp};
-use filter_loader::{AttachMode, Device, Error, LeaseEnd, Occupant, Target, Wanted, XdpKind};
+use filter_loader::{
+    AttachMode, Counters, Device, Error, LeaseEnd, Occupant, Target, Wanted, XdpKind,
+};
 
 use crate::devices::Change;
 use crate::notice::Notice;
@@ -86,9 +89,8 @@ impl Engine {
         }
         let device = Device::at(link.ifindex, &spec.name)?;
         let is_new = !self.filter.knows_interface(&spec.name);
-        self.filter.attach_to(&device, &spec, mode)?;
-        self.filter
-            .set_members(&spec.name, self.devices.members(id))?;
+        let members = self.devices.members(id);
+        self.filter.attach_to(&device, &spec, members, mode)?;
         let target = Target::Interface(&spec.name);
         if let Some(permit) = self.switched.interfaces.get(&spec.name)
             && is_new
@@ -133,11 +135,16 @@ impl Engine {
     /// Says which program keeps ours from a device, as far as the kernel tells.
     fn name_occupant(&self, id: InterfaceId, error: Error) -> Error {
         let program = self.devices.program(id);
-        match (error, program) {
-            (Error::Busy { name, .. }, Some(program)) => Error::Busy {
-                name,
-                occupant: Some(Occupant::find(program.id, kind(program.hook))),
-            },
+        let link = self.fitted.links().get(&id);
+        match (error, program.zip(link)) {
+            (Error::Busy { name, .. }, Some((program, link))) => {
+                let kind = kind(program.hook);
+                let occupant = Occupant::find(link.ifindex, program.id, kind);
+                Error::Busy {
+                    name,
+                    occupant: Some(occupant),
+                }
+            }
             (error, _) => error,
         }
     }
@@ -224,47 +231,44 @@ impl Engine {
         if let Ok(frames) = self.filter.unrecorded() {
             changes.extend(self.wire.look_at_unrecorded(now, frames));
         }
-        let ids: Vec<InterfaceId> = self
-            .fitted
-            .spec()
-            .interface_ids()
-            .map(|(id, _)| id)
-            .collect();
-        for id in ids {
-            let attached = self.devices.attachment(id).attached == Some(true);
-            if self.wire.wants(now, id, attached) {
+        let spec = self.fitted.spec();
+        for (id, interface) in spec.interface_ids() {
+            let (name, attached) = (&interface.name, self.devices.attachment(id).attached);
+            let attached = attached == Some(true);
+            if self.wire.wants(now, name, attached) {
                 let seen = self.seen_on(id);
-                changes.extend(self.wire.look(now, id, attached, seen));
+                changes.extend(self.wire.look(now, name, attached, seen));
             }
         }
         for change in changes {
-            let interface = change
-                .interface
-                .and_then(|id| self.fitted.spec().interface(id));
             self.notices.push(Notice::Alarm {
-                interface: interface.map(|interface| interface.name.clone()),
+                interface: change.interface,
                 reason: change.reason,
                 begins: change.begins,
             });
         }
     }
 
-    /// Frames of no peer, and those of peers that are on this interface alone.
-    fn seen_on(&self, id: InterfaceId) -> Seen {
+    /// Frames of no peer, and those of peers that are on this interface alone. None if a counter cannot be read.
+    fn seen_on(&self, id: InterfaceId) -> Option<Seen> {
         let spec = self.fitted.spec();
-        let name = spec.interface(id).map_or("", |interface| &interface.name);
-        let of_none = self.filter.interface_counters(name).into_iter();
-        let here = self.fitted.peers_on(id).into_iter().filter(|&peer| {
-            let mut attachments = spec.peers[peer.0 as usize].attachments.iter();
-            attachments.all(|each| each.interface == id)
-        });
-        let of_peers = here.filter_map(|peer| self.filter.counters(self.slots.of(peer)).ok());
-        of_none
-            .chain(of_peers)
-            .fold(Seen::default(), |seen, counters| Seen {
-                all: seen.all + counters.total().packets(),
-                not_for_us: seen.not_for_us + counters.packets(Reason::NotForUs),
-            })
+        let of_none = self.filter.interface_counters(&spec.interface(id)?.name);
+        let mut seen = Seen::default();
+        let mut add = |counters: &Counters| {
+            seen.all += counters.total().packets();
+            seen.not_for_us += counters.packets(Reason::NotForUs);
+        };
+        add(&of_none.ok()?);
+        let (here, also_elsewhere): (Vec<PeerId>, Vec<PeerId>) =
+            self.fitted.peers_on(id).into_iter().partition(|&peer| {
+                let mut attachments = spec.peers[peer.0 as usize].attachments.iter();
+                attachments.all(|each| each.interface == id)
+            });
+        for peer in here {
+            add(&self.filter.counters(self.slots.of(peer)).ok()?);
+        }
+        seen.is_partial = !also_elsewhere.is_empty();
+        Some(seen)
     }
 
     /// An interface's device has become another, or is otherwise than it was.

@@ -184,7 +184,7 @@ impl Engine {
         self.publish(now);
         self.attach(now)?;
         self.placer.seed(exports);
-        self.place_stations()?;
+        self.place_stations(now)?;
         self.follower.follow(self.devices.places());
         Ok(())
     }
@@ -368,7 +368,7 @@ impl Engine {
         }
     }
 
-    fn place_stations(&mut self) -> Result<(), EngineError> {
+    fn place_stations(&mut self, now: Duration) -> Result<(), EngineError> {
         let enforced = enforced(&self.lifecycle, &self.filter, &self.slots);
         let enforced = || enforced.clone();
         let hands = place::Hands {
@@ -377,7 +377,7 @@ impl Engine {
             slots: &self.slots,
             enforced: &enforced,
         };
-        let (events, placed) = self.placer.place(hands);
+        let (events, placed) = self.placer.place(now, hands);
         events
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));

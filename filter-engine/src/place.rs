@@ -99,10 +99,10 @@ impl Placer {
         if !self.changed && self.again_at.is_none_or(|at| now < at) {
             return (Vec::new(), Ok(()));
         }
-        let (events, placed) = self.place(hands);
+        self.again_at = None;
+        let (events, placed) = self.place(now, hands);
         let said = match placed {
             Ok(()) => {
-                self.again_at = None;
                 self.failed = false;
                 Ok(())
             }
@@ -115,8 +115,13 @@ impl Placer {
         (events, said)
     }
 
-    /// From where each peer's frames come, as configured and as learned.
-    pub(crate) fn place(&mut self, hands: Hands<'_>) -> (Vec<StationEvent>, Result<(), Error>) {
+    /// From where each peer's frames come, as configured and as learned. Those on an interface without a record are tried
+    /// again.
+    pub(crate) fn place(
+        &mut self,
+        now: Duration,
+        hands: Hands<'_>,
+    ) -> (Vec<StationEvent>, Result<(), Error>) {
         self.changed = false;
         let enforced = (hands.enforced)();
         let facts = Facts {
@@ -129,6 +134,9 @@ impl Placer {
             .into_iter()
             .map(|(station, id)| (station, hands.slots.of(id)));
         let placed = hands.filter.assign_stations(&slots.collect());
-        (events, placed)
+        if placed.as_ref().is_ok_and(|&left_out| left_out > 0) {
+            self.again_at = Some(now + RETRY);
+        }
+        (events, placed.map(drop))
     }
 }

@@ -97,7 +97,7 @@ impl Engine {
             self.notices.push(Notice::NotLookedUp(error));
         }
         self.placer.seed(exports);
-        self.place_stations()?;
+        self.place_stations(now)?;
         self.follower.follow(self.devices.places());
         self.follower.again();
         Ok(())
@@ -153,7 +153,9 @@ impl Engine {
         self.slots = slots::Slots::new(slots);
         self.adopted = crate::lease::Adopted::new(adopted);
         self.class_watch.forget();
-        self.wire.forget();
+        let interfaces = self.fitted.spec().interfaces.iter();
+        self.wire
+            .keep_only(&interfaces.map(|each| each.name.as_str()).collect());
     }
 }
 

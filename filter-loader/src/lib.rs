@@ -44,6 +44,7 @@ mod attach;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod bpf;
 mod clock;
 mod device;
 mod error;

@@ -2,10 +2,10 @@
 //! only.
 use std::fmt;
 
-use aya::programs::links::LinkType;
-use aya::programs::{loaded_links, loaded_programs};
+use aya::programs::loaded_programs;
 
 use crate::attach::XdpKind;
+use crate::bpf::{self, DeviceLink, LinkHook};
 
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,23 +21,27 @@ pub struct Occupant {
 }
 
 impl Occupant {
-    /// What the kernel says of the program with this number, which is attached like this.
+    /// What the kernel says of the program with this number, which is attached like this to the device.
     #[must_use]
-    pub fn find(program: u32, kind: Option<XdpKind>) -> Self {
+    pub fn find(ifindex: u32, program: u32, kind: Option<XdpKind>) -> Self {
         let mut programs = loaded_programs().filter_map(Result::ok);
         let found = programs.find(|each| each.id() == program);
         let name = found.as_ref().and_then(|info| info.name_as_str());
-        let mut links = loaded_links().filter_map(Result::ok);
-        let link = links.find(|link| {
-            link.program_id() == program && link.link_type().is_ok_and(|kind| kind == LinkType::Xdp)
-        });
         Self {
             program,
             name: name.unwrap_or_default().to_owned(),
             kind,
-            link: link.map(|link| link.id()),
+            link: link_on(&bpf::device_links(), ifindex, program),
         }
     }
+}
+
+/// The link that keeps the program on this device: one program may be on many, each by a link of its own.
+fn link_on(links: &[DeviceLink], ifindex: u32, program: u32) -> Option<u32> {
+    let here = |link: &&DeviceLink| {
+        (link.hook, link.ifindex, link.program) == (LinkHook::Xdp, ifindex, program)
+    };
+    links.iter().find(here).map(|link| link.id)
 }
 
 /// What is there, and what takes it off `interface`: only what works for a program attached like this.
@@ -72,6 +76,28 @@ impl fmt::Display for Busy<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_programs_links_the_one_on_the_device_is_named() {
+        let link = |id, ifindex, hook| DeviceLink {
+            id,
+            program: 7,
+            ifindex,
+            hook,
+        };
+        let links = [
+            link(1, 3, LinkHook::Xdp),
+            link(2, 4, LinkHook::Tcx),
+            link(3, 4, LinkHook::Xdp),
+        ];
+        assert_eq!(link_on(&links, 4, 7), Some(3));
+        assert_eq!(
+            link_on(&links, 5, 7),
+            None,
+            "no link is better than another device's"
+        );
+        assert_eq!(link_on(&links, 4, 8), None);
+    }
 
     #[test]
     fn only_what_works_is_advised() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
 use filter_core::{Asn, Family, Mode, frame};
-use filter_engine::{Engine, Exports, Fitted};
+use filter_engine::{Engine, Exports, Fitted, Notice};
 use filter_lifecycle::TICK;
 use filter_lifecycle::route::{
     AdjRib, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session,
@@ -73,7 +73,11 @@ impl Scene {
 
     /// Lets the engine work for so long.
     fn wait(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.wait_for(Duration::from_secs(seconds));
+    }
+
+    fn wait_for(&mut self, time: Duration) {
+        let end = self.now + time;
         while self.now < end {
             self.now += TICK;
             let now = self.now;
@@ -357,5 +361,51 @@ fn observe_works_with_a_stopped_a_dead_and_an_adopting_daemon() {
     scene.all_pass(SPOOFED);
     scene.all_dropped(BOGON);
     drop(switch);
+    scene.end();
+}
+
+/// A table that does not fit is tried again with back-off, whatever the peer announces meanwhile.
+#[test]
+fn route_changes_do_not_bypass_the_back_off_of_a_failed_publish() {
+    const ROUTES: u32 = 60_000;
+    const SECONDS: u64 = 10;
+    /// At once, then half a second, one, two and four later; the next is eight seconds on.
+    const TRIES: usize = 5;
+    if !require_kernel("route_changes_do_not_bypass_the_back_off_of_a_failed_publish") {
+        return;
+    }
+    let mut scene = Scene::new(None);
+    scene.receive(&Family::ALL);
+    scene.advertise();
+    scene.wait(1);
+    scene.all_dropped(SPOOFED);
+    let mut scattered = (1..=ROUTES).map(|i| i.wrapping_mul(0x9e37_79b1));
+    let mut announce = |scene: &mut Scene| {
+        let bits = scattered.next().unwrap();
+        scene.announce(&format!(
+            "2a{:02x}:{:x}:{:x}::/48",
+            bits >> 24,
+            bits >> 8 & 0xffff,
+            bits & 0xff
+        ));
+    };
+    (0..ROUTES - 1_000).for_each(|_| announce(&mut scene));
+    scene.engine().take_notices();
+    let (mut failed, end) = (0, scene.now + Duration::from_secs(SECONDS));
+    while scene.now < end {
+        announce(&mut scene);
+        scene.wait_for(TICK);
+        let notices = scene.engine().take_notices();
+        let failures = notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::PublishFailed(..)));
+        failed += failures.count();
+    }
+    assert!(
+        (2..=TRIES).contains(&failed),
+        "{failed} tries in {SECONDS} s"
+    );
+    scene.all_dropped(SPOOFED);
+    scene.all_pass(GOOD);
     scene.end();
 }

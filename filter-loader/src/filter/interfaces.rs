@@ -24,19 +24,29 @@ impl Filter {
     /// [`Error::UnknownInterface`], [`Error::NotEthernet`], [`Error::Busy`], [`Error::Attach`] and map errors.
     pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
         let device = Device::find(&spec.name)?;
-        self.attach_to(&device, spec, mode)
+        self.record(&device, spec)?;
+        self.hook(&device, &spec.name, mode)
     }
 
-    /// As [`Filter::attach`], to a device that may have another name by now.
+    /// As [`Filter::attach`], to a device that may have another name by now, and that has these members if it is a bond:
+    /// they lead to its record before a packet can come in on one.
     ///
     /// # Errors
-    /// As [`Filter::attach`].
+    /// As [`Filter::attach`] and [`Filter::set_members`]; nothing is attached then.
     pub fn attach_to(
         &mut self,
         device: &Device,
         spec: &InterfaceSpec,
+        members: &[u32],
         mode: AttachMode,
     ) -> Result<Attached, Error> {
+        self.record(device, spec)?;
+        self.set_members(&spec.name, members)?;
+        self.hook(device, &spec.name, mode)
+    }
+
+    /// Writes the record of an interface that is to be attached.
+    fn record(&mut self, device: &Device, spec: &InterfaceSpec) -> Result<(), Error> {
         device.check()?;
         if !self.is_known(device, &spec.name)? {
             // A link pinned under this name would be that of a device renamed since, or of another namespace.
@@ -44,8 +54,7 @@ impl Filter {
                 .as_ref()
                 .map_or(Ok(()), |pins| pins.remove_link(&spec.name))?;
         }
-        self.set_interface(device.ifindex, spec)?;
-        self.hook(device, &spec.name, mode)
+        self.set_interface(device.ifindex, spec)
     }
 
     fn hook(&mut self, device: &Device, name: &str, mode: AttachMode) -> Result<Attached, Error> {
@@ -243,13 +252,28 @@ impl Filter {
             .map_err(Error::map(map::NETWORKS))
     }
 
-    /// Writes the networks behind an interface's tags; those of other tags go. Each has two places, as interfaces do.
+    /// Writes the networks behind an interface's tags, after those of other tags went: they make room. Each has two places,
+    /// as interfaces do. Nothing is changed if there is no room.
     fn set_tagged(
         &mut self,
         slot: u32,
         name: &str,
         networks: &BTreeMap<Vlans, Network>,
     ) -> Result<(), Error> {
+        let held = self
+            .tagged
+            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
+        let held: Vec<u64> = held.map(|(&key, _)| key).collect();
+        let elsewhere = self.tagged.len() - held.len();
+        if elsewhere + networks.len() > MAX_TAGGED_NETWORKS as usize {
+            return Err(Error::TooManyTags(name.to_owned()));
+        }
+        for key in held {
+            if !networks.contains_key(&from_tags_key(key).1) {
+                self.tags()?.remove(&key).map_err(Error::map(map::TAGS))?;
+                self.tagged.remove(&key);
+            }
+        }
         for (&vlans, network) in networks {
             let key = tags_key(slot, vlans);
             let first = 2 * MAX_INTERFACES;
@@ -267,23 +291,12 @@ impl Filter {
                 .map_err(Error::map(map::TAGS))?;
             self.tagged.insert(key, first + place);
         }
-        let held = self
-            .tagged
-            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
-        let gone: Vec<u64> = held
-            .map(|(&key, _)| key)
-            .filter(|&key| !networks.contains_key(&from_tags_key(key).1))
-            .collect();
-        for key in gone {
-            self.tags()?.remove(&key).map_err(Error::map(map::TAGS))?;
-            self.tagged.remove(&key);
-        }
         Ok(())
     }
 
     /// A pair of places that no tags have.
     fn free_tags(&self) -> Option<u32> {
-        let used: std::collections::BTreeSet<u32> = self
+        let used: BTreeSet<u32> = self
             .tagged
             .values()
             .map(|place| (place - 2 * MAX_INTERFACES) / 2)
