@@ -89,6 +89,16 @@ pub enum EngineError {
         /// A peer with `vlan`.
         peer: String,
     },
+    /// A device without MACs and tags.
+    #[error(
+        "interface `{interface}` has no ethernet header: take `{key}` away; it is a `port` of one peer, without macs and tags"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+        /// What of the configuration needs the header.
+        key: &'static str,
+    },
     /// The kernel has no epoll descriptor for us.
     #[error("cannot make an epoll descriptor: {0}")]
     Epoll(Errno),

@@ -68,6 +68,10 @@ pub struct InterfaceStatus {
     pub ifindex: Option<u32>,
     /// Where the program sits, as the kernel says; none if it is not there.
     pub hook: Option<&'static str>,
+    /// Why there, of the hooks there are.
+    pub hook_why: Option<String>,
+    /// Programs of others at tc that see a packet before ours.
+    pub ahead: Vec<String>,
     /// Is our program on the device? None if that could not be read.
     pub attached: Option<bool>,
     /// Why it is not, or why it is attached otherwise than as configured.
@@ -208,6 +212,8 @@ impl Engine {
         let Attachment {
             ifindex,
             hook,
+            hook_why,
+            ahead,
             attached,
             why,
             renamed,
@@ -219,6 +225,8 @@ impl Engine {
             device: renamed,
             ifindex,
             hook,
+            hook_why,
+            ahead,
             attached,
             why,
             left_out: self.devices.left_out(id).to_vec(),

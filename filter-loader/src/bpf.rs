@@ -1,15 +1,22 @@
-//! bpf(2) where aya has no call for it: which links keep programs on devices. Reads only, but for what callers pass
-//! through [`call`].
+//! bpf(2) where aya has no call for it: which links and programs are on a device, and a program's pin.
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Commands, link types and attach types of include/uapi/linux/bpf.h.
+const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const PROG_QUERY: libc::c_int = 16;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
 const LINK_GET_NEXT_ID: libc::c_int = 31;
 const LINK_TYPE_XDP: u32 = 6;
 const LINK_TYPE_TCX: u32 = 11;
 const TCX_INGRESS: u32 = 46;
+
+/// More programs than this on one hook of one device are not read.
+pub(crate) const MAX_PROGRAMS: usize = 64;
 
 /// bpf(2).
 ///
@@ -29,6 +36,26 @@ pub(crate) unsafe fn call<T>(command: libc::c_int, attr: &mut T) -> io::Result<l
         Ok(answer) if answer >= 0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Pins a program at a path on a bpf file system.
+pub(crate) fn pin_program(program: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = PinAttr {
+        path: path.as_ptr() as u64,
+        fd: program.as_raw_fd() as u32,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the path, which lives through the call.
+    unsafe { call(OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// What BPF_OBJ_PIN reads.
+#[repr(C)]
+struct PinAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
 }
 
 /// Where a link keeps its program.
@@ -132,4 +159,45 @@ pub(crate) fn link_info(fd: &impl AsRawFd) -> Option<DeviceLink> {
         ifindex: info.ifindex,
         hook,
     })
+}
+
+/// What BPF_PROG_QUERY reads and writes.
+#[repr(C)]
+struct QueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    _pad: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+/// The programs at a device's tcx ingress by their numbers, in the order in which they run.
+///
+/// # Errors
+/// What the kernel answered: `EINVAL` before Linux 6.6.
+pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+    let mut programs = [0u32; MAX_PROGRAMS];
+    let mut attr = QueryAttr {
+        target: ifindex,
+        attach_type: TCX_INGRESS,
+        query_flags: 0,
+        attach_flags: 0,
+        programs: programs.as_mut_ptr() as u64,
+        count: programs.len() as u32,
+        _pad: 0,
+        program_flags: 0,
+        links: 0,
+        link_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: the kernel writes at most `count` numbers to `programs`, which lives through the call.
+    unsafe { call(PROG_QUERY, &mut attr) }?;
+    let count = (attr.count as usize).min(programs.len());
+    Ok(programs[..count].to_vec())
 }

@@ -51,7 +51,9 @@ pub fn is_vlan_device(device: &str) -> bool {
     driver(device).is_some_and(|driver| driver == "802.1Q VLAN Support")
 }
 
-fn driver(device: &str) -> Option<String> {
+/// The name of a device's driver.
+#[must_use]
+pub fn driver(device: &str) -> Option<String> {
     let Answer(words) = ask(device, DRIVER)?;
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let name = bytes.get(NAME)?.split(|&byte| byte == 0).next()?;

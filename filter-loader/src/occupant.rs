@@ -1,11 +1,12 @@
-//! The XDP program of somebody else that is where ours is to be: what the kernel says of it, and what takes it off. Reads
-//! only.
+//! Programs of others where ours is to be: what the kernel knows of them, and what takes one off. Reads only.
 use std::fmt;
 
 use aya::programs::loaded_programs;
+use nix::errno::Errno;
 
-use crate::attach::XdpKind;
+use crate::attach::HookKind;
 use crate::bpf::{self, DeviceLink, LinkHook};
+use crate::clsact;
 
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Occupant {
     /// The name it was loaded with; empty if it has none, or it cannot be read.
     pub name: String,
     /// How it is attached; none for a program in the hardware.
-    pub kind: Option<XdpKind>,
+    pub kind: Option<HookKind>,
     /// The BPF link that keeps it there; none if it was attached without one, as `ip link` does.
     pub link: Option<u32>,
 }
@@ -23,7 +24,7 @@ pub struct Occupant {
 impl Occupant {
     /// What the kernel says of the program with this number, which is attached like this to the device.
     #[must_use]
-    pub fn find(ifindex: u32, program: u32, kind: Option<XdpKind>) -> Self {
+    pub fn find(ifindex: u32, program: u32, kind: Option<HookKind>) -> Self {
         let mut programs = loaded_programs().filter_map(Result::ok);
         let found = programs.find(|each| each.id() == program);
         let name = found.as_ref().and_then(|info| info.name_as_str());
@@ -44,6 +45,34 @@ fn link_on(links: &[DeviceLink], ifindex: u32, program: u32) -> Option<u32> {
     links.iter().find(here).map(|link| link.id)
 }
 
+/// The programs at a device's tc ingress by their numbers, in the order in which they run: those of tcx, behind them a filter
+/// of ours. None if the kernel does not say.
+#[must_use]
+pub fn programs_at_tc(ifindex: u32) -> Option<Vec<u32>> {
+    let tcx = bpf::tcx_programs(ifindex);
+    let filter = clsact::program_on(ifindex).ok().flatten();
+    match (tcx, filter) {
+        (Ok(mut programs), filter) => {
+            programs.extend(filter);
+            Some(programs)
+        }
+        // Before Linux 6.6.
+        (Err(error), filter) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+            Some(filter.into_iter().collect())
+        }
+        (Err(_), _) => None,
+    }
+}
+
+/// A program as messages have it: its name, and its number in the kernel.
+#[must_use]
+pub fn program_text(program: u32) -> String {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let found = programs.find(|each| each.id() == program);
+    let name = found.as_ref().and_then(|info| info.name_as_str());
+    format!("`{}` (program {program})", name.unwrap_or_default())
+}
+
 /// What is there, and what takes it off `interface`: only what works for a program attached like this.
 pub(crate) struct Busy<'a>(pub &'a str, pub Option<&'a Occupant>);
 
@@ -57,9 +86,9 @@ impl fmt::Display for Busy<'_> {
             );
         };
         let (mode, word) = match occupant.kind {
-            Some(XdpKind::Native | XdpKind::Adopted) => ("native", "xdpdrv"),
-            Some(XdpKind::Generic) => ("generic", "xdpgeneric"),
-            None => ("offload", "xdpoffload"),
+            Some(HookKind::XdpNative | HookKind::XdpAdopted) => ("native", "xdpdrv"),
+            Some(HookKind::XdpGeneric) => ("generic", "xdpgeneric"),
+            None | Some(HookKind::Tc) => ("offload", "xdpoffload"),
         };
         let (name, number) = (&occupant.name, occupant.program);
         write!(f, ": `{name}` (program {number}), attached in {mode} mode")?;
@@ -112,12 +141,12 @@ mod tests {
             "interface `ixp0` already has an xdp program: `xdp_pass` (program 7), attached in";
         for (kind, link, tail) in [
             (
-                Some(XdpKind::Native),
+                Some(HookKind::XdpNative),
                 None,
                 "native mode: `ip link set dev ixp0 xdpdrv off` removes it",
             ),
             (
-                Some(XdpKind::Generic),
+                Some(HookKind::XdpGeneric),
                 None,
                 "generic mode: `ip link set dev ixp0 xdpgeneric off` removes it",
             ),
@@ -127,7 +156,7 @@ mod tests {
                 "offload mode: `ip link set dev ixp0 xdpoffload off` removes it",
             ),
             (
-                Some(XdpKind::Native),
+                Some(HookKind::XdpNative),
                 Some(3),
                 "native mode by bpf link 3: stop the process that made the link, or `bpftool link detach id 3`",
             ),

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use filter_lifecycle::spec::HookChoice;
 use serde_json::Value;
 
 use super::{Failure, load, table};
@@ -152,11 +153,25 @@ fn list(args: &Events, request: fn(u64) -> Request) -> Result<(), Failure> {
 }
 
 /// `bcp38 demo`.
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// Where the program sits: auto, xdp-native, xdp-generic or tc
+    #[arg(long, value_parser = hook, default_value = "auto")]
+    hook: HookChoice,
+}
+
+fn hook(text: &str) -> Result<HookChoice, String> {
+    let mut all = HookChoice::ALL.into_iter();
+    let found = all.find(|hook| hook.name() == text);
+    found.ok_or_else(|| "use auto, xdp-native, xdp-generic or tc".to_owned())
+}
+
+/// Runs the demo.
 ///
 /// # Errors
 /// What the demo stumbled over.
-pub fn demo() -> Result<(), Failure> {
-    crate::demo::run(&mut io::stdout().lock()).map_err(|error| match error {
+pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    crate::demo::run(&mut io::stdout().lock(), args.hook).map_err(|error| match error {
         crate::demo::DemoError::Io(error) => error.into(),
         error => Failure::failed(error),
     })

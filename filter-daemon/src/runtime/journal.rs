@@ -398,6 +398,7 @@ addresses = ["192.0.2.11"]
             dropped: true,
             length: 60,
             header: Vec::new(),
+            is_ethernet: true,
             flow: None,
         });
         let flood = MAX_VIOLATIONS as u64 + 1;

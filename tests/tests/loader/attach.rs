@@ -3,13 +3,13 @@
 use filter_core::layout::{MAX_FAR_INDICES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX};
 use filter_core::packet::Vlans;
 use filter_core::{Mode, Reason};
-use filter_loader::{AttachMode, Device, Engine, Error, InterfaceSpec, TEST_IFINDEX, XdpKind};
+use filter_loader::{AttachMode, Device, Engine, Error, HookKind, InterfaceSpec, TEST_IFINDEX};
 use tests::kernel::{Feature, engines, require_kernel};
 use tests::netns::{has_xdp, ip};
 use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, TEST_NAME, build, counted, just};
 
 /// Five spoofed frames, then a good one: what comes through says what became of the spoofed ones.
-fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: XdpKind, mode: Mode) {
+fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: HookKind, mode: Mode) {
     let pair = Pair::new(1500);
     let mut filter = rig::load(&rig::options(engine));
     let (peer, attached) = rig::guard(&mut filter, how, mode);
@@ -40,14 +40,10 @@ fn spoofed_frames_on_the_wire_meet_the_mode() {
     if require_kernel("spoofed_frames_on_the_wire_meet_the_mode") {
         for mode in [Mode::Observe, Mode::Enforce] {
             for &engine in engines("spoofed_frames_on_the_wire_meet_the_mode") {
-                five_spoofed_frames(engine, AttachMode::Native, XdpKind::Native, mode);
+                five_spoofed_frames(engine, AttachMode::Native, HookKind::XdpNative, mode);
             }
-            for (how, kind) in [
-                (AttachMode::Generic, XdpKind::Generic),
-                (AttachMode::Auto, XdpKind::Native),
-            ] {
-                five_spoofed_frames(Engine::Tables, how, kind, mode);
-            }
+            let (how, kind) = (AttachMode::Generic, HookKind::XdpGeneric);
+            five_spoofed_frames(Engine::Tables, how, kind, mode);
         }
     }
 }
@@ -70,18 +66,15 @@ fn jumbo_frames_are_judged_and_counted_whole() {
         return;
     }
     // Before 5.18 native XDP refuses such a device, and generic is what is left.
-    let native = if Feature::Frags.is_here() {
-        XdpKind::Native
+    let (first, native) = if Feature::Frags.is_here() {
+        (AttachMode::Native, HookKind::XdpNative)
     } else {
-        XdpKind::Generic
+        (AttachMode::Auto, HookKind::XdpGeneric)
     };
-    for (how, kind) in [
-        (AttachMode::Auto, native),
-        (AttachMode::Generic, XdpKind::Generic),
-    ] {
+    for (how, kind) in [(first, native), (AttachMode::Generic, HookKind::XdpGeneric)] {
         let pair = Pair::new(9_000);
         let mut filter = rig::load(&rig::options(Engine::Tables));
-        if native != XdpKind::Native {
+        if native != HookKind::XdpNative {
             assert_eq!(refused(&mut filter), TOO_LONG);
         }
         let (peer, attached) = rig::guard(&mut filter, how, Mode::Enforce);
@@ -245,7 +238,7 @@ fn a_bonds_members_lead_to_its_record_before_it_is_attached() {
         "{refused:?}"
     );
     assert!(!has_xdp(NEAR), "it was attached before its members");
-    let fit = &too_many[1..];
+    let fit = &too_many[..too_many.len() - 1];
     filter
         .attach_to(&device, &spec, fit, AttachMode::Native)
         .unwrap();
