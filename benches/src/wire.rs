@@ -51,24 +51,27 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
     ip(&format!("link set {NEAR} up"));
     ip(&format!("link set {FAR} up"));
     let wire = Wire::on(FAR);
-    let xdp = |engine, program| Xdp::new(&world, engine, program);
+    let xdp = |engine, program| Hooked::new(&world, engine, program, AttachMode::Native);
     let (mut nothing, mut empty) = (Nothing, xdp(Engine::BenchTables, Some("empty"))?);
     let (mut ours, mut tries) = (xdp(Engine::Tables, None)?, xdp(Engine::Lpm, None)?);
+    let mut at_tc = Hooked::new(&world, Engine::Tables, None, AttachMode::Tc)?;
     let (mut nft, mut ipset) = (Nft::new(&peer.sources)?, Ipset::new(&peer.sources)?);
     let shown = Shown::new(&world, &frames)?;
     shown.check(&wire, &mut nothing, false)?;
     shown.check(&wire, &mut empty, false)?;
     shown.check(&wire, &mut ours, true)?;
+    shown.check(&wire, &mut at_tc, true)?;
     shown.check(&wire, &mut tries, true)?;
     shown.check(&wire, &mut nft, true)?;
     shown.check(&wire, &mut ipset, true)?;
     // Of an XDP program on veth most of the price is that there is one: the frame is copied, the device polls.
-    let [bare, empty, ours, tries, nft, ipset] = in_turns(
+    let [bare, empty, ours, at_tc, tries, nft, ipset] = in_turns(
         effort.rounds * TURNS,
         [
             &mut |round| time(&wire, &frames, count, round, &mut nothing),
             &mut |round| time(&wire, &frames, count, round, &mut empty),
             &mut |round| time(&wire, &frames, count, round, &mut ours),
+            &mut |round| time(&wire, &frames, count, round, &mut at_tc),
             &mut |round| time(&wire, &frames, count, round, &mut tries),
             &mut |round| time(&wire, &frames, count, round, &mut nft),
             &mut |round| time(&wire, &frames, count, round, &mut ipset),
@@ -83,6 +86,10 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
         ("ipset hash:net, iptables raw", ipset - bare),
     ] {
         report.add(Row::faster(1, &case, mine, name, extra, Goal::None));
+    }
+    let case = "all of it on the wire (veth), at tc";
+    for (name, all) in [("no filter", bare), ("the same in native XDP", ours)] {
+        report.add(Row::times(1, case, at_tc, name, all, Goal::None));
     }
     let case = "all of it on the wire (veth)";
     for (name, all) in [("an empty XDP program", empty), ("no filter", bare)] {
@@ -205,16 +212,22 @@ impl InTheWay for Nothing {
     }
 }
 
-/// One of our programs.
-struct Xdp<'a> {
+/// One of our programs, at one of the hooks.
+struct Hooked<'a> {
     loaded: Loaded,
     world: &'a World,
     engine: Engine,
+    mode: AttachMode,
     before: Vec<Counters>,
 }
 
-impl<'a> Xdp<'a> {
-    fn new(world: &'a World, engine: Engine, program: Option<&'static str>) -> Result<Self> {
+impl<'a> Hooked<'a> {
+    fn new(
+        world: &'a World,
+        engine: Engine,
+        program: Option<&'static str>,
+        mode: AttachMode,
+    ) -> Result<Self> {
         let mut loaded = Loaded::new(world, engine)?;
         if let Some(program) = program {
             loaded.filter.choose(program);
@@ -223,6 +236,7 @@ impl<'a> Xdp<'a> {
             loaded,
             world,
             engine,
+            mode,
             before: Vec::new(),
         })
     }
@@ -234,9 +248,9 @@ impl<'a> Xdp<'a> {
     }
 }
 
-impl InTheWay for Xdp<'_> {
+impl InTheWay for Hooked<'_> {
     fn name(&self) -> String {
-        format!("{:?}", self.engine)
+        format!("{:?} at {}", self.engine, self.mode.name())
     }
 
     fn on(&mut self) -> Result<()> {
@@ -245,7 +259,7 @@ impl InTheWay for Xdp<'_> {
             name: NEAR.to_owned(),
             ..whole::interface()?
         };
-        let attached = self.loaded.filter.attach(&spec, AttachMode::Native)?;
+        let attached = self.loaded.filter.attach(&spec, self.mode)?;
         for (&slot, peer) in self.loaded.slots.iter().zip(&self.world.peers) {
             let station = Station {
                 ifindex: attached.ifindex,

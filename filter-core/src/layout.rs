@@ -18,7 +18,7 @@ pub use interface::{
     tags_key,
 };
 pub use peer::{ANY_MAC, PeerKey, SlotStation, Station};
-pub use sample::{SAMPLE_WORDS, Sample};
+pub use sample::{LinkLayer, SAMPLE_WORDS, Sample};
 pub use suspects::Suspects;
 pub use switch::{FOREVER, LeaseEnd, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
 

@@ -15,8 +15,14 @@ pub trait Bytes {
     /// Bytes of the whole frame, also where they cannot be read.
     fn length(&self) -> usize;
 
-    /// What follows the tags of a frame whose first ethertype is one: see [`tagged`], which an implementation may call
-    /// in a place of its own.
+    /// Where the link-layer header is.
+    #[inline(always)]
+    fn framing(&self) -> Framing {
+        Framing::Whole
+    }
+
+    /// What follows the tags of a frame that has one: see [`tagged`], which an implementation may call in a place of its
+    /// own.
     #[inline(always)]
     fn tagged(&self) -> Result<Payload, Malformed> {
         tagged(self)
@@ -60,6 +66,19 @@ impl Bytes for [u8] {
     fn length(&self) -> usize {
         self.len()
     }
+}
+
+/// Where the link-layer header of a frame is: in its bytes, or partly or wholly beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// An Ethernet header, and every tag in the frame.
+    #[default]
+    Whole,
+    /// An Ethernet header whose first tag was taken out, by the driver or by the network stack: its control information is
+    /// beside the frame.
+    Stripped(u16),
+    /// No Ethernet header: the IP header comes first, and its ethertype is known from elsewhere.
+    Bare(u16),
 }
 
 /// An Ethernet address in the low 48 bits, first byte on the wire highest.
@@ -167,8 +186,12 @@ pub const TPID_SERVICE: u16 = 0x88a8;
 
 /// Length of an Ethernet header without tags, in bytes.
 pub const ETHERNET_LEN: usize = 14;
-const TAG_LEN: usize = 4;
-const VLAN_ID_MASK: u16 = 0x0fff;
+/// Where the first ethertype lies.
+const ETHERTYPE_AT: usize = 12;
+/// Length of a VLAN tag, in bytes.
+pub const TAG_LEN: usize = 4;
+/// The bits of a tag's control information that are the VLAN id.
+pub const VLAN_ID_MASK: u16 = 0x0fff;
 /// Tags a frame may have, priority tags included.
 pub const MAX_TAGS: usize = 4;
 
@@ -202,6 +225,22 @@ impl Vlans {
     }
 }
 
+impl Vlans {
+    /// With one more tag inside. One without an id counts for nothing; none if there are two with an id already.
+    #[inline(always)]
+    const fn inside(self, id: u16) -> Option<Self> {
+        match (id, self.outer, self.inner) {
+            (0, ..) => Some(self),
+            (id, 0, _) => Some(Self {
+                outer: id,
+                inner: 0,
+            }),
+            (id, outer, 0) => Some(Self { outer, inner: id }),
+            _ => None,
+        }
+    }
+}
+
 /// What follows the Ethernet header and its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -209,7 +248,7 @@ pub struct Payload {
     pub vlans: Vlans,
     /// What the payload says it is.
     pub ethertype: u16,
-    /// Where it starts: 14, and 4 more for each tag.
+    /// Where it starts: 14, and 4 more for each tag in the frame; 0 without an Ethernet header.
     pub offset: usize,
 }
 
@@ -217,9 +256,16 @@ pub struct Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Destination and source MAC, if the frame has a whole Ethernet header.
+/// Destination and source MAC, if the frame has a whole Ethernet header. One without the header is for everybody on a link
+/// that has no MACs: its source is no MAC at all.
 #[inline(always)]
 pub fn mac_pair<B: Bytes + ?Sized>(frame: &B) -> Result<MacPair, Malformed> {
+    if let Framing::Bare(_) = frame.framing() {
+        return Ok(MacPair {
+            destination: Mac::from_bits(0xffff_ffff_ffff),
+            source: Mac::from_bits(0),
+        });
+    }
     // One check for the whole header: the two eight-byte reads lie within it.
     frame.read::<ETHERNET_LEN>(0).ok_or(Malformed)?;
     Ok(MacPair {
@@ -228,46 +274,56 @@ pub fn mac_pair<B: Bytes + ?Sized>(frame: &B) -> Result<MacPair, Malformed> {
     })
 }
 
-/// Walks up to [`MAX_TAGS`] VLAN tags, up to two of them with an id. One more, or a cut one, is malformed.
+/// Walks up to [`MAX_TAGS`] VLAN tags, up to two of them with an id. One more, or a cut one, is malformed. A tag that is
+/// beside the frame is its first.
 #[inline(always)]
 pub fn payload<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
-    let ethertype = frame.u16(12).ok_or(Malformed)?;
-    if !is_tag(ethertype) {
-        return Ok(Payload {
-            vlans: Vlans::NONE,
-            ethertype,
-            offset: ETHERNET_LEN,
-        });
-    }
-    frame.tagged()
-}
-
-/// [`payload`], where the first ethertype is a tag's.
-#[inline(always)]
-pub fn tagged<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
-    let mut vlans = Vlans::NONE;
-    for tags in 0..MAX_TAGS {
-        let offset = ETHERNET_LEN + tags * TAG_LEN;
-        let (id, ethertype) = tag(frame, offset)?;
-        if id != 0 {
-            if vlans.inner != 0 {
-                return Err(Malformed);
-            }
-            vlans = match vlans.outer {
-                0 => Vlans {
-                    outer: id,
-                    inner: 0,
-                },
-                outer => Vlans { outer, inner: id },
-            };
-        }
-        if !is_tag(ethertype) {
+    let is_stripped = match frame.framing() {
+        Framing::Bare(ethertype) => {
             return Ok(Payload {
-                vlans,
+                vlans: Vlans::NONE,
                 ethertype,
-                offset: offset + TAG_LEN,
+                offset: 0,
             });
         }
+        Framing::Stripped(_) => true,
+        Framing::Whole => false,
+    };
+    let ethertype = frame.u16(ETHERTYPE_AT).ok_or(Malformed)?;
+    if is_stripped || is_tag(ethertype) {
+        return frame.tagged();
+    }
+    Ok(Payload {
+        vlans: Vlans::NONE,
+        ethertype,
+        offset: ETHERNET_LEN,
+    })
+}
+
+/// [`payload`], where there is a tag: in the frame, or beside it.
+#[inline(always)]
+pub fn tagged<B: Bytes + ?Sized>(frame: &B) -> Result<Payload, Malformed> {
+    let (mut vlans, beside) = match frame.framing() {
+        Framing::Stripped(control) => (Vlans::NONE.inside(control & VLAN_ID_MASK), 1),
+        Framing::Whole | Framing::Bare(_) => (Some(Vlans::NONE), 0),
+    };
+    let mut ethertype = frame.u16(ETHERTYPE_AT).ok_or(Malformed)?;
+    for place in 0..=MAX_TAGS {
+        let offset = ETHERNET_LEN + place * TAG_LEN;
+        let so_far = vlans.ok_or(Malformed)?;
+        if !is_tag(ethertype) {
+            return Ok(Payload {
+                vlans: so_far,
+                ethertype,
+                offset,
+            });
+        }
+        if place + beside >= MAX_TAGS {
+            break;
+        }
+        let (id, next) = tag(frame, offset)?;
+        vlans = so_far.inside(id);
+        ethertype = next;
     }
     Err(Malformed)
 }
@@ -328,7 +384,8 @@ pub const NEXT_HEADER_ROUTING: u8 = 43;
 pub const NEXT_HEADER_DESTINATION: u8 = 60;
 
 const IPV4_LEN: usize = 20;
-const IPV6_LEN: usize = 40;
+/// Length of IPv6's fixed header, in bytes.
+pub const IPV6_LEN: usize = 40;
 /// Type, code, checksum and the four bytes before the quoted packet, alike in ICMP and ICMPv6.
 const ICMP_LEN: usize = 8;
 /// In the header's first eight bytes.
@@ -521,6 +578,76 @@ pub fn quoted<B: Bytes + ?Sized>(frame: &B, ip: &Ip) -> Option<Quoted> {
         destination,
         too_big,
     })
+}
+
+/// IPv4 protocol number and IPv6 next-header value of TCP (RFC 9293).
+const PROTOCOL_TCP: u8 = 6;
+/// Where a TCP header has its length, in words of four bytes, in the high half.
+const TCP_OFFSET_AT: usize = 12;
+/// IPv4 protocol number and IPv6 next-header value of UDP (RFC 768).
+const PROTOCOL_UDP: u8 = 17;
+const UDP_LEN: usize = 8;
+
+/// The bytes before the payload of a TCP segment or a UDP datagram, which every segment of a super-frame has: those of all
+/// headers in the frame. `None` of any other packet, and where a header cannot be read.
+#[inline(always)]
+pub fn headers_len<B: Bytes + ?Sized>(frame: &B) -> Option<usize> {
+    let payload = payload(frame).ok()?;
+    let (protocol, at) = match payload.ethertype {
+        ETHERTYPE_IPV4 => {
+            let words = frame.u8(payload.offset)? & 0x0f;
+            let protocol = frame.u8(payload.offset + 9)?;
+            (protocol, payload.offset + 4 * usize::from(words))
+        }
+        ETHERTYPE_IPV6 => (frame.u8(payload.offset + 6)?, payload.offset + IPV6_LEN),
+        _ => return None,
+    };
+    match protocol {
+        PROTOCOL_TCP => Some(at + 4 * usize::from(frame.u8(at + TCP_OFFSET_AT)? >> 4)),
+        PROTOCOL_UDP => Some(at + UDP_LEN),
+        _ => None,
+    }
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Their bytes, without the checksum of the link.
+    pub bytes: u64,
+}
+
+/// A frame that the network stack, or a network card, made of several segments of one flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuperFrame {
+    /// Its bytes, a tag that was taken out of it included.
+    pub length: u64,
+    /// The bytes that every segment has once more; 0 if they are not known.
+    pub headers: u64,
+    /// Payload of each segment, in bytes. Not 0.
+    pub segment: u64,
+    /// How many segments it is, as its maker counted; 0 if it did not.
+    pub segments: u64,
+}
+
+impl SuperFrame {
+    /// What it was on the wire, or will be.
+    #[must_use]
+    #[inline(always)]
+    pub const fn size(self) -> Size {
+        let payload = self.length.saturating_sub(self.headers);
+        let counted = payload.div_ceil(self.segment);
+        let packets = match (self.segments, counted) {
+            (0, 0) => 1,
+            (0, counted) => counted,
+            (segments, _) => segments,
+        };
+        Size {
+            packets,
+            bytes: self.length + (packets - 1) * self.headers,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ const INTERFACE: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 /// LINKTYPE_ETHERNET.
 const ETHERNET: u16 = 1;
+/// LINKTYPE_RAW: an IP packet, its version says which.
+const RAW_IP: u16 = 101;
 const OPTION_END: u16 = 0;
 const OPTION_COMMENT: u16 = 1;
 const OPTION_INTERFACE_NAME: u16 = 2;
@@ -21,6 +23,8 @@ pub const MAX_COMMENT: usize = 4096;
 pub struct Packet<'a> {
     /// Where it came in.
     pub interface: &'a str,
+    /// Does the packet begin with an Ethernet header? Else with that of IP.
+    pub is_ethernet: bool,
     /// Seconds since 1970.
     pub time: f64,
     /// The captured bytes.
@@ -35,7 +39,8 @@ pub struct Packet<'a> {
 #[derive(Debug)]
 pub struct PcapNg<W> {
     out: W,
-    interfaces: BTreeMap<String, u32>,
+    /// By name and link type: a section's interface has one.
+    interfaces: BTreeMap<(String, u16), u32>,
 }
 
 impl<W: Write> PcapNg<W> {
@@ -63,7 +68,7 @@ impl<W: Write> PcapNg<W> {
     /// # Errors
     /// Of the output.
     pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<()> {
-        let interface = self.interface(packet.interface)?;
+        let interface = self.interface(packet.interface, packet.is_ethernet)?;
         let mut body = interface.to_le_bytes().to_vec();
         #[expect(
             clippy::cast_possible_truncation,
@@ -93,18 +98,20 @@ impl<W: Write> PcapNg<W> {
         self.out.flush()
     }
 
-    fn interface(&mut self, name: &str) -> io::Result<u32> {
-        if let Some(&number) = self.interfaces.get(name) {
+    fn interface(&mut self, name: &str, is_ethernet: bool) -> io::Result<u32> {
+        let link = if is_ethernet { ETHERNET } else { RAW_IP };
+        let key = (name.to_owned(), link);
+        if let Some(&number) = self.interfaces.get(&key) {
             return Ok(number);
         }
         let number = u32::try_from(self.interfaces.len()).map_err(io::Error::other)?;
-        let mut body = ETHERNET.to_le_bytes().to_vec();
+        let mut body = link.to_le_bytes().to_vec();
         body.extend(0_u16.to_le_bytes());
         body.extend(0_u32.to_le_bytes()); // no snapshot length
         option(&mut body, OPTION_INTERFACE_NAME, name.as_bytes());
         option(&mut body, OPTION_END, &[]);
         block(&mut self.out, INTERFACE, &body)?;
-        self.interfaces.insert(name.to_owned(), number);
+        self.interfaces.insert(key, number);
         Ok(number)
     }
 }
@@ -145,6 +152,7 @@ mod tests {
         for (index, frame) in frames.iter().enumerate() {
             let packet = Packet {
                 interface: ["ixp0", "pni0"][index % 2],
+                is_ethernet: true,
                 time: 1_790_000_000.25,
                 frame,
                 length: 1500,

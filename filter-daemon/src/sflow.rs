@@ -21,7 +21,10 @@ const VERSION: u32 = 5;
 const DISCARDED_PACKET: u32 = 5;
 /// `sampled_header`: enterprise 0, format 1.
 const SAMPLED_HEADER: u32 = 1;
+/// `header_protocol`: what the sampled bytes start with.
 const ETHERNET: u32 = 1;
+const IPV4: u32 = 11;
+const IPV6: u32 = 12;
 /// Of an Ethernet frame, in bytes: it was there, and is not in what is sampled.
 const CHECKSUM: u32 = 4;
 /// `extended_linux_drop_reason`: enterprise 0, format 1042; the name of our own reason.
@@ -148,7 +151,12 @@ fn sample(sequence: u32, violation: &Violation) -> Vec<u8> {
         .get(..MAX_HEADER)
         .unwrap_or(&violation.header);
     let mut record = Vec::new();
-    for each in [ETHERNET, violation.length + CHECKSUM, CHECKSUM] {
+    let (protocol, stripped) = match (violation.is_ethernet, header.first()) {
+        (true, _) => (ETHERNET, CHECKSUM),
+        (false, Some(first)) if first >> 4 == 6 => (IPV6, 0),
+        (false, _) => (IPV4, 0),
+    };
+    for each in [protocol, violation.length + stripped, stripped] {
         number(&mut record, each); // protocol, length on the wire, how much of its end was stripped
     }
     opaque(&mut record, header);
@@ -254,6 +262,7 @@ mod tests {
             dropped,
             length: header.len() as u32,
             header,
+            is_ethernet: true,
             flow: Some(Flow {
                 source: address(source).into(),
                 destination: address("198.51.100.10").into(),
@@ -323,6 +332,27 @@ mod tests {
             datagrams += 1;
         }
         assert_eq!(samples, many);
+    }
+
+    #[test]
+    fn without_an_ethernet_header_the_protocol_is_ip() {
+        let with = violation(Reason::SourceUnannounced, "9.9.9.9", true);
+        let bare = |first| Violation {
+            header: vec![first; 20],
+            length: 20,
+            is_ethernet: false,
+            ..with.clone()
+        };
+        for (violation, expected) in [
+            (with.clone(), [ETHERNET, with.length + CHECKSUM, CHECKSUM]),
+            (bare(0x45), [IPV4, 20, 0]),
+            (bare(0x60), [IPV6, 20, 0]),
+        ] {
+            // Behind format and length of the sample, its eight words, and format and length of the record.
+            let sample = sample(0, &violation);
+            let words = [12, 13, 14].map(|index| word(&sample, index));
+            assert_eq!(words, expected);
+        }
     }
 
     #[test]

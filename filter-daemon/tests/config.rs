@@ -11,8 +11,8 @@ use filter_daemon::config::{Config, Feed};
 use filter_feeds::shadow::Password;
 use filter_lifecycle::route::{AdjRib, PeerId, Vrf};
 use filter_lifecycle::spec::{
-    Bounds, DEFAULT_BOUNDS, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily, Reach,
-    View, Xdp,
+    Bounds, DEFAULT_BOUNDS, HookChoice, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, PerFamily,
+    Reach, View,
 };
 
 const BASE: &str = r#"[router]
@@ -156,7 +156,10 @@ fn defaults_are_those_documented() {
     assert_eq!(icrc.attachments[0].vrf, None);
     let (id, pni) = config.spec.interface_named("pni0").unwrap();
     assert_eq!(id, InterfaceId(1));
-    assert_eq!((pni.kind, pni.xdp), (InterfaceKind::Port, Xdp::Auto));
+    assert_eq!(
+        (pni.kind, pni.hook),
+        (InterfaceKind::Port, HookChoice::Auto)
+    );
     assert_eq!((pni.mac, &pni.addresses), (None, &None));
     assert!(config.exports.is_empty());
     assert_eq!(
@@ -202,13 +205,13 @@ addresses = ["203.0.113.1", "fe80::1"]
 ixf = "/var/lib/bcp38/ixp0 \\ \"1\".json"
 unknown_peer = "enforce"
 lan_rules = "enforce"
-xdp = "native"
+hook = "xdp-native"
 
 [[interface]]
 name = "pni0"
 kind = "port"
 addresses = []
-xdp = "generic"
+hook = "tc"
 
 [[peer]]
 name = "a \"peer\" \\ ünïcode"

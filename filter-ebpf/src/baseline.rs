@@ -10,19 +10,35 @@ mod entry;
 mod lpm;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod maps;
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
+mod skb;
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
-    use aya_ebpf::{macros::xdp, programs::XdpContext};
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
 
     use crate::context::Buffers;
     use crate::entry;
     use crate::lpm::Tries;
+    use crate::skb;
 
     /// The whole verdict over the kernel's tries.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
-        entry::run::<Tries>(&ctx, Buffers::Several)
+        entry::xdp::<Tries>(&ctx, Buffers::Several)
+    }
+
+    /// At tc, on devices whose frames have an Ethernet header.
+    #[classifier]
+    pub fn bcp38_tc(ctx: TcContext) -> i32 {
+        skb::tc::<Tries, true>(&ctx)
+    }
+
+    /// At tc, on devices whose packets start with the IP header.
+    #[classifier]
+    pub fn bcp38_bare(ctx: TcContext) -> i32 {
+        skb::tc::<Tries, false>(&ctx)
     }
 
     /// Says what the clock of the lease shows.

@@ -54,13 +54,13 @@ mod programs {
     /// The whole program, as operators run it.
     #[xdp(frags)]
     pub fn tables_hot(ctx: XdpContext) -> u32 {
-        entry::run::<Compiled>(&ctx, Buffers::Several)
+        entry::xdp::<Compiled>(&ctx, Buffers::Several)
     }
 
     /// The whole program over the kernel's tries.
     #[xdp(frags)]
     pub fn lpm_hot(ctx: XdpContext) -> u32 {
-        entry::run::<Tries>(&ctx, Buffers::Several)
+        entry::xdp::<Tries>(&ctx, Buffers::Several)
     }
 
     /// What it costs to have another frame each time.
@@ -73,7 +73,7 @@ mod programs {
     /// `tables_hot`, on another frame each time.
     #[xdp(frags)]
     pub fn tables_replay(ctx: XdpContext) -> u32 {
-        let action = entry::run::<Compiled>(&ctx, Buffers::Several);
+        let action = entry::xdp::<Compiled>(&ctx, Buffers::Several);
         frames::next(&ctx);
         action
     }
@@ -81,7 +81,7 @@ mod programs {
     /// `lpm_hot`, on another frame each time.
     #[xdp(frags)]
     pub fn lpm_replay(ctx: XdpContext) -> u32 {
-        let action = entry::run::<Tries>(&ctx, Buffers::Several);
+        let action = entry::xdp::<Tries>(&ctx, Buffers::Several);
         frames::next(&ctx);
         action
     }

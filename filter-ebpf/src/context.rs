@@ -1,11 +1,13 @@
-//! The frame as the program sees it: the one place that reads packet memory.
-//! Never reads a byte it has not compared with the frame's end.
+//! The frame as a program in XDP sees it. Never reads a byte it has not compared with the frame's end.
 use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
-use filter_core::packet::{self, Bytes, Malformed, Payload};
+use filter_core::packet::{self, Bytes, Malformed, Payload, Size};
+
+use crate::entry::{self, Packet};
+use crate::maps;
 
 /// No header the verdict reads starts further in: four VLAN tags, IPv4 with options, ICMP, the quoted header.
 /// The verifier needs a bound on offsets that come from the packet.
-const MAX_OFFSET: usize = 255;
+pub const MAX_OFFSET: usize = 255;
 
 /// In how many buffers the frames this program is given may lie.
 #[derive(Clone, Copy)]
@@ -47,11 +49,34 @@ impl Frame {
             ctx: ctx.ctx,
         }
     }
+}
 
-    /// Readable bytes.
+impl Packet for Frame {
+    const AT_TC: bool = false;
+
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is the one the kernel gave us.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    /// Generic XDP does not say how many segments a super-frame has.
+    #[inline(always)]
+    fn size(&self) -> Size {
+        Size {
+            packets: 1,
+            bytes: self.length as u64,
+        }
+    }
+
+    #[inline(always)]
+    fn kept(&self) -> usize {
         self.end - self.start
+    }
+
+    #[inline(always)]
+    fn sample(&self, [_, place, lengths, what]: [u64; 4]) {
+        bcp38_sample(self.ctx, place, lengths, what);
     }
 }
 
@@ -100,6 +125,18 @@ impl Bytes for Frame {
         let word = |i| unsafe { core::ptr::read_unaligned((at + 8 * i) as *const u64) };
         Some(core::array::from_fn(|i| u64::from_be(word(i))))
     }
+}
+
+/// Sends a sample as a global function (kernel 5.6), which the verifier follows once for any arguments and not once for
+/// each way that leads to a violation: three words of the record's header; the slot is in the first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_sample(ctx: *mut xdp_md, place: u64, lengths: u64, what: u64) -> u64 {
+    let frame = Frame::new(&XdpContext::new(ctx), Buffers::One);
+    entry::send([maps::now(), place, lengths, what], |data| {
+        entry::copy(&frame, data);
+    });
+    1
 }
 
 /// The tags of a frame that has any, as a global function (kernel 5.6): whatever they are, the rest of the program is

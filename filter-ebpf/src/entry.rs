@@ -1,12 +1,10 @@
 //! One packet: find the interface, judge, count, sample, act. The verdict itself is `filter_core`'s.
-use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use filter_core::layout::{
-    ANY_MAC, Interface, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample, counter_index, station,
+    ANY_MAC, Interface, LinkLayer, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample,
+    counter_index, station,
 };
-use filter_core::packet::{self, Bytes, Mac, Vlans};
+use filter_core::packet::{self, Bytes, Mac, Size, Vlans};
 use filter_core::verdict::{self, Judgement, Listed, Membership, Policy};
 use filter_core::{Address, Classes, Reason};
 
@@ -31,85 +29,90 @@ pub trait Engine {
     fn listed(address: Address) -> Listed;
 }
 
-/// The whole program.
+/// A packet at one of the hooks.
+pub trait Packet: Bytes {
+    /// Is the hook tc? Where a program is on both hooks of a device, its record names the one that counts.
+    const AT_TC: bool;
+
+    /// The index of the device that it came in on.
+    fn ifindex(&self) -> u32;
+    /// What it was on the wire.
+    fn size(&self) -> Size;
+    /// How many of its bytes a sample can have.
+    fn kept(&self) -> usize;
+    /// Sends a sample with this header, but for the time.
+    fn sample(&self, header: [u64; 4]);
+}
+
+/// The whole program. Returns whether the packet is dropped.
 #[inline(always)]
-pub fn run<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let frame = Frame::new(ctx, buffers);
+pub fn run<E: Engine, P: Packet>(packet: &P) -> bool {
+    let ifindex = packet.ifindex();
     let Some(interface) = maps::interface(ifindex) else {
-        maps::count(
-            counter_index(0, Reason::NoRecord, false),
-            frame.length() as u64,
-        );
-        return xdp_action::XDP_PASS;
+        maps::count(counter_index(0, Reason::NoRecord, false), packet.size());
+        return false;
     };
     let policy = OnInterface::<E> {
         interface,
         engine: core::marker::PhantomData,
     };
-    let judgement = verdict::judge(&frame, &policy);
+    let judgement = verdict::judge(packet, &policy);
+    let is_dropped = judgement.action.is_drop();
+    if !is_dropped && interface.record.is_counted_at_tc() != P::AT_TC {
+        return false; // the other hook counts it
+    }
     let slot = judgement.verdict.peer.map_or(interface.slot, E::slot);
-    let length = frame.length() as u64;
+    let size = packet.size();
     maps::count(
-        counter_index(slot, judgement.verdict.reason, judgement.action.is_drop()),
-        length,
+        counter_index(slot, judgement.verdict.reason, is_dropped),
+        size,
     );
     if judgement.action.is_violation() && maps::take_sample_token(slot) {
-        sample(ctx, &frame, &judgement, ifindex, slot, length);
+        sample(packet, &judgement, ifindex, slot, size);
     }
-    if judgement.action.is_drop() {
-        xdp_action::XDP_DROP
-    } else {
-        xdp_action::XDP_PASS
-    }
+    is_dropped
 }
 
 /// Sends the violation to user space.
 #[inline(always)]
-fn sample<P: Copy>(
-    ctx: &XdpContext,
-    frame: &Frame,
-    judgement: &Judgement<P>,
+fn sample<P: Packet, Q: Copy>(
+    packet: &P,
+    judgement: &Judgement<Q>,
     ifindex: u32,
     slot: u32,
-    length: u64,
+    size: Size,
 ) {
     // Read once more: every packet would have to carry them along otherwise.
-    let vlans = packet::payload(frame).map_or(Vlans::NONE, |payload| payload.vlans);
+    let vlans = packet::payload(packet).map_or(Vlans::NONE, |payload| payload.vlans);
     let sample = Sample {
         time_ns: 0,
         ifindex,
         slot,
-        length: length as u32,
-        captured: frame.len().min(SAMPLE_BYTES) as u32,
+        length: size.bytes as u32,
+        captured: packet.kept().min(SAMPLE_BYTES) as u32,
         vlans,
         reason: judgement.verdict.reason,
         broken: judgement.verdict.broken,
         dropped: judgement.action.is_drop(),
+        link: LinkLayer::of(packet.framing()),
         data: [0; SAMPLE_BYTES],
     };
-    let [_, place, lengths, what] = sample.header();
-    bcp38_sample(ctx.ctx, place, lengths, what);
+    packet.sample(sample.header());
 }
 
-/// The rest of it as a global function (kernel 5.6), which the verifier follows once for any arguments and not once
-/// for each way that leads to a violation: three words of the record's header; the slot is in the first.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn bcp38_sample(ctx: *mut xdp_md, place: u64, lengths: u64, what: u64) -> u64 {
-    let frame = Frame::new(&XdpContext::new(ctx), Buffers::One);
-    let header = [maps::now(), place, lengths, what];
+/// Puts a record with this header in the ring.
+#[inline(always)]
+pub fn send(header: [u64; 4], fill: impl FnOnce(&mut [u64])) {
     maps::sample(|record| {
         let (head, data) = record.split_at_mut(header.len());
         head.copy_from_slice(&header);
-        copy(&frame, data);
+        fill(data);
     });
-    1
 }
 
 /// The first bytes of the frame, zero-padded, in the byte order they have on the wire.
 #[inline(always)]
-fn copy(frame: &Frame, data: &mut [u64]) {
+pub fn copy<B: Bytes>(frame: &B, data: &mut [u64]) {
     for (i, word) in data.iter_mut().enumerate().take(SAMPLE_WORDS) {
         *word = match frame.read::<8>(8 * i) {
             Some(bytes) => u64::from_ne_bytes(bytes),
@@ -120,7 +123,7 @@ fn copy(frame: &Frame, data: &mut [u64]) {
 
 /// Fewer than eight bytes are left.
 #[inline(always)]
-fn tail(frame: &Frame, offset: usize) -> u64 {
+fn tail<B: Bytes>(frame: &B, offset: usize) -> u64 {
     let mut bytes = [0; 8];
     for (i, byte) in bytes.iter_mut().enumerate() {
         *byte = frame.u8(offset + i).unwrap_or(0);
@@ -186,6 +189,16 @@ impl<E: Engine> Policy for OnInterface<E> {
     #[inline(always)]
     fn interface_in_force(&self) -> Classes {
         maps::in_force(self.interface.slot)
+    }
+}
+
+/// The whole program in XDP.
+#[inline(always)]
+pub fn xdp<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
+    if run::<E, Frame>(&Frame::new(ctx, buffers)) {
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
     }
 }
 

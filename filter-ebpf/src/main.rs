@@ -1,5 +1,5 @@
-//! The object operators run: the verdict over compiled tables, once for drivers with multi-buffer frames
-//! (kernel 5.18 and later) and once without. Nothing here decides anything.
+//! The object operators run: the verdict over compiled tables, in XDP for drivers with multi-buffer frames (kernel 5.18 and
+//! later) and for others, and at tc for devices with Ethernet headers and for others. Nothing here decides anything.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
@@ -9,26 +9,42 @@ mod entry;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod maps;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
+mod skb;
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod tables;
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
-    use aya_ebpf::{macros::xdp, programs::XdpContext};
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
 
     use crate::context::Buffers;
     use crate::entry;
+    use crate::skb;
     use crate::tables::Compiled;
 
     /// For kernels and drivers with multi-buffer frames: jumbo frames are judged from their first buffer.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
-        entry::run::<Compiled>(&ctx, Buffers::Several)
+        entry::xdp::<Compiled>(&ctx, Buffers::Several)
     }
 
     /// For kernels before 5.18.
     #[xdp]
     pub fn bcp38_linear(ctx: XdpContext) -> u32 {
-        entry::run::<Compiled>(&ctx, Buffers::One)
+        entry::xdp::<Compiled>(&ctx, Buffers::One)
+    }
+
+    /// At tc, on devices whose frames have an Ethernet header.
+    #[classifier]
+    pub fn bcp38_tc(ctx: TcContext) -> i32 {
+        skb::tc::<Compiled, true>(&ctx)
+    }
+
+    /// At tc, on devices whose packets start with the IP header.
+    #[classifier]
+    pub fn bcp38_bare(ctx: TcContext) -> i32 {
+        skb::tc::<Compiled, false>(&ctx)
     }
 
     /// Says what the clock of the lease shows.

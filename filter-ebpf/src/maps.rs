@@ -13,7 +13,7 @@ use filter_core::layout::{
     Network, PeerKey, Rate, SAMPLE_WORDS, WHOLE_FILTER, Wanted, counter_entries,
     from_interface_entry, tags_key,
 };
-use filter_core::packet::Vlans;
+use filter_core::packet::{Size, Vlans};
 
 #[map(name = "if_slots")]
 static INTERFACE_SLOTS: Array<u32> = Array::with_max_entries(NEAR_IFINDEX + 1, 0);
@@ -159,15 +159,20 @@ fn peer_slot_elsewhere(key: station::Key) -> Option<u32> {
     unsafe { PEERS.get(key) }.copied()
 }
 
-/// Adds one packet to a counter of this CPU.
+/// Adds packets to a counter of this CPU.
+///
+/// Programs in XDP and at tc ingress run with bottom halves off, where packets are received, and one such section does not
+/// interrupt another on one CPU: one judges a packet to its end before the next begins, at whichever hook. With
+/// `PREEMPT_RT` those sections can be preempted, but each holds a lock of the CPU; only where Linux 6.18 and later are built
+/// without that lock may two of them count at once, and one packet of the two be lost.
 #[inline(always)]
-pub fn count(index: u32, bytes: u64) {
+pub fn count(index: u32, size: Size) {
     if let Some(counter) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the verifier proved the pointer valid; the element belongs to this CPU and XDP programs do
-        // not interrupt each other on one CPU.
+        // SAFETY: the verifier proved the pointer valid; the element belongs to this CPU, and nothing else writes it
+        // meanwhile, see above.
         unsafe {
-            (*counter)[0] += 1;
-            (*counter)[1] += bytes;
+            (*counter)[0] += size.packets;
+            (*counter)[1] += size.bytes;
         }
     }
 }

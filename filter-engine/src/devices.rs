@@ -6,9 +6,9 @@ use filter_core::Classes;
 use filter_core::packet::Vlans;
 use filter_lifecycle::devices::{Own, Program};
 use filter_lifecycle::policy::DeviceFacts;
-use filter_lifecycle::spec::{InterfaceId, Spec};
+use filter_lifecycle::spec::{HookChoice, InterfaceId, Spec};
 use filter_lifecycle::stations::Places;
-use filter_loader::ethtool;
+use filter_loader::{Attached, ethtool, program_text, programs_at_tc};
 
 use crate::links::{LinkError, Links};
 use crate::peering;
@@ -28,6 +28,10 @@ pub(crate) struct Attachment {
     pub(crate) ifindex: Option<u32>,
     /// Where our program sits on it.
     pub(crate) hook: Option<&'static str>,
+    /// Why there, of the hooks there are.
+    pub(crate) hook_why: Option<String>,
+    /// Programs of others that see a packet first, at the same hook.
+    pub(crate) ahead: Vec<String>,
     /// Is it there? None if that could not be read.
     pub(crate) attached: Option<bool>,
     /// Why it is not, or why it is there otherwise than as configured.
@@ -50,9 +54,14 @@ struct State {
     /// The device it is: by its name when it was found, by its index from then on.
     index: Option<u32>,
     own: Option<Own>,
+    /// The one in XDP.
     program: Option<Program>,
-    /// Our program's number, once it was attached and seen.
-    ours: Option<u32>,
+    /// Those at tc ingress, in the order in which they run; none if the kernel does not say.
+    at_tc: Option<Vec<u32>>,
+    /// Our program, once it was attached.
+    ours: Option<Ours>,
+    /// Those at tc that run before ours.
+    ahead: Vec<String>,
     /// Why it could not be attached, as the last try said.
     refused: Option<String>,
     /// Why it is attached otherwise than as configured.
@@ -63,6 +72,10 @@ struct State {
     tags_matter: bool,
     /// The command that shows tags which its driver hides.
     hidden: Option<String>,
+    /// That they are hidden from our program, by that command, was said.
+    hidden_said: Option<String>,
+    /// May the program be at tc, where hidden tags are seen?
+    may_be_at_tc: bool,
     /// Not to be attached before.
     retry_at: Duration,
     /// An operator detached it: it is left alone until the specification is applied again.
@@ -70,6 +83,56 @@ struct State {
     /// That it is attached, or not, was said.
     said: Option<bool>,
 }
+
+/// Our program on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ours {
+    program: u32,
+    is_at_tc: bool,
+    /// Why at this hook.
+    why: String,
+}
+
+impl State {
+    /// The name of the hook at which our program is now.
+    fn hook(&self) -> Option<&'static str> {
+        let ours = self.ours.as_ref()?;
+        if ours.is_at_tc {
+            let is_there = self.at_tc.as_ref()?.contains(&ours.program);
+            return is_there.then_some(TC);
+        }
+        let program = self.program.filter(|on_it| on_it.id == ours.program)?;
+        Some(program.hook.name())
+    }
+
+    /// The command that shows tags which the driver hides from our program, where it is or will be.
+    fn hidden_from_us(&self) -> Option<&str> {
+        let sees = match self.hook() {
+            Some(hook) => hook == TC,
+            None => self.may_be_at_tc,
+        };
+        self.hidden.as_deref().filter(|_| !sees)
+    }
+
+    /// Reads which programs are at tc ingress, and which of them run before ours.
+    fn look_at_tc(&mut self) {
+        let at_tc = self.index.and_then(programs_at_tc);
+        if at_tc == self.at_tc {
+            return;
+        }
+        let ours = self.ours.as_ref().map(|ours| ours.program);
+        let all = at_tc.iter().flatten();
+        let before = all.take_while(|&&each| Some(each) != ours);
+        self.ahead = match self.ours {
+            Some(Ours { is_at_tc: true, .. }) => before.map(|&each| program_text(each)).collect(),
+            _ => Vec::new(),
+        };
+        self.at_tc = at_tc;
+    }
+}
+
+/// The hook's name in status and messages.
+pub(crate) const TC: &str = "tc";
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -97,6 +160,7 @@ impl Devices {
             // Its facts are said again: what the specification adds to them may be other.
             (state.own, state.retry_at, state.released) = (None, Duration::ZERO, false);
             state.unlike = None;
+            state.may_be_at_tc = matches!(interface.hook, HookChoice::Auto | HookChoice::Tc);
             state.tags_matter = peering::has_tags(spec, InterfaceId(self.names.len() as u16));
             self.names.push(interface.name.clone());
             self.interfaces.push(state);
@@ -132,6 +196,7 @@ impl Devices {
             None => return Ok(false),
         };
         if is_due {
+            self.interfaces.iter_mut().for_each(State::look_at_tc);
             let indices: Vec<u32> = self
                 .interfaces
                 .iter()
@@ -167,7 +232,7 @@ impl Devices {
             }
             if state.index != index {
                 (state.ours, state.refused, state.retry_at) = (None, None, Duration::ZERO);
-                state.unlike = None;
+                (state.unlike, state.at_tc) = (None, None);
             }
             let was_there = state.index.is_some();
             (state.index, state.own) = (index, own);
@@ -198,23 +263,29 @@ impl Devices {
                 ..Attachment::default()
             };
         }
-        let ours = state
-            .program
-            .filter(|program| Some(program.id) == state.ours);
-        let why = match (state.index, ours, state.program) {
+        let hook = state.hook();
+        let is_tc = matches!(state.ours, Some(Ours { is_at_tc: true, .. }));
+        let why = match (state.index, hook, state.program) {
             (_, Some(_), _) => None,
             (None, None, _) => Some("there is no such device".to_owned()),
+            (Some(_), None, _) if is_tc => Some("our program is not at tc any more".to_owned()),
             (Some(_), None, Some(other)) => Some(format!("program {} is on it", other.id)),
             (Some(_), None, None) => Some("no program is on it".to_owned()),
         };
         let released = state.released.then(|| "an operator detached it".to_owned());
         let refused = released.or_else(|| state.refused.clone());
         let refused = refused.filter(|_| why.is_some());
-        let unlike = state.unlike.clone().filter(|_| ours.is_some());
+        let unlike = state.unlike.clone().filter(|_| hook.is_some());
+        let hook_why = state.ours.as_ref().map(|ours| ours.why.clone());
         Attachment {
             ifindex: state.index,
-            hook: ours.map(|program| program.hook.name()),
-            attached: Some(ours.is_some()),
+            hook,
+            hook_why: hook_why.filter(|_| hook.is_some()),
+            ahead: match hook {
+                Some(TC) => state.ahead.clone(),
+                _ => Vec::new(),
+            },
+            attached: Some(hook.is_some()),
             why: refused.or(why).or(unlike),
             renamed: self.other_name(id),
         }
@@ -257,9 +328,26 @@ impl Devices {
         changed
     }
 
-    /// The command that shows tags which the interface's driver hides, if it does and tags matter there.
+    /// The command that shows tags which the interface's driver hides from our program, if it does and tags matter there.
+    /// At tc they are seen.
     pub(crate) fn hidden_tags(&self, id: InterfaceId) -> Option<&str> {
-        self.interfaces.get(usize::from(id.0))?.hidden.as_deref()
+        let state = self.interfaces.get(usize::from(id.0))?;
+        state.hidden_from_us()
+    }
+
+    /// That command, if it is another than was said last: none if tags are seen again.
+    pub(crate) fn news_of_hidden_tags(&mut self, id: InterfaceId) -> Option<Option<String>> {
+        let state = self.interfaces.get_mut(usize::from(id.0))?;
+        let now = state.hidden_from_us().map(str::to_owned);
+        let is_new = state.hidden_said != now;
+        state.hidden_said.clone_from(&now);
+        is_new.then_some(now)
+    }
+
+    /// Does the interface's driver hide tags that matter from XDP?
+    pub(crate) fn hides_tags(&self, id: InterfaceId) -> bool {
+        let state = self.interfaces.get(usize::from(id.0));
+        state.is_some_and(|state| state.hidden.is_some())
     }
 
     /// This has no room in the interface's record. Returns whether that is new.
@@ -286,7 +374,7 @@ impl Devices {
         }
     }
 
-    /// The program on an interface's device, ours or not.
+    /// The program in XDP on an interface's device, ours or not.
     pub(crate) fn program(&self, id: InterfaceId) -> Option<Program> {
         self.interfaces.get(usize::from(id.0))?.program
     }
@@ -296,6 +384,13 @@ impl Devices {
         let state = self.interfaces.get(usize::from(id.0));
         let own = state.and_then(|state| state.own.as_ref());
         own.map_or(&[], |own| own.members.as_slice())
+    }
+
+    /// Is a program in XDP on an interface's device that is not ours?
+    pub(crate) fn foreign(&self, id: InterfaceId) -> Option<Program> {
+        let state = self.interfaces.get(usize::from(id.0))?;
+        let ours = state.ours.as_ref().map(|ours| ours.program);
+        state.program.filter(|program| Some(program.id) != ours)
     }
 
     /// Interfaces without a device of their name.
@@ -314,12 +409,24 @@ impl Devices {
     pub(crate) fn was(&mut self, id: InterfaceId, index: u32, program: u32) {
         let devices = self.links.as_ref().map(Links::devices);
         let device = devices.and_then(|devices| devices.get(index));
-        let on_it = device.and_then(|device| device.program);
-        if on_it.is_some_and(|on_it| on_it.id == program)
+        let in_xdp = device.and_then(|device| device.program);
+        let mut on_it = in_xdp
+            .map(|in_xdp| in_xdp.id)
+            .into_iter()
+            .chain(programs_at_tc(index).into_iter().flatten());
+        if on_it.any(|on_it| on_it == program)
             && let Some(state) = self.interfaces.get_mut(usize::from(id.0))
         {
             state.index = Some(index);
             self.fresh = true;
+        }
+    }
+
+    /// Our program is where it must be, for this reason.
+    pub(crate) fn is_there_because(&mut self, id: InterfaceId, why: String) {
+        let state = self.interfaces.get_mut(usize::from(id.0));
+        if let Some(ours) = state.and_then(|state| state.ours.as_mut()) {
+            ours.why = why;
         }
     }
 
@@ -343,22 +450,37 @@ impl Devices {
         ids.filter(is_due).collect()
     }
 
-    /// Attaching was tried. If it went well, the program that is on the device now is ours.
-    pub(crate) fn tried(&mut self, now: Duration, id: InterfaceId, refused: Option<String>) {
-        let was_refused = refused.is_some();
+    /// Attaching was tried. If it went well, our program is where it says, for the reason it says.
+    pub(crate) fn tried(
+        &mut self,
+        now: Duration,
+        id: InterfaceId,
+        tried: Result<(&Attached, String), String>,
+    ) {
         let Some(state) = self.interfaces.get_mut(usize::from(id.0)) else {
             return;
         };
-        (state.refused, state.retry_at) = (refused, now + RETRY);
-        let (Some(index), false) = (state.index, was_refused) else {
-            return;
+        state.retry_at = now + RETRY;
+        let (attached, why) = match tried {
+            Ok(tried) => tried,
+            Err(why) => {
+                state.refused = Some(why);
+                return;
+            }
         };
-        if let Some(links) = &mut self.links {
+        state.refused = None;
+        state.ours = Some(Ours {
+            program: attached.program,
+            is_at_tc: attached.kind.is_tc(),
+            why,
+        });
+        state.at_tc = None;
+        state.look_at_tc();
+        if let (Some(index), Some(links)) = (state.index, &mut self.links) {
             // An error shows again with the next look, which opens the subscription anew.
             _ = links.look_at(&[index]).and_then(|()| links.work());
             let device = links.devices().get(index);
             state.program = device.and_then(|device| device.program);
-            state.ours = state.program.map(|program| program.id);
         }
     }
 
@@ -367,6 +489,7 @@ impl Devices {
         let mut interfaces = self.interfaces.iter_mut().zip(&self.names);
         if let Some((state, _)) = interfaces.find(|(_, each)| *each == name) {
             (state.released, state.program, state.said) = (true, None, Some(false));
+            state.ours = None;
         }
     }
 
@@ -374,7 +497,8 @@ impl Devices {
     pub(crate) fn is_stubborn(&self, id: InterfaceId) -> bool {
         let state = self.interfaces.get(usize::from(id.0));
         state.is_some_and(|state| {
-            state.retry_at > Duration::ZERO && state.refused.is_none() && state.program.is_none()
+            let is_gone = state.hook().is_none() && state.program.is_none();
+            state.retry_at > Duration::ZERO && state.refused.is_none() && is_gone
         })
     }
 

@@ -16,10 +16,14 @@ pub(crate) type Mixed = BTreeSet<InterfaceId>;
 impl Engine {
     /// What an interface's own classes are as far as the program sees enough for them.
     pub(crate) fn interface_wanted(&self, id: InterfaceId) -> Classes {
+        self.interface_granted(id).within(self.devices.judged(id))
+    }
+
+    /// The same where the program sees all tags.
+    pub(crate) fn interface_granted(&self, id: InterfaceId) -> Classes {
         let interface = &self.fitted.spec().interfaces[usize::from(id.0)];
         let unknown = Classes::UNKNOWN.when(self.mixed.contains(&id));
-        let classes = peering::interface_classes(interface).without(unknown);
-        classes.within(self.devices.judged(id))
+        peering::interface_classes(interface).without(unknown)
     }
 
     /// Writes them.

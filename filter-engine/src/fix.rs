@@ -3,12 +3,16 @@
 //! being protected.
 use std::time::Duration;
 
-use filter_core::Reason;
+use filter_core::{Classes, Reason};
 use filter_lifecycle::devices::Hook;
-use filter_lifecycle::spec::{InterfaceId, Xdp};
-use filter_loader::{AttachMode, Device, Error, LeaseEnd, Occupant, Target, Wanted, XdpKind};
+use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::{HookChoice, InterfaceId};
+use filter_loader::{
+    AttachMode, Attached, Counters, Device, Error, HookKind, LeaseEnd, Occupant, Target, Wanted,
+    program_text,
+};
 
-use crate::devices::Change;
+use crate::devices::{Change, TC};
 use crate::notice::Notice;
 use crate::wire::Seen;
 use crate::{Engine, EngineError, peering};
@@ -31,7 +35,7 @@ impl Engine {
                 Change::Gone => _ = self.fitted.remove_link(id),
             }
         }
-        self.follow_hidden_tags(); // before anything can be in force that relies on tags
+        self.follow_hidden_tags(now); // before anything can be in force that relies on tags
         self.watch_devices();
         Ok(looked?)
     }
@@ -58,84 +62,161 @@ impl Engine {
     fn attach_one(&mut self, now: Duration, id: InterfaceId) -> Result<(), Error> {
         let attached = self.try_to_attach(id);
         let attached = attached.map_err(|error| self.name_occupant(id, error));
-        let refused = attached.as_ref().err().map(ToString::to_string);
-        self.devices.tried(now, id, refused);
-        if attached.is_ok() {
-            self.attach_as_configured(now, id);
-            self.say_left_out(id);
+        match attached {
+            Ok(Some(attached)) => {
+                self.is_attached_at(now, id, &attached);
+                self.attach_as_configured(now, id);
+                self.say_left_out(id);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.devices.tried(now, id, Err(error.to_string()));
+                Err(error)
+            }
         }
-        attached
     }
 
-    fn try_to_attach(&mut self, id: InterfaceId) -> Result<(), Error> {
+    /// Notes where the program is, and why there.
+    fn is_attached_at(&mut self, now: Duration, id: InterfaceId, attached: &Attached) {
+        let is_tc = attached.kind.is_tc();
+        let why = self.why_auto(id, is_tc, attached.program);
+        let why = why.unwrap_or_else(|| attached.why.clone());
+        self.devices.tried(now, id, Ok((attached, why)));
+    }
+
+    /// What of the device, and not of its driver, has `auto` take tc.
+    fn why_auto(&self, id: InterfaceId, is_tc: bool, ours: u32) -> Option<String> {
+        if !is_tc || self.hook_of(id) != Some(HookChoice::Auto) {
+            return None;
+        }
+        let foreign = self.devices.foreign(id);
+        if let Some(program) = foreign.filter(|program| program.id != ours) {
+            let (text, mode) = (program_text(program.id), program.hook.name());
+            return Some(format!("{text} is on the device, attached at {mode}"));
+        }
+        let hidden = "in xdp the tags that the driver takes out of frames are not seen";
+        self.devices.hides_tags(id).then(|| hidden.to_owned())
+    }
+
+    fn hook_of(&self, id: InterfaceId) -> Option<HookChoice> {
+        let interface = self.fitted.spec().interface(id)?;
+        Some(interface.hook)
+    }
+
+    /// At which hook to attach: as configured, but with `auto` where tags are seen.
+    fn attach_mode(&self, id: InterfaceId) -> AttachMode {
+        match self.hook_of(id).unwrap_or_default() {
+            HookChoice::Auto if self.devices.hides_tags(id) => AttachMode::Tc,
+            choice => mode_of(choice),
+        }
+    }
+
+    fn try_to_attach(&mut self, id: InterfaceId) -> Result<Option<Attached>, Error> {
         let whole = self.fitted.spec();
-        let (Some(interface), Some(link)) = (whole.interface(id), self.fitted.links().get(&id))
-        else {
-            return Ok(());
+        let Some(link) = self.fitted.links().get(&id) else {
+            return Ok(None);
         };
         let Some(spec) = peering::interface_spec(whole, id, link) else {
-            return Ok(());
+            return Ok(None);
         };
-        let mode = attach_mode(interface.xdp);
-        let wanted = Wanted::new(self.interface_wanted(id), LeaseEnd::Observe);
+        let mode = self.attach_mode(id);
+        let classes = self.interface_granted(id);
         if self.devices.is_stubborn(id) {
             // What was taken over is on a device of another namespace, or on none: it is of no use here.
             self.filter.detach(&spec.name)?;
         }
         let device = Device::at(link.ifindex, &spec.name)?;
         let is_new = !self.filter.knows_interface(&spec.name);
-        self.filter.attach_to(&device, &spec, mode)?;
-        self.filter
-            .set_members(&spec.name, self.devices.members(id))?;
+        let members = self.devices.members(id);
+        let attached = self.filter.attach_to(&device, &spec, members, mode)?;
         let target = Target::Interface(&spec.name);
         if let Some(permit) = self.switched.interfaces.get(&spec.name)
             && is_new
         {
             self.filter.permit(target, permit.classes())?;
         }
-        self.filter.set_wanted(target, wanted)
+        let judged = match attached.kind.is_tc() {
+            true => Classes::ALL,
+            false => self.devices.judged(id),
+        };
+        let wanted = Wanted::new(classes.within(judged), LeaseEnd::Observe);
+        self.filter.set_wanted(target, wanted)?;
+        Ok(Some(attached))
     }
 
-    /// A program that an earlier process, or specification, attached in another mode than the configured one gets that mode,
-    /// or it is said why not.
+    /// A program that an earlier process, or specification, attached at another hook than the configured one goes there, or
+    /// it is said why not.
     fn attach_as_configured(&mut self, now: Duration, id: InterfaceId) {
-        let hook = self.devices.program(id).map(|program| program.hook);
-        let (Some(interface), Some(link)) = (
+        let at = self.devices.attachment(id).hook;
+        let (Some(interface), Some(link), Some(at)) = (
             self.fitted.spec().interface(id),
             self.fitted.links().get(&id),
+            at,
         ) else {
             return;
         };
-        let former = match (interface.xdp, hook) {
-            (Xdp::Native, Some(Hook::XdpGeneric)) => AttachMode::Generic,
-            (Xdp::Generic, Some(Hook::XdpNative)) => AttachMode::Native,
-            _ => return,
+        let (name, configured) = (interface.name.clone(), interface.hook);
+        let Ok(device) = Device::at(link.ifindex, &name) else {
+            return; // gone again: followed when it is back
         };
-        let (name, mode) = (interface.name.clone(), attach_mode(interface.xdp));
-        let moved = Device::at(link.ifindex, &name)
-            .and_then(|device| self.filter.attach_otherwise(&device, &name, mode, former));
-        self.devices.tried(now, id, None);
-        if let Err(error) = moved {
-            let why = format!(
-                "the configuration asks for xdp = \"{}\": {error}",
-                mode.name()
-            );
-            self.devices.is_unlike(id, why.clone());
-            self.notices.push(Notice::NotAsConfigured {
-                interface: name,
-                why,
-            });
+        let mode = self.attach_mode(id);
+        let is_right = match mode {
+            AttachMode::Auto => at == device.auto_hook(),
+            mode => at == mode.name(),
+        };
+        if is_right {
+            let by_device = match configured {
+                HookChoice::Auto => device.auto_hook_because(),
+                _ => "as configured".to_owned(),
+            };
+            let why = self.why_auto(id, at == TC, 0).unwrap_or(by_device);
+            self.devices.is_there_because(id, why);
+            return;
         }
+        // Of an occupied or refused hook `auto` has said so already.
+        if configured == HookChoice::Auto && at == TC && !self.is_adopted(&name) {
+            return;
+        }
+        match self.filter.attach_otherwise(&device, &name, mode) {
+            Ok(attached) => self.is_attached_at(now, id, &attached),
+            Err(error) => {
+                let attached = self.filter.interfaces().find(|(each, _)| *each == name);
+                if let Some(attached) = attached.map(|(_, attached)| attached.clone()) {
+                    self.is_attached_at(now, id, &attached);
+                }
+                let error = self.name_occupant(id, error);
+                let why = format!(
+                    "the configuration asks for hook = \"{}\": {error}",
+                    configured.name()
+                );
+                self.devices.is_unlike(id, why.clone());
+                self.notices.push(Notice::NotAsConfigured {
+                    interface: name,
+                    why,
+                });
+            }
+        }
+    }
+
+    fn is_adopted(&self, name: &str) -> bool {
+        let mut attached = self.filter.interfaces();
+        attached.any(|(each, attached)| each == name && attached.adopted)
     }
 
     /// Says which program keeps ours from a device, as far as the kernel tells.
     fn name_occupant(&self, id: InterfaceId, error: Error) -> Error {
         let program = self.devices.program(id);
-        match (error, program) {
-            (Error::Busy { name, .. }, Some(program)) => Error::Busy {
-                name,
-                occupant: Some(Occupant::find(program.id, kind(program.hook))),
-            },
+        let link = self.fitted.links().get(&id);
+        match (error, program.zip(link)) {
+            (Error::Busy { name, .. }, Some((program, link))) => {
+                let kind = kind(program.hook);
+                let occupant = Occupant::find(link.ifindex, program.id, kind);
+                Error::Busy {
+                    name,
+                    occupant: Some(occupant),
+                }
+            }
             (error, _) => error,
         }
     }
@@ -158,7 +239,7 @@ impl Engine {
             }
         }
         if self.wire.is_due(now) {
-            self.follow_hidden_tags();
+            self.follow_hidden_tags(now);
             self.watch_wire(now);
         }
         // Before it is put right: what was not filtered meanwhile is to be known.
@@ -191,9 +272,11 @@ impl Engine {
         }
     }
 
-    /// Where tags are hidden only `malformed` is wanted, for every peer; as soon as they are seen again, everything is.
-    fn follow_hidden_tags(&mut self) {
+    /// Where tags are hidden only `malformed` is wanted, for every peer; as soon as they are seen again, everything is. With
+    /// `auto` the program goes where they are seen.
+    fn follow_hidden_tags(&mut self, now: Duration) {
         for id in self.devices.look_for_hidden_tags() {
+            self.attach_as_configured(now, id);
             for peer in self.fitted.peers_on(id) {
                 self.publisher.again(peer);
             }
@@ -202,11 +285,12 @@ impl Engine {
             };
             let name = interface.name.clone();
             self.switch_interface(id);
-            let command = self.devices.hidden_tags(id).map(str::to_owned);
-            self.notices.push(Notice::TagsHidden {
-                interface: name,
-                command,
-            });
+            if let Some(command) = self.devices.news_of_hidden_tags(id) {
+                self.notices.push(Notice::TagsHidden {
+                    interface: name,
+                    command,
+                });
+            }
         }
     }
 
@@ -216,47 +300,44 @@ impl Engine {
         if let Ok(frames) = self.filter.unrecorded() {
             changes.extend(self.wire.look_at_unrecorded(now, frames));
         }
-        let ids: Vec<InterfaceId> = self
-            .fitted
-            .spec()
-            .interface_ids()
-            .map(|(id, _)| id)
-            .collect();
-        for id in ids {
-            let attached = self.devices.attachment(id).attached == Some(true);
-            if self.wire.wants(now, id, attached) {
+        let spec = self.fitted.spec();
+        for (id, interface) in spec.interface_ids() {
+            let (name, attached) = (&interface.name, self.devices.attachment(id).attached);
+            let attached = attached == Some(true);
+            if self.wire.wants(now, name, attached) {
                 let seen = self.seen_on(id);
-                changes.extend(self.wire.look(now, id, attached, seen));
+                changes.extend(self.wire.look(now, name, attached, seen));
             }
         }
         for change in changes {
-            let interface = change
-                .interface
-                .and_then(|id| self.fitted.spec().interface(id));
             self.notices.push(Notice::Alarm {
-                interface: interface.map(|interface| interface.name.clone()),
+                interface: change.interface,
                 reason: change.reason,
                 begins: change.begins,
             });
         }
     }
 
-    /// Frames of no peer, and those of peers that are on this interface alone.
-    fn seen_on(&self, id: InterfaceId) -> Seen {
+    /// Frames of no peer, and those of peers that are on this interface alone. None if a counter cannot be read.
+    fn seen_on(&self, id: InterfaceId) -> Option<Seen> {
         let spec = self.fitted.spec();
-        let name = spec.interface(id).map_or("", |interface| &interface.name);
-        let of_none = self.filter.interface_counters(name).into_iter();
-        let here = self.fitted.peers_on(id).into_iter().filter(|&peer| {
-            let mut attachments = spec.peers[peer.0 as usize].attachments.iter();
-            attachments.all(|each| each.interface == id)
-        });
-        let of_peers = here.filter_map(|peer| self.filter.counters(self.slots.of(peer)).ok());
-        of_none
-            .chain(of_peers)
-            .fold(Seen::default(), |seen, counters| Seen {
-                all: seen.all + counters.total().packets(),
-                not_for_us: seen.not_for_us + counters.packets(Reason::NotForUs),
-            })
+        let of_none = self.filter.interface_counters(&spec.interface(id)?.name);
+        let mut seen = Seen::default();
+        let mut add = |counters: &Counters| {
+            seen.all += counters.total().packets();
+            seen.not_for_us += counters.packets(Reason::NotForUs);
+        };
+        add(&of_none.ok()?);
+        let (here, also_elsewhere): (Vec<PeerId>, Vec<PeerId>) =
+            self.fitted.peers_on(id).into_iter().partition(|&peer| {
+                let mut attachments = spec.peers[peer.0 as usize].attachments.iter();
+                attachments.all(|each| each.interface == id)
+            });
+        for peer in here {
+            add(&self.filter.counters(self.slots.of(peer)).ok()?);
+        }
+        seen.is_partial = !also_elsewhere.is_empty();
+        Some(seen)
     }
 
     /// An interface's device has become another, or is otherwise than it was.
@@ -322,18 +403,19 @@ impl Engine {
     }
 }
 
-const fn attach_mode(xdp: Xdp) -> AttachMode {
-    match xdp {
-        Xdp::Auto => AttachMode::Auto,
-        Xdp::Native => AttachMode::Native,
-        Xdp::Generic => AttachMode::Generic,
+pub(crate) const fn mode_of(choice: HookChoice) -> AttachMode {
+    match choice {
+        HookChoice::Auto => AttachMode::Auto,
+        HookChoice::XdpNative => AttachMode::Native,
+        HookChoice::XdpGeneric => AttachMode::Generic,
+        HookChoice::Tc => AttachMode::Tc,
     }
 }
 
-const fn kind(hook: Hook) -> Option<XdpKind> {
+const fn kind(hook: Hook) -> Option<HookKind> {
     match hook {
-        Hook::XdpNative => Some(XdpKind::Native),
-        Hook::XdpGeneric => Some(XdpKind::Generic),
+        Hook::XdpNative => Some(HookKind::XdpNative),
+        Hook::XdpGeneric => Some(HookKind::XdpGeneric),
         Hook::XdpOffload => None,
     }
 }

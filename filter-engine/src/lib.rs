@@ -96,6 +96,16 @@ pub enum EngineError {
         /// A peer with `vlan`.
         peer: String,
     },
+    /// A device without MACs and tags.
+    #[error(
+        "interface `{interface}` has no ethernet header: take `{key}` away; it is a `port` of one peer, without macs and tags"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+        /// What of the configuration needs the header.
+        key: &'static str,
+    },
     /// The kernel has no epoll descriptor for us.
     #[error("cannot make an epoll descriptor: {0}")]
     Epoll(Errno),
@@ -199,7 +209,7 @@ impl Engine {
         self.publish(now);
         self.attach(now)?;
         self.placer.seed(exports);
-        self.place_stations()?;
+        self.place_stations(now)?;
         self.follower.follow(self.devices.places());
         Ok(())
     }
@@ -402,13 +412,13 @@ impl Engine {
         }
     }
 
-    fn place_stations(&mut self) -> Result<(), EngineError> {
+    fn place_stations(&mut self, now: Duration) -> Result<(), EngineError> {
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
         };
-        let (events, placed) = self.placer.place(hands);
+        let (events, placed) = self.placer.place(now, hands);
         events
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));

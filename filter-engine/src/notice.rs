@@ -106,8 +106,10 @@ pub struct Violation {
     pub dropped: bool,
     /// Frame length, bytes.
     pub length: u32,
-    /// The first bytes of the frame, as far as they were sampled.
+    /// The first bytes of the frame, as far as they were sampled, with a tag that was taken out of it.
     pub header: Vec<u8>,
+    /// Do they start with an Ethernet header? Else with the IP header.
+    pub is_ethernet: bool,
     /// Its addresses and what is known of them, if it is IP.
     pub flow: Option<Flow>,
 }

@@ -137,11 +137,11 @@ impl Placer {
         if !self.changed && !due(self.again_at) {
             return (Vec::new(), Ok(()));
         }
+        self.again_at = None;
         self.ages_at = self.stations.age(now);
-        let (events, placed) = self.place(hands);
+        let (events, placed) = self.place(now, hands);
         let said = match placed {
             Ok(()) => {
-                self.again_at = None;
                 self.failed = false;
                 Ok(())
             }
@@ -154,14 +154,22 @@ impl Placer {
         (events, said)
     }
 
-    /// From where each peer's frames come, as configured and as learned.
-    pub(crate) fn place(&mut self, hands: Hands<'_>) -> (Vec<StationEvent>, Result<(), Error>) {
+    /// From where each peer's frames come, as configured and as learned. Those on an interface without a record are tried
+    /// again.
+    pub(crate) fn place(
+        &mut self,
+        now: Duration,
+        hands: Hands<'_>,
+    ) -> (Vec<StationEvent>, Result<(), Error>) {
         self.changed = false;
         let (wanted, events) = self.stations.settle(&facts(hands.fitted));
         let slots = wanted
             .into_iter()
             .map(|(station, id)| (station, hands.slots.of(id)));
         let placed = hands.filter.assign_stations(&slots.collect());
-        (events, placed)
+        if placed.as_ref().is_ok_and(|&left_out| left_out > 0) {
+            self.again_at = Some(now + RETRY);
+        }
+        (events, placed.map(drop))
     }
 }

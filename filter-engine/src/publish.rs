@@ -110,7 +110,8 @@ impl Publisher {
             switch(id, live.within(keep).with(wanted), hands, &mut outcome);
             if keeps || self.pauses(now, id) {
                 self.pending.insert(id);
-            } else {
+            } else if !self.sync.is_backing_off(hands.slots.of(id), now) {
+                // Else it is due again when its back-off ends, whatever changes meanwhile.
                 self.peer(now, id, hands, &mut outcome);
             }
         }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use filter_core::layout::{MAX_INTERFACES, MAX_TAGGED_NETWORKS};
 use filter_core::packet::Vlans;
 use filter_lifecycle::Lifecycle;
-use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
+use filter_lifecycle::spec::{InterfaceId, InterfaceKind, Peer, Spec};
 use filter_loader::{Device, Error, NetworkSpec, PeerSlot, ethtool};
 
 use crate::fitted::Fitted;
 use crate::notice::Notice;
 use crate::place::Exports;
-use crate::{Engine, EngineError, peering, slots};
+use crate::{Engine, EngineError, fix, peering, slots};
 
 impl Engine {
     /// Could this specification be taken in force? Asks only; a start asks the same.
@@ -48,7 +48,10 @@ impl Engine {
             if let Some(link) = fitted.links().get(&id) {
                 match Device::at(link.ifindex, &interface.name) {
                     Ok(device) => {
-                        device.check()?;
+                        device.check(fix::mode_of(interface.hook))?;
+                        if !device.is_ethernet() {
+                            refuse_macs(spec, id)?;
+                        }
                         refuse_tags(spec, id, ethtool::is_vlan_device(&device.own_name))?;
                     }
                     Err(Error::UnknownInterface(_)) => {} // gone again: it is waited for
@@ -100,7 +103,7 @@ impl Engine {
             self.notices.push(Notice::NotLookedUp(error));
         }
         self.placer.seed(exports);
-        self.place_stations()?;
+        self.place_stations(now)?;
         self.follower.follow(self.devices.places());
         self.follower.again();
         Ok(())
@@ -156,8 +159,34 @@ impl Engine {
         self.slots = slots::Slots::new(slots);
         self.adopted = crate::lease::Adopted::new(adopted);
         self.class_watch.forget();
-        self.wire.forget();
+        let interfaces = self.fitted.spec().interfaces.iter();
+        self.wire
+            .keep_only(&interfaces.map(|each| each.name.as_str()).collect());
     }
+}
+
+/// A device without an Ethernet header is a `port`, and knows its peer by neither MAC nor tag.
+fn refuse_macs(spec: &Spec, id: InterfaceId) -> Result<(), EngineError> {
+    let Some(interface) = spec.interface(id) else {
+        return Ok(());
+    };
+    let refused = |key| EngineError::NoEthernet {
+        interface: interface.name.clone(),
+        key,
+    };
+    if interface.kind != InterfaceKind::Port {
+        return Err(refused("kind = \"lan\""));
+    }
+    let peers = spec.peers.iter().flat_map(|peer| &peer.attachments);
+    for here in peers.filter(|each| each.interface == id) {
+        if !here.macs.is_empty() {
+            return Err(refused("macs"));
+        }
+        if here.vlans != Vlans::NONE {
+            return Err(refused("vlan"));
+        }
+    }
+    Ok(())
 }
 
 /// Nobody can be told apart by a tag that the frames have lost.
@@ -180,7 +209,8 @@ fn refuse_tags(spec: &Spec, id: InterfaceId, is_vlan_device: bool) -> Result<(),
 #[cfg(test)]
 mod tests {
     use filter_core::Asn;
-    use filter_lifecycle::spec::{Attachment, Interface, InterfaceKind};
+    use filter_core::packet::Mac;
+    use filter_lifecycle::spec::{Attachment, Interface};
 
     use super::*;
 
@@ -210,5 +240,39 @@ mod tests {
         );
         spec.peers = peer(Vlans::NONE);
         refuse_tags(&spec, id, true).unwrap();
+    }
+
+    #[test]
+    fn without_an_ethernet_header_there_is_one_peer_without_mac_and_tag() {
+        let id = InterfaceId(0);
+        let spec = |kind, attachment| {
+            let mut spec = Spec::new(Asn::new(64500));
+            spec.interfaces = vec![Interface::new("tun0", kind)];
+            spec.peers = vec![Peer::new("icrc", Asn::new(57965), attachment)];
+            spec
+        };
+        let bare = || Attachment::new(id, Vec::new());
+        refuse_macs(&spec(InterfaceKind::Port, bare()), id).unwrap();
+        let said = |kind, attachment| {
+            refuse_macs(&spec(kind, attachment), id)
+                .unwrap_err()
+                .to_string()
+        };
+        let text = |key| {
+            format!(
+                "interface `tun0` has no ethernet header: take `{key}` away; it is a `port` of one peer, without macs and tags"
+            )
+        };
+        assert_eq!(said(InterfaceKind::Lan, bare()), text("kind = \"lan\""));
+        let macs = Attachment {
+            macs: vec![Mac::from_bits(2)],
+            ..bare()
+        };
+        assert_eq!(said(InterfaceKind::Port, macs), text("macs"));
+        let tagged = Attachment {
+            vlans: Vlans { outer: 7, inner: 0 },
+            ..bare()
+        };
+        assert_eq!(said(InterfaceKind::Port, tagged), text("vlan"));
     }
 }

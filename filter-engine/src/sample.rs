@@ -1,8 +1,8 @@
 //! Sampled violations: who announces the source, whose the destination is, who points default at us.
 use std::time::Duration;
 
-use filter_core::layout::Sample;
-use filter_core::packet::Mac;
+use filter_core::layout::{LinkLayer, Sample};
+use filter_core::packet::{Mac, TPID_CUSTOMER};
 use filter_core::{Address, Classes, Reason};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::violation::{
@@ -105,7 +105,6 @@ impl Sampler {
             self.strangers.seen(mac, &flow.source_story);
         }
         let interface = sight.fitted.interface_name(sample.ifindex);
-        let captured = sample.data.get(..sample.captured as usize);
         notices.push(Notice::Violation(Violation {
             peer,
             interface: interface.unwrap_or_default().to_owned(),
@@ -114,7 +113,8 @@ impl Sampler {
             reason: sample.reason,
             dropped: sample.dropped,
             length: sample.length,
-            header: captured.unwrap_or_default().to_vec(),
+            header: header(sample),
+            is_ethernet: sample.link != LinkLayer::None,
             flow,
         }));
         lost
@@ -151,12 +151,30 @@ impl Sampler {
     }
 }
 
-/// The frame's source MAC.
+/// The frame's source MAC; none on a device without Ethernet.
 fn source_mac(sample: &Sample) -> Option<Mac> {
+    if sample.link == LinkLayer::None {
+        return None;
+    }
     let frame = sample.data.get(..sample.captured as usize)?;
     let mac = frame.get(6..12)?.try_into().ok()?;
     Some(Mac::from_bytes(mac))
 }
+
+/// The bytes of a sample as they were on the wire: a tag that was taken out is put back, without its priority.
+fn header(sample: &Sample) -> Vec<u8> {
+    let captured = sample.data.get(..sample.captured as usize);
+    let mut header = captured.unwrap_or_default().to_vec();
+    if sample.link == LinkLayer::Stripped && header.len() >= MACS {
+        let [a, b] = TPID_CUSTOMER.to_be_bytes();
+        let [c, d] = sample.vlans.outer.to_be_bytes();
+        header.splice(MACS..MACS, [a, b, c, d]);
+    }
+    header
+}
+
+/// Bytes of both MACs: a tag follows them.
+const MACS: usize = 12;
 
 impl Sight<'_> {
     /// Bytes a peer has sent to destinations we do not advertise to it, ever.
@@ -210,6 +228,42 @@ impl Sight<'_> {
             destination_story,
             source_left: left(Side::Sources, source),
             destination_left: left(Side::Destinations, destination),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filter_core::layout::SAMPLE_BYTES;
+    use filter_core::packet::Vlans;
+
+    use super::*;
+
+    #[test]
+    fn a_tag_that_was_taken_out_is_put_back() {
+        let mut data = [0; SAMPLE_BYTES];
+        data[11] = 0x10;
+        data[12..14].copy_from_slice(&[0x08, 0x00]);
+        let sample = |link| Sample {
+            time_ns: 0,
+            ifindex: 1,
+            slot: 1,
+            length: 18,
+            captured: 14,
+            vlans: Vlans {
+                outer: 100,
+                inner: 0,
+            },
+            reason: Reason::SourceUnannounced,
+            broken: Classes::NONE,
+            dropped: false,
+            link,
+            data,
+        };
+        let tagged = [&data[..12], &[0x81, 0x00, 0, 100, 0x08, 0x00]].concat();
+        assert_eq!(header(&sample(LinkLayer::Stripped)), tagged);
+        for whole in [LinkLayer::Ethernet, LinkLayer::None] {
+            assert_eq!(header(&sample(whole)), data[..14]);
         }
     }
 }

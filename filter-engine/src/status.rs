@@ -68,14 +68,19 @@ pub struct InterfaceStatus {
     pub ifindex: Option<u32>,
     /// Where the program sits, as the kernel says; none if it is not there.
     pub hook: Option<&'static str>,
+    /// Why there, of the hooks there are.
+    pub hook_why: Option<String>,
+    /// Programs of others at tc that see a packet before ours.
+    pub ahead: Vec<String>,
     /// Is our program on the device? None if that could not be read.
     pub attached: Option<bool>,
     /// Why it is not, or why it is attached otherwise than as configured.
     pub why: Option<String>,
     /// Our MACs, addresses and subnets that its record has no room for.
     pub left_out: Vec<String>,
-    /// Was a frame that came in over the wire counted since the program was attached? Else none has come yet.
-    pub frame_seen: bool,
+    /// Was a frame that came in over the wire counted since the program was attached? If not, none has come yet; none where
+    /// that cannot be known: frames of a peer that is on several interfaces are counted for all of them together.
+    pub frame_seen: Option<bool>,
     /// Frames that nothing judges: `no-record` and `not-for-us`, each if there are enough for an alarm.
     pub alarms: Vec<&'static str>,
     /// What is in force for packets of no peer.
@@ -237,6 +242,8 @@ impl Engine {
         let Attachment {
             ifindex,
             hook,
+            hook_why,
+            ahead,
             attached,
             why,
             renamed,
@@ -248,10 +255,12 @@ impl Engine {
             device: renamed,
             ifindex,
             hook,
+            hook_why,
+            ahead,
             attached,
             why,
             left_out: self.devices.left_out(id).to_vec(),
-            frame_seen: attached == Some(true) && self.wire.frame_seen(id),
+            frame_seen: attached.and_then(|_| self.wire.frame_seen(&interface.name)),
             alarms: self.alarms(id),
             classes: self
                 .class_watch
@@ -262,7 +271,12 @@ impl Engine {
 
     fn alarms(&self, id: InterfaceId) -> Vec<&'static str> {
         let unrecorded = self.wire.has_unrecorded().then_some(Reason::NoRecord);
-        let not_for_us = self.wire.is_not_for_us(id).then_some(Reason::NotForUs);
+        let spec = self.fitted.spec();
+        let is_not_for_us = |id| {
+            spec.interface(id)
+                .is_some_and(|each| self.wire.is_not_for_us(&each.name))
+        };
+        let not_for_us = is_not_for_us(id).then_some(Reason::NotForUs);
         let alarms = unrecorded.into_iter().chain(not_for_us);
         alarms.map(Reason::name).collect()
     }

@@ -1,10 +1,9 @@
 //! What comes in over the wire, as the data plane counts it: the proof that the program sees frames at all, and the two alarms
 //! of frames that are counted and not judged. Only reads counters, and never more often than it says.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use filter_core::Reason;
-use filter_lifecycle::spec::InterfaceId;
 
 /// How often counters are read until a first frame was seen, and for `no-record`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,22 +21,25 @@ const FEW: u64 = 100;
 pub(crate) struct Seen {
     pub(crate) all: u64,
     pub(crate) not_for_us: u64,
+    /// Frames of peers that are on other interfaces too are not among them.
+    pub(crate) is_partial: bool,
 }
 
 /// An alarm that begins, or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    pub(crate) interface: Option<InterfaceId>,
+    pub(crate) interface: Option<String>,
     pub(crate) reason: Reason,
     pub(crate) begins: bool,
 }
 
 #[derive(Debug, Default)]
 struct Interface {
-    /// What had come in when the program was attached; none while it is not.
-    attached_at: Option<u64>,
-    /// A frame was counted since.
-    seen: bool,
+    attached: bool,
+    /// What had come in when the program was attached, or when the counters became those of other peers.
+    before: Option<u64>,
+    /// Was a frame counted since the program was attached? None if that cannot be known.
+    seen: Option<bool>,
     /// The window that runs: since when, and what had come in by then.
     window: Option<(Duration, Seen)>,
     /// Most of the last window was not for us.
@@ -47,7 +49,8 @@ struct Interface {
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(crate) struct WireWatch {
-    interfaces: BTreeMap<InterfaceId, Interface>,
+    /// By name.
+    interfaces: BTreeMap<String, Interface>,
     look_at: Duration,
     unrecorded: Option<u64>,
     /// Until then the alarm lasts.
@@ -55,9 +58,14 @@ pub(crate) struct WireWatch {
 }
 
 impl WireWatch {
-    /// Interfaces have other numbers now; what grew stays known.
-    pub(crate) fn forget(&mut self) {
-        self.interfaces.clear();
+    /// Another specification: interfaces that it does not have are forgotten, and whose frames are counted for the others
+    /// may have changed. What was seen on those, and their alarms, stay.
+    pub(crate) fn keep_only(&mut self, names: &BTreeSet<&str>) {
+        self.interfaces
+            .retain(|name, _| names.contains(name.as_str()));
+        for known in self.interfaces.values_mut() {
+            (known.before, known.window) = (None, None);
+        }
     }
 
     /// Is it time to look? Then it is not again for a while.
@@ -70,44 +78,30 @@ impl WireWatch {
     }
 
     /// Must this interface's counters be read: for a first frame, or because its window is over?
-    pub(crate) fn wants(&self, now: Duration, id: InterfaceId, attached: bool) -> bool {
-        let known = self.interfaces.get(&id);
+    pub(crate) fn wants(&self, now: Duration, name: &str, attached: bool) -> bool {
+        let known = self.interfaces.get(name);
         known.is_none_or(|known| {
             let ended = |(since, _): &(Duration, Seen)| now >= *since + WINDOW;
-            known.attached_at.is_some() != attached
-                || attached && !known.seen
+            known.attached != attached
+                || attached && known.seen != Some(true)
                 || known.window.as_ref().is_none_or(ended)
         })
     }
 
-    /// What an interface's counters say now.
+    /// What an interface's counters show now; none if they cannot be read.
     pub(crate) fn look(
         &mut self,
         now: Duration,
-        id: InterfaceId,
+        name: &str,
         attached: bool,
-        seen: Seen,
+        seen: Option<Seen>,
     ) -> Option<Change> {
-        let known = self.interfaces.entry(id).or_default();
-        match (attached, known.attached_at) {
-            (false, _) => (known.attached_at, known.seen) = (None, false),
-            (true, None) => (known.attached_at, known.seen) = (Some(seen.all), false),
-            (true, Some(before)) => known.seen |= seen.all > before,
-        }
-        let Some((since, before)) = known.window else {
-            known.window = Some((now, seen));
-            return None;
-        };
-        if now < since + WINDOW {
-            return None;
-        }
-        known.window = Some((now, seen));
-        let all = seen.all.saturating_sub(before.all);
-        let not_for_us = seen.not_for_us.saturating_sub(before.not_for_us);
-        let is_alarming = all >= FEW && not_for_us * 100 > all * NOT_FOR_US_PERCENT;
+        let known = self.interfaces.entry(name.to_owned()).or_default();
+        known.count(attached, seen);
+        let is_alarming = known.judge(now, seen?)?;
         let was = std::mem::replace(&mut known.not_for_us, is_alarming);
-        (was != is_alarming).then_some(Change {
-            interface: Some(id),
+        (was != is_alarming).then(|| Change {
+            interface: Some(name.to_owned()),
             reason: Reason::NotForUs,
             begins: is_alarming,
         })
@@ -137,15 +131,52 @@ impl WireWatch {
         self.unrecorded_until.is_some()
     }
 
-    /// Was a frame counted since the program was attached here?
-    pub(crate) fn frame_seen(&self, id: InterfaceId) -> bool {
-        self.interfaces.get(&id).is_some_and(|known| known.seen)
+    /// Was a frame counted since the program was attached here? None if that cannot be known.
+    pub(crate) fn frame_seen(&self, name: &str) -> Option<bool> {
+        self.interfaces.get(name)?.seen
     }
 
     /// Was most of the last window not for us?
-    pub(crate) fn is_not_for_us(&self, id: InterfaceId) -> bool {
-        let known = self.interfaces.get(&id);
+    pub(crate) fn is_not_for_us(&self, name: &str) -> bool {
+        let known = self.interfaces.get(name);
         known.is_some_and(|known| known.not_for_us)
+    }
+}
+
+impl Interface {
+    /// Has a frame come in since the program was attached?
+    fn count(&mut self, attached: bool, seen: Option<Seen>) {
+        if attached != self.attached {
+            (self.attached, self.before, self.seen) = (attached, None, Some(false));
+        }
+        if !attached || self.seen == Some(true) {
+            return;
+        }
+        let Some(seen) = seen else {
+            self.seen = None;
+            return;
+        };
+        let before = *self.before.get_or_insert(seen.all);
+        self.seen = match seen.all > before {
+            true => Some(true),
+            // Another peer's frames may have come in here all the same.
+            false => (!seen.is_partial).then_some(false),
+        };
+    }
+
+    /// Was most of a window that has ended not for us? None while it runs.
+    fn judge(&mut self, now: Duration, seen: Seen) -> Option<bool> {
+        let Some((since, before)) = self.window else {
+            self.window = Some((now, seen));
+            return None;
+        };
+        if now < since + WINDOW {
+            return None;
+        }
+        self.window = Some((now, seen));
+        let all = seen.all.saturating_sub(before.all);
+        let not_for_us = seen.not_for_us.saturating_sub(before.not_for_us);
+        Some(all >= FEW && not_for_us * 100 > all * NOT_FOR_US_PERCENT)
     }
 }
 
@@ -153,34 +184,84 @@ impl WireWatch {
 mod tests {
     use super::*;
 
-    const ID: InterfaceId = InterfaceId(0);
+    const NAME: &str = "ixp0";
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn seen(all: u64, not_for_us: u64) -> Seen {
-        Seen { all, not_for_us }
+    fn seen(all: u64, not_for_us: u64) -> Option<Seen> {
+        Some(Seen {
+            all,
+            not_for_us,
+            is_partial: false,
+        })
     }
 
     #[test]
     fn a_frame_is_seen_only_after_the_program_was_attached() {
         let mut watch = WireWatch::default();
-        watch.look(at(0), ID, true, seen(7, 0));
-        assert!(!watch.frame_seen(ID), "what an earlier process counted");
-        watch.look(at(1), ID, true, seen(8, 0));
-        assert!(watch.frame_seen(ID));
-        watch.look(at(2), ID, false, seen(9, 0));
-        assert!(!watch.frame_seen(ID));
-        watch.look(at(3), ID, true, seen(9, 0));
-        assert!(!watch.frame_seen(ID));
+        let mut look = |second, attached, all| {
+            watch.look(at(second), NAME, attached, seen(all, 0));
+            watch.frame_seen(NAME)
+        };
+        assert_eq!(
+            look(0, true, 7),
+            Some(false),
+            "what an earlier process counted"
+        );
+        assert_eq!(look(1, true, 8), Some(true));
+        assert_eq!(look(2, false, 9), Some(false));
+        assert_eq!(look(3, true, 9), Some(false));
+    }
+
+    #[test]
+    fn what_the_counters_cannot_show_is_not_known() {
+        let mut watch = WireWatch::default();
+        assert_eq!(watch.frame_seen(NAME), None);
+        watch.look(at(0), NAME, true, None);
+        assert_eq!(watch.frame_seen(NAME), None, "they cannot be read");
+        // A peer that is on another interface too has the only frames.
+        let partial = seen(7, 0).map(|seen| Seen {
+            is_partial: true,
+            ..seen
+        });
+        watch.look(at(1), NAME, true, partial);
+        assert_eq!(watch.frame_seen(NAME), None);
+        watch.look(at(2), NAME, true, seen(8, 0));
+        assert_eq!(watch.frame_seen(NAME), Some(true));
+    }
+
+    #[test]
+    fn another_specification_keeps_what_was_seen_and_the_alarm() {
+        let mut watch = WireWatch::default();
+        watch.look(at(0), NAME, true, seen(0, 0));
+        watch.look(at(60), NAME, true, seen(1000, 1000));
+        watch.look(at(60), "gone", true, seen(0, 0));
+        watch.keep_only(&BTreeSet::from([NAME, "new"]));
+        assert_eq!(watch.frame_seen(NAME), Some(true));
+        assert!(watch.is_not_for_us(NAME));
+        assert_eq!(watch.frame_seen("gone"), None);
+        // Counters of other peers: their past is no frame of now, and no window's.
+        assert_eq!(watch.look(at(61), NAME, true, seen(9_000, 0)), None);
+        assert_eq!(watch.look(at(120), NAME, true, seen(9_000, 0)), None);
+        let over = watch.look(at(121), NAME, true, seen(9_000, 0)).unwrap();
+        assert!(!over.begins);
+        watch.look(at(122), "new", true, seen(5, 0));
+        watch.keep_only(&BTreeSet::from(["new"]));
+        watch.look(at(123), "new", true, seen(500, 0));
+        assert_eq!(
+            watch.frame_seen("new"),
+            Some(false),
+            "of a peer that is on it alone now"
+        );
     }
 
     #[test]
     fn more_than_half_of_a_minute_not_for_us_is_an_alarm() {
         let mut watch = WireWatch::default();
         let mut look = |second, all, not_for_us| {
-            let change = watch.look(at(second), ID, true, seen(all, not_for_us));
+            let change = watch.look(at(second), NAME, true, seen(all, not_for_us));
             change.map(|change| change.begins)
         };
         assert_eq!(look(0, 0, 0), None);

@@ -82,7 +82,10 @@ impl Link {
         };
         let macs = interface.mac.into_iter();
         let macs = distinct(macs.chain(device.into_iter().flat_map(|device| device.macs.clone())));
-        let mac = *macs.first().ok_or_else(|| missing("mac"))?;
+        // A device without an Ethernet header has none, and its frames name none.
+        let none = device.map(|_| Mac::from_bits(0));
+        let mac = macs.first().copied().or(none);
+        let mac = mac.ok_or_else(|| missing("mac"))?;
         let configured = interface.addresses.as_deref();
         if device.is_none() && configured.is_none() {
             return Err(missing("addresses"));
@@ -92,7 +95,7 @@ impl Link {
         Ok(Self {
             ifindex,
             mac,
-            macs,
+            macs: if macs.is_empty() { vec![mac] } else { macs },
             addresses: distinct(addresses.chain(networks.keys().map(|&(_, address)| address))),
             networks,
         })

@@ -158,16 +158,34 @@ impl InterfaceKind {
     }
 }
 
-/// How the program is to be attached.
+/// At which hook the program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Xdp {
-    /// In the driver if it can, else generic with a warning. The default.
+pub enum HookChoice {
+    /// Native XDP where it runs before a packet's buffer is made, sees the tags it needs and is free, else tc. The default.
     #[default]
     Auto,
-    /// In the driver or not at all.
-    Native,
-    /// In the network stack: slower, works everywhere.
-    Generic,
+    /// XDP in the driver or not at all.
+    XdpNative,
+    /// XDP in the network stack: slower than both others.
+    XdpGeneric,
+    /// Traffic control, at ingress: where tags that the driver took out are seen, and beside XDP programs of others.
+    Tc,
+}
+
+impl HookChoice {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::XdpNative, Self::XdpGeneric, Self::Tc];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tc => "tc",
+        }
+    }
 }
 
 /// `[[interface]]`: where the program is attached.
@@ -187,8 +205,8 @@ pub struct Interface {
     pub unknown_peer: Mode,
     /// `lan_rules`: what has no business on a peering LAN meets. Default `observe` on a `lan`, `pass` on a `port`.
     pub lan_rules: LanRules,
-    /// `xdp`. Default `auto`.
-    pub xdp: Xdp,
+    /// `hook`. Default `auto`.
+    pub hook: HookChoice,
 }
 
 impl Interface {
@@ -203,7 +221,7 @@ impl Interface {
             addresses: None,
             unknown_peer: Mode::default(),
             lan_rules: kind.lan_rules(),
-            xdp: Xdp::default(),
+            hook: HookChoice::default(),
         }
     }
 }

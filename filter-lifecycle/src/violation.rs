@@ -12,8 +12,7 @@ use crate::route::PeerId;
 /// The addresses of a sampled frame, if it holds an IP header.
 #[must_use]
 pub fn addresses(sample: &Sample) -> Option<(Address, Address)> {
-    let frame = sample.data.get(..sample.captured as usize)?;
-    let payload = packet::payload(frame).ok()?;
+    let payload = packet::payload(sample).ok()?;
     let family = match payload.ethertype {
         packet::ETHERTYPE_IPV4 => Family::Ipv4,
         packet::ETHERTYPE_IPV6 => Family::Ipv6,
@@ -23,7 +22,7 @@ pub fn addresses(sample: &Sample) -> Option<(Address, Address)> {
         source,
         destination,
         ..
-    } = packet::ip(frame, family, payload.offset).ok()?;
+    } = packet::ip(sample, family, payload.offset).ok()?;
     Some((source, destination))
 }
 

@@ -1,24 +1,35 @@
-//! Attaching the program to a device and keeping it there: native if the driver can, else generic.
+//! Attaching the program to a device and keeping it there: in XDP or at tc, as asked or as the device is.
 //! Attached once, then only the link's program is replaced: taking it off and on can reset a NIC.
-use aya::programs::links::FdLink;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkType};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
+use aya::util::KernelVersion;
 use nix::errno::Errno;
 
+use crate::clsact;
 use crate::device::Device;
 use crate::error::{Error, chain, os_error};
+use crate::ethtool;
+use crate::object::{self, Programs, Shell};
 use crate::pin::PinDir;
 
-/// How the program may be attached.
+/// At which hook the program may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Native; where the driver cannot, generic with a warning.
+    /// Native XDP where the driver runs it before a packet's buffer is made and the hook is free, else tc. Never generic XDP.
+    /// Before Linux 6.6, which has no tcx: native XDP, else generic XDP.
     #[default]
     Auto,
-    /// Native or not at all.
+    /// Native XDP or not at all.
     Native,
-    /// Generic, for tests and for drivers that promise native and fail.
+    /// Generic XDP, for tests and for drivers that promise native and fail.
     Generic,
+    /// At tc ingress, before all programs that are there: by a tcx link, or before Linux 6.6 by a filter of the `clsact` qdisc.
+    Tc,
 }
 
 impl AttachMode {
@@ -27,90 +38,201 @@ impl AttachMode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Generic => "generic",
+            Self::Native => "xdp-native",
+            Self::Generic => "xdp-generic",
+            Self::Tc => "tc",
         }
     }
 }
 
-/// How the program is attached.
+/// Where the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XdpKind {
-    /// By the driver, before a packet buffer is made.
-    Native,
-    /// By the network stack, after it: several times dearer per packet.
-    Generic,
-    /// As an earlier process left it.
-    Adopted,
+pub enum HookKind {
+    /// In XDP, by the driver: before a packet buffer is made, for most drivers.
+    XdpNative,
+    /// In XDP, by the network stack, after it: several times dearer per packet.
+    XdpGeneric,
+    /// In XDP, as an earlier process left it: native or generic.
+    XdpAdopted,
+    /// At tc ingress.
+    Tc,
+}
+
+impl HookKind {
+    /// Is it tc?
+    #[must_use]
+    pub const fn is_tc(self) -> bool {
+        matches!(self, Self::Tc)
+    }
 }
 
 /// Where the program went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The device's index.
     pub ifindex: u32,
-    /// How.
-    pub kind: XdpKind,
+    /// At which hook.
+    pub kind: HookKind,
+    /// The program's number in the kernel.
+    pub program: u32,
+    /// Did an earlier process attach it there?
+    pub adopted: bool,
+    /// Why there, of the hooks there are.
+    pub why: String,
 }
 
 /// A link that keeps the program attached: for as long as this lives, or longer if it is pinned.
 #[derive(Debug)]
 pub(crate) struct Hook {
-    pub ifindex: u32,
-    pub kind: XdpKind,
-    _link: FdLink,
+    pub attached: Attached,
+    /// What its program is made for.
+    pub shell: Shell,
+    /// It was there before this process, even if it has moved to another hook since.
+    pub was_there: bool,
+    link: Link,
 }
 
-/// Takes over the link pinned under this name if there is one, else attaches (and pins).
-pub(crate) fn attach(
-    program: &mut Xdp,
-    device: &Device,
-    name: &str,
-    mode: AttachMode,
-    pins: Option<&PinDir>,
-) -> Result<Hook, Error> {
-    if let Some(link) = pins.and_then(|pins| adopt(program, name, pins)) {
-        return Ok(Hook {
-            ifindex: device.ifindex,
-            kind: XdpKind::Adopted,
-            _link: link,
-        });
+/// What keeps a program on a device.
+#[derive(Debug)]
+enum Link {
+    /// A BPF link: it goes with its last reference.
+    Bpf { _link: FdLink },
+    /// A filter: it stays until it is removed.
+    Filter(clsact::Filter),
+}
+
+impl Hook {
+    /// Is the program kept there by a filter, and not by a link?
+    pub(crate) const fn is_filter(&self) -> bool {
+        matches!(self.link, Link::Filter(_))
     }
-    let (kind, link) = attach_new(program, device, mode)?;
-    if let Some(pins) = pins {
-        let path = pins.link(name);
-        // The pinned handle is dropped on purpose: the pin itself is what keeps the link.
-        let pinned = link.pin(&path).map_err(|error| Error::Pin {
-            path,
-            why: chain(&error),
-        })?;
-        return Ok(Hook {
-            ifindex: device.ifindex,
-            kind,
-            _link: pinned.into(),
-        });
+
+    /// Takes the program off, as far as this process holds it there.
+    pub(crate) fn remove(self) {
+        if let Link::Filter(filter) = self.link {
+            filter.remove();
+        }
     }
-    Ok(Hook {
-        ifindex: device.ifindex,
-        kind,
-        _link: link,
+}
+
+/// How a program was attached.
+enum Made {
+    Bpf(FdLink),
+    /// The filter, and its program, by which it is found again.
+    Filter(SchedClassifierLink, OwnedFd),
+}
+
+/// What attaching needs.
+pub(crate) struct Hands<'a> {
+    pub ebpf: &'a mut Ebpf,
+    pub programs: Programs,
+    pub pins: Option<&'a PinDir>,
+}
+
+/// A link that is pinned nowhere yet.
+pub(crate) struct Fresh {
+    kind: HookKind,
+    program: u32,
+    why: String,
+    link: Made,
+}
+
+impl Fresh {
+    pub(crate) const fn kind(&self) -> HookKind {
+        self.kind
+    }
+
+    /// Pins it under this name, in place of whatever was, and keeps it.
+    pub(crate) fn keep(
+        self,
+        device: &Device,
+        name: &str,
+        pins: Option<&PinDir>,
+        was_there: bool,
+    ) -> Result<Hook, Error> {
+        let link = match (self.link, pins) {
+            (Made::Bpf(link), None) => Link::Bpf { _link: link },
+            (Made::Bpf(link), Some(pins)) => Link::Bpf {
+                _link: pins.replace_link(name, link)?,
+            },
+            (Made::Filter(link, program), pins) => {
+                let filter = clsact::Filter::new(link, pins.is_some());
+                if let Some(pins) = pins {
+                    pins.replace_filter(name, program.as_fd())?;
+                }
+                Link::Filter(filter)
+            }
+        };
+        Ok(Hook {
+            attached: Attached {
+                ifindex: device.ifindex,
+                kind: self.kind,
+                program: self.program,
+                adopted: false,
+                why: self.why,
+            },
+            shell: match self.kind {
+                HookKind::Tc => Shell::tc(device),
+                _ => Shell::Xdp,
+            },
+            was_there,
+            link,
+        })
+    }
+}
+
+/// Why the hook of a device is native XDP.
+pub(crate) const EARLY: &str = "the driver runs xdp before a packet's buffer is made";
+
+/// Why the hook of this device is tc, whatever else there is; none if native XDP is worth trying.
+pub(crate) fn prefers_tc(device: &Device) -> Option<String> {
+    if !device.is_ethernet() {
+        return Some("the device has no ethernet header".to_owned());
+    }
+    let driver = ethtool::driver(&device.own_name).filter(|_| has_tcx())?;
+    // A bond's members are all sorts; a VLAN, bridge or tunnel device refuses native XDP by itself.
+    matches!(driver.as_str(), "veth" | "bonding").then(|| {
+        format!("xdp on a device of driver `{driver}` runs when a packet's buffer is made already")
     })
 }
 
-/// Puts our program on a link an earlier process pinned. A link whose device is gone is forgotten.
-fn adopt(program: &mut Xdp, name: &str, pins: &PinDir) -> Option<FdLink> {
-    let pinned = pins.open_link(name)?;
-    let adopted = XdpLink::try_from(FdLink::from(pinned))
-        .map_err(|error| chain(&error))
-        .and_then(|link| {
-            let id = program
-                .attach_to_link(link)
-                .map_err(|error| chain(&error))?;
-            let link = program.take_link(id).map_err(|error| chain(&error))?;
-            FdLink::try_from(link).map_err(|error| chain(&error))
-        });
-    match adopted {
-        Ok(link) => Some(link),
+/// tcx came with Linux 6.6.
+const TCX_SINCE: KernelVersion = KernelVersion::new(6, 6, 0);
+
+fn has_tcx() -> bool {
+    #[cfg(feature = "test-hooks")]
+    if crate::hooks::is_without_tcx() {
+        return false;
+    }
+    KernelVersion::current().is_ok_and(|version| version >= TCX_SINCE)
+}
+
+/// Takes over the link pinned under this name, if there is one.
+pub(crate) fn adopt(hands: &mut Hands<'_>, device: &Device, name: &str) -> Option<Hook> {
+    let pins = hands.pins?;
+    let Some(link) = pins.open_link(name) else {
+        return adopt_filter(hands, pins, device, name);
+    };
+    let link = FdLink::from(link);
+    let is_tc = is_tcx(&link);
+    let shell = if is_tc { Shell::tc(device) } else { Shell::Xdp };
+    match put_on(hands, shell, link) {
+        Ok((program, link)) => Some(Hook {
+            attached: Attached {
+                ifindex: device.ifindex,
+                kind: if is_tc {
+                    HookKind::Tc
+                } else {
+                    HookKind::XdpAdopted
+                },
+                program,
+                adopted: true,
+                why: "an earlier process attached it there".to_owned(),
+            },
+            shell,
+            was_there: true,
+            link: Link::Bpf { _link: link },
+        }),
         Err(why) => {
             log::warn!("the pinned link of `{name}` leads nowhere ({why}): attaching anew");
             _ = pins.remove_link(name); // attaching anew says what is wrong with the directory
@@ -119,52 +241,213 @@ fn adopt(program: &mut Xdp, name: &str, pins: &PinDir) -> Option<FdLink> {
     }
 }
 
-fn attach_new(
-    program: &mut Xdp,
+/// Takes over the filter whose program is pinned under this name, if that is what runs on the device.
+fn adopt_filter(hands: &mut Hands<'_>, pins: &PinDir, device: &Device, name: &str) -> Option<Hook> {
+    let before = pins.filter_program(name)?;
+    if clsact::program_on(device.ifindex).ok().flatten() != Some(before) {
+        log::warn!("the filter of `{name}` is not on its device any more: attaching anew");
+        _ = pins.remove_filter(name); // attaching anew says what is wrong with the directory
+        return None;
+    }
+    let shell = Shell::tc(device);
+    let replace = |hands: &mut Hands<'_>| -> Result<Hook, Error> {
+        let program_name = hands.programs.name(shell);
+        let id = object::id(hands.ebpf, program_name)?;
+        let descriptor = object::descriptor(hands.ebpf, program_name)?;
+        let program = object::classifier(hands.ebpf, program_name)?;
+        let link = clsact::link(&device.own_name).map_err(Error::os("cannot name a filter"))?;
+        let link = program
+            .attach_to_link(link)
+            .and_then(|link| program.take_link(link));
+        let link = link.map_err(|error| Error::Load(chain(&error)))?;
+        let filter = clsact::Filter::new(link, true);
+        pins.replace_filter(name, descriptor.as_fd())?;
+        Ok(Hook {
+            attached: Attached {
+                ifindex: device.ifindex,
+                kind: HookKind::Tc,
+                program: id,
+                adopted: true,
+                why: "an earlier process attached it there".to_owned(),
+            },
+            shell,
+            was_there: true,
+            link: Link::Filter(filter),
+        })
+    };
+    replace(hands)
+        .map_err(|error| {
+            log::warn!("the filter of `{name}` cannot be taken over ({error}): attaching anew");
+            clsact::remove(before);
+        })
+        .ok()
+}
+
+/// Is it a link at tc?
+pub(crate) fn is_tcx(link: &FdLink) -> bool {
+    let kind = link.info().ok().and_then(|info| info.link_type().ok());
+    kind == Some(LinkType::Tcx)
+}
+
+/// Puts our program on a link an earlier process pinned; fails if its device is gone.
+fn put_on(hands: &mut Hands<'_>, shell: Shell, link: FdLink) -> Result<(u32, FdLink), String> {
+    let name = hands.programs.name(shell);
+    let id = object::id(hands.ebpf, name).map_err(|error| chain(&error))?;
+    let text = |error: ProgramError| chain(&error);
+    if shell == Shell::Xdp {
+        let program = object::xdp(hands.ebpf, name).map_err(|error| chain(&error))?;
+        let link = XdpLink::try_from(link).map_err(|error| chain(&error))?;
+        let link = program.attach_to_link(link).map_err(text)?;
+        let link = program.take_link(link).map_err(text)?;
+        let link = FdLink::try_from(link).map_err(|error| chain(&error))?;
+        return Ok((id, link));
+    }
+    let program = object::classifier(hands.ebpf, name).map_err(|error| chain(&error))?;
+    let link = SchedClassifierLink::try_from(link).map_err(|error| chain(&error))?;
+    let link = program.attach_to_link(link).map_err(text)?;
+    let link = program.take_link(link).map_err(text)?;
+    let link = FdLink::try_from(link).map_err(|error| chain(&error))?;
+    Ok((id, link))
+}
+
+/// Attaches anew, and pins nothing.
+pub(crate) fn attach_new(
+    hands: &mut Hands<'_>,
     device: &Device,
     mode: AttachMode,
-) -> Result<(XdpKind, FdLink), Error> {
-    let native = match mode {
-        AttachMode::Generic => "not tried".to_owned(),
-        AttachMode::Auto | AttachMode::Native => match try_mode(program, device, XdpMode::Driver) {
-            Ok(link) => return Ok((XdpKind::Native, link)),
-            Err(error) => refusal(device, &error)?,
-        },
-    };
-    if mode == AttachMode::Native {
-        return Err(Error::Attach {
-            name: device.name.clone(),
-            why: format!("native: {native}"),
-        });
-    }
-    match try_mode(program, device, XdpMode::Skb) {
-        Ok(link) => {
-            if mode == AttachMode::Auto {
-                log::warn!(
-                    "`{}` cannot take native xdp ({native}): attached in generic mode, which builds a packet buffer for \
-                     every frame before the filter sees it and costs several times as much",
-                    device.name
-                );
-            }
-            Ok((XdpKind::Generic, link))
-        }
-        Err(error) => {
-            let generic = refusal(device, &error)?;
-            Err(Error::Attach {
+) -> Result<Fresh, Error> {
+    device.check(mode)?;
+    let configured = || "as configured".to_owned();
+    match mode {
+        AttachMode::Native => {
+            attach_xdp(hands, device, XdpMode::Driver, configured())?.map_err(|why| Error::Attach {
                 name: device.name.clone(),
-                why: format!("native: {native}; generic: {generic}"),
+                why: format!("native: {why}"),
             })
         }
+        AttachMode::Generic => {
+            attach_xdp(hands, device, XdpMode::Skb, configured())?.map_err(|why| Error::Attach {
+                name: device.name.clone(),
+                why: format!("generic: {why}"),
+            })
+        }
+        AttachMode::Tc => attach_tc(hands, device, configured()),
+        AttachMode::Auto if has_tcx() => attach_auto(hands, device),
+        AttachMode::Auto => attach_without_tcx(hands, device),
     }
 }
 
-fn try_mode(program: &mut Xdp, device: &Device, mode: XdpMode) -> Result<FdLink, ProgramError> {
-    let id = program.attach_to_if_index(device.ifindex, mode)?;
-    let link = program.take_link(id)?;
-    FdLink::try_from(link).map_err(|_| {
-        ProgramError::IOError(std::io::Error::other(
-            "the kernel has no bpf_link for xdp (before 5.9)",
-        ))
+fn attach_auto(hands: &mut Hands<'_>, device: &Device) -> Result<Fresh, Error> {
+    match try_early(hands, device)? {
+        Ok(fresh) => Ok(fresh),
+        Err(why) => attach_tc(hands, device, why),
+    }
+}
+
+/// In XDP where that is before a packet's buffer is made; the inner error is why not, and tc it is.
+pub(crate) fn try_early(
+    hands: &mut Hands<'_>,
+    device: &Device,
+) -> Result<Result<Fresh, String>, Error> {
+    if let Some(why) = prefers_tc(device) {
+        return Ok(Err(why));
+    }
+    match attach_xdp(hands, device, XdpMode::Driver, EARLY.to_owned()) {
+        Ok(tried) => Ok(tried.map_err(|why| format!("native xdp is refused: {why}"))),
+        Err(Error::Busy { .. }) => Ok(Err("another xdp program is on the device".to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Before Linux 6.6: native, else generic with a warning.
+fn attach_without_tcx(hands: &mut Hands<'_>, device: &Device) -> Result<Fresh, Error> {
+    let before = "there is no tcx before Linux 6.6";
+    let native = match attach_xdp(hands, device, XdpMode::Driver, before.to_owned())? {
+        Ok(fresh) => return Ok(fresh),
+        Err(why) => why,
+    };
+    let why = format!("{before}, and native xdp is refused: {native}");
+    match attach_xdp(hands, device, XdpMode::Skb, why)? {
+        Ok(fresh) => {
+            log::warn!(
+                "`{}` cannot take native xdp ({native}): attached in generic mode, which builds a packet buffer for \
+                 every frame before the filter sees it and costs several times as much",
+                device.name
+            );
+            Ok(fresh)
+        }
+        Err(generic) => Err(Error::Attach {
+            name: device.name.clone(),
+            why: format!("native: {native}; generic: {generic}"),
+        }),
+    }
+}
+
+/// In XDP; the inner error is the kernel's reason for not offering a mode.
+fn attach_xdp(
+    hands: &mut Hands<'_>,
+    device: &Device,
+    mode: XdpMode,
+    why: String,
+) -> Result<Result<Fresh, String>, Error> {
+    let name = hands.programs.name(Shell::Xdp);
+    let id = object::id(hands.ebpf, name)?;
+    let program = object::xdp(hands.ebpf, name)?;
+    let attached = program
+        .attach_to_if_index(device.ifindex, mode)
+        .and_then(|link| program.take_link(link))
+        .and_then(|link| {
+            FdLink::try_from(link).map_err(|_| {
+                let old = "the kernel has no bpf_link for xdp (before 5.9)";
+                ProgramError::IOError(std::io::Error::other(old))
+            })
+        });
+    let kind = match mode {
+        XdpMode::Skb => HookKind::XdpGeneric,
+        _ => HookKind::XdpNative,
+    };
+    match attached {
+        Ok(link) => Ok(Ok(Fresh {
+            kind,
+            program: id,
+            why,
+            link: Made::Bpf(link),
+        })),
+        Err(error) => refusal(device, &error).map(Err),
+    }
+}
+
+/// At tc ingress, before whatever is there.
+fn attach_tc(hands: &mut Hands<'_>, device: &Device, why: String) -> Result<Fresh, Error> {
+    let name = hands.programs.name(Shell::tc(device));
+    let id = object::id(hands.ebpf, name)?;
+    let descriptor = object::descriptor(hands.ebpf, name)?;
+    let program = object::classifier(hands.ebpf, name)?;
+    let attached = if has_tcx() {
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        program
+            .attach_with_options(&device.own_name, TcAttachType::Ingress, first)
+            .and_then(|link| program.take_link(link))
+    } else {
+        clsact::attach(program, &device.own_name)
+    };
+    let link = attached.map_err(|error| match refusal(device, &error) {
+        Ok(why) => Error::Attach {
+            name: device.name.clone(),
+            why: format!("tc: {why}"),
+        },
+        Err(error) => error,
+    })?;
+    let link = if has_tcx() {
+        Made::Bpf(FdLink::try_from(link).map_err(|error| Error::Load(chain(&error)))?)
+    } else {
+        Made::Filter(link, descriptor)
+    };
+    Ok(Fresh {
+        kind: HookKind::Tc,
+        program: id,
+        why,
+        link,
     })
 }
 

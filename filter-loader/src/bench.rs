@@ -68,17 +68,14 @@ impl Filter {
             .map(|(name, _)| name.to_owned())
             .collect();
         for name in names {
-            let program = object::program(&mut self.ebpf, &name)?;
-            if program.fd().is_err() {
-                program.load().map_err(|error| Error::Load(chain(&error)))?;
-            }
+            object::id(&mut self.ebpf, &name)?;
         }
         Ok(())
     }
 
     /// From now on attaches and runs this program instead of the engine's own.
     pub fn choose(&mut self, name: &'static str) {
-        self.program = name;
+        self.programs.xdp = name;
     }
 
     /// The loaded program of this name.

@@ -8,6 +8,7 @@ use filter_core::{Address, Prefix};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 
+use crate::attach::{AttachMode, EARLY, prefers_tc};
 use crate::error::Error;
 
 /// ARPHRD_ETHER of include/uapi/linux/if_arp.h: frames start with an Ethernet header.
@@ -79,19 +80,77 @@ impl Device {
         })
     }
 
-    /// May the program be attached here?
+    /// The hook that [`AttachMode::Auto`] takes here if the driver does not refuse it and nothing else is there.
+    #[must_use]
+    pub fn auto_hook(&self) -> &'static str {
+        match prefers_tc(self) {
+            Some(_) => AttachMode::Tc.name(),
+            None => AttachMode::Native.name(),
+        }
+    }
+
+    /// Why that one.
+    #[must_use]
+    pub fn auto_hook_because(&self) -> String {
+        prefers_tc(self).unwrap_or_else(|| EARLY.to_owned())
+    }
+
+    /// Do its frames start with an Ethernet header?
+    #[must_use]
+    pub const fn is_ethernet(&self) -> bool {
+        self.kind == ARPHRD_ETHER
+    }
+
+    /// May the program be attached here, at this hook? At tc a device may be one whose packets start with the IP header.
     ///
     /// # Errors
-    /// [`Error::NotEthernet`].
-    pub fn check(&self) -> Result<(), Error> {
-        if self.kind != ARPHRD_ETHER {
-            return Err(Error::NotEthernet {
-                name: self.name.clone(),
-                kind: self.kind,
-            });
+    /// [`Error::NotEthernet`], [`Error::UnknownLinkType`].
+    pub fn check(&self, mode: AttachMode) -> Result<(), Error> {
+        if self.is_ethernet() {
+            return Ok(());
         }
-        Ok(())
+        let (name, kind) = (self.name.clone(), self.kind);
+        match (mode, link_type(kind)) {
+            (_, None) => Err(Error::UnknownLinkType { name, kind }),
+            (AttachMode::Native | AttachMode::Generic, Some(of)) => Err(Error::NotEthernet {
+                name,
+                kind,
+                link_type: of.name,
+            }),
+            (_, Some(of)) if !of.is_bare => Err(Error::NotEthernet {
+                name,
+                kind,
+                link_type: of.name,
+            }),
+            _ => Ok(()),
+        }
     }
+}
+
+/// A hardware type other than Ethernet.
+struct LinkType {
+    name: &'static str,
+    /// Do packets come with the IP header first, as far as the network stack goes?
+    is_bare: bool,
+}
+
+/// The types of include/uapi/linux/if_arp.h that routers meet.
+const fn link_type(kind: u16) -> Option<LinkType> {
+    let (name, is_bare) = match kind {
+        ARPHRD_NONE => ("none: tun, wireguard", true),
+        512 => ("ppp", true),
+        519 => ("raw ip", true),
+        768 => ("ip-in-ip tunnel", true),
+        769 => ("ip6-in-ip6 tunnel", true),
+        776 => ("sit", true),
+        778 => ("gre", true),
+        823 => ("ip6gre", true),
+        32 => ("infiniband", false),
+        772 => ("loopback", false),
+        801..=803 => ("wireless monitor", false),
+        _ => return None,
+    };
+    Some(LinkType { name, is_bare })
 }
 
 /// What the data plane shall know of an interface.

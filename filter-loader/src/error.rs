@@ -17,11 +17,23 @@ pub enum Error {
     /// No such network device in this network namespace.
     #[error("unknown interface `{0}`: see `ip link` for the names in this network namespace")]
     UnknownInterface(String),
-    /// The device's frames do not start with an Ethernet header, so its first bytes are the sender's choice.
+    /// The device's frames do not start with an Ethernet header, so in XDP their first bytes are the sender's choice.
     #[error(
-        "interface `{name}` has no ethernet header (hardware type {kind}): attach to an ethernet, veth, tap, vxlan or gretap device"
+        "interface `{name}` has no ethernet header (hardware type {kind}, {link_type}): xdp needs one; hook = \"tc\" works on tun, wireguard, gre, sit, ip-in-ip and ppp devices"
     )]
     NotEthernet {
+        /// The device.
+        name: String,
+        /// Its ARPHRD type, see include/uapi/linux/if_arp.h.
+        kind: u16,
+        /// What the type is called.
+        link_type: &'static str,
+    },
+    /// What the device's frames start with is not known.
+    #[error(
+        "interface `{name}` is of hardware type {kind}, whose frames this program cannot read: attach to the device below or above it"
+    )]
+    UnknownLinkType {
         /// The device.
         name: String,
         /// Its ARPHRD type, see include/uapi/linux/if_arp.h.

@@ -59,7 +59,7 @@ pub fn merges(device: &str) -> Option<bool> {
     Some(flags(device)? & LRO != 0)
 }
 
-/// The driver's name; none if it does not answer.
+/// The name of a device's driver; none if it does not answer.
 #[must_use]
 pub fn driver(device: &str) -> Option<String> {
     let Answer(words) = ask(device, DRIVER)?;

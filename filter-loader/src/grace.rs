@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::bpf;
 use crate::error::Error;
 
 /// Commands and map types of include/uapi/linux/bpf.h.
@@ -69,7 +70,7 @@ impl Grace {
             flags: 0,
         };
         // SAFETY: key and value are as long as the map was made for, and live through the call, which only reads them.
-        let done = unsafe { bpf(MAP_UPDATE, &mut attr) };
+        let done = unsafe { bpf::call(MAP_UPDATE, &mut attr) };
         done.map_err(Error::os("cannot wait for packets in flight"))?;
         Ok(())
     }
@@ -86,29 +87,9 @@ fn create(map_type: u32, inner_map_fd: u32) -> io::Result<OwnedFd> {
         inner_map_fd,
     };
     // SAFETY: the attribute holds numbers and no pointers.
-    let fd = unsafe { bpf(MAP_CREATE, &mut attr)? };
+    let fd = unsafe { bpf::call(MAP_CREATE, &mut attr)? };
     // SAFETY: the call has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// bpf(2).
-///
-/// # Safety
-/// Pointers in the attribute are valid for what the command does with them.
-unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the attribute is as long as said and lives through the call; for the rest the caller vouches.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<T>(),
-        )
-    };
-    match libc::c_int::try_from(result) {
-        Ok(answer) if answer >= 0 => Ok(answer),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]

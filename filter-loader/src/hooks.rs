@@ -1,18 +1,17 @@
 //! What tests need to show that they can fail, and to run packets beside the writer. Never part of the product:
 //! only the feature `test-hooks` has it.
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 pub use crate::arena::poison_in_use;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::filter::Filter;
+use crate::object::Shell;
 use crate::{object, testrun};
 
 /// Runs packets through the filter's program while another thread publishes.
 #[derive(Debug)]
-pub struct Prober(OwnedFd);
-
-/// XDP_PASS.
-const PASS: u32 = 2;
+pub struct Prober(Shell, OwnedFd);
 
 impl Prober {
     /// Runs the frame this often; was it dropped the last time?
@@ -20,7 +19,8 @@ impl Prober {
     /// # Errors
     /// What the kernel says.
     pub fn run(&self, frame: &[u8], repeat: u32) -> Result<bool, Error> {
-        Ok(testrun::run(self.0.as_fd(), frame, &mut [], repeat)? != PASS)
+        let answer = testrun::run(self.1.as_fd(), frame, &mut [], repeat)?;
+        Ok(self.0.is_drop(answer))
     }
 }
 
@@ -30,14 +30,34 @@ impl Filter {
     /// # Errors
     /// What the kernel says.
     pub fn prober(&mut self) -> Result<Prober, Error> {
-        let program = object::program(&mut self.ebpf, self.program)?;
-        let fd = program.fd().map_err(|error| Error::Load(chain(&error)))?;
-        Ok(Prober(
-            fd.as_fd()
-                .try_clone_to_owned()
-                .map_err(Error::os("cannot share the program"))?,
-        ))
+        let shell = self.tested_at;
+        let fd = object::descriptor(&mut self.ebpf, self.programs.name(shell))?;
+        Ok(Prober(shell, fd))
     }
+}
+
+thread_local! {
+    static WITHOUT_TCX: Cell<bool> = const { Cell::new(false) };
+    static SWAPS_SIDES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on every filter of this thread stages tables with their destinations as their sources: no publish passes its
+/// self-test.
+pub fn swap_sides(swap: bool) {
+    SWAPS_SIDES.set(swap);
+}
+
+pub(crate) fn swaps_sides() -> bool {
+    SWAPS_SIDES.get()
+}
+
+/// From now on this thread finds no tcx, as before Linux 6.6.
+pub fn without_tcx(without: bool) {
+    WITHOUT_TCX.set(without);
+}
+
+pub(crate) fn is_without_tcx() -> bool {
+    WITHOUT_TCX.get()
 }
 
 /// A mistake in a staged table.

@@ -44,7 +44,9 @@ mod attach;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod bpf;
 mod clock;
+mod clsact;
 mod device;
 mod error;
 pub mod ethtool;
@@ -69,14 +71,14 @@ mod tables;
 mod testrun;
 mod tries;
 
-pub use attach::{AttachMode, Attached, XdpKind};
+pub use attach::{AttachMode, Attached, HookKind};
 pub use device::{Device, InterfaceSpec, NetworkSpec};
 pub use error::Error;
 pub use filter::{Filter, Options, Ran, TEST_IFINDEX};
 pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use lease::Lease;
-pub use object::Engine;
-pub use occupant::Occupant;
+pub use object::{Engine, Shell};
+pub use occupant::{Occupant, program_text, programs_at_tc};
 pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
 pub use samples::Samples;
 pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};

@@ -1,14 +1,16 @@
 //! The compiled programs that come with this crate, and how they are loaded.
 //! Built by `cargo xtask build-ebpf`, committed, never built here.
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::MapInfo;
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use filter_core::layout::{MAX_INTERFACES, Rate, counter_entries, map};
 
 use crate::clock;
+use crate::device::Device;
 use crate::error::{Error, chain, os_error};
 
 static TABLES: &[u8] = include_bytes_aligned!("../bpf/bcp38.o");
@@ -57,8 +59,8 @@ impl Engine {
         }
     }
 
-    /// The program for a kernel of this version.
-    fn program(self, version: Option<KernelVersion>) -> &'static str {
+    /// The program in XDP for a kernel of this version.
+    fn in_xdp(self, version: Option<KernelVersion>) -> &'static str {
         match self {
             Self::Tables if version.is_some_and(|version| version < FRAGS_SINCE) => "bcp38_linear",
             Self::Tables | Self::Lpm => "bcp38",
@@ -116,8 +118,8 @@ const PINNED: &[&str] = &[
 /// Kernels before this one know neither multi-buffer XDP nor its helper.
 const FRAGS_SINCE: KernelVersion = KernelVersion::new(5, 18, 0);
 
-/// Loads the object and its program; the program's name comes back with it.
-pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static str), Error> {
+/// Loads the object and its program in XDP; those at tc when they are needed.
+pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, Programs), Error> {
     let slots = MAX_INTERFACES + sizes.max_peers;
     let tick = u64::try_from(clock::tick()?.as_nanos()).unwrap_or(u64::MAX);
     let samples = Rate::new(sizes.samples_per_second, SAMPLE_BURST, tick);
@@ -155,13 +157,13 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, &'static 
     let mut ebpf = loader
         .load(engine.object())
         .map_err(|error| refused(&error))?;
-    let name = engine.program(KernelVersion::current().ok());
-    for name in [name, CLOCK] {
-        program(&mut ebpf, name)?
-            .load()
-            .map_err(|error| refused(&error))?;
+    let programs = Programs {
+        xdp: engine.in_xdp(KernelVersion::current().ok()),
+    };
+    for name in [programs.xdp, CLOCK] {
+        xdp(&mut ebpf, name)?;
     }
-    Ok((ebpf, name))
+    Ok((ebpf, programs))
 }
 
 /// Pinned maps keep the size they were made with, and the loader would write past their end.
@@ -197,13 +199,107 @@ fn check_sizes(pins: &Path, engine: Engine, sizes: &Sizes<'_>) -> Result<(), Err
 /// Source MACs (times VLANs and interfaces) the peer hash holds per peer, on average.
 const STATIONS_PER_PEER: u32 = 4;
 
-/// The XDP program of this name.
-pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
-    let missing = || Error::Load(format!("the object has no xdp program `{name}`"));
-    let program = ebpf.program_mut(name).ok_or_else(missing)?;
-    program
+/// What a program is made for: where it runs, and what the frames it reads start with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shell {
+    /// In XDP.
+    #[default]
+    Xdp,
+    /// At tc, on a device whose frames have an Ethernet header.
+    Tc,
+    /// At tc, on a device whose packets start with the IP header.
+    Bare,
+}
+
+impl Shell {
+    /// The one at tc for a device.
+    pub(crate) const fn tc(device: &Device) -> Self {
+        if device.is_ethernet() {
+            Self::Tc
+        } else {
+            Self::Bare
+        }
+    }
+
+    /// Was the packet dropped, of which the program returned this?
+    pub(crate) const fn is_drop(self, answer: u32) -> bool {
+        match self {
+            Self::Xdp => answer != XDP_PASS,
+            Self::Tc | Self::Bare => answer == TC_ACT_SHOT,
+        }
+    }
+}
+
+/// `XDP_PASS` of include/uapi/linux/bpf.h.
+const XDP_PASS: u32 = 2;
+/// `TC_ACT_SHOT` of include/uapi/linux/pkt_cls.h.
+const TC_ACT_SHOT: u32 = 2;
+
+/// The names of an object's programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Programs {
+    pub xdp: &'static str,
+}
+
+impl Programs {
+    pub(crate) const fn name(self, shell: Shell) -> &'static str {
+        match shell {
+            Shell::Xdp => self.xdp,
+            Shell::Tc => "bcp38_tc",
+            Shell::Bare => "bcp38_bare",
+        }
+    }
+}
+
+/// The program of this name in XDP, loaded.
+pub(crate) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let program: &mut Xdp = find(ebpf, name)?
         .try_into()
-        .map_err(|error: ProgramError| Error::Load(chain(&error)))
+        .map_err(|error: ProgramError| Error::Load(chain(&error)))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| refused(&error))?;
+    }
+    Ok(program)
+}
+
+/// The program of this name at tc, loaded.
+pub(crate) fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, Error> {
+    let program: &mut SchedClassifier = find(ebpf, name)?
+        .try_into()
+        .map_err(|error: ProgramError| Error::Load(chain(&error)))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| refused(&error))?;
+    }
+    Ok(program)
+}
+
+/// The number of a program in the kernel; it is loaded if it was not.
+pub(crate) fn id(ebpf: &mut Ebpf, name: &str) -> Result<u32, Error> {
+    let info = match find(ebpf, name)? {
+        Program::Xdp(_) => xdp(ebpf, name)?.info(),
+        _ => classifier(ebpf, name)?.info(),
+    };
+    info.map(|info| info.id())
+        .map_err(|error| Error::Load(chain(&error)))
+}
+
+/// A descriptor of a program; it is loaded if it was not.
+pub(crate) fn descriptor(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, Error> {
+    let fd = match find(ebpf, name)? {
+        Program::Xdp(_) => xdp(ebpf, name)?.fd(),
+        _ => classifier(ebpf, name)?.fd(),
+    };
+    let fd = fd.map_err(|error| Error::Load(chain(&error)))?;
+    let fd = fd.as_fd().try_clone_to_owned();
+    fd.map_err(Error::os("cannot share the program"))
+}
+
+fn find<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
+    let missing = || Error::Load(format!("the object has no program `{name}`"));
+    ebpf.program_mut(name).ok_or_else(missing)
 }
 
 /// Distinguishes missing privileges, for which the kernel answers EPERM, from a kernel that lacks the feature.

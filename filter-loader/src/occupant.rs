@@ -1,11 +1,12 @@
-//! The XDP program of somebody else that is where ours is to be: what the kernel says of it, and what takes it off. Reads
-//! only.
+//! Programs of others where ours is to be: what the kernel knows of them, and what takes one off. Reads only.
 use std::fmt;
 
-use aya::programs::links::LinkType;
-use aya::programs::{loaded_links, loaded_programs};
+use aya::programs::loaded_programs;
+use nix::errno::Errno;
 
-use crate::attach::XdpKind;
+use crate::attach::HookKind;
+use crate::bpf::{self, DeviceLink, LinkHook};
+use crate::clsact;
 
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,29 +16,61 @@ pub struct Occupant {
     /// The name it was loaded with; empty if it has none, or it cannot be read.
     pub name: String,
     /// How it is attached; none for a program in the hardware.
-    pub kind: Option<XdpKind>,
+    pub kind: Option<HookKind>,
     /// The BPF link that keeps it there; none if it was attached without one, as `ip link` does.
     pub link: Option<u32>,
 }
 
 impl Occupant {
-    /// What the kernel says of the program with this number, which is attached like this.
+    /// What the kernel says of the program with this number, which is attached like this to the device.
     #[must_use]
-    pub fn find(program: u32, kind: Option<XdpKind>) -> Self {
+    pub fn find(ifindex: u32, program: u32, kind: Option<HookKind>) -> Self {
         let mut programs = loaded_programs().filter_map(Result::ok);
         let found = programs.find(|each| each.id() == program);
         let name = found.as_ref().and_then(|info| info.name_as_str());
-        let mut links = loaded_links().filter_map(Result::ok);
-        let link = links.find(|link| {
-            link.program_id() == program && link.link_type().is_ok_and(|kind| kind == LinkType::Xdp)
-        });
         Self {
             program,
             name: name.unwrap_or_default().to_owned(),
             kind,
-            link: link.map(|link| link.id()),
+            link: link_on(&bpf::device_links(), ifindex, program),
         }
     }
+}
+
+/// The link that keeps the program on this device: one program may be on many, each by a link of its own.
+fn link_on(links: &[DeviceLink], ifindex: u32, program: u32) -> Option<u32> {
+    let here = |link: &&DeviceLink| {
+        (link.hook, link.ifindex, link.program) == (LinkHook::Xdp, ifindex, program)
+    };
+    links.iter().find(here).map(|link| link.id)
+}
+
+/// The programs at a device's tc ingress by their numbers, in the order in which they run: those of tcx, behind them a filter
+/// of ours. None if the kernel does not say.
+#[must_use]
+pub fn programs_at_tc(ifindex: u32) -> Option<Vec<u32>> {
+    let tcx = bpf::tcx_programs(ifindex);
+    let filter = clsact::program_on(ifindex).ok().flatten();
+    match (tcx, filter) {
+        (Ok(mut programs), filter) => {
+            programs.extend(filter);
+            Some(programs)
+        }
+        // Before Linux 6.6.
+        (Err(error), filter) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+            Some(filter.into_iter().collect())
+        }
+        (Err(_), _) => None,
+    }
+}
+
+/// A program as messages have it: its name, and its number in the kernel.
+#[must_use]
+pub fn program_text(program: u32) -> String {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let found = programs.find(|each| each.id() == program);
+    let name = found.as_ref().and_then(|info| info.name_as_str());
+    format!("`{}` (program {program})", name.unwrap_or_default())
 }
 
 /// What is there, and what takes it off `interface`: only what works for a program attached like this.
@@ -53,9 +86,9 @@ impl fmt::Display for Busy<'_> {
             );
         };
         let (mode, word) = match occupant.kind {
-            Some(XdpKind::Native | XdpKind::Adopted) => ("native", "xdpdrv"),
-            Some(XdpKind::Generic) => ("generic", "xdpgeneric"),
-            None => ("offload", "xdpoffload"),
+            Some(HookKind::XdpNative | HookKind::XdpAdopted) => ("native", "xdpdrv"),
+            Some(HookKind::XdpGeneric) => ("generic", "xdpgeneric"),
+            None | Some(HookKind::Tc) => ("offload", "xdpoffload"),
         };
         let (name, number) = (&occupant.name, occupant.program);
         write!(f, ": `{name}` (program {number}), attached in {mode} mode")?;
@@ -74,6 +107,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_programs_links_the_one_on_the_device_is_named() {
+        let link = |id, ifindex, hook| DeviceLink {
+            id,
+            program: 7,
+            ifindex,
+            hook,
+        };
+        let links = [
+            link(1, 3, LinkHook::Xdp),
+            link(2, 4, LinkHook::Tcx),
+            link(3, 4, LinkHook::Xdp),
+        ];
+        assert_eq!(link_on(&links, 4, 7), Some(3));
+        assert_eq!(
+            link_on(&links, 5, 7),
+            None,
+            "no link is better than another device's"
+        );
+        assert_eq!(link_on(&links, 4, 8), None);
+    }
+
+    #[test]
     fn only_what_works_is_advised() {
         let occupant = |kind, link| Occupant {
             program: 7,
@@ -86,12 +141,12 @@ mod tests {
             "interface `ixp0` already has an xdp program: `xdp_pass` (program 7), attached in";
         for (kind, link, tail) in [
             (
-                Some(XdpKind::Native),
+                Some(HookKind::XdpNative),
                 None,
                 "native mode: `ip link set dev ixp0 xdpdrv off` removes it",
             ),
             (
-                Some(XdpKind::Generic),
+                Some(HookKind::XdpGeneric),
                 None,
                 "generic mode: `ip link set dev ixp0 xdpgeneric off` removes it",
             ),
@@ -101,7 +156,7 @@ mod tests {
                 "offload mode: `ip link set dev ixp0 xdpoffload off` removes it",
             ),
             (
-                Some(XdpKind::Native),
+                Some(HookKind::XdpNative),
                 Some(3),
                 "native mode by bpf link 3: stop the process that made the link, or `bpftool link detach id 3`",
             ),

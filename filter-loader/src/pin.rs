@@ -2,13 +2,17 @@
 //! Never adopts state of another schema or policy.
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
-use crate::error::Error;
+use crate::attach::is_tcx;
+use crate::error::{Error, chain};
+use crate::{bpf, clsact};
 
 /// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
@@ -16,6 +20,9 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
 const BPFFS: &str = "/sys/fs/bpf";
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 const LINK_PREFIX: &str = "link-";
+const NEXT_PREFIX: &str = "next-";
+/// The program of a filter, which has no link.
+const FILTER_PREFIX: &str = "filter-";
 
 /// A pin directory held by this process.
 #[derive(Debug)]
@@ -71,23 +78,101 @@ impl PinDir {
         PinnedLink::from_pin(self.link(interface)).ok()
     }
 
-    /// The number of the program on an interface's pinned link.
+    /// Pins a link under an interface's name, in one step in place of the one that was: the program of that one stays where
+    /// another reference to it is held.
+    pub(crate) fn replace_link(&self, interface: &str, link: FdLink) -> Result<FdLink, Error> {
+        let (next, path) = (self.next_link(interface), self.link(interface));
+        let fail = |why: String| Error::Pin {
+            path: path.clone(),
+            why,
+        };
+        _ = fs::remove_file(&next); // what a process that ended between the two steps left
+        let pinned = link.pin(&next).map_err(|error| fail(chain(&error)))?;
+        fs::rename(&next, &path).map_err(|error| fail(error.to_string()))?;
+        Ok(pinned.into())
+    }
+
+    /// Pins the program of a filter under an interface's name, in place of the one that was.
+    pub(crate) fn replace_filter(
+        &self,
+        interface: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        let (next, path) = (self.next_link(interface), self.filter(interface));
+        _ = fs::remove_file(&next); // as above
+        let pinned = bpf::pin_program(program, &next).and_then(|()| fs::rename(&next, &path));
+        pinned.map_err(|error| Error::Pin {
+            path,
+            why: error.to_string(),
+        })
+    }
+
+    /// The number of the program of an interface's filter.
+    pub(crate) fn filter_program(&self, interface: &str) -> Option<u32> {
+        let info = ProgramInfo::from_pin(self.filter(interface)).ok()?;
+        Some(info.id())
+    }
+
+    /// Removes the pin of an interface's filter, if there is one; the filter stays.
+    pub(crate) fn remove_filter(&self, interface: &str) -> Result<(), Error> {
+        remove(&self.filter(interface))
+    }
+
+    fn filter(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{FILTER_PREFIX}{interface}"))
+    }
+
+    /// Takes the program off an interface that an earlier process put it on.
+    pub(crate) fn detach(&self, interface: &str) -> Result<(), Error> {
+        // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
+        // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
+        let last = self.open_link(interface);
+        self.remove_link(interface)?;
+        drop(last);
+        if let Some(program) = self.filter_program(interface) {
+            clsact::remove(program);
+        }
+        self.remove_filter(interface)
+    }
+
+    /// Where a link waits that is to take another's place.
+    fn next_link(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{NEXT_PREFIX}{interface}"))
+    }
+
+    /// Detaches what a process that ended between two steps of [`PinDir::replace_link`] left beside the link in use.
+    pub(crate) fn remove_next_links(&self) -> Result<(), Error> {
+        for name in names_after(&self.path, NEXT_PREFIX)? {
+            let path = self.next_link(&name);
+            let last = PinnedLink::from_pin(&path).ok(); // see `PinDir::detach`
+            fs::remove_file(&path).map_err(|error| Error::Pin {
+                path,
+                why: error.to_string(),
+            })?;
+            drop(last);
+        }
+        Ok(())
+    }
+
+    /// The number of the program on an interface's pinned link, or of its filter.
     pub(crate) fn program_of(&self, interface: &str) -> Option<u32> {
-        let link = FdLink::from(self.open_link(interface)?);
-        link.info().ok().map(|info| info.program_id())
+        let link = self.open_link(interface).map(FdLink::from);
+        let of_link = link.and_then(|link| link.info().ok());
+        let of_link = of_link.map(|info| info.program_id());
+        of_link.or_else(|| self.filter_program(interface))
+    }
+
+    /// Is what an earlier process left on an interface at tc?
+    pub(crate) fn is_at_tc(&self, interface: &str) -> bool {
+        let link = self.open_link(interface).map(FdLink::from);
+        let is_filter = self.filter_program(interface).is_some();
+        is_filter || link.is_some_and(|link| is_tcx(&link))
     }
 
     /// Removes the pin of an interface's link, if there is one: the program stays where another reference to the
     /// link is held.
     pub(crate) fn remove_link(&self, interface: &str) -> Result<(), Error> {
-        let path = self.link(interface);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Pin {
-                path,
-                why: error.to_string(),
-            }),
-            _ => Ok(()),
-        }
+        remove(&self.link(interface))
     }
 
     /// Removes the directory and all in it if no interface is attached any more.
@@ -110,6 +195,26 @@ impl Drop for PinDir {
 /// # Errors
 /// [`Error::Pin`] if the directory exists but cannot be read.
 pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = names_after(dir, LINK_PREFIX)?;
+    names.extend(names_after(dir, FILTER_PREFIX)?);
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Removes a pin, if it is there.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Pin {
+            path: path.to_owned(),
+            why: error.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What the pins in a directory are named after a prefix.
+fn names_after(dir: &Path, prefix: &str) -> Result<Vec<String>, Error> {
     let fail = |error: io::Error| Error::Pin {
         path: dir.to_owned(),
         why: error.to_string(),
@@ -123,11 +228,10 @@ pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
         let name = entry.map_err(fail)?.file_name();
         names.extend(
             name.to_str()
-                .and_then(|n| n.strip_prefix(LINK_PREFIX))
+                .and_then(|name| name.strip_prefix(prefix))
                 .map(str::to_owned),
         );
     }
-    names.sort();
     Ok(names)
 }
 
@@ -141,11 +245,7 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     let pins = PinDir::open(dir)?;
-    // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
-    // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
-    let last = pins.open_link(interface);
-    pins.remove_link(interface)?;
-    drop(last);
+    pins.detach(interface)?;
     pins.remove_if_unused()?;
     Ok(true)
 }

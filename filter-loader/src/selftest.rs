@@ -96,15 +96,12 @@ pub(crate) struct Place {
     pub record: Interface,
     pub network: Network,
     frames: Frames,
-    /// Is it a peer's interface, and not one of which nothing is known?
-    is_known: bool,
 }
 
 impl Place {
     /// An interface, as frames without tags find it; one of which nothing is known if the peer has no station yet.
     pub(crate) fn new(spec: Option<&InterfaceSpec>) -> Result<Self, Error> {
         let unknown = InterfaceSpec::new("", OWN);
-        let is_known = spec.is_some();
         let spec = spec.unwrap_or(&unknown);
         let untagged = spec.networks.get(&Vlans::NONE);
         let network = untagged.and_then(|network| network.record().ok());
@@ -112,14 +109,24 @@ impl Place {
             record: spec.record()?,
             network: network.unwrap_or_default(),
             frames: Frames::new(spec.macs.first().copied().unwrap_or(OWN)),
-            is_known,
         })
+    }
+
+    /// Does a session between these addresses run on this link? A peer may have others on another exchange or VLAN.
+    fn is_here(&self, from: Address, to: Address) -> bool {
+        let is_near = self.network.is_lan(from) || self.network.is_subnet(from);
+        self.network.is_own_address(to) && (is_near || is_link_local(from))
     }
 
     /// Its frames, to be filled in.
     pub(crate) fn frames(&self) -> Frames {
         self.frames.clone()
     }
+}
+
+/// fe80::/10: on every link.
+const fn is_link_local(address: Address) -> bool {
+    matches!(address.family, Family::Ipv6) && address.hi >> 54 == 0xfe80 >> 6
 }
 
 /// A frame of each sort, whose addresses are replaced from packet to packet.
@@ -291,10 +298,10 @@ impl Policies<'_> {
     /// The questions that do not follow the change, or all of them, by their answers.
     pub(crate) fn questions(&self, sessions: &Sessions, change: Option<&Change>) -> Vec<Question> {
         let mut packets = vec![Packet::Arp, Packet::NeighbourSolicitation];
-        // Where the link is not known, none is on it: that the family is not peered would be held against a session.
+        // Off this link, that the family is not peered would be held against a session that runs elsewhere.
         let families = self.table.rules.families;
         let sessions = sessions_of(sessions)
-            .filter(|&(from, _)| self.place.is_known || families.contains(from.family));
+            .filter(|&(from, to)| families.contains(from.family) || self.place.is_here(from, to));
         let sessions = sessions.map(|(from, to)| Packet::Session(from, to));
         packets.extend(sessions.take(MAX_SESSIONS));
         for family in Family::ALL {
@@ -558,6 +565,58 @@ mod tests {
             "neighbour-discovery, passed"
         );
         assert!(asked.len() < 128, "{}", asked.len());
+    }
+
+    #[test]
+    fn of_a_family_that_is_not_peered_only_sessions_of_this_link_are_asked() {
+        let mut interface = InterfaceSpec::new("x", Mac::from_bits(1));
+        *interface.network_mut(Vlans::NONE) = crate::NetworkSpec {
+            addresses: ["203.0.113.1", "2001:db8::1", "fe80::1"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            lan: vec!["2001:db8::/64".parse().unwrap()],
+            ..crate::NetworkSpec::default()
+        };
+        let (sources, destinations) = (set(&["203.0.113.9/32"]), set(&["203.0.113.1/32"]));
+        let table = PeerTables {
+            rules: Rules {
+                families: Families::new(|family| family == Family::Ipv4),
+                known: Known::ALL,
+            },
+            sources: &sources,
+            destinations: &destinations,
+            ..PeerTables::default()
+        };
+        // Of two exchanges: its IPv6 sessions on the other one are not judged here.
+        let sessions = Sessions {
+            theirs: ["203.0.113.9", "2001:db8::9", "2001:db8:1::9", "fe80::9"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            ours: ["203.0.113.1", "2001:db8::1", "2001:db8:1::1"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+        };
+        let policies = Policies {
+            place: &Place::new(Some(&interface)).unwrap(),
+            table: &table,
+            lists: &Lists::default(),
+            in_force: Classes::ALL,
+        };
+        let questions = policies.questions(&sessions, None);
+        let asked = questions
+            .iter()
+            .filter(|question| matches!(question.packet, Packet::Session(..)));
+        let mut asked: Vec<(String, String)> = asked
+            .map(|question| (question.packet.to_string(), question.expected.to_string()))
+            .collect();
+        asked.sort();
+        let expected = [
+            ("2001:db8::9 > 2001:db8::1", "peering-lan, passed"),
+            ("203.0.113.9 > 203.0.113.1", "permitted, passed"),
+            ("fe80::9 > 2001:db8::1", "peering-lan, passed"),
+        ];
+        let expected = expected.map(|(packet, fate)| (packet.to_owned(), fate.to_owned()));
+        assert_eq!(asked, expected);
     }
 
     #[test]

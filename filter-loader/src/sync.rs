@@ -170,6 +170,12 @@ impl Sync {
         self.peers.get(&slot)?.dirty.as_ref()
     }
 
+    /// Did its last publish fail, and is its next try still to come?
+    #[must_use]
+    pub fn is_backing_off(&self, slot: PeerSlot, now: Duration) -> bool {
+        self.dirty(slot).is_some_and(|dirty| now < dirty.retry_at)
+    }
+
     /// Dirty peers whose time has come.
     #[must_use]
     pub fn due(&self, now: Duration) -> Vec<PeerSlot> {
@@ -222,6 +228,29 @@ mod tests {
         let sets = wanted(Known::ALL, &["10.0.0.0/25"]);
         assert_eq!(plan(&sets, Some(&have)), Step::Sets);
         assert_eq!(plan(&Wanted::default(), None), Step::Sets);
+    }
+
+    #[test]
+    fn a_peer_backs_off_until_its_next_try_is_due() {
+        let mut sync = Sync::default();
+        let (slot, at) = (PeerSlot(7), Duration::from_millis);
+        assert!(!sync.is_backing_off(slot, at(0)));
+        let dirty = Dirty {
+            why: String::new(),
+            attempts: 1,
+            retry_at: at(500),
+        };
+        sync.peers.insert(
+            slot,
+            Peer {
+                dirty: Some(dirty),
+                ..Peer::default()
+            },
+        );
+        for (now, backs_off) in [(0, true), (499, true), (500, false)] {
+            assert_eq!(sync.is_backing_off(slot, at(now)), backs_off, "{now}");
+            assert_eq!(sync.due(at(now)).is_empty(), backs_off, "{now}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! BPF_PROG_TEST_RUN by descriptor: runs a loaded program on a frame. Never chooses the frame.
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::bpf;
 use crate::error::Error;
 
 /// The part of `union bpf_attr` that BPF_PROG_TEST_RUN reads (include/uapi/linux/bpf.h).
@@ -43,18 +44,7 @@ pub(crate) fn run(
     };
     // SAFETY: the attribute is as long as said and lives through the call, which reads `data_size_in` bytes of the
     // frame, writes at most `data_size_out` of `out`, and fields of the attribute itself.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            TEST_RUN,
-            &raw mut attr,
-            size_of::<TestRunAttr>(),
-        )
-    };
-    if result == 0 {
-        return Ok(attr.retval);
-    }
-    Err(Error::os("cannot run a packet")(
-        std::io::Error::last_os_error(),
-    ))
+    let ran = unsafe { bpf::call(TEST_RUN, &mut attr) };
+    ran.map_err(Error::os("cannot run a packet"))?;
+    Ok(attr.retval)
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use filter_core::{Classes, Reason};
 use filter_loader::Counters;
 
+use crate::case::{self, Case};
 use crate::world::World;
 
 pub use kernel::Kernel;
@@ -24,6 +25,10 @@ pub trait Engine {
     /// The shortest frame it can be given, in bytes.
     fn shortest(&self) -> usize {
         0
+    }
+    /// Can it be given this frame?
+    fn takes(&self, frame: &[u8]) -> bool {
+        frame.len() >= self.shortest()
     }
     /// Puts these classes in force, for every peer and the interface; counters stay.
     fn set_in_force(&mut self, classes: Classes);
@@ -144,4 +149,45 @@ pub fn switches() -> Vec<Classes> {
     all.extend(Classes::ALL.iter().map(single));
     all.push(Classes::ALL);
     all
+}
+
+/// After each case everything counted so far must be what the file says, nothing more and nothing elsewhere.
+///
+/// # Panics
+/// If the engine says otherwise.
+pub fn every_case_under_every_switch(world: &'static World, engine: &mut dyn Engine) {
+    let mut expected = Tally::of(world);
+    let oracle = Oracle::new(world);
+    let cases = case::of(world);
+    for in_force in switches() {
+        engine.set_in_force(in_force);
+        for case in &cases {
+            if engine.takes(&case.frame) {
+                let broken = oracle.verdict(&case.frame).broken;
+                let dropped = is_dropped(in_force, case.peer, &broken);
+                check(engine, in_force, case, dropped, &mut expected);
+            }
+        }
+    }
+}
+
+fn check(
+    engine: &mut dyn Engine,
+    in_force: Classes,
+    case: &Case,
+    dropped: bool,
+    expected: &mut Tally,
+) {
+    let Case {
+        world,
+        name,
+        peer,
+        frame,
+        reason,
+        ..
+    } = case;
+    expected.count(*peer, *reason, dropped, frame);
+    let about = format!("{}, {}: {name} ({in_force})", engine.name(), world.name);
+    assert_eq!(engine.drops(frame), dropped, "{about}: dropped");
+    assert_eq!(engine.tally(), *expected, "{about}: counters");
 }

@@ -18,6 +18,8 @@ pub enum Feature {
     Frags,
     /// BPF_PROG_TEST_RUN refuses frames shorter than an Ethernet header.
     ShortRunsRefused,
+    /// BPF links at tc: without, a filter of a qdisc is what keeps a program there, which needs two modules more.
+    Tcx,
     /// The kernel says how many instructions it verified of a program.
     VerifiedCount,
 }
@@ -27,6 +29,7 @@ impl Feature {
         match self {
             Self::Frags => (5, 18), // c2f2cdbeffda "bpf: introduce BPF_F_XDP_HAS_FRAGS flag"
             Self::ShortRunsRefused => (5, 18), // be3d72a2896c "bpf: move user_size out of bpf_test_init"
+            Self::Tcx => (6, 6), // e420bed02507 "bpf: Add fd-based tcx multi-prog infra with link support"
             Self::VerifiedCount => (5, 16), // aba64c7da983 "bpf: Add verified_insns to bpf_prog_info"
         }
     }

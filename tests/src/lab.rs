@@ -2,8 +2,10 @@
 //! ([`Bcp38`]) beside the router and accounted traffic ([`Traffic`]) through it.
 
 mod bcp38;
+mod detach;
 pub mod traffic;
 
 pub use bcp38::{Bcp38, Site};
+pub use detach::detach_link;
 pub use lab::*;
 pub use traffic::Traffic;

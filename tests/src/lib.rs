@@ -16,6 +16,7 @@ pub mod lab;
 pub mod mutate;
 pub mod netns;
 pub mod rig;
+pub mod tap;
 pub mod world;
 
 pub use ::lab::wire;

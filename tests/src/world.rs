@@ -251,7 +251,7 @@ pub const STRICT: World = World {
     ..LAN
 };
 
-/// An interface without a record: a bond's member, a device that came back.
+/// An interface without a record: a device that came back, a member that has just joined a bond.
 pub const BARE: World = World {
     name: "bare",
     recorded: false,

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use filter_core::packet::Mac;
 use filter_core::{Asn, Family, Mode, frame};
-use filter_engine::{Engine, Exports, Fitted};
+use filter_engine::{Engine, Exports, Fitted, Notice};
 use filter_lifecycle::TICK;
 use filter_lifecycle::route::{
     AdjRib, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session,
 };
-use filter_lifecycle::spec::{Attachment, Feed, Interface, InterfaceId, InterfaceKind, Peer, Spec};
-use filter_loader::Switch;
+use filter_lifecycle::spec::{
+    Attachment, Feed, HookChoice, Interface, InterfaceId, InterfaceKind, Peer, Spec,
+};
+use filter_loader::{Switch, hooks};
 use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
@@ -73,7 +75,11 @@ impl Scene {
 
     /// Lets the engine work for so long.
     fn wait(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.wait_for(Duration::from_secs(seconds));
+    }
+
+    fn wait_for(&mut self, time: Duration) {
+        let end = self.now + time;
         while self.now < end {
             self.now += TICK;
             let now = self.now;
@@ -200,7 +206,11 @@ fn spec() -> Spec {
     let mut spec = Spec::new(Asn::new(64500));
     spec.limits.max_peers = 8;
     spec.limits.table_memory_mib = 8;
-    spec.interfaces = vec![Interface::new(NEAR, InterfaceKind::Port)];
+    // The packets that pass are seen through packet sockets, which are before tc.
+    spec.interfaces = vec![Interface {
+        hook: HookChoice::XdpNative,
+        ..Interface::new(NEAR, InterfaceKind::Port)
+    }];
     let attachment = Attachment::new(InterfaceId(0), vec![session().address]);
     spec.peers = vec![Peer {
         mode: Mode::Enforce,
@@ -358,5 +368,46 @@ fn observe_works_with_a_stopped_a_dead_and_an_adopting_daemon() {
     scene.all_pass(SPOOFED);
     scene.all_dropped(BOGON);
     drop(switch);
+    scene.end();
+}
+
+/// A table that does not fit is tried again with back-off, whatever the peer announces meanwhile.
+#[test]
+fn route_changes_do_not_bypass_the_back_off_of_a_failed_publish() {
+    const SECONDS: u64 = 10;
+    /// At once, then half a second, one, two and four later; the next is eight seconds on.
+    const TRIES: usize = 5;
+    if !require_kernel("route_changes_do_not_bypass_the_back_off_of_a_failed_publish") {
+        return;
+    }
+    let mut scene = Scene::new(None);
+    scene.receive(&Family::ALL);
+    scene.advertise();
+    scene.wait(1);
+    scene.all_dropped(SPOOFED);
+    scene.engine().take_notices();
+    let mut networks = 0..;
+    let mut announce = |scene: &mut Scene| {
+        let network: u8 = networks.next().unwrap();
+        scene.announce(&format!("45.147.{network}.0/24"));
+    };
+    hooks::swap_sides(true);
+    let (mut failed, end) = (0, scene.now + Duration::from_secs(SECONDS));
+    while scene.now < end {
+        announce(&mut scene);
+        scene.wait_for(TICK);
+        let notices = scene.engine().take_notices();
+        let failures = notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::PublishFailed(..)));
+        failed += failures.count();
+    }
+    hooks::swap_sides(false);
+    assert!(
+        (2..=TRIES).contains(&failed),
+        "{failed} tries in {SECONDS} s"
+    );
+    scene.all_dropped(SPOOFED);
+    scene.all_pass(GOOD);
     scene.end();
 }

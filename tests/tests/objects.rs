@@ -16,14 +16,16 @@ fn object(name: &str) -> Object {
     Object::parse(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Names of the XDP programs, and whether they take frames in several buffers.
-fn programs(object: &Object) -> Vec<(&str, bool)> {
+/// A program's name, and its hook: in XDP with frames in several buffers, in XDP without, or at tc.
+fn programs(object: &Object) -> Vec<(&str, &str)> {
     let mut programs: Vec<_> = object
         .programs
         .iter()
         .map(|(name, program)| match program.section {
-            ProgramSection::Xdp { frags, .. } => (name.as_str(), frags),
-            ref other => panic!("{name} is no xdp program: {other:?}"),
+            ProgramSection::Xdp { frags: true, .. } => (name.as_str(), "xdp.frags"),
+            ProgramSection::Xdp { .. } => (name.as_str(), "xdp"),
+            ProgramSection::SchedClassifier => (name.as_str(), "tc"),
+            ref other => panic!("{name} is for no hook of ours: {other:?}"),
         })
         .collect();
     programs.sort_unstable();
@@ -35,14 +37,21 @@ fn the_objects_hold_the_expected_programs() {
     assert_eq!(
         programs(&object("bcp38")),
         [
-            ("bcp38", true),
-            ("bcp38_clock", false),
-            ("bcp38_linear", false)
+            ("bcp38", "xdp.frags"),
+            ("bcp38_bare", "tc"),
+            ("bcp38_clock", "xdp"),
+            ("bcp38_linear", "xdp"),
+            ("bcp38_tc", "tc"),
         ]
     );
     assert_eq!(
         programs(&object("baseline")),
-        [("bcp38", true), ("bcp38_clock", false)]
+        [
+            ("bcp38", "xdp.frags"),
+            ("bcp38_bare", "tc"),
+            ("bcp38_clock", "xdp"),
+            ("bcp38_tc", "tc"),
+        ]
     );
     let bench = object("bench");
     for name in [
@@ -54,7 +63,7 @@ fn the_objects_hold_the_expected_programs() {
         "tables_replay",
         "lpm_replay",
     ] {
-        assert!(programs(&bench).contains(&(name, true)), "{name}");
+        assert!(programs(&bench).contains(&(name, "xdp.frags")), "{name}");
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use filter_core::{Classes, Reason};
 use filter_loader::Engine as Lookup;
-use tests::case::{self, Case};
-use tests::engines::{Engine, Kernel, Oracle, Tally, Userspace, breaks, is_dropped, switches};
+use tests::case;
+use tests::engines::{
+    Engine, Kernel, Oracle, Tally, Userspace, breaks, every_case_under_every_switch,
+};
 use tests::frame;
 use tests::kernel::{self, Feature, require_kernel};
 use tests::world::{self, World};
@@ -84,44 +86,6 @@ fn the_kernels_tries_agree_with_the_file() {
             every_case_under_every_switch(world, &mut Kernel::new(world, Lookup::Lpm));
         }
     }
-}
-
-/// After each case everything counted so far must be what the file says, nothing more and nothing elsewhere.
-fn every_case_under_every_switch(world: &'static World, engine: &mut dyn Engine) {
-    let mut expected = Tally::of(world);
-    let oracle = Oracle::new(world);
-    let cases = case::of(world);
-    for in_force in switches() {
-        engine.set_in_force(in_force);
-        for case in &cases {
-            if case.frame.len() >= engine.shortest() {
-                let broken = oracle.verdict(&case.frame).broken;
-                let dropped = is_dropped(in_force, case.peer, &broken);
-                check(engine, in_force, case, dropped, &mut expected);
-            }
-        }
-    }
-}
-
-fn check(
-    engine: &mut dyn Engine,
-    in_force: Classes,
-    case: &Case,
-    dropped: bool,
-    expected: &mut Tally,
-) {
-    let Case {
-        world,
-        name,
-        peer,
-        frame,
-        reason,
-        ..
-    } = case;
-    expected.count(*peer, *reason, dropped, frame);
-    let about = format!("{}, {}: {name} ({in_force})", engine.name(), world.name);
-    assert_eq!(engine.drops(frame), dropped, "{about}: dropped");
-    assert_eq!(engine.tally(), *expected, "{about}: counters");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{Program, ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tests::kernel::{Feature, require_kernel, version};
@@ -16,7 +16,10 @@ use tests::kernel::{Feature, require_kernel, version};
 const BUDGETS: &[(&str, &str, [u32; 3])] = &[
     ("bcp38", "bcp38", [190_000, 31_500, 18_500]),
     ("bcp38", "bcp38_linear", [190_000, 31_500, 18_500]),
+    ("bcp38", TC, [190_000, 40_000, 25_000]),
+    ("bcp38", BARE, [190_000, 40_000, 25_000]),
     ("baseline", "bcp38", [190_000, 26_500, 16_500]),
+    ("baseline", TC, [190_000, 40_000, 25_000]),
 ];
 
 /// Linux 6.1 merges fewer of the states that the verifier comes by: 242,306 instructions of the product's program, where
@@ -26,6 +29,9 @@ const EARLIER: u32 = 300_000;
 const COSTS: [&str; 3] = ["instructions verified", "bytes translated", "bytes native"];
 /// The one program for kernels without multi-buffer frames.
 const LINEAR: &str = "bcp38_linear";
+/// Those at tc, which every kernel takes.
+const TC: &str = "bcp38_tc";
+const BARE: &str = "bcp38_bare";
 
 fn load(name: &str) -> Ebpf {
     let path = format!(
@@ -50,9 +56,8 @@ fn programs_stay_within_their_budget() {
         }
         let mut ebpf = load(object);
         let program = ebpf.program_mut(name).expect("it is in the object");
-        let program: &mut Xdp = program.try_into().expect("an xdp program");
-        if name != LINEAR && !Feature::Frags.is_here() {
-            program.load().expect_err("no such programs before 5.18");
+        if ![LINEAR, TC, BARE].contains(&name) && !Feature::Frags.is_here() {
+            load_into_kernel(program).expect_err("no such programs before 5.18");
             println!("{object}.o {name}: not before 5.18, refused");
             continue;
         }
@@ -76,10 +81,15 @@ fn programs_stay_within_their_budget() {
 }
 
 /// What [`COSTS`] names, of a program that is loaded here.
-fn measure(program: &mut Xdp) -> [u32; 3] {
+fn measure(program: &mut Program) -> [u32; 3] {
     let logged = (!Feature::VerifiedCount.is_here()).then(|| logged_count(program));
-    program.load().expect("the kernel takes it");
-    let info = program.info().expect("the kernel knows it");
+    load_into_kernel(program).expect("the kernel takes it");
+    let info = match program {
+        Program::SchedClassifier(program) => program.info(),
+        Program::Xdp(program) => program.info(),
+        other => panic!("for no hook of ours: {other:?}"),
+    };
+    let info = info.expect("the kernel knows it");
     let verified = logged
         .or(info.verified_instruction_count())
         .expect("a count");
@@ -91,12 +101,20 @@ fn measure(program: &mut Xdp) -> [u32; 3] {
     ]
 }
 
+fn load_into_kernel(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        other => panic!("for no hook of ours: {other:?}"),
+    }
+}
+
 /// Before 5.16 only the verifier's log has the count, and the log is asked for only when loading fails. So it is made
 /// to fail once the verifier is through, for want of a descriptor.
-fn logged_count(program: &mut Xdp) -> u32 {
+fn logged_count(program: &mut Program) -> u32 {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).expect("no more descriptors");
-    let refused = program.load();
+    let refused = load_into_kernel(program);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("descriptors again");
     let Err(ProgramError::LoadError { verifier_log, .. }) = refused else {
         panic!("loaded without a descriptor: {refused:?}");

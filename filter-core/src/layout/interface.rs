@@ -8,7 +8,7 @@ use crate::prefix::Prefix;
 ///
 /// | words | content |
 /// |---|---|
-/// | 0 | first own MAC in the low 48 bits; then bit 48 it is a `port`, 49 the class `lan` is none here, 50 frames without a tag have a network |
+/// | 0 | first own MAC in the low 48 bits; then bit 48 it is a `port`, 49 the class `lan` is none here, 50 frames without a tag have a network, 51 packets that pass are counted at tc |
 /// | 1–7 | the other own MACs; where there are fewer, the first one again |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -17,6 +17,7 @@ pub struct Interface(pub [u64; Interface::WORDS]);
 const PORT_BIT: u32 = 48;
 const PASSES_LAN_BIT: u32 = 49;
 const UNTAGGED_BIT: u32 = 50;
+const AT_TC_BIT: u32 = 51;
 
 /// More entries than a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,21 @@ impl Interface {
             | (traits.passes_lan as u64) << PASSES_LAN_BIT
             | (traits.has_untagged as u64) << UNTAGGED_BIT;
         Ok(Self(words))
+    }
+
+    /// The same, with packets counted at tc or in XDP: while the program moves from one hook to the other it is on both, and a
+    /// packet passes both of them.
+    #[must_use]
+    pub const fn counted_at_tc(mut self, at_tc: bool) -> Self {
+        self.0[0] = self.0[0] & !(1 << AT_TC_BIT) | (at_tc as u64) << AT_TC_BIT;
+        self
+    }
+
+    /// Are packets that pass counted at tc? What is dropped is counted where it is dropped.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_counted_at_tc(&self) -> bool {
+        self.0[0] >> AT_TC_BIT & 1 != 0
     }
 
     /// Is this one of the interface's own MACs?

@@ -71,6 +71,7 @@ impl Writing<'_> {
             self.left -= 1;
             out.write(&Packet {
                 interface: &violation.interface,
+                is_ethernet: violation.is_ethernet,
                 time: violation.time,
                 frame: &violation.frame(),
                 length: violation.length,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
+use filter_lifecycle::spec::HookChoice;
 use serde_json::Value;
 
 use super::recorded::failure;
@@ -95,11 +96,25 @@ pub fn explain(args: &Explain) -> Result<(), Failure> {
 }
 
 /// `bcp38 demo`.
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// Where the program sits: auto, xdp-native, xdp-generic or tc
+    #[arg(long, value_parser = hook, default_value = "auto")]
+    hook: HookChoice,
+}
+
+fn hook(text: &str) -> Result<HookChoice, String> {
+    let mut all = HookChoice::ALL.into_iter();
+    let found = all.find(|hook| hook.name() == text);
+    found.ok_or_else(|| "use auto, xdp-native, xdp-generic or tc".to_owned())
+}
+
+/// Runs the demo.
 ///
 /// # Errors
 /// What the demo stumbled over.
-pub fn demo() -> Result<(), Failure> {
-    crate::demo::run(&mut io::stdout().lock()).map_err(|error| match error {
+pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    crate::demo::run(&mut io::stdout().lock(), args.hook).map_err(|error| match error {
         crate::demo::DemoError::Io(error) => error.into(),
         error => Failure::failed(error),
     })

@@ -92,7 +92,7 @@ pub enum Command {
     /// Remove the filter from an interface
     Detach(detach::Args),
     /// See a spoofed packet dropped, in network namespaces of its own (root), or judged in user space
-    Demo,
+    Demo(client::DemoArgs),
 }
 
 /// Why a command did not do what it should: decides the exit code.
@@ -154,7 +154,7 @@ impl Cli {
     #[must_use]
     pub const fn default_log_level(&self) -> &'static str {
         match self.command {
-            Command::Demo => "warn",
+            Command::Demo(_) => "warn",
             _ => "info",
         }
     }
@@ -183,7 +183,7 @@ impl Cli {
             Command::Confirm(args) => confirm::run(args),
             Command::Reload(args) => reload::run(args),
             Command::Detach(args) => detach::run(args),
-            Command::Demo => client::demo(),
+            Command::Demo(args) => client::demo(args),
         };
         match done {
             Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use super::{Config, Feed, ShadowSession, output};
 use filter_lifecycle::route::Vrf;
 use filter_lifecycle::spec::{
     Attachment, Interface, InterfaceId, InterfaceKind, OnLeaseEnd, OnStale, Peer, PerFamily, Reach,
-    RouteServer, Spec, View, Xdp,
+    RouteServer, Spec, View,
 };
 
 pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
@@ -100,12 +100,7 @@ fn interface(
     }
     writeln!(f, "unknown_peer = \"{}\"", interface.unknown_peer)?;
     writeln!(f, "lan_rules = \"{}\"", interface.lan_rules)?;
-    let xdp = match interface.xdp {
-        Xdp::Auto => "auto",
-        Xdp::Native => "native",
-        Xdp::Generic => "generic",
-    };
-    writeln!(f, "xdp = \"{xdp}\"")
+    writeln!(f, "hook = \"{}\"", interface.hook.name())
 }
 
 fn peer(config: &Config, peer: &Peer, f: &mut Formatter<'_>) -> fmt::Result {

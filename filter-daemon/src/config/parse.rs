@@ -8,8 +8,8 @@ use filter_core::layout::{Families, MAX_INTERFACES};
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Class, Classes, LanRules};
 use filter_lifecycle::spec::{
-    Attachment, DEFAULT_BOUNDS, Interface, InterfaceId, InterfaceKind, Limits, OnLeaseEnd, OnStale,
-    Peer, PerFamily, Reach, RouteServer, Router, Spec, Timers, View, Xdp,
+    Attachment, DEFAULT_BOUNDS, HookChoice, Interface, InterfaceId, InterfaceKind, Limits,
+    OnLeaseEnd, OnStale, Peer, PerFamily, Reach, RouteServer, Router, Spec, Timers, View,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -43,7 +43,7 @@ const INTERFACE: &[&str] = &[
     "ixf",
     "unknown_peer",
     "lan_rules",
-    "xdp",
+    "hook",
 ];
 const PEER: &[&str] = &[
     "name",
@@ -283,10 +283,10 @@ fn interface(
                 item.choice(&["pass", "observe", "enforce"], &values)
             })?
             .unwrap_or(kind.lan_rules()),
-        xdp: section
-            .optional("xdp", |item| {
-                let values = [Xdp::Auto, Xdp::Native, Xdp::Generic];
-                item.choice(&["auto", "native", "generic"], &values)
+        hook: section
+            .optional("hook", |item| {
+                let names = &["auto", "xdp-native", "xdp-generic", "tc"];
+                item.choice(names, &HookChoice::ALL)
             })?
             .unwrap_or_default(),
     })

@@ -21,11 +21,12 @@ const SECRET: &str = "password";
 const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
 /// Keys that had another name before, and the one they have now.
-const RENAMED: [(&str, &str); 4] = [
+const RENAMED: [(&str, &str); 5] = [
     ("arena_mib", "table_memory_mib"),
     ("serves", "our_routes_reach"),
     ("table", "rib"),
     ("vrf", "route_distinguisher"),
+    ("xdp", "hook"),
 ];
 
 /// The file.

@@ -16,6 +16,7 @@ use filter_lifecycle::policy::{Link, Routes};
 
 mod show;
 
+use filter_lifecycle::spec::HookChoice;
 use lab::bmp::{Direction, Neighbour, Router};
 use lab::packets::{self, ICRC_MAC, Packet, ROUTER_MAC, V6ONLY_MAC};
 use lab::{Lan, Namespace, NetError, Wire as Port};
@@ -67,34 +68,40 @@ const BMP_LISTENER: &str = "127.0.0.1:11019";
 /// The demo's configuration, also shown to the reader.
 const CONFIG: &str = include_str!("demo.toml");
 
-/// Runs it; with network namespaces if they and the filter can be had here, else in user space, with the reason.
+/// Runs it; with network namespaces and the program at this hook if they can be had here, else in user space, with the
+/// reason.
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn run(out: &mut dyn Write) -> Result<(), DemoError> {
+pub fn run(out: &mut dyn Write, hook: HookChoice) -> Result<(), DemoError> {
     let mut screen = Screen::new(out);
-    let why = match stage() {
+    let why = match stage(hook) {
         Ok((world, daemon)) => return on_the_wire(&mut screen, world, daemon),
         Err(why) => why,
     };
-    screen.line(&format!("no network namespaces and no xdp here: {why}"))?;
+    screen.line(&format!(
+        "no network namespaces and no filter in the kernel here: {why}"
+    ))?;
     screen.line("the same packets, judged in user space by the same code:")?;
     in_user_space(&mut screen)
 }
 
 /// What the demo on the wire needs; or why that cannot be had: no root, no `ip`, a container without the capabilities.
-fn stage() -> Result<(World, Daemon), String> {
+fn stage(hook: HookChoice) -> Result<(World, Daemon), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("this is not root".to_owned());
     }
     let world = World::build().map_err(|error| error.to_string())?;
-    let daemon = world.start_daemon().map_err(|error| error.to_string())?;
+    let daemon = world
+        .start_daemon(hook)
+        .map_err(|error| error.to_string())?;
     Ok((world, daemon))
 }
 
 /// Without a kernel: the same policy as `replay` compiles, the same verdict.
 fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
-    let config = configuration(Path::new("/nonexistent"), Path::new("/nonexistent"))?;
+    let nowhere = Path::new("/nonexistent");
+    let config = configuration(nowhere, nowhere, HookChoice::default())?;
     let mut links = std::collections::BTreeMap::new();
     for (index, interface) in config.spec.interfaces.iter().enumerate() {
         let link =
@@ -127,7 +134,7 @@ fn in_user_space(screen: &mut Screen<'_>) -> Result<(), DemoError> {
         expect(index + 1, packet, got)?;
     }
     screen.line(
-        "where it may, this demo sends them over a veth pair through the xdp program: sudo bcp38 demo",
+        "where it may, this demo sends them over a veth pair through the program in the kernel: sudo bcp38 demo",
     )?;
     Ok(())
 }
@@ -171,6 +178,10 @@ fn on_the_wire(screen: &mut Screen<'_>, world: World, daemon: Daemon) -> Result<
             .count()
             == PEERS.len()
     })?;
+    let status = daemon.status()?;
+    let interface = &status["interfaces"][0];
+    let [hook, why] = ["hook", "hook_why"].map(|key| interface[key].as_str().unwrap_or_default());
+    screen.line(&format!("the filter is on ixp0 at {hook}: {why}"))?;
     screen.line("the router sent over BMP what each peer advertises and what it advertises to each; tables are live")?;
     let wire = world.open_wire()?;
 
@@ -269,11 +280,11 @@ impl World {
     }
 
     /// The daemon, on a thread inside the router's namespace.
-    fn start_daemon(&self) -> Result<Daemon, DemoError> {
+    fn start_daemon(&self, hook: HookChoice) -> Result<Daemon, DemoError> {
         let id = std::process::id();
         let socket = PathBuf::from(format!("/run/bcp38-demo-{id}.sock"));
         let pins = PathBuf::from(format!("/sys/fs/bpf/bcp38-demo-{id}"));
-        let config = configuration(&socket, &pins)?;
+        let config = configuration(&socket, &pins, hook)?;
         let handle = Handle::default();
         let (started, start) = std::sync::mpsc::sync_channel(1);
         let namespace = self.router.path();
@@ -362,7 +373,7 @@ impl World {
         Ok(Wire {
             icrc: self.icrc.try_run(|| Port::open("eth0"))??,
             v6only: self.v6only.try_run(|| Port::open("eth0"))??,
-            sink: self.router.try_run(|| Port::open("ixp0"))??,
+            sink: self.router.try_run(|| Port::behind_tc("ixp0"))??,
         })
     }
 }
@@ -409,6 +420,10 @@ impl Drop for Daemon {
         self.handle.stop();
         if let Some(thread) = self.thread.take() {
             _ = thread.join(); // the error that counts is the one that ended the demo
+        }
+        let state = state_file(&self.socket);
+        for left in [state.with_extension("lock"), state] {
+            _ = std::fs::remove_file(left); // there are none if nothing was switched
         }
     }
 }
@@ -510,15 +525,22 @@ fn expect(number: usize, packet: &Packet, got: &str) -> Result<(), DemoError> {
     })
 }
 
-fn configuration(socket: &Path, pins: &Path) -> Result<Config, DemoError> {
-    let state = socket.with_extension("json");
+fn configuration(socket: &Path, pins: &Path, hook: HookChoice) -> Result<Config, DemoError> {
+    let name = "name = \"ixp0\"\n";
+    let config = CONFIG.replacen(name, &format!("{name}hook = \"{}\"\n", hook.name()), 1);
+    let state = state_file(socket);
     let [socket, pins, state] =
         [socket, pins, &state].map(|path| toml_string(&path.to_string_lossy()));
     let daemon = format!("\n[daemon]\nsocket = {socket}\npin_dir = {pins}\nstate_file = {state}\n");
-    let parsed = Config::parse(&format!("{CONFIG}{daemon}"), "demo.toml");
+    let parsed = Config::parse(&format!("{config}{daemon}"), "demo.toml");
     parsed
         .map(|(config, _)| config)
         .map_err(|error| DemoError::Config(error.to_string()))
+}
+
+/// What operators switched, beside the control socket.
+fn state_file(socket: &Path) -> PathBuf {
+    socket.with_extension("json")
 }
 
 fn neighbours(peer: &DemoPeer) -> Vec<Neighbour> {

@@ -1,9 +1,10 @@
 //! A sampled violation as it is kept, answered and read again: names and text, whatever the configuration is by then.
 //! Never decides what is one.
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use filter_core::packet;
-use filter_core::{Classes, Family, Reason};
+use filter_core::packet::{self, Mac};
+use filter_core::{Classes, Family, Reason, frame};
 use filter_engine::{Flow, Violation};
 use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::protocol::{self, Forbidden, Ports, Transport};
@@ -65,8 +66,15 @@ pub struct ViolationRecord {
     pub destination_valid_seconds_ago: Option<u64>,
     /// All of that in a sentence.
     pub story: Option<String>,
+    /// Does its header begin with that of Ethernet? On a device without Ethernet it begins with that of IP.
+    #[serde(default = "yes")]
+    pub is_ethernet: bool,
     /// The first bytes of the frame, hexadecimal.
     pub header: String,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What only the daemon knows of a violation beside the engine's notice.
@@ -84,8 +92,9 @@ impl ViolationRecord {
     /// Of an engine's notice.
     #[must_use]
     pub fn new(config: &Config, violation: &Violation, seen: Seen<'_>) -> Self {
-        let frame = violation.header.as_slice();
+        let frame = &*framed(violation);
         let macs = packet::mac_pair(frame).ok();
+        let macs = macs.filter(|_| violation.is_ethernet);
         let transport = protocol::transport(frame);
         let ports = transport.and_then(|it: Transport| it.ports);
         let flow = violation.flow.as_ref();
@@ -120,7 +129,8 @@ impl ViolationRecord {
             source_valid_seconds_ago: flow.and_then(|flow| seconds_ago(flow.source_left)),
             destination_valid_seconds_ago: flow.and_then(|flow| seconds_ago(flow.destination_left)),
             story: flow.map(|flow| describe(config, flow)),
-            header: hexadecimal(frame),
+            is_ethernet: violation.is_ethernet,
+            header: hexadecimal(&violation.header),
         }
     }
 
@@ -131,6 +141,19 @@ impl ViolationRecord {
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         digits.map_while(byte).collect()
     }
+}
+
+/// The packet with an Ethernet header: one without any is read as if it had one.
+fn framed(violation: &Violation) -> Cow<'_, [u8]> {
+    let header = violation.header.as_slice();
+    let version = header.first().map(|first| first >> 4);
+    let ethertype = match (violation.is_ethernet, version) {
+        (false, Some(4)) => packet::ETHERTYPE_IPV4,
+        (false, Some(6)) => packet::ETHERTYPE_IPV6,
+        _ => return Cow::Borrowed(header),
+    };
+    let none = Mac::from_bits(0);
+    Cow::Owned(frame::ethernet(none, none, ethertype, header))
 }
 
 /// Only what breaks the class `lan` is forbidden by what it is; everything else by its addresses.
@@ -194,8 +217,7 @@ fn left(recent: Option<RecentlyValid>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use filter_core::frame;
-    use filter_core::packet::{Mac, Vlans};
+    use filter_core::packet::Vlans;
     use filter_lifecycle::route::PeerId;
 
     use super::*;
@@ -228,6 +250,7 @@ addresses = ["203.0.113.11"]
             dropped: true,
             length: 1500,
             header,
+            is_ethernet: true,
             flow,
         };
         let seen = Seen {

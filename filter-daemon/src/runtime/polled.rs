@@ -201,6 +201,7 @@ advertised_by_peer = ["45.146.194.0/23"]
             dropped: true,
             length: 64,
             header: Vec::new(),
+            is_ethernet: true,
             flow: None,
         };
         let (peer, now) = (Some(PeerId(0)), Duration::from_secs(1));

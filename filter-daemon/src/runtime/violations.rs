@@ -92,6 +92,7 @@ mod tests {
             dropped: true,
             length: 60,
             header: Vec::new(),
+            is_ethernet: true,
             flow: None,
         };
         let flood = MAX_VIOLATIONS as u64 + 1;

@@ -27,7 +27,7 @@ impl Filter {
         self.read_counters(slot.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?)
     }
 
-    /// What came in on interfaces the program runs on and knows nothing of: a bond's member, a device that came back.
+    /// What came in on interfaces the program runs on and knows nothing of: a device that came back, or a member that has just joined a bond.
     /// All of it passed.
     ///
     /// # Errors

@@ -1,22 +1,24 @@
 //! Runs the self-test of a staged table: has it read back, then asks the questions that [`crate::selftest`] chose
 //! through the loaded program, in a slot and with an interface record of the self-test's own. Never chooses questions,
 //! never lets go live what failed.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::Array;
 use filter_core::Classes;
 use filter_core::layout::{LeaseEnd, SlotStation, Wanted, interface_entry, map, record};
-use filter_core::packet::Vlans;
+use filter_core::packet::{Mac, Vlans};
 use filter_core::set::Ranges;
 
-use super::{Filter, LISTS, SELF_TEST, TEST_IFINDEX, XDP_PASS};
+use super::{Filter, LISTS, SELF_TEST, TEST_IFINDEX};
 use crate::device::InterfaceSpec;
-use crate::error::{Error, chain};
+use crate::error::Error;
+use crate::object::{self, Shell};
 use crate::selftest::{self, Change, Packet, Place, Policies, Question, Sessions};
 use crate::slot::PeerSlot;
 use crate::stats::{self, Counters, Fates};
 use crate::tables::PeerTables;
-use crate::{object, testrun};
+use crate::testrun;
 
 /// The operator may switch something off while questions are asked: so often they are asked once more.
 const TRIES: usize = 3;
@@ -34,6 +36,19 @@ impl Tested {
     /// Nothing is live any more.
     pub(super) fn retire(&mut self) {
         self.live = None;
+    }
+}
+
+/// A program that is asked.
+struct Program {
+    shell: Shell,
+    fd: OwnedFd,
+}
+
+impl Program {
+    fn drops(&self, frame: &[u8]) -> Result<bool, Error> {
+        let answer = testrun::run(self.fd.as_fd(), frame, &mut [], 1)?;
+        Ok(self.shell.is_drop(answer))
     }
 }
 
@@ -68,12 +83,15 @@ impl Filter {
         if !self.self_test {
             return Ok(());
         }
-        let station = SlotStation {
-            slot: SELF_TEST,
-            vlans: Vlans::NONE,
-            mac: selftest::SOURCE,
-        };
-        self.stations.insert(&station.key(), SELF_TEST)?;
+        // The second one is that of packets without an Ethernet header.
+        for mac in [selftest::SOURCE, Mac::from_bits(0)] {
+            let station = SlotStation {
+                slot: SELF_TEST,
+                vlans: Vlans::NONE,
+                mac,
+            };
+            self.stations.insert(&station.key(), SELF_TEST)?;
+        }
         self.switch.reset(SELF_TEST);
         // Never due: its violations are nothing to report.
         let mut due: Array<_, u64> = self.map_mut(map::SAMPLE_DUE)?;
@@ -86,7 +104,7 @@ impl Filter {
         let shown = (self.self_test && slot != LISTS).then_some(SELF_TEST);
         #[cfg(feature = "test-hooks")]
         let staged = PeerTables {
-            sources: match self.planted.swapped {
+            sources: match self.planted.swapped || crate::hooks::swaps_sides() {
                 true => table.destinations,
                 false => table.sources,
             },
@@ -141,7 +159,7 @@ impl Filter {
     }
 
     /// Every question as if every class were in force, and those that do not follow the change once more under the
-    /// classes that are wanted for the peer now.
+    /// classes that are wanted for the peer now: of the program of each hook that is in use.
     fn ask_packets(
         &mut self,
         slot: u32,
@@ -149,25 +167,45 @@ impl Filter {
         change: &Change,
     ) -> Result<(), Error> {
         let place = Place::new(self.spec_of(slot).as_ref())?;
-        let program = self.program_fd()?;
-        self.write_records(SELF_TEST, &place.record, &place.network)?;
         let before = self.set_entry(TEST_IFINDEX, interface_entry(SELF_TEST, SELF_TEST))?;
         let now = self.switch.wanted(slot).classes();
         let mut asked = Ok(());
-        for (classes, change) in [(Classes::ALL, Some(change)), (now, None)] {
-            let wanted = Wanted::new(classes, LeaseEnd::Keep);
-            self.switch.want(SELF_TEST, wanted);
-            asked =
-                asked.and_then(|()| self.ask_round(program.as_fd(), slot, (&place, table), change));
+        for shell in self.shells() {
+            let record = place.record.counted_at_tc(shell != Shell::Xdp);
+            asked = asked.and_then(|()| self.write_records(SELF_TEST, &record, &place.network));
+            let program = self.program_at(shell);
+            for (classes, change) in [(Classes::ALL, Some(change)), (now, None)] {
+                let wanted = Wanted::new(classes, LeaseEnd::Keep);
+                self.switch.want(SELF_TEST, wanted);
+                asked = asked.and_then(|()| match &program {
+                    Ok(program) => self.ask_round(program, slot, (&place, table), change),
+                    Err(error) => Err(Error::Load(error.to_string())),
+                });
+            }
         }
         self.switch.want(SELF_TEST, Wanted::NONE);
         self.set_entry(TEST_IFINDEX, before)?;
         asked
     }
 
+    /// What the programs that packets go through are made for; what test runs go through if there are none.
+    fn shells(&self) -> BTreeSet<Shell> {
+        let hooks = self.hooks.values();
+        let in_use: BTreeSet<Shell> = hooks.map(|hook| hook.shell).collect();
+        match in_use.is_empty() {
+            true => [self.tested_at].into(),
+            false => in_use,
+        }
+    }
+
+    fn program_at(&mut self, shell: Shell) -> Result<Program, Error> {
+        let fd = object::descriptor(&mut self.ebpf, self.programs.name(shell))?;
+        Ok(Program { shell, fd })
+    }
+
     fn ask_round(
         &self,
-        program: BorrowedFd<'_>,
+        program: &Program,
         slot: u32,
         (place, table): (&Place, &PeerTables<'_>),
         change: Option<&Change>,
@@ -204,18 +242,11 @@ impl Filter {
         })
     }
 
-    fn program_fd(&mut self) -> Result<OwnedFd, Error> {
-        let program = object::program(&mut self.ebpf, self.program)?;
-        let fd = program.fd().map_err(|error| Error::Load(chain(&error)))?;
-        let fd = fd.as_fd().try_clone_to_owned();
-        fd.map_err(Error::os("cannot share the program"))
-    }
-
     /// Questions come by their answers. Each packet's action is what the program returns; its reason shows in the
     /// counters, which are read once for all packets with the same answer.
     fn ask_all(
         &self,
-        program: BorrowedFd<'_>,
+        program: &Program,
         slot: u32,
         place: &Place,
         questions: &[Question],
@@ -227,8 +258,7 @@ impl Filter {
             let counted = self.counted(expected.reason)?;
             for question in alike {
                 self.must_pass_if_session(slot, question)?;
-                let ran = testrun::run(program, frames.frame(question.packet), &mut [], 1)?;
-                if (ran != XDP_PASS) != expected.is_dropped {
+                if program.drops(frames.frame(question.packet))? != expected.is_dropped {
                     return Err(self.wrong(program, slot, place, alike));
                 }
             }
@@ -264,23 +294,17 @@ impl Filter {
     }
 
     /// Asks one by one, and names the first that comes out otherwise.
-    fn wrong(
-        &self,
-        program: BorrowedFd<'_>,
-        slot: u32,
-        place: &Place,
-        questions: &[Question],
-    ) -> Error {
+    fn wrong(&self, program: &Program, slot: u32, place: &Place, questions: &[Question]) -> Error {
         let mut frames = place.frames();
         let mut differs = |question: &Question| -> Result<Option<String>, Error> {
             let before = self.read_counters(SELF_TEST)?;
-            let ran = testrun::run(program, frames.frame(question.packet), &mut [], 1)?;
+            let is_dropped = program.drops(frames.frame(question.packet))?;
             let counted = self.read_counters(SELF_TEST)?.since(&before);
             let fate = |dropped| match dropped {
                 true => "dropped",
                 false => "passed",
             };
-            let got = format!("{}, {}", reasons(&counted), fate(ran != XDP_PASS));
+            let got = format!("{}, {}", reasons(&counted), fate(is_dropped));
             Ok((got != question.expected.to_string()).then_some(got))
         };
         let mut found = Error::SelfTest {

@@ -10,10 +10,11 @@ use filter_core::layout::{
 use filter_core::packet::Vlans;
 
 use super::{Filter, SELF_TEST, TEST_IFINDEX, name_hash};
-use crate::attach::{self, AttachMode, Attached, XdpKind};
+use crate::attach::{self, AttachMode, Attached, Hook, HookKind};
 use crate::device::{Device, InterfaceSpec};
 use crate::error::Error;
-use crate::object::{self};
+use crate::object::Shell;
+use crate::occupant::programs_at_tc;
 use crate::pin::{PinDir, pinned_interfaces};
 
 impl Filter {
@@ -24,43 +25,129 @@ impl Filter {
     /// [`Error::UnknownInterface`], [`Error::NotEthernet`], [`Error::Busy`], [`Error::Attach`] and map errors.
     pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
         let device = Device::find(&spec.name)?;
-        self.attach_to(&device, spec, mode)
+        self.record(&device, spec, mode)?;
+        self.hook(&device, &spec.name, mode)
     }
 
-    /// As [`Filter::attach`], to a device that may have another name by now.
+    /// As [`Filter::attach`], to a device that may have another name by now, and that has these members if it is a bond:
+    /// they lead to its record before a packet can come in on one.
     ///
     /// # Errors
-    /// As [`Filter::attach`].
+    /// As [`Filter::attach`] and [`Filter::set_members`]; nothing is attached then.
     pub fn attach_to(
         &mut self,
         device: &Device,
         spec: &InterfaceSpec,
+        members: &[u32],
         mode: AttachMode,
     ) -> Result<Attached, Error> {
-        device.check()?;
-        if !self.is_known(device, &spec.name)? {
-            // A link pinned under this name would be that of a device renamed since, or of another namespace.
-            self.pins
-                .as_ref()
-                .map_or(Ok(()), |pins| pins.remove_link(&spec.name))?;
-        }
-        self.set_interface(device.ifindex, spec)?;
+        self.record(device, spec, mode)?;
+        self.set_members(&spec.name, members)?;
         self.hook(device, &spec.name, mode)
     }
 
-    fn hook(&mut self, device: &Device, name: &str, mode: AttachMode) -> Result<Attached, Error> {
-        let program = object::program(&mut self.ebpf, self.program)?;
-        let hook = attach::attach(program, device, name, mode, self.pins.as_ref())?;
-        let attached = Attached {
-            ifindex: hook.ifindex,
-            kind: hook.kind,
-        };
-        self.hooks.insert(name.to_owned(), hook);
-        Ok(attached)
+    /// Writes the record of an interface that is to be attached.
+    fn record(
+        &mut self,
+        device: &Device,
+        spec: &InterfaceSpec,
+        mode: AttachMode,
+    ) -> Result<(), Error> {
+        device.check(mode)?;
+        if !self.is_known(device, &spec.name)? {
+            self.at_tc.remove(&spec.name);
+            // A link pinned under this name would be that of a device renamed since, or of another namespace.
+            self.pins
+                .as_ref()
+                .map_or(Ok(()), |pins| pins.detach(&spec.name))?;
+        }
+        self.set_interface(device.ifindex, spec)
     }
 
-    /// Takes the program off an interface and puts it there again in another mode: a link keeps the mode it was made with.
-    /// If the device refuses that mode, the program goes back to `former`, and the refusal is returned.
+    fn hook(&mut self, device: &Device, name: &str, mode: AttachMode) -> Result<Attached, Error> {
+        if let Some(held) = self.hooks.get(name).map(|hook| &hook.attached)
+            && self.pins.is_none()
+            && held.kind.is_tc()
+            && programs_at_tc(device.ifindex).is_some_and(|all| all.contains(&held.program))
+        {
+            return Ok(held.clone()); // once more, it would be there twice
+        }
+        let adopted = attach::adopt(&mut self.hands(), device, name);
+        let hook = match adopted {
+            Some(hook) => hook,
+            None => {
+                let fresh = self.attach_new(device, name, mode)?;
+                fresh.keep(device, name, self.pins.as_ref(), false)?
+            }
+        };
+        self.count_at(device.ifindex, name, hook.attached.kind)?;
+        Ok(self.hold(name, hook))
+    }
+
+    const fn hands(&mut self) -> attach::Hands<'_> {
+        attach::Hands {
+            ebpf: &mut self.ebpf,
+            programs: self.programs,
+            pins: self.pins.as_ref(),
+        }
+    }
+
+    /// Attaches where nothing of ours is. Packets that pass are counted at tc before the program is there, if that is where
+    /// it must go, so that none is missed.
+    fn attach_new(
+        &mut self,
+        device: &Device,
+        name: &str,
+        mode: AttachMode,
+    ) -> Result<attach::Fresh, Error> {
+        let is_tc = match mode {
+            AttachMode::Tc => true,
+            AttachMode::Auto => attach::prefers_tc(device).is_some(),
+            AttachMode::Native | AttachMode::Generic => false,
+        };
+        if is_tc {
+            self.count_at(device.ifindex, name, HookKind::Tc)?;
+        }
+        attach::attach_new(&mut self.hands(), device, mode)
+    }
+
+    fn hold(&mut self, name: &str, hook: Hook) -> Attached {
+        let (attached, is_filter) = (hook.attached.clone(), hook.is_filter());
+        if let Some(former) = self.hooks.insert(name.to_owned(), hook) {
+            self.take_off(name, former, is_filter);
+        }
+        attached
+    }
+
+    /// Takes the program off the hook where it was before it came to another, where a filter keeps it or a link does.
+    fn take_off(&self, name: &str, former: Hook, is_filter: bool) {
+        if let Some(pins) = &self.pins
+            && former.is_filter() != is_filter
+        {
+            // Of a link the pin was replaced. What cannot be removed is found, and let go, by the next process.
+            _ = match is_filter {
+                true => pins.remove_link(name),
+                false => pins.remove_filter(name),
+            };
+        }
+        former.remove();
+    }
+
+    /// Says at which hook packets that pass are counted.
+    fn count_at(&mut self, ifindex: u32, name: &str, kind: HookKind) -> Result<(), Error> {
+        let is_new = match kind.is_tc() {
+            true => self.at_tc.insert(name.to_owned()),
+            false => self.at_tc.remove(name),
+        };
+        match self.specs.get(&ifindex).cloned() {
+            Some(spec) if is_new => self.set_interface(ifindex, &spec),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the program of an interface to another hook. Between XDP and tc it is on both for a moment, so that no packet
+    /// goes by unjudged; between the two modes of XDP it is taken off and put there again, since a device has one of them.
+    /// If the device refuses, it stays where it is, and the refusal is returned.
     ///
     /// # Errors
     /// As [`Filter::attach`].
@@ -69,20 +156,65 @@ impl Filter {
         device: &Device,
         name: &str,
         mode: AttachMode,
+    ) -> Result<Attached, Error> {
+        let unknown = || Error::UnknownInterface(name.to_owned());
+        let hook = self.hooks.get(name).ok_or_else(unknown)?;
+        let (now, was_there) = (hook.attached.kind, hook.was_there);
+        let to_xdp = match mode {
+            AttachMode::Native | AttachMode::Generic => true,
+            AttachMode::Auto => attach::prefers_tc(device).is_none(),
+            AttachMode::Tc => false,
+        };
+        let fresh = match (now, mode) {
+            (HookKind::Tc, AttachMode::Tc) => return Ok(hook.attached.clone()),
+            // Never twice at tc: a packet would be counted twice.
+            (HookKind::Tc, AttachMode::Auto) => {
+                match attach::try_early(&mut self.hands(), device)? {
+                    Ok(fresh) => fresh,
+                    Err(why) => return Ok(self.stays_for(name, why)?.clone()),
+                }
+            }
+            (HookKind::Tc, _) => attach::attach_new(&mut self.hands(), device, mode)?,
+            (now, mode) if to_xdp => {
+                return self.change_xdp(device, name, mode, other_xdp(now, mode), was_there);
+            }
+            _ => attach::attach_new(&mut self.hands(), device, mode)?,
+        };
+        self.count_at(device.ifindex, name, fresh.kind())?;
+        let hook = fresh.keep(device, name, self.pins.as_ref(), was_there)?;
+        Ok(self.hold(name, hook))
+    }
+
+    /// It is where it was, for this reason.
+    fn stays_for(&mut self, name: &str, why: String) -> Result<&Attached, Error> {
+        let hook = self.hooks.get_mut(name);
+        let hook = hook.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
+        hook.attached.why = why;
+        Ok(&hook.attached)
+    }
+
+    fn change_xdp(
+        &mut self,
+        device: &Device,
+        name: &str,
+        mode: AttachMode,
         former: AttachMode,
+        was_there: bool,
     ) -> Result<Attached, Error> {
         let hook = self.hooks.remove(name);
         if let Some(pins) = &self.pins {
             pins.remove_link(name)?;
         }
         drop(hook);
-        match self.hook(device, name, mode) {
-            Err(error) => {
-                self.hook(device, name, former)?;
-                Err(error)
-            }
-            attached => attached,
-        }
+        let moved = attach::attach_new(&mut self.hands(), device, mode);
+        let (fresh, refused) = match moved {
+            Ok(fresh) => (fresh, Ok(())),
+            Err(error) => (self.attach_new(device, name, former)?, Err(error)),
+        };
+        self.count_at(device.ifindex, name, fresh.kind())?;
+        let hook = fresh.keep(device, name, self.pins.as_ref(), was_there)?;
+        let attached = self.hold(name, hook);
+        refused.map(|()| attached)
     }
 
     /// The index of the device that an earlier process attached under this name, and the number of the program there; none
@@ -128,14 +260,14 @@ impl Filter {
 
     /// Detaches the program from an interface, whether this process attached it or an earlier one.
     fn let_go(&mut self, name: &str) -> Result<(), Error> {
-        // Whoever drops a link's last reference detaches the program: at once if it is a descriptor.
         let hook = self.hooks.remove(name);
+        self.at_tc.remove(name);
         if let Some(pins) = &self.pins {
-            let last = pins.open_link(name);
-            pins.remove_link(name)?;
-            drop(last);
+            pins.detach(name)?;
         }
-        drop(hook);
+        if let Some(hook) = hook {
+            hook.remove();
+        }
         match self.interface_slot(name) {
             Some(slot) => self.forget_interface(slot),
             None => Ok(()),
@@ -158,7 +290,9 @@ impl Filter {
     /// [`Error::InterfaceRecord`], [`Error::TooManyInterfaces`], [`Error::TooManyTags`],
     /// [`Error::TooManyFarIndices`], map errors.
     pub fn set_interface(&mut self, ifindex: u32, spec: &InterfaceSpec) -> Result<(), Error> {
-        let record = spec.record()?;
+        let record = spec
+            .record()?
+            .counted_at_tc(self.is_at_tc(ifindex, &spec.name));
         let mut networks = spec.network_records()?;
         let slot = self
             .take_slot(&spec.name, 1..SELF_TEST)
@@ -182,6 +316,14 @@ impl Filter {
         self.set_index(slot, ifindex)?;
         self.specs.insert(ifindex, spec.clone());
         Ok(())
+    }
+
+    /// Are packets that pass counted at tc?
+    fn is_at_tc(&self, ifindex: u32, name: &str) -> bool {
+        match ifindex {
+            TEST_IFINDEX => self.tested_at != Shell::Xdp,
+            _ => self.at_tc.contains(name),
+        }
     }
 
     /// Says which devices' frames come in with an index of their own and belong to this interface all the same: the
@@ -243,13 +385,28 @@ impl Filter {
             .map_err(Error::map(map::NETWORKS))
     }
 
-    /// Writes the networks behind an interface's tags; those of other tags go. Each has two places, as interfaces do.
+    /// Writes the networks behind an interface's tags, after those of other tags went: they make room. Each has two places,
+    /// as interfaces do. Nothing is changed if there is no room.
     fn set_tagged(
         &mut self,
         slot: u32,
         name: &str,
         networks: &BTreeMap<Vlans, Network>,
     ) -> Result<(), Error> {
+        let held = self
+            .tagged
+            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
+        let held: Vec<u64> = held.map(|(&key, _)| key).collect();
+        let elsewhere = self.tagged.len() - held.len();
+        if elsewhere + networks.len() > MAX_TAGGED_NETWORKS as usize {
+            return Err(Error::TooManyTags(name.to_owned()));
+        }
+        for key in held {
+            if !networks.contains_key(&from_tags_key(key).1) {
+                self.tags()?.remove(&key).map_err(Error::map(map::TAGS))?;
+                self.tagged.remove(&key);
+            }
+        }
         for (&vlans, network) in networks {
             let key = tags_key(slot, vlans);
             let first = 2 * MAX_INTERFACES;
@@ -267,23 +424,12 @@ impl Filter {
                 .map_err(Error::map(map::TAGS))?;
             self.tagged.insert(key, first + place);
         }
-        let held = self
-            .tagged
-            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
-        let gone: Vec<u64> = held
-            .map(|(&key, _)| key)
-            .filter(|&key| !networks.contains_key(&from_tags_key(key).1))
-            .collect();
-        for key in gone {
-            self.tags()?.remove(&key).map_err(Error::map(map::TAGS))?;
-            self.tagged.remove(&key);
-        }
         Ok(())
     }
 
     /// A pair of places that no tags have.
     fn free_tags(&self) -> Option<u32> {
-        let used: std::collections::BTreeSet<u32> = self
+        let used: BTreeSet<u32> = self
             .tagged
             .values()
             .map(|place| (place - 2 * MAX_INTERFACES) / 2)
@@ -296,7 +442,7 @@ impl Filter {
     }
 
     /// What an earlier process left of indices and tags.
-    pub(super) fn adopt_interfaces(&mut self) -> Result<(), Error> {
+    pub(super) fn adopt_interfaces(&mut self, pins: Option<&PinDir>) -> Result<(), Error> {
         let tagged: Result<BTreeMap<u64, u32>, _> = self.tags()?.iter().collect();
         self.tagged = tagged.map_err(Error::map(map::TAGS))?;
         let mut indices = BTreeMap::new();
@@ -306,6 +452,11 @@ impl Filter {
             if name != 0 && index != 0 {
                 indices.insert(slot, index as u32);
             }
+        }
+        if let Some(pins) = pins {
+            pins.remove_next_links()?;
+            let links = pinned_interfaces(pins.path())?.into_iter();
+            self.at_tc = links.filter(|name| pins.is_at_tc(name)).collect();
         }
         self.leading = match indices.is_empty() {
             true => BTreeMap::new(),
@@ -369,11 +520,6 @@ impl Filter {
     /// Says what the program is to know of an index, and returns what it knew.
     pub(super) fn set_entry(&mut self, ifindex: u32, entry: u32) -> Result<u32, Error> {
         let before = self.entry(ifindex)?;
-        if entry == 0 {
-            self.leading.remove(&ifindex);
-        } else if ifindex != TEST_IFINDEX {
-            self.leading.insert(ifindex, from_interface_entry(entry).1);
-        }
         if ifindex > NEAR_IFINDEX {
             let mut far: HashMap<_, u32, u32> = self.hash_mut(map::FAR_INTERFACES)?;
             let set = match entry {
@@ -382,11 +528,16 @@ impl Filter {
                 entry => far.insert(ifindex, entry, 0),
             };
             set.map_err(Error::map(map::FAR_INTERFACES))?;
-            return Ok(before);
+        } else {
+            let mut near: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
+            near.set(ifindex, entry, 0)
+                .map_err(Error::map(map::INTERFACE_SLOTS))?;
         }
-        let mut near: Array<_, u32> = self.map_mut(map::INTERFACE_SLOTS)?;
-        near.set(ifindex, entry, 0)
-            .map_err(Error::map(map::INTERFACE_SLOTS))?;
+        if entry == 0 {
+            self.leading.remove(&ifindex);
+        } else if ifindex != TEST_IFINDEX {
+            self.leading.insert(ifindex, from_interface_entry(entry).1);
+        }
         Ok(before)
     }
 
@@ -450,10 +601,7 @@ impl Filter {
     /// # Errors
     /// The first that occurs; the rest is still undone.
     pub fn undo(&mut self) -> Result<(), Error> {
-        let own = self
-            .hooks
-            .iter()
-            .filter(|(_, hook)| hook.kind != XdpKind::Adopted);
+        let own = self.hooks.iter().filter(|(_, hook)| !hook.was_there);
         let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
         let results: Vec<_> = own.iter().map(|name| self.detach(name)).collect();
         let unpinned = self
@@ -465,16 +613,9 @@ impl Filter {
     }
 
     /// The attached interfaces and how.
-    pub fn interfaces(&self) -> impl Iterator<Item = (&str, Attached)> {
-        self.hooks.iter().map(|(name, hook)| {
-            (
-                name.as_str(),
-                Attached {
-                    ifindex: hook.ifindex,
-                    kind: hook.kind,
-                },
-            )
-        })
+    pub fn interfaces(&self) -> impl Iterator<Item = (&str, &Attached)> {
+        let hooks = self.hooks.iter();
+        hooks.map(|(name, hook)| (name.as_str(), &hook.attached))
     }
 
     pub(crate) fn interface_slot(&self, name: &str) -> Option<u32> {
@@ -483,5 +624,15 @@ impl Filter {
         interfaces
             .find(|&(_, &held)| held == hash)
             .map(|(&slot, _)| slot)
+    }
+}
+
+/// Where in XDP a program is that cannot go where it is asked to: of one that was adopted, in the other of the two modes.
+const fn other_xdp(now: HookKind, asked: AttachMode) -> AttachMode {
+    match (now, asked) {
+        (HookKind::XdpNative, _) | (HookKind::XdpAdopted, AttachMode::Generic) => {
+            AttachMode::Native
+        }
+        _ => AttachMode::Generic,
     }
 }

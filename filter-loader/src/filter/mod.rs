@@ -1,6 +1,5 @@
 //! The loaded filter: interfaces, peers, their tables, counters, samples. The one writer of the maps.
-use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::device::InterfaceSpec;
 use crate::error::{Error, chain};
 use crate::lease::Lease;
 use crate::mapped::array;
-use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Sizes};
+use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Programs, Shell, Sizes};
 use crate::pin::PinDir;
 use crate::selftest::Lists;
 use crate::slot::{PeerSlot, fnv};
@@ -78,9 +77,9 @@ pub struct Ran {
 }
 
 impl Ran {
-    pub(crate) fn of(result: &TestRunResult) -> Self {
+    pub(crate) fn of(shell: Shell, result: &TestRunResult) -> Self {
         Self {
-            dropped: result.return_value != XDP_PASS,
+            dropped: shell.is_drop(result.return_value),
             time: result.duration,
         }
     }
@@ -99,12 +98,16 @@ pub(crate) const META_MAGIC: u64 = 0x6263_7033_0000_0000;
 /// The filter in the kernel. Dropping it detaches and frees everything, except what is pinned.
 pub struct Filter {
     pub(crate) ebpf: Ebpf,
-    pub(crate) program: &'static str,
+    pub(crate) programs: Programs,
+    /// What test runs go through, and what counts them.
+    pub(crate) tested_at: Shell,
     pub(crate) tables: Box<dyn TableStore>,
     lease: Lease,
     pub(crate) switch: switch::Both,
     pins: Option<PinDir>,
     hooks: BTreeMap<String, Hook>,
+    /// Interfaces whose packets are counted at tc, by name.
+    at_tc: BTreeSet<String>,
     stations: Stations,
     /// Slot → hash of the name that holds it.
     names: BTreeMap<u32, u64>,
@@ -149,7 +152,7 @@ impl Filter {
             icmp_errors_per_second: options.icmp_errors_per_second,
             pins: pins.map(PinDir::path),
         };
-        let (mut ebpf, program) = object::load(options.engine, &sizes)?;
+        let (mut ebpf, programs) = object::load(options.engine, &sizes)?;
         let clock = clock(&mut ebpf)?;
         let lease = Lease::map(array(&ebpf, map::LEASE)?, clock)?;
         let switch = switch::Both::map(array(&ebpf, map::WANTED)?, array(&ebpf, map::ALLOWED)?)?;
@@ -165,7 +168,9 @@ impl Filter {
         let stations = Stations::new(&mut ebpf)?;
         let mut filter = Self {
             ebpf,
-            program,
+            programs,
+            tested_at: Shell::Xdp,
+            at_tc: BTreeSet::new(),
             tables,
             lease,
             switch,
@@ -227,7 +232,7 @@ impl Filter {
         }
         self.max_slots = slots;
         self.names = names;
-        self.adopt_interfaces()?;
+        self.adopt_interfaces(pins)?;
         self.stations.check_copy()
     }
 
@@ -316,14 +321,21 @@ impl Filter {
     /// # Errors
     /// What the kernel says; frames under 14 bytes cannot be run.
     pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
-        let program = object::program(&mut self.ebpf, self.program)?;
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.repeat = repeat;
-        let result = program
-            .test_run(options)
-            .map_err(|error| Error::Load(format!("test run: {}", chain(&error))))?;
-        Ok(Ran::of(&result))
+        let (shell, name) = (self.tested_at, self.programs.name(self.tested_at));
+        let result = match shell {
+            Shell::Xdp => object::xdp(&mut self.ebpf, name)?.test_run(options),
+            Shell::Tc | Shell::Bare => object::classifier(&mut self.ebpf, name)?.test_run(options),
+        };
+        let result = result.map_err(|error| Error::Load(format!("test run: {}", chain(&error))))?;
+        Ok(Ran::of(shell, &result))
+    }
+
+    /// From now on test runs go through this program, and are counted there. Set the interface of [`TEST_IFINDEX`] after it.
+    pub fn test_at(&mut self, shell: Shell) {
+        self.tested_at = shell;
     }
 
     /// The slot of a name within a range, if it has one or one is free.
@@ -404,15 +416,9 @@ impl Filter {
     }
 }
 
-/// `XDP_PASS` of include/uapi/linux/bpf.h.
-const XDP_PASS: u32 = 2;
-
 /// The clock of the program, of the object's other program that says what it shows.
 fn clock(ebpf: &mut Ebpf) -> Result<Clock, Error> {
-    let program = object::program(ebpf, CLOCK)?;
-    let fd = program.fd().map_err(|error| Error::Load(chain(&error)))?;
-    let fd = fd.as_fd().try_clone_to_owned();
-    Clock::new(fd.map_err(Error::os("cannot share the program"))?)
+    Clock::new(object::descriptor(ebpf, CLOCK)?)
 }
 
 fn nix_cpus() -> Result<usize, Error> {
@@ -430,7 +436,7 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Filter")
-            .field("program", &self.program)
+            .field("programs", &self.programs)
             .field("hooks", &self.hooks)
             .finish_non_exhaustive()
     }

@@ -137,16 +137,20 @@ impl Filter {
 
     /// Says from where every peer's frames come, all at once: a station that changes from one peer to
     /// another has a peer all the while.
-    /// Stations of whoever is not listed go.
+    /// Stations of whoever is not listed go. Those on an interface that is not set yet are left out, and keep no other
+    /// station waiting; returns how many: assign again once the interface is set.
     ///
     /// # Errors
-    /// [`Error::NoRecord`] if an interface is not set: nothing is changed then; map errors.
-    pub fn assign_stations(&mut self, stations: &BTreeMap<Station, PeerSlot>) -> Result<(), Error> {
-        let wanted: Result<BTreeMap<PeerKey, u32>, Error> = stations
+    /// Map errors.
+    pub fn assign_stations(
+        &mut self,
+        stations: &BTreeMap<Station, PeerSlot>,
+    ) -> Result<usize, Error> {
+        let placed = stations
             .iter()
-            .map(|(station, slot)| Ok((self.key_of(station)?, slot.0)))
-            .collect();
-        let wanted = wanted?;
+            .filter_map(|(station, slot)| Some((self.key_of(station).ok()?, slot.0)));
+        let wanted: BTreeMap<PeerKey, u32> = placed.collect();
+        let left_out = stations.len() - wanted.len();
         for (key, &slot) in &wanted {
             self.stations.insert(key, slot)?;
         }
@@ -155,7 +159,8 @@ impl Filter {
             .filter(|&(key, &slot)| slot != SELF_TEST && !wanted.contains_key(key))
             .map(|(key, _)| *key)
             .collect();
-        self.stations.remove(&gone)
+        self.stations.remove(&gone)?;
+        Ok(left_out)
     }
 
     /// From where each peer's frames come now, also as an earlier process left it; without those on interfaces that

@@ -1,9 +1,9 @@
-//! The loaded XDP program under BPF_PROG_TEST_RUN as an engine. It shows what it decided only by its counters,
+//! A loaded program under BPF_PROG_TEST_RUN as an engine. It shows what it decided only by its counters,
 //! as it does on a real interface. Never attaches anything.
 
 use filter_core::Classes;
 use filter_loader::{
-    Filter, LeaseEnd, Options, PeerSlot, PeerTables, TEST_IFINDEX, Target, Wanted,
+    Filter, LeaseEnd, Options, PeerSlot, PeerTables, Shell, TEST_IFINDEX, Target, Wanted,
 };
 
 use crate::engines::{Engine, Tally, userspace};
@@ -14,6 +14,7 @@ use crate::world::World;
 pub struct Kernel {
     world: &'static World,
     engine: filter_loader::Engine,
+    shell: Shell,
     filter: Filter,
     peers: Vec<PeerSlot>,
 }
@@ -25,6 +26,15 @@ impl Kernel {
     /// If the kernel refuses anything.
     #[must_use]
     pub fn new(world: &'static World, engine: filter_loader::Engine) -> Self {
+        Self::at(world, engine, Shell::Xdp)
+    }
+
+    /// As [`Kernel::new`], by the program of this hook.
+    ///
+    /// # Panics
+    /// If the kernel refuses anything.
+    #[must_use]
+    pub fn at(world: &'static World, engine: filter_loader::Engine, shell: Shell) -> Self {
         let options = Options {
             max_peers: 16,
             table_memory_mib: 8,
@@ -36,6 +46,7 @@ impl Kernel {
             ..Options::default()
         };
         let mut filter = Filter::load(&options).expect("loading");
+        filter.test_at(shell);
         let (bogons, ours) = userspace::lists(world);
         let lists = PeerTables {
             sources: &bogons,
@@ -68,6 +79,7 @@ impl Kernel {
         Self {
             world,
             engine,
+            shell,
             filter,
             peers,
         }
@@ -76,7 +88,7 @@ impl Kernel {
 
 impl Engine for Kernel {
     fn name(&self) -> String {
-        format!("kernel ({:?})", self.engine)
+        format!("kernel ({:?}, {:?})", self.engine, self.shell)
     }
 
     fn shortest(&self) -> usize {
@@ -85,6 +97,17 @@ impl Engine for Kernel {
         } else {
             0
         }
+    }
+
+    /// At tc the kernel makes a packet of the frame, and refuses one without a whole IP header.
+    fn takes(&self, frame: &[u8]) -> bool {
+        let shortest = match frame.get(12..14) {
+            _ if self.shell == Shell::Xdp => self.shortest(),
+            Some([0x08, 0x00]) => 34,
+            Some([0x86, 0xdd]) => 54,
+            _ => 15,
+        };
+        frame.len() >= shortest
     }
 
     fn set_in_force(&mut self, classes: Classes) {

@@ -46,8 +46,10 @@ impl Site {
         &self.pins
     }
 
-    /// Writes the configuration file: `text`, and where this daemon keeps its things.
+    /// Writes the configuration file: `text`, and where this daemon keeps its things. An interface that `text` chooses no
+    /// hook for has native XDP: the lab receives through packet sockets, which see a packet before tc drops it.
     pub fn write(&self, text: &str) -> PathBuf {
+        let text = &in_xdp(text);
         let text = format!(
             "{text}\n[daemon]\nsocket = {:?}\npin_dir = {:?}\nstate_file = {:?}\n",
             self.socket(),
@@ -135,6 +137,22 @@ impl Site {
     fn socket(&self) -> PathBuf {
         self.directory.path().join("ctl")
     }
+}
+
+/// Each interface with a hook.
+fn in_xdp(text: &str) -> String {
+    const HEAD: &str = "[[interface]]\n";
+    let mut parts = text.split(HEAD);
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let section = part.split("\n[").next().unwrap_or_default();
+        all.push_str(HEAD);
+        if !section.lines().any(|line| line.starts_with("hook =")) {
+            all.push_str("hook = \"xdp-native\"\n");
+        }
+        all.push_str(part);
+    }
+    all
 }
 
 impl Drop for Site {

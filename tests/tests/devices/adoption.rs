@@ -343,8 +343,8 @@ fn an_adopted_generic_link_becomes_native_or_an_error_that_is_told() {
     if !require("devices native", &[]) {
         return;
     }
-    let generic = format!("{LAN}xdp = \"generic\"\n");
-    let native = format!("{LAN}xdp = \"native\"\n");
+    let generic = format!("{LAN}hook = \"xdp-generic\"\n");
+    let native = format!("{LAN}hook = \"xdp-native\"\n");
     let scene = Scene::new(&generic, ADDRESS);
     assert_eq!(scene.interface("ixp0")["hook"], "xdp-generic");
     let mut scene = scene.restart(&config(&native), nothing);
@@ -362,7 +362,7 @@ fn an_adopted_generic_link_becomes_native_or_an_error_that_is_told() {
     let why = interface["why"].as_str().unwrap_or_default();
     if interface["hook"] == "xdp-generic" {
         assert!(
-            why.starts_with("the configuration asks for xdp = \"native\": cannot attach to interface `ixp0`: native: "),
+            why.starts_with("the configuration asks for hook = \"xdp-native\": cannot attach to interface `ixp0`: native: "),
             "{interface}"
         );
         scene.daemon.until_event("not-as-configured", |_| true);

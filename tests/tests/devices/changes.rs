@@ -2,9 +2,9 @@
 use std::time::Duration;
 
 use super::scene::{
-    FOLLOWED, Flow, GOOD, GOOD_FLOW, LAN, SPOOFED_FLOW, Scene, detach_link, is_enforced, our_mac,
+    FOLLOWED, Flow, GOOD, GOOD_FLOW, LAN, SPOOFED_FLOW, Scene, is_enforced, our_mac,
 };
-use tests::lab::{require, wait_for};
+use tests::lab::{detach_link, require, wait_for};
 
 const ADDRESS: &str = "192.0.2.1/24";
 const WITHIN: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use filter_core::frame;
 use filter_core::packet::Mac;
 use serde_json::Value;
-use tests::lab::{Bcp38, Namespace, Site, Wire, enter, wait_for};
+use tests::lab::{Bcp38, Namespace, Site, Wire, wait_for};
 
 /// What a change may take to be followed.
 pub const FOLLOWED: Duration = Duration::from_secs(1);
@@ -15,6 +15,8 @@ pub const FOLLOWED: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(1);
 /// Between two pairs of packets.
 const PACE: Duration = Duration::from_millis(2);
+/// Of each flow in the second after a change must have been followed: fewer prove nothing.
+const FEWEST: usize = 50;
 /// Between two looks at status.
 const LOOK: Duration = Duration::from_millis(50);
 pub const WITHIN: Duration = Duration::from_secs(20);
@@ -257,30 +259,39 @@ impl Scene {
 }
 
 impl Outcome {
-    /// No good packet was lost, of those that were sent after the change may be followed (`since`) no spoofed one passed,
-    /// and before that none passed while status said that the peer is enforced.
+    /// No good packet was lost of those sent from `since` on, no spoofed one passed of those sent once a change must have
+    /// been followed, and the peer is enforced at the end. Enough of each were sent to say so.
     pub fn assert_safe(&self, what: &str, since: Duration) {
-        assert!(
-            self.good.len() > 200,
-            "{what}: {} packets sent",
-            self.good.len()
-        );
-        let lost: Vec<_> = self
-            .good
-            .iter()
-            .filter(|(number, at)| !self.arrived.contains(number) && **at >= since)
-            .collect();
+        let lost = self.fates(&self.good, since, false);
         assert!(lost.is_empty(), "{what}: good packets lost: {lost:?}");
-        let passed = self
-            .spoofed
-            .iter()
-            .filter(|(number, _)| self.arrived.contains(number));
-        let passed: Vec<_> = passed.collect();
-        let late: Vec<_> = passed.iter().filter(|(_, at)| **at > FOLLOWED).collect();
-        assert!(late.is_empty(), "{what}: spoofed packets passed: {late:?}");
+        let passed = self.fates(&self.spoofed, FOLLOWED, true);
+        assert!(
+            passed.is_empty(),
+            "{what}: spoofed packets passed: {passed:?}"
+        );
+        for (of, sent) in [("good", &self.good), ("spoofed", &self.spoofed)] {
+            let late = sent.values().filter(|&&at| at > FOLLOWED).count();
+            assert!(
+                late >= FEWEST,
+                "{what}: {late} {of} packets sent in the end"
+            );
+        }
         let (_, last) = self.said.last().unwrap();
         assert!(is_enforced(last), "{what}: {last:#}");
         assert_eq!(last["state"], "enforcing", "{what}");
+    }
+
+    /// Those of `sent` that were sent after `since` and arrived, or did not, by number and time.
+    fn fates(
+        &self,
+        sent: &BTreeMap<u32, Duration>,
+        since: Duration,
+        arrived: bool,
+    ) -> Vec<(u32, Duration)> {
+        let late = sent.iter().filter(|&(_, &at)| at >= since);
+        late.filter(|(number, _)| self.arrived.contains(number) == arrived)
+            .map(|(&number, &at)| (number, at))
+            .collect()
     }
 }
 
@@ -314,36 +325,6 @@ fn plug(router: &Namespace, peer: &Namespace, address: &str) {
 /// Our MAC on the port, as it is at first.
 pub fn our_mac() -> Mac {
     OUR_MAC.parse().unwrap()
-}
-
-/// Takes the program off an interface as another program could: by its link, without the daemon's help.
-pub fn detach_link(router: &Namespace, pin: &std::path::Path) {
-    const OBJ_GET: i32 = 7;
-    const LINK_DETACH: i32 = 34;
-    let path = std::ffi::CString::new(pin.to_str().unwrap()).unwrap();
-    let netns = router.path();
-    let done = thread::spawn(move || {
-        enter(&netns).unwrap();
-        let get = [path.as_ptr() as u64, 0];
-        // SAFETY: BPF_OBJ_GET reads a path that lives through the call, and 16 bytes of attributes.
-        let link =
-            unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, get.as_ptr(), size_of_val(&get)) };
-        assert!(link >= 0, "{}", std::io::Error::last_os_error());
-        let detach = [link as u64, 0];
-        // SAFETY: BPF_LINK_DETACH reads 16 bytes of attributes: a descriptor of this process's own.
-        let detached = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                LINK_DETACH,
-                detach.as_ptr(),
-                size_of_val(&detach),
-            )
-        };
-        assert_eq!(detached, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: it was opened above, and nothing else has it.
-        unsafe { libc::close(link as i32) };
-    });
-    done.join().unwrap();
 }
 
 impl Scene {

@@ -222,7 +222,7 @@ fn unequal_queues_are_what_is_wrong_and_not_the_driver() {
         return;
     }
     let more =
-        format!("{LAN}\n[[interface]]\nname = \"pni0\"\nkind = \"port\"\nxdp = \"native\"\n");
+        format!("{LAN}\n[[interface]]\nname = \"pni0\"\nkind = \"port\"\nhook = \"xdp-native\"\n");
     let scene = Scene::new(LAN, ADDRESS);
     let pair = "link add pni0 numrxqueues 1 numtxqueues 1 type veth peer name far numrxqueues 1 numtxqueues 4";
     scene.router.ip(&pair.split(' ').collect::<Vec<_>>());

@@ -1,13 +1,15 @@
 //! Attaching, and what then happens to frames on the wire.
 
+use filter_core::layout::{MAX_FAR_INDICES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX};
+use filter_core::packet::Vlans;
 use filter_core::{Mode, Reason};
-use filter_loader::{AttachMode, Engine, InterfaceSpec, XdpKind};
+use filter_loader::{AttachMode, Device, Engine, Error, HookKind, InterfaceSpec, TEST_IFINDEX};
 use tests::kernel::{Feature, engines, require_kernel};
 use tests::netns::{has_xdp, ip};
-use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
+use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, TEST_NAME, build, counted, just};
 
 /// Five spoofed frames, then a good one: what comes through says what became of the spoofed ones.
-fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: XdpKind, mode: Mode) {
+fn five_spoofed_frames(engine: Engine, how: AttachMode, kind: HookKind, mode: Mode) {
     let pair = Pair::new(1500);
     let mut filter = rig::load(&rig::options(engine));
     let (peer, attached) = rig::guard(&mut filter, how, mode);
@@ -38,14 +40,10 @@ fn spoofed_frames_on_the_wire_meet_the_mode() {
     if require_kernel("spoofed_frames_on_the_wire_meet_the_mode") {
         for mode in [Mode::Observe, Mode::Enforce] {
             for &engine in engines("spoofed_frames_on_the_wire_meet_the_mode") {
-                five_spoofed_frames(engine, AttachMode::Native, XdpKind::Native, mode);
+                five_spoofed_frames(engine, AttachMode::Native, HookKind::XdpNative, mode);
             }
-            for (how, kind) in [
-                (AttachMode::Generic, XdpKind::Generic),
-                (AttachMode::Auto, XdpKind::Native),
-            ] {
-                five_spoofed_frames(Engine::Tables, how, kind, mode);
-            }
+            let (how, kind) = (AttachMode::Generic, HookKind::XdpGeneric);
+            five_spoofed_frames(Engine::Tables, how, kind, mode);
         }
     }
 }
@@ -68,18 +66,15 @@ fn jumbo_frames_are_judged_and_counted_whole() {
         return;
     }
     // Before 5.18 native XDP refuses such a device, and generic is what is left.
-    let native = if Feature::Frags.is_here() {
-        XdpKind::Native
+    let (first, native) = if Feature::Frags.is_here() {
+        (AttachMode::Native, HookKind::XdpNative)
     } else {
-        XdpKind::Generic
+        (AttachMode::Auto, HookKind::XdpGeneric)
     };
-    for (how, kind) in [
-        (AttachMode::Auto, native),
-        (AttachMode::Generic, XdpKind::Generic),
-    ] {
+    for (how, kind) in [(first, native), (AttachMode::Generic, HookKind::XdpGeneric)] {
         let pair = Pair::new(9_000);
         let mut filter = rig::load(&rig::options(Engine::Tables));
-        if native != XdpKind::Native {
+        if native != HookKind::XdpNative {
             assert_eq!(refused(&mut filter), TOO_LONG);
         }
         let (peer, attached) = rig::guard(&mut filter, how, Mode::Enforce);
@@ -220,5 +215,71 @@ fn frames_of_a_bonds_member_are_the_bonds() {
         pair.passes(SPOOFED);
         assert_eq!(filter.unrecorded().unwrap(), 3);
         filter.detach_all().unwrap();
+    }
+}
+
+/// No packet may come in on a member before it leads to the bond's record.
+#[test]
+fn a_bonds_members_lead_to_its_record_before_it_is_attached() {
+    if !require_kernel("a_bonds_members_lead_to_its_record_before_it_is_attached") {
+        return;
+    }
+    let _pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let (spec, device) = (
+        InterfaceSpec::of_device(NEAR).unwrap(),
+        Device::find(NEAR).unwrap(),
+    );
+    let far = NEAR_IFINDEX + 1;
+    let too_many: Vec<u32> = (far..=far + MAX_FAR_INDICES).collect();
+    let refused = filter.attach_to(&device, &spec, &too_many, AttachMode::Native);
+    assert!(
+        matches!(refused, Err(Error::TooManyFarIndices { index, .. }) if index == far + MAX_FAR_INDICES),
+        "{refused:?}"
+    );
+    assert!(!has_xdp(NEAR), "it was attached before its members");
+    let fit = &too_many[..too_many.len() - 1];
+    filter
+        .attach_to(&device, &spec, fit, AttachMode::Native)
+        .unwrap();
+    assert!(has_xdp(NEAR));
+    filter.detach_all().unwrap();
+}
+
+#[test]
+fn tags_that_go_make_room_for_those_that_come() {
+    if !require_kernel("tags_that_go_make_room_for_those_that_come") {
+        return;
+    }
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let tagged = |first: u16, count: u32| {
+        let mut spec = rig::test_interface();
+        for outer in (first..).take(count as usize) {
+            spec.network_mut(Vlans { outer, inner: 0 });
+        }
+        spec
+    };
+    let all = tagged(1, MAX_TAGGED_NETWORKS);
+    filter.set_interface(TEST_IFINDEX, &all).unwrap();
+    // Not one of them stays.
+    let others = tagged(1_001, MAX_TAGGED_NETWORKS);
+    filter.set_interface(TEST_IFINDEX, &others).unwrap();
+    let refused = filter.set_interface(TEST_IFINDEX, &tagged(2_001, MAX_TAGGED_NETWORKS + 1));
+    assert!(matches!(refused, Err(Error::TooManyTags(_))), "{refused:?}");
+    // Refused as a whole: those it had are still there.
+    let frame = |vlan: u16| build(&GOOD.replace(" / ipv4", &format!(" / vlan {vlan} / ipv4")));
+    for (vlan, reason) in [
+        (1, Reason::OtherVlan),
+        (1_001, Reason::UnknownPeer),
+        (2_001, Reason::OtherVlan),
+    ] {
+        let before = filter.interface_counters(TEST_NAME).unwrap();
+        filter.run(&frame(vlan), 1).unwrap();
+        let counted = filter.interface_counters(TEST_NAME).unwrap().since(&before);
+        assert_eq!(
+            counted,
+            just(&[(reason, false, 1, frame(vlan).len())]),
+            "vlan {vlan}"
+        );
     }
 }

@@ -61,6 +61,27 @@ fn a_station_has_one_peer_and_moves_when_it_is_free() {
 }
 
 #[test]
+fn a_station_on_an_interface_without_a_record_keeps_no_other_waiting() {
+    if !require_kernel("a_station_on_an_interface_without_a_record_keeps_no_other_waiting") {
+        return;
+    }
+    let (mut filter, icrc) = filter(Engine::Tables);
+    let other = filter.add_peer("other").unwrap();
+    filter.set_stations(icrc, &[]).unwrap();
+    let (here, elsewhere) = (station(TEST_IFINDEX, "icrc"), station(4_000, "icrc"));
+    let wanted = [(here, icrc), (elsewhere, other)].into();
+    assert_eq!(filter.assign_stations(&wanted).unwrap(), 1);
+    assert_eq!(reason(&mut filter, Some(icrc)), Reason::Permitted);
+    assert_eq!(filter.stations().collect::<Vec<_>>(), [(here, icrc)]);
+    let spec = filter_loader::InterfaceSpec::new("later0", Mac::from_bits(0x02_00_00_00_00_77));
+    filter.set_interface(4_000, &spec).unwrap();
+    assert_eq!(filter.assign_stations(&wanted).unwrap(), 0);
+    let mut stations: Vec<_> = filter.stations().collect();
+    stations.sort();
+    assert_eq!(stations, [(here, icrc), (elsewhere, other)]);
+}
+
+#[test]
 fn a_removed_peer_is_unknown_and_its_slot_starts_from_zero() {
     if !require_kernel("a_removed_peer_is_unknown_and_its_slot_starts_from_zero") {
         return;

@@ -7,7 +7,7 @@ use filter_core::layout::station;
 use filter_core::table::{CHUNK_WORDS, LINE_WORDS};
 use filter_core::{Mode, Reason};
 use filter_loader::{
-    AttachMode, Filter, InterfaceSpec, Options, XdpKind, detach_pinned, pinned_interfaces,
+    AttachMode, Filter, HookKind, InterfaceSpec, Options, detach_pinned, pinned_interfaces,
 };
 use tests::netns::{has_xdp, ip};
 use tests::require_kernel;
@@ -17,7 +17,7 @@ use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
 fn first_life(pair: &Pair, pins: &Pins) {
     let mut filter = rig::load(&pins.options());
     let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
-    assert_eq!(attached.kind, XdpKind::Native);
+    assert_eq!(attached.kind, HookKind::XdpNative);
     pair.far.send(&build(SPOOFED));
     pair.passes(GOOD);
     _ = counted(&filter, peer, 2);
@@ -56,7 +56,7 @@ fn the_filter_goes_on_without_its_process_and_the_next_one_adopts_it() {
     assert_eq!(rig::publish(&mut filter, Mode::Enforce), peer);
     let spec = InterfaceSpec::of_device(NEAR).unwrap();
     let attached = filter.attach(&spec, AttachMode::Native).unwrap();
-    assert_eq!(attached.kind, XdpKind::Adopted);
+    assert_eq!(attached.kind, HookKind::XdpAdopted);
     pair.far.send(&build(SPOOFED));
     pair.passes(GOOD);
     assert_eq!(counted(&filter, peer, 6), frames(3, 3));
@@ -231,7 +231,7 @@ fn a_copy_of_the_stations_that_is_wrong_is_put_right() {
             changed += 1;
         }
     }
-    assert_eq!(changed, 2, "the peer's and the self-test's");
+    assert_eq!(changed, 3, "the peer's and the self-test's two");
     copy.set(0, table, 0).unwrap();
     pair.passes(GOOD); // frames of no peer are observed only
 
@@ -283,7 +283,7 @@ fn a_pinned_link_whose_device_is_gone_is_forgotten() {
     let pair = Pair::new(1500);
     let mut filter = rig::load(&pins.options());
     let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
-    assert_eq!(attached.kind, XdpKind::Native);
+    assert_eq!(attached.kind, HookKind::XdpNative);
     pair.far.send(&build(SPOOFED));
     pair.passes(GOOD);
     assert_eq!(counted(&filter, peer, 4), frames(2, 2));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use filter_core::layout::{SAMPLE_BYTES, Sample};
+use filter_core::layout::{LinkLayer, SAMPLE_BYTES, Sample};
 use filter_core::packet::Vlans;
 use filter_core::{Classes, Family, Mode, Reason};
 use filter_loader::{Engine, Filter, Options, PeerSlot, Samples, TEST_IFINDEX};
@@ -65,6 +65,7 @@ fn a_sample_tells_what_happened() {
                     reason: Reason::SourceUnannounced,
                     broken: Classes::sources(Family::Ipv4),
                     dropped,
+                    link: LinkLayer::Ethernet,
                     data,
                 };
                 assert_eq!(sample, expected);

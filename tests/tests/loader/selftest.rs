@@ -11,8 +11,15 @@ use filter_loader::{Counters, Engine, Error, Filter, PeerSlot, PeerTables, Sessi
 use tests::require_kernel;
 use tests::rig::{self, GOOD, TEST_NAME, build};
 
-/// A published table goes live within this, its self-test included.
-const PUBLISH: Duration = Duration::from_millis(50);
+/// Prefixes of each family, and within what a table of so many goes live, its self-test included: unoptimised, on a machine
+/// that does other things too.
+const PUBLISH: [(usize, Duration); 5] = [
+    (0, Duration::from_millis(250)),
+    (1, Duration::from_millis(250)),
+    (2, Duration::from_millis(250)),
+    (1_000, Duration::from_secs(1)),
+    (20_000, Duration::from_secs(10)),
+];
 
 #[test]
 fn a_planted_bug_is_caught_and_the_old_table_stays() {
@@ -98,8 +105,7 @@ fn tables_of_every_shape_pass_in_little_time() {
     }
     let mut filter = rig::load(&rig::options(Engine::Tables));
     let peer = rig::guard_test_runs(&mut filter, Mode::Observe);
-    let mut took = Vec::new();
-    for (generation, count) in [(1, 0), (2, 1), (3, 2), (4, 1000), (5, 20_000)] {
+    for (generation, (count, limit)) in (1..).zip(PUBLISH) {
         let both = Family::ALL
             .into_iter()
             .flat_map(|family| shapes::full_table(family, count, 3));
@@ -112,11 +118,10 @@ fn tables_of_every_shape_pass_in_little_time() {
         };
         let begin = Instant::now();
         filter.publish(peer, &table).unwrap();
-        took.push(begin.elapsed());
+        let took = begin.elapsed();
+        println!("{count} prefixes a family: {took:?} of {limit:?}");
+        assert!(took < limit, "{count} prefixes a family: {took:?}");
     }
-    println!("published in {took:?}");
-    took.sort();
-    assert!(took[took.len() / 2] < PUBLISH, "{took:?}");
 }
 
 /// How many prefixes of each family, and how many damages of each part of the table.

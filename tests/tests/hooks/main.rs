@@ -1,0 +1,10 @@
+//! The filter at every hook: the case file at each of them, the wire under tc (tags beside the frame, bytes beside the linear
+//! part, super-frames), the way from one hook to another, other programs on the device, devices without Ethernet.
+//! Whatever tc drops is gone for sockets of one protocol, through which these tests receive.
+#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+mod cases;
+mod daemon;
+mod stage;
+mod tunnels;
+mod wire;
