@@ -277,7 +277,8 @@ fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<S
             "only {watched:.1} h were watched, {wanted:.0} h are wanted"
         ));
     }
-    if share > MAX_SHARE {
+    // What is in force already was dared before: a flood of spoofed packets is no reason to end it.
+    if share > MAX_SHARE && in_force(evidence.peer, class).is_empty() {
         return not_yet(format!(
             "{share:.2} % of its packets would be dropped, more than {MAX_SHARE} %"
         ));

@@ -223,3 +223,21 @@ fn what_was_valid_until_lately_is_not_yet() {
     assert_eq!(groups.iter().sum::<usize>(), 1);
     assert_eq!(class(&advice, "bogons").verdict, Verdict::Safe);
 }
+
+#[test]
+fn a_flood_is_no_reason_against_what_is_in_force_already() {
+    let mut peer = peer("enforcing", None);
+    let counts = [("permitted", 50), ("source-unannounced", 50)];
+    let history = history(2.0 * DAY, &counts);
+    assert_eq!(
+        class(&advice(&peer, &history, &[]), "sources").verdict,
+        Verdict::NotYet
+    );
+    peer["classes"][3]["in_force"] = true.into();
+    let advice = advice(&peer, &history, &[]);
+    let sources = class(&advice, "sources");
+    assert_eq!(
+        (sources.verdict, sources.in_force.len()),
+        (Verdict::SafeExcept, 1)
+    );
+}

@@ -140,10 +140,8 @@ pub(super) fn preview(
         write_class(out, class)?;
         write_groups(out, class)?;
     }
-    let worst = advice
-        .classes
-        .iter()
-        .max_by(|a, b| a.share.total_cmp(&b.share));
+    let new = advice.classes.iter().filter(|it| it.in_force.is_empty());
+    let worst = new.max_by(|a, b| a.share.total_cmp(&b.share));
     match worst {
         Some(class) if class.share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
             "`{name}` stays as it is: of the last hour's packets, {:.2} % would have been dropped for `{}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",

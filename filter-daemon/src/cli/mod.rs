@@ -81,12 +81,12 @@ pub enum Command {
     Observe(switch::Args),
     /// Drop violations again, once everything that needs to be known is
     Enforce(switch::EnforceArgs),
+    /// Let what `enforce --confirm-within` switched on stay
+    Confirm(confirm::Args),
     /// Evidence for a peer's NOC, as an HTML file and as JSON
     Report(report::Args),
     /// What keeps the filter from doing what is wanted, why it matters, and what mends it
     Doctor(doctor::Args),
-    /// Let what `enforce --confirm-within` switched on stay
-    Confirm(confirm::Args),
     /// Have the daemon read its configuration again; prints whether it is in force now, or why not
     Reload(reload::Args),
     /// Remove the filter from an interface

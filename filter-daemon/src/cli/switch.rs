@@ -59,7 +59,7 @@ pub struct EnforceArgs {
         conflicts_with = "all"
     )]
     only: Vec<Class>,
-    /// Everything is as before after this time (10m), unless `bcp38 confirm PEER` comes
+    /// Only of a peer: everything is as before after this time (10m), unless `bcp38 confirm PEER` comes
     #[arg(long, value_name = "TIME", conflicts_with = "all", value_parser = duration)]
     confirm_within: Option<Duration>,
     /// Even if it would have dropped more than 1 % of the peer's packets of the last hour
