@@ -84,7 +84,7 @@ impl Fitted {
         &self.withheld
     }
 
-    /// Are peers told apart by their MACs there?
+    /// Are peers distinguished by their MACs there?
     pub(crate) fn is_lan(&self, id: InterfaceId) -> bool {
         let interface = self.spec.interface(id);
         interface.is_some_and(|interface| interface.kind == InterfaceKind::Lan)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use filter_core::Prefix;
+use filter_lifecycle::Coverage;
 use filter_loader::PeerSlot;
 
 use crate::Engine;
@@ -27,6 +28,29 @@ impl Engine {
             }
         }
         frozen
+    }
+
+    /// What growth of each peer's sources is measured against.
+    pub(crate) fn coverages(&self) -> BTreeMap<String, Coverage> {
+        let peers = self.fitted.spec().peer_ids();
+        peers
+            .map(|(id, peer)| (peer.name.clone(), self.lifecycle.coverage(id)))
+            .collect()
+    }
+
+    /// That stays so, of peers that are the same still.
+    pub(crate) fn restore_coverages(
+        &mut self,
+        coverages: BTreeMap<String, Coverage>,
+        replaced: &BTreeSet<PeerSlot>,
+    ) {
+        for (name, coverage) in coverages {
+            let found = self.fitted.spec().peer_named(&name);
+            let found = found.map(|(id, _)| id);
+            if let Some(id) = found.filter(|id| !replaced.contains(&self.slots.of(*id))) {
+                self.lifecycle.restore_coverage(id, coverage);
+            }
+        }
     }
 
     /// What was frozen before stays so, of peers that are the same still.

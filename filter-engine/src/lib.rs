@@ -27,6 +27,7 @@ use nix::errno::Errno;
 mod classes;
 mod counted;
 mod devices;
+mod distinct;
 mod explain;
 mod fitted;
 mod fix;
@@ -48,7 +49,6 @@ mod slots;
 mod status;
 mod strangers;
 pub mod switched;
-mod told_apart;
 mod wire;
 
 pub use counted::Counted;
@@ -112,8 +112,8 @@ pub struct Engine {
     lease: LeaseKeeper,
     publisher: Publisher,
     placer: Placer,
-    /// Where frames of no peer cannot be told from some peer's.
-    mixed: told_apart::Mixed,
+    /// The interfaces where frames of no peer cannot be distinguished from some peer's.
+    mixed: distinct::Mixed,
     devices: Devices,
     class_watch: ClassWatch,
     wire: WireWatch,
@@ -121,7 +121,7 @@ pub struct Engine {
     switched: Switched,
     /// Peers that are enforced for a time only.
     on_trial: BTreeSet<PeerId>,
-    /// Why feeds are not connected, as they said.
+    /// Why feeds are not connected, as they reported.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
     sampler: Sampler,
@@ -158,7 +158,7 @@ impl Engine {
             lease: LeaseKeeper::default(),
             publisher: Publisher::default(),
             placer: Placer::default(),
-            mixed: told_apart::Mixed::default(),
+            mixed: distinct::Mixed::default(),
             devices: Devices::default(),
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
@@ -210,7 +210,7 @@ impl Engine {
     }
 
     /// A lease that ended before this process came stopped enforcement by tables that are too old now: what relied on
-    /// them is not wanted any more, peer by peer, until the feeds have told it anew. Nobody else waits.
+    /// them is not wanted any more, peer by peer, until the feeds have reported it anew. No other peer waits.
     fn mind_the_lease(&mut self) -> Result<(), EngineError> {
         let ended = self.filter.lease().remaining()? == Some(Duration::ZERO);
         if !ended || !self.adopted.any() {

@@ -20,7 +20,7 @@ pub const MAX_ACCEPTED: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// The peer's frames are not told apart by MACs.
+    /// The peer's frames are not distinguished by their MACs.
     #[error("the peer is on no interface of kind `lan`: on a `port` any mac is its")]
     NotOnLan,
     /// No frame comes from there.
@@ -95,7 +95,7 @@ impl Engine {
         self.on_trial = peers;
     }
 
-    /// An operator says that a MAC is a peer's, wherever the peer is on a LAN.
+    /// An operator accepts a MAC as a peer's, wherever the peer is on a LAN.
     ///
     /// # Errors
     /// [`AcceptError`].

@@ -20,7 +20,7 @@ use crate::slots::Slots;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The exchanges' member exports, by the names of the interfaces that have one; none for an export
-/// that could not be read, so that what it said before stays.
+/// that could not be read, so that what was read of it before stays.
 pub type Exports = BTreeMap<String, Option<Vec<MemberSeed>>>;
 
 /// By peer: MACs that an operator accepted for it.
@@ -36,7 +36,7 @@ pub(crate) struct Placer {
     again_at: Option<Duration>,
     /// When a MAC has been left for so long that it is forgotten.
     ages_at: Option<Duration>,
-    /// The last try failed, and that was said.
+    /// The last try failed, and that was reported.
     failed: bool,
 }
 
@@ -98,7 +98,7 @@ impl Placer {
         self.stations.known_by(&facts(fitted), station, id)
     }
 
-    /// Is every peer on an interface told apart by its MACs?
+    /// Is every peer on an interface distinguished by its MACs?
     pub(crate) fn are_whole(
         &self,
         fitted: &Fitted,
@@ -108,7 +108,7 @@ impl Placer {
         self.stations.are_whole(&facts(fitted), interface, is_up)
     }
 
-    /// Takes in what the neighbour table said.
+    /// Takes in what the kernel reports of its neighbour table.
     pub(crate) fn learn(&mut self, now: Duration, fitted: &Fitted, learned: Vec<Learned>) {
         let facts = facts(fitted);
         for learned in learned {

@@ -75,7 +75,7 @@ impl Engine {
         self.check(&fitted)?;
         // Makes place for what it needs before the former lists go, or fails.
         self.publish_lists(fitted.spec())?;
-        let frozen = self.frozen();
+        let (frozen, coverages) = (self.frozen(), self.coverages());
         let former = std::mem::replace(&mut self.fitted, fitted);
         self.lifecycle = Lifecycle::new(Arc::clone(self.fitted.spec()));
         self.publisher.forget_pending();
@@ -86,6 +86,7 @@ impl Engine {
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
         self.restore_frozen(&frozen, &replaced);
+        self.restore_coverages(coverages, &replaced);
         let spec = self.fitted.spec();
         let slots = &self.slots;
         self.placer.renumber(|old| {

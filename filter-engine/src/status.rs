@@ -455,7 +455,7 @@ impl Engine {
     }
 }
 
-/// What `unknown` waits for where some peer is not told apart.
+/// What `unknown` waits for where some peer is not distinguished by its MACs.
 fn unknown_waits(is_mixed: bool) -> Vec<Waiting> {
     let waits = Waiting {
         class: Class::Unknown,
@@ -553,7 +553,7 @@ mod written {
         tables.serialize(serializer)
     }
 
-    /// In words, for whoever reads nothing else.
+    /// As a sentence.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn bypass<S: Serializer>(is: &bool, serializer: S) -> Result<S::Ok, S::Error> {
         is.then_some("another MAC passes").serialize(serializer)

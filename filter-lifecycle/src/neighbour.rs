@@ -138,7 +138,7 @@ impl Macs {
         known.is_none()
     }
 
-    /// The address's session came up. Returns whether the address is anywhere, so that this says something.
+    /// The address's session came up. Returns whether the address is anywhere, so that this proves something.
     pub fn came_up(&mut self, now: Duration, address: IpAddr) -> bool {
         let mut anywhere = false;
         for each in self.of_all_links(address).filter(|each| each.is_current()) {

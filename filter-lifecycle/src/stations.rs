@@ -213,7 +213,7 @@ impl Stations {
         self.macs.age(now)
     }
 
-    /// Is every peer on an interface told apart? Each has a station, none is contested, and no address whose session is up is
+    /// Is every peer on an interface distinguished by its MACs? Each has a station, none is contested, and no address whose session is up is
     /// without one: then frames from other MACs are no peer's.
     #[must_use]
     pub fn are_whole(
@@ -268,7 +268,7 @@ impl Stations {
         self.refused.clear();
     }
 
-    /// Takes in what the neighbour table said. Returns whether [`Stations::settle`] has something to do.
+    /// Takes in what the kernel reports of its neighbour table. Returns whether [`Stations::settle`] has something to do.
     pub fn learn(&mut self, facts: &Facts<'_>, now: Duration, event: &NeighbourEvent) -> bool {
         match *event {
             NeighbourEvent::Complete => {

@@ -40,6 +40,7 @@ pub(super) struct Life {
 pub(super) struct RibState {
     announced: bool,
     lost: bool,
+    /// Only withdrawals were received of it.
     hidden: bool,
     end_of_rib: [bool; 2],
     /// An UPDATE of it could be read in two ways.
@@ -119,13 +120,8 @@ impl RibState {
         let added = &events[before..];
         let announced = matches!(added.last(), Some(RouteEvent::Announce { .. }));
         let any = !added.is_empty();
-        if announced && self.hidden {
-            // Not hidden after all: the End-of-RIB that was kept back counts.
-            self.hidden = false;
-            let kept_back = Family::ALL
-                .into_iter()
-                .filter(|&family| self.end_of_rib[family as usize] && !self.lost);
-            events.extend(kept_back.map(|family| end_of_rib(origin, rib, family)));
+        if announced && std::mem::take(&mut self.hidden) && !self.lost {
+            self.show((origin, rib), before, events);
         }
         self.announced |= announced;
         if any && hides && !self.announced && !self.hidden {
@@ -134,6 +130,19 @@ impl RibState {
             self.hidden = true;
         }
         Ok(any)
+    }
+
+    /// Its routes are not hidden after all: what was reported as lost begins with those from `before` on. An End-of-RIB that
+    /// was kept back counts behind them; one before the first route says only that the table is not lost.
+    fn show(&self, (origin, rib): (Origin, AdjRib), before: usize, events: &mut Vec<RouteEvent>) {
+        for family in Family::ALL {
+            let end = end_of_rib(origin, rib, family);
+            if self.end_of_rib[family as usize] {
+                events.push(end);
+            } else {
+                events.insert(before, end);
+            }
+        }
     }
 
     /// The table is wrong until the session starts anew. Says so, once.

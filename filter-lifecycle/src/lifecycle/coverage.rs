@@ -42,7 +42,7 @@ pub(super) fn covered(set: &PrefixSet, family: Family) -> u128 {
 }
 
 /// The most that was covered within the last day.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Largest {
     now: u128,
     /// What was more than everything since, by when it ended, oldest first: of each hour the most, so 25 at most.

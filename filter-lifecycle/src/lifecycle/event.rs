@@ -1,4 +1,4 @@
-//! What an operator is told, as types with names. Numbered and turned into sentences by the daemon, never here.
+//! What is reported to an operator, as types with names. Numbered and turned into sentences by the daemon, never here.
 use std::net::IpAddr;
 
 use filter_core::{Asn, Family, Prefix};

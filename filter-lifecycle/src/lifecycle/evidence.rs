@@ -12,7 +12,7 @@ use super::source::{SETTLE, Source};
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{Doubt, Missing, Side, SourceKey, State, session_of};
-use crate::route::{AdjRib, FeedId, Origin, PeerId};
+use crate::route::{AdjRib, FeedId, Origin, PeerId, Session};
 use crate::spec::{Attachment, RouteServer};
 
 /// What one source, or the sources of one Adj-RIB, are worth. Ordered: of several sources of the same Adj-RIB
@@ -64,33 +64,58 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// See [`Lifecycle::is_awaited`](super::Lifecycle::is_awaited).
     pub(super) fn is_awaited(self, id: PeerId, side: Side, family: Family) -> bool {
+        let mut sessions = self.carriers(id, side, family).into_iter();
+        sessions.any(|(session, _)| !self.feeds.is_down(session))
+    }
+
+    /// The sessions that carry this side of a peer: its own, and those of the route servers that serve it; with the key of
+    /// the Adj-RIB, whichever feed reports it.
+    fn carriers(self, id: PeerId, side: Side, family: Family) -> Vec<(Session, SourceKey)> {
         let spec = self.facts.spec();
         let Some(peer) = spec.peer(id) else {
-            return false;
+            return Vec::new();
         };
         let rib = match side {
             Side::Sources => peer.view.rib(),
             Side::Destinations => AdjRib::OutPostPolicy,
         };
         let own = peer.attachments.iter().flat_map(Attachment::sessions);
-        let servers = spec.route_servers.iter();
-        let mut sessions = own.chain(servers.flat_map(RouteServer::sessions));
-        sessions.any(|session| {
+        let servers = spec.route_servers.iter().flat_map(RouteServer::sessions);
+        let sessions = own.chain(servers).map(|session| {
             let key = SourceKey {
                 origin: Origin::Session(session),
                 rib,
                 family,
                 feed: FeedId(0), // whom an Adj-RIB concerns does not depend on the feed
             };
-            self.facts.concerned(key).contains(&id) && !self.feeds.is_down(session)
+            (session, key)
+        });
+        sessions
+            .filter(|(_, key)| self.facts.concerned(*key).contains(&id))
+            .collect()
+    }
+
+    /// Is a session up that carries our announcements to the peer, and of which no feed reports them? Then what we advertise
+    /// to it is not known.
+    fn has_unreported_exports(self, id: PeerId, family: Family) -> bool {
+        let mut carriers = self.carriers(id, Side::Destinations, family).into_iter();
+        carriers.any(|(session, key)| {
+            let mut feeds = self.facts.feeds();
+            let is_heard = |feed| {
+                let source = self.sources.get(SourceKey { feed, ..key });
+                source.is_some_and(Source::is_heard)
+            };
+            self.feeds.exchanges(session, family) && !feeds.any(is_heard)
         })
     }
 
     /// What keeps the side from being complete. Of two feeds that report the same Adj-RIB one must be usable; of several
-    /// Adj-RIBs, as of two sessions, all that are not down must be.
+    /// Adj-RIBs, as of two sessions, all that are not down must be; and of our announcements one of every session that is up
+    /// must be reported, unless they are listed by hand.
     pub(super) fn incomplete(self, id: PeerId, side: Side, family: Family) -> Option<Missing> {
         let mut keys = self.sources.of_side(id, side, family).peekable();
         let mut best = Standing::Silent;
+        let mut is_by_hand = false;
         // The same Adj-RIB stands together: feeds come last in the order of keys.
         while let Some(first) = keys.next() {
             let mut rib = self.standing(id, first);
@@ -100,9 +125,17 @@ impl View<'_> {
             if let Standing::Blocks(missing) = rib {
                 return Some(missing);
             }
+            is_by_hand |= rib == Standing::Usable && session_of(first.origin).is_none();
             best = best.or(rib);
         }
         match best {
+            Standing::Usable
+                if side == Side::Destinations
+                    && !is_by_hand
+                    && self.has_unreported_exports(id, family) =>
+            {
+                Some(Missing::NotReceived(side, family))
+            }
             Standing::Usable => None,
             Standing::Blocks(missing) => Some(missing),
             Standing::Held => Some(Missing::SessionDown(side, family)),
@@ -132,7 +165,9 @@ impl View<'_> {
             State::Loading => source.lost_since(),
             _ => None,
         };
-        if source.is_heard() && self.is_ignorant(id, lost_since) {
+        // A table that was received again and has shrunk is not lost: it is believed, or confirmed, in time.
+        let has_shrunk = !source.is_lost() && matches!(source.doubt(), Some(Doubt::Shrink { .. }));
+        if source.is_heard() && !has_shrunk && self.is_ignorant(id, lost_since) {
             return Standing::Blocks(Missing::FeedLost(side, family));
         }
         let doubt = match source.state() {

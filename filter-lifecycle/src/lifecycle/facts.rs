@@ -1,4 +1,4 @@
-//! What the specification says of sessions, peers and route servers, ready to be asked: who owns a session, whom an
+//! What the specification has of sessions, peers and route servers, ready to be asked: who owns a session, whom an
 //! Adj-RIB or a route concerns, which prefix is admitted. Set once, never changed; knows no time and no route it is
 //! not given.
 use std::net::IpAddr;

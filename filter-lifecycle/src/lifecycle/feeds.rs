@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use filter_core::Asn;
+use filter_core::{Asn, Family};
 
 use super::ends::Ends;
+use super::fold::family_of;
 use super::pace::Pace;
 use super::source::{MID_LIFE, SETTLE};
 use crate::route::{FeedId, Session};
@@ -177,6 +178,19 @@ impl Feeds {
     /// Does a feed report that the session is up?
     pub(super) fn is_up(&self, session: Session) -> bool {
         self.reports(session).any(|(_, up)| up)
+    }
+
+    /// Is the session up by a feed, and does it exchange this family? One whose families are not reported exchanges that of
+    /// its addresses.
+    pub(super) fn exchanges(&self, session: Session, family: Family) -> bool {
+        let states = (0..self.each.len() as u16)
+            .map(FeedId)
+            .filter_map(|feed| self.session(feed, session));
+        let mut up = states.filter(|state| state.up);
+        up.any(|state| match state.families {
+            Some(all) => all[family as usize],
+            None => family == family_of(session),
+        })
     }
 
     /// Do feeds report the session, and none that it is up?

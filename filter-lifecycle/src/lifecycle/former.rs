@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// No route of a former session counts longer than this after its end, while its feed is there; and none comes back.
 pub const REVIVAL: Duration = Duration::from_secs(24 * 3600);
-/// Former sessions that are told apart; of more, those that ended soonest after each other are taken together.
+/// Former sessions that are remembered one by one; of more, those that ended soonest after each other are taken together.
 pub const MAX_FORMER: usize = 256;
 
 /// The former sessions of one source, oldest first.
@@ -51,7 +51,7 @@ pub(super) struct Lapse {
 }
 
 impl Former {
-    /// Until when its routes count. While its feed is lost, nothing can be said anew, so nothing that waits for it goes.
+    /// Until when its routes count. While its feed is lost, nothing is reported, so nothing that waits for it goes.
     fn until(&self, settle_max: Duration, is_lost: bool) -> Duration {
         let left = settle_max.saturating_sub(self.waited);
         let returned = self.returned_at.map_or(Duration::ZERO, |at| at + left);
@@ -165,7 +165,7 @@ impl Formers {
         revived
     }
 
-    /// The feed is back, and tells everything again: what waited for it waits anew, for the time without it was our own.
+    /// The feed is back, and reports everything again: what waited for it waits anew, for the time without it was our own.
     pub(super) fn feed_back(&mut self, now: Duration) {
         for former in &mut self.0 {
             if former.returned_at.is_some() {

@@ -11,28 +11,38 @@ use filter_core::{Family, Prefix};
 use super::coverage::{self, Largest};
 use super::portion::Portion;
 use super::source::SourceKey;
+use crate::route::FeedId;
 
 /// See the file's head.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Of families with `max_prefixes`: what each session, and its part of each route server's, has.
+    /// Of families with `max_prefixes`: what each session, and its part of each route server's, has. By the Adj-RIB.
     portions: BTreeMap<SourceKey, Portion>,
     /// What was good when an earlier process, or specification, froze them.
     restored: BTreeSet<Prefix>,
-    /// The Adj-RIBs that were complete once, and by family whether one was for the first time since S'(p) was published:
-    /// then there is nothing yet that a jump could be measured against.
-    completed: BTreeSet<SourceKey>,
+    coverage: Coverage,
+    /// By family: was an Adj-RIB complete for the first time since S'(p) was published? Then there is nothing yet that a jump
+    /// could be measured against.
     is_first: [bool; 2],
-    /// S'(p) as it was last to be published, and which families of it cover too much of the address space.
-    published: PrefixSet,
+    /// Which families of S'(p) cover too much of the address space.
     too_wide: [bool; 2],
+}
+
+/// What growth of a peer's sources is measured against: to be kept where another specification is taken in force.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// The Adj-RIBs that were complete once.
+    completed: BTreeSet<SourceKey>,
+    /// S'(p) as it was last to be published.
+    published: PrefixSet,
     /// By family: the most that was covered within the last day.
     largest: [Largest; 2],
 }
 
 impl Limits {
-    /// What one of its sessions, or its part of a route server's, has.
+    /// What one of its sessions, or its part of a route server's, has, whichever feeds report it.
     pub(super) fn portion(&mut self, key: SourceKey) -> &mut Portion {
+        let key = of_any_feed(key);
         let of_family = |prefix: &Prefix| prefix.family() == key.family;
         let portion = self.portions.entry(key);
         portion.or_insert_with(|| match self.restored.iter().any(of_family) {
@@ -84,9 +94,19 @@ impl Limits {
         limit.is_some_and(|limit| self.portions(family).any(|each| each.is_over(limit)))
     }
 
+    /// What growth is measured against.
+    pub(super) const fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Growth is measured against what it was measured against before.
+    pub(super) fn restore_coverage(&mut self, coverage: Coverage) {
+        self.coverage = coverage;
+    }
+
     /// An Adj-RIB is complete. Returns whether that is the first time.
     pub(super) fn completed(&mut self, key: SourceKey) -> bool {
-        let is_first = self.completed.insert(key);
+        let is_first = self.coverage.completed.insert(of_any_feed(key));
         self.is_first[key.family as usize] |= is_first;
         is_first
     }
@@ -104,14 +124,14 @@ impl Limits {
         let is_first = std::mem::take(&mut self.is_first);
         self.too_wide = Family::ALL.map(|family| {
             let may_jump = known.contains(family) && !is_first[family as usize];
-            let largest = self.largest[family as usize].within_a_day(now);
+            let largest = self.coverage.largest[family as usize].within_a_day(now);
             let largest = Some(largest).filter(|_| may_jump);
-            coverage::freeze(sources, &self.published, family, largest)
+            coverage::freeze(sources, &self.coverage.published, family, largest)
         });
         for family in Family::ALL {
-            self.largest[family as usize].set(now, coverage::covered(sources, family));
+            self.coverage.largest[family as usize].set(now, coverage::covered(sources, family));
         }
-        self.published = sources.clone();
+        self.coverage.published = sources.clone();
         let changed = |family: &Family| was[*family as usize] != self.too_wide[*family as usize];
         let changed = Family::ALL.into_iter().filter(changed);
         changed
@@ -122,5 +142,13 @@ impl Limits {
     /// Do the family's sources cover too much of the address space?
     pub(super) const fn is_too_wide(&self, family: Family) -> bool {
         self.too_wide[family as usize]
+    }
+}
+
+/// Feeds that report the same Adj-RIB speak of one session.
+const fn of_any_feed(key: SourceKey) -> SourceKey {
+    SourceKey {
+        feed: FeedId(0),
+        ..key
     }
 }

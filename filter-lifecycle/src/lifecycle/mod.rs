@@ -4,14 +4,14 @@
 //!
 //! | part | knows |
 //! |---|---|
-//! | `facts`, with [`directory`] and `kind` | what the specification says: who owns a session, whom a route concerns |
+//! | `facts`, with [`directory`] and `kind` | what the specification has: who owns a session, whom a route concerns |
 //! | `feeds` | which feed is connected, which session is up, which ended together (`ends`) |
 //! | `sources` | each *source*, that is one Adj-RIB of one family of one session as one feed reports it: its state (`state`), its routes (`routes`) and those of its former sessions (`former`), what speaks against it (`doubt`), whether it is quiet (`pace`) |
 //! | `wanted` | each peer's prefixes: who holds them (`ledger`), what is refused (`refused`), what freezes them (`limits`, `portion`, `coverage`), when they leave (`holds`), what left lately (`recent`), or vanished (`breaker`) |
 //! | `grants` | which sides are known, and so which classes may be in force; the reasons come from `evidence` |
 //! | `pending`, `outbox` | which peers have to be looked at; events that wait to be taken |
 //!
-//! `fold` says how a [`RouteEvent`](crate::route::RouteEvent), and the time that passes, change them. Announcements
+//! `fold` is how a [`RouteEvent`](crate::route::RouteEvent), and the time that passes, change them. Announcements
 //! count at once, withdrawals after `withdraw_hold`; a lost feed never empties a table.
 //!
 //! Pure: time is an argument, nothing is read or written. Never publishes: [`Lifecycle::take_dirty`] names the peers
@@ -75,6 +75,7 @@ pub use feeds::MAX_SESSIONS;
 pub use fold::FOREIGN_PEERS;
 pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
+pub use limits::Coverage;
 pub use listing::{ListedPrefix, Listing, MAX_LISTED, Standing};
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};

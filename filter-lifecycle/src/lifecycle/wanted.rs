@@ -228,11 +228,17 @@ impl Counting<'_> {
         self.report_limit(id, key, limit);
     }
 
+    /// Is the Adj-RIB being received, by any feed?
+    fn is_loading(&self, key: SourceKey) -> bool {
+        let beside = self.sources.beside(key, self.facts.feeds());
+        let mut all = self.sources.get(key).into_iter().chain(beside);
+        all.any(|source| source.is_heard() && source.is_telling())
+    }
+
     /// While the Adj-RIB is received anew, what it replaces still counts: only when it is complete is it too much.
     fn report_limit(&mut self, id: PeerId, key: SourceKey, limit: u32) {
+        let is_loading = self.is_loading(key);
         let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
-        let source = self.sources.get(key);
-        let is_loading = source.is_some_and(|source| source.is_heard() && source.is_telling());
         if is_loading && portion.is_over(limit) {
             return;
         }

@@ -19,7 +19,7 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Event, ListedPrefix, Listing, Missing, PeerStatus, RecentlyValid, Side,
+    ClassStatus, Coverage, Event, ListedPrefix, Listing, Missing, PeerStatus, RecentlyValid, Side,
     SourceStatus, Told,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
@@ -291,6 +291,18 @@ impl Lifecycle {
     /// What [`Lifecycle::frozen`] returned before. To be called before anything is received.
     pub fn restore_frozen(&mut self, id: PeerId, good: impl IntoIterator<Item = Prefix>) {
         self.wanted.peer_mut(id).limits_mut().restore(good);
+    }
+
+    /// What growth of the peer's sources is measured against.
+    #[must_use]
+    pub fn coverage(&self, id: PeerId) -> Coverage {
+        self.wanted.peer(id).limits().coverage().clone()
+    }
+
+    /// What [`Lifecycle::coverage`] returned of the peer before. To be called before anything is received.
+    pub fn restore_coverage(&mut self, id: PeerId, coverage: Coverage) {
+        let limits = self.wanted.peer_mut(id).limits_mut();
+        limits.restore_coverage(coverage);
     }
 
     /// The peer's tables were published, or could not be.

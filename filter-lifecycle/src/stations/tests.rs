@@ -72,7 +72,7 @@ impl World {
         self.stations.age(self.now);
     }
 
-    /// Are all told apart, with sessions up at these addresses?
+    /// Are all distinguished, with sessions up at these addresses?
     fn is_whole(&mut self, up: &[&str]) -> bool {
         let is_up = |_: &Peer, address: IpAddr| up.contains(&address.to_string().as_str());
         self.with(|stations, facts| stations.are_whole(facts, InterfaceId(0), is_up))
@@ -200,7 +200,7 @@ fn a_session_that_does_not_last_confirms_nothing() {
     }
 }
 
-/// A forged answer for the address of a peer whose session is up: the stranger's MAC is nobody's, and the peer keeps its own.
+/// A forged answer for the address of a peer whose session is up: the stranger's MAC is no peer's, and the peer keeps its own.
 #[test]
 fn a_stranger_that_answers_for_a_peer_gains_nothing() {
     let mut world = World::new();
@@ -232,7 +232,7 @@ fn a_peer_moves_to_another_router() {
     world.up(PEER_A);
     let both = vec![(0, 0x22, B), (0, 0x33, A), (0, 0x44, A)];
     assert_eq!(world.settle().1, both);
-    // The former router is another peer's now: its session says so.
+    // The former router is another peer's now: its session shows it.
     world.learn(LINK, PEER_B, 0x33);
     world.up(PEER_B);
     let (events, stations) = world.settle();
@@ -346,7 +346,7 @@ fn an_export_seeds_who_has_its_number_and_its_address() {
 
 #[test]
 fn an_export_never_takes_what_was_seen_or_configured() {
-    // Seen: A's. The exchange says B's.
+    // Seen: A's. The export lists it for B.
     let mut world = World::new();
     world.learn(LINK, "192.0.2.11", 0x33);
     world.settle();
@@ -357,7 +357,7 @@ fn an_export_never_takes_what_was_seen_or_configured() {
         (vec![moved_to(0x33, A, B, true)], stays.clone())
     );
     assert_eq!(world.settle(), (vec![], stays), "reported once");
-    // Configured: B's. The exchange says A's.
+    // Configured: B's. The export lists it for A.
     world.seed(Some(&[(64501, "192.0.2.11", 0x22)]));
     let stays = vec![(0, 0x22, B), (0, 0x33, A)];
     assert_eq!(
@@ -365,7 +365,7 @@ fn an_export_never_takes_what_was_seen_or_configured() {
         (vec![moved_to(0x22, B, A, true)], stays.clone())
     );
     assert_eq!(world.settle(), (vec![], stays), "reported once");
-    // Seeded: A's. Another export says B's.
+    // Seeded: A's. Another export lists it for B.
     let mut world = World::new();
     world.seed(Some(&[(64501, "192.0.2.11", 0x33)]));
     world.settle();
@@ -383,7 +383,7 @@ fn an_export_never_takes_what_was_seen_or_configured() {
 #[test]
 fn what_is_seen_counts_before_an_export() {
     let mut world = World::new();
-    // Two networks behind one router: the first has it, the other is told of.
+    // Two networks behind one router: the first has it, the other is reported.
     world.seed(Some(&[
         (64501, "192.0.2.11", 0x33),
         (64502, "192.0.2.12", 0x33),

@@ -185,17 +185,8 @@ fn a_mac_that_two_peers_claim_is_neithers_until_an_operator_decides() {
 
     // P2's address answers at P1's MAC, and no session shows whose it is.
     let mac = place.p1.mac("eth0").to_string();
-    place.router.ip(&[
-        "neigh",
-        "replace",
-        "192.0.2.12",
-        "lladdr",
-        &mac,
-        "dev",
-        "eth0",
-        "nud",
-        "permanent",
-    ]);
+    let replace = format!("neigh replace 192.0.2.12 lladdr {mac} dev eth0 nud permanent");
+    place.router.ip(&replace.split(' ').collect::<Vec<_>>());
     let contested = daemon.until_event("mac-contested", |event| event["mac"] == *mac);
     assert_eq!(
         (&contested["from"], &contested["to"]),

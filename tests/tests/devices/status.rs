@@ -70,7 +70,14 @@ fn a_live_status_is_as_documented() {
     let peer = &status["peers"][0];
     assert_eq!(keys(peer), first_column("A peer"));
     let station = keys(&peer["stations"][0]);
-    let expected = ["interface", "ifindex", "mac", "vlan", "inner_vlan"];
+    let expected = [
+        "interface",
+        "ifindex",
+        "mac",
+        "vlan",
+        "inner_vlan",
+        "known_by",
+    ];
     assert_eq!(station, expected.map(str::to_owned).into());
     assert_eq!(peer["stations"][0]["interface"], "ixp0");
     for classes in [&peer["classes"], &interface["classes"]] {

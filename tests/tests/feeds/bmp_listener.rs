@@ -138,7 +138,12 @@ fn one_router_comes_speaks_and_goes() {
     drop(router);
     let events = listener.until(|event| matches!(event, RouteEvent::FeedDown { .. }));
     assert_eq!(events[0], RouteEvent::FeedUp);
-    let (reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
+    let (mut reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
+    for event in &mut reference.events {
+        if let RouteEvent::SessionUp { router, .. } = event {
+            *router = 1; // the listener's first connection
+        }
+    }
     assert_eq!(events[1..events.len() - 1], reference.events);
     let Some(RouteEvent::FeedDown { why }) = events.last() else {
         panic!("{events:?}");
@@ -429,6 +434,17 @@ fn before_policy<'a, 'b>(
     found.unwrap()
 }
 
+/// The Initiation, and the first Peer Ups.
+fn starts<'a, 'b>(whole: &'a [&'b [u8]]) -> impl Iterator<Item = &'a &'b [u8]> {
+    let starts = whole.iter().filter(|message| {
+        matches!(
+            bmp::read(message),
+            Ok(Message::Initiation(_) | Message::PeerUp(..))
+        )
+    });
+    starts.take(6)
+}
+
 /// FRR without soft-reconfiguration inbound: before policy, every announcement arrives as a withdrawal.
 #[test]
 fn a_table_of_which_only_withdrawals_arrive_is_lost() {
@@ -443,20 +459,13 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         update.announced(PathIds::NONE).count() > 0
     });
     let end = before_policy(&whole, p1, |update| update.end_of_rib().is_some());
-    let starts = whole.iter().filter(|message| {
-        matches!(
-            bmp::read(message),
-            Ok(Message::Initiation(_) | Message::PeerUp(..))
-        )
-    });
     let statistics = whole.iter().find(
         |message| matches!(bmp::read(message), Ok(Message::Statistics(header, _)) if header.session == p1),
     );
 
     let mut router = Router::new(now);
     let mut events = Vec::new();
-    for message in starts
-        .take(6)
+    for message in starts(&whole)
         .chain([withdraw, withdraw, end])
         .chain(statistics)
     {
@@ -493,6 +502,34 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         .message(announce, now, &mut events, &mut |_| true)
         .unwrap();
     assert!(events.last().is_some_and(is_end));
+}
+
+/// The same without an End-of-RIB: the table is lost no longer, and one stands before the first route, which proves nothing
+/// else.
+#[test]
+fn a_table_whose_first_update_only_withdraws_is_lost_until_its_first_route() {
+    let now = Instant::now();
+    let stream = capture("frr-10.3/bmp.c2.0");
+    let (whole, _) = messages(&stream);
+    let p1 = session("192.0.2.11");
+    let withdraw = before_policy(&whole, p1, |update| {
+        update.withdrawn(PathIds::NONE).count() > 0
+    });
+    let announce = before_policy(&whole, p1, |update| {
+        update.announced(PathIds::NONE).count() > 0
+    });
+    let mut router = Router::new(now);
+    let mut events = Vec::new();
+    for message in starts(&whole).chain([withdraw, announce]) {
+        router
+            .message(message, now, &mut events, &mut |_| true)
+            .unwrap();
+    }
+    let at = |which: &dyn Fn(&RouteEvent) -> bool| events.iter().position(which);
+    let lost = at(&|event| matches!(event, RouteEvent::RibLost { .. }));
+    let end = at(&|event| matches!(event, RouteEvent::EndOfRib { .. }));
+    let first = at(&|event| matches!(event, RouteEvent::Announce { .. }));
+    assert!(lost.is_some() && lost < end && end < first, "{events:?}");
 }
 
 #[test]

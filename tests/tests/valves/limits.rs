@@ -1,9 +1,11 @@
 //! A limit freezes growth until what is received fits, and withdrawals go on.
-use filter_core::Classes;
-use filter_lifecycle::JUMP_MEMORY;
-use filter_lifecycle::route::PeerId;
+use std::sync::Arc;
 
-use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, set};
+use filter_core::Classes;
+use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
+use filter_lifecycle::{JUMP_MEMORY, Lifecycle};
+
+use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
 const P1: &str = "192.0.2.11";
 const GOOD: [&str; 2] = ["45.146.194.0/23", "100.0.0.0/16"];
@@ -233,4 +235,40 @@ fn a_freeze_survives_a_restart() {
     world.at(41);
     world.sources(0, &[GOOD[0], MORE[0]]);
     assert!(world.life.frozen(PeerId(0)).is_empty());
+}
+
+/// The same where another specification is taken in force: nothing is published before all is received anew.
+#[test]
+fn a_jump_is_measured_across_a_reload() {
+    let mut before = World::synced(&GOOD);
+    before.at(20);
+    before.passes("100.0.0.1");
+    let leak = (1..100).filter(|first| *first != 10);
+    let leak: Vec<String> = leak.map(|first| format!("{first}.0.0.0/8")).collect();
+    for (restored, leaks) in [(true, false), (false, true)] {
+        let mut life = Lifecycle::new(Arc::new(spec_of(&[ONE, BMP_LISTENER, MINE])));
+        if restored {
+            life.restore_coverage(PeerId(0), before.life.coverage(PeerId(0)));
+        }
+        let origin = origin(P1);
+        let announced = leak.iter().map(String::as_str).chain(GOOD);
+        let announced = announced.map(|text| RouteEvent::Announce {
+            origin,
+            rib: PRE,
+            route: Route::bare(prefix(text)),
+        });
+        let end = RouteEvent::EndOfRib {
+            origin,
+            rib: PRE,
+            family: V4,
+        };
+        let events = std::iter::once(RouteEvent::FeedUp).chain(announced);
+        for event in events.chain([end]) {
+            life.event(secs(30), FeedId(0), &event);
+        }
+        life.settle(secs(30));
+        let sources = life.sources(PeerId(0));
+        assert!(sources.contains(prefix("100.0.0.1/32").address()));
+        assert_eq!(sources.contains(prefix("8.8.8.8/32").address()), leaks);
+    }
 }

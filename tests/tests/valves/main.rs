@@ -4,6 +4,7 @@
 
 mod breaker;
 mod churn;
+mod complete;
 mod holds;
 mod hostile;
 mod judge;

@@ -155,7 +155,7 @@ impl Fold<'_> {
     }
 
     /// Both families in one number. If it fits, it confirms both; if not, it speaks against an Adj-RIB that stands
-    /// alone, and of two it cannot be said which is meant.
+    /// alone, and of two it is not known which is meant.
     pub(super) fn counted_together(&mut self, reported: Reported, prefixes: u64) {
         let keys = Family::ALL.map(|family| reported.of(family));
         let routes = keys.map(|key| {
@@ -173,7 +173,7 @@ impl Fold<'_> {
         }
     }
 
-    /// The Adj-RIB is complete, as its feed says or as it is seen: what was not received again goes, after the hold.
+    /// The Adj-RIB is complete, as its feed reports or as it is seen: what was not received again goes, after the hold.
     pub(super) fn complete(&mut self, key: SourceKey, evidence: Evidence) {
         let Some(source) = self.sources.get_mut(key) else {
             return;

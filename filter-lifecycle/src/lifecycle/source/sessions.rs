@@ -8,7 +8,7 @@ use super::super::state::{Cue, State};
 use super::{Holds, Source};
 
 impl Source {
-    /// Its session came up: the table is told from the start, and routes that are not part of this telling go when
+    /// Its session came up: the table is sent from the start, and routes that are not part of this transfer go when
     /// it is complete.
     pub(super) fn start(&mut self, now: Duration, mid_life: bool) {
         self.restart(now);
@@ -29,7 +29,7 @@ impl Source {
     ) -> Vec<Gone> {
         self.empty &= !self.reported;
         if !self.is_over() && self.reported && !self.lost {
-            self.end_life(now, holds.peer_down); // it came up again, and nothing said that it went down
+            self.end_life(now, holds.peer_down); // it came up again, and its end was not reported
         }
         self.start(now, mid_life);
         let mut revived = Vec::new();
@@ -46,7 +46,7 @@ impl Source {
         }
     }
 
-    /// A telling begins while the session is down: what comes of it is that session's.
+    /// A transfer begins while the session is down: what comes of it is that session's.
     pub(in super::super) fn cover_late(&mut self) {
         if self.is_over() {
             self.formers.cover(self.routes.telling());
@@ -72,7 +72,7 @@ impl Source {
         gone
     }
 
-    /// Its feed is connected again and tells everything from the start.
+    /// Its feed is connected again and sends everything from the start.
     pub(in super::super) fn feed_back(&mut self, now: Duration, peer_down_hold: Duration) {
         self.end_silence(now);
         if std::mem::take(&mut self.spared) {
@@ -129,7 +129,7 @@ impl Source {
         self.formers.lengthen(hold);
     }
 
-    /// Its session is up again and its table was told on meanwhile, if its feed is there. Returns whether its
+    /// Its session is up again and its table was reported meanwhile, if its feed is there. Returns whether its
     /// routes did not count and now do.
     pub(in super::super) fn resume(&mut self, now: Duration, connected: bool) -> bool {
         self.hold_until = None;
@@ -150,7 +150,7 @@ impl Source {
         std::mem::take(&mut self.muted)
     }
 
-    /// Its feed was lost, or tells it wrong. Returns routes whose withdrawal was the feed's last word.
+    /// Its feed was lost, or reports it wrong. Returns routes whose withdrawal was the last that the feed sent.
     pub(in super::super) fn feed_lost(&mut self, now: Duration) -> Vec<Gone> {
         self.end_silence(now);
         self.cue(

@@ -1,4 +1,4 @@
-//! Whether frames of no peer may be dropped on an interface: only while every peer there is told apart by its MACs. Never
+//! Whether frames of no peer may be dropped on an interface: only while every peer there is distinguished by its MACs. Never
 //! decides which MAC is whose.
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use filter_loader::{LeaseEnd, Target, Wanted};
 use crate::notice::Notice;
 use crate::{Engine, peering};
 
-/// The interfaces on which some peer is not told apart.
+/// The interfaces on which some peer is not distinguished by its MACs.
 pub(crate) type Mixed = BTreeSet<InterfaceId>;
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
         }
     }
 
-    /// Looks whether every peer is told apart now; where that changed, so does what meets frames of no peer.
+    /// Looks whether every peer is distinguished by its MACs now; where that changed, so does what meets frames of no peer.
     pub(crate) fn follow_stations(&mut self) {
         let lifecycle = &self.lifecycle;
         let is_up = |peer: &Peer, address| {
