@@ -375,6 +375,15 @@ fn oddities(peer: &Value) -> Vec<String> {
     if let Some(bytes) = peer["default_pointing"]["bytes"].as_u64() {
         lines.push(format!("points default at us: {bytes} bytes so far"));
     }
+    if let Some(bypass) = peer["bypass"].as_str() {
+        lines.push(format!("bypass: {bypass}: `unknown` is not in force there"));
+    }
+    for mac in array(peer, "unknown_macs").iter().filter_map(Value::as_str) {
+        let name = text(peer, "name");
+        lines.push(format!(
+            "{mac} sends what only this peer announces: `bcp38 macs {name} accept {mac}`, if it is its router"
+        ));
+    }
     if let Some(left) = peer["trial_seconds_left"].as_u64() {
         lines.push(format!(
             "on trial: as before in {left} s, unless `bcp38 confirm {}` comes",

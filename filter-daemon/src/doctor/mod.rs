@@ -84,7 +84,7 @@ impl Finding {
 }
 
 /// Every check, as docs/operating.md lists them.
-pub const CHECKS: [&str; 27] = [
+pub const CHECKS: [&str; 28] = [
     "daemon",
     "version",
     "switched-off",
@@ -103,6 +103,7 @@ pub const CHECKS: [&str; 27] = [
     "pre-policy",
     "limits",
     "stations",
+    "bypass",
     "only-polls",
     "bmp-open",
     "families",

@@ -115,6 +115,12 @@ fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
         let why = "generic XDP costs several times as much for each packet as a driver's own";
         push(Finding::new("hook", "the program runs as generic XDP", why).note());
     }
+    let ahead = names(interface, "ahead");
+    if !ahead.is_empty() {
+        let what = format!("programs of others see packets first: {}", ahead.join(", "));
+        let why = "what they drop or redirect is never judged, and counts nowhere";
+        push(Finding::new("hook", what, why).fix(format!("bpftool net show dev {name}")));
+    }
     let left_out = names(interface, "left_out");
     if !left_out.is_empty() {
         let what = format!("no room for {}", left_out.join(", "));
@@ -160,6 +166,18 @@ fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
                 .problem(false)
                 .fix("bcp38 events --type publish-failed"),
         );
+    }
+    if let Some(bypass) = peer["bypass"].as_str() {
+        let why =
+            "on a LAN whoever sends from a MAC of no peer passes, while `unknown` is not in force";
+        let fix =
+            "set `unknown_peer` of the interface to \"enforce\" once every peer there has a MAC";
+        push(Finding::new("bypass", bypass, why).fix(fix));
+    }
+    for mac in names(peer, "unknown_macs") {
+        let what = format!("{mac} sends what only it announces, and is none of its MACs");
+        let why = "packets from there are of no known peer";
+        push(Finding::new("stations", what, why).fix(format!("bcp38 macs {name} accept {mac}")));
     }
     for (key, what) in [
         ("over_limit", "it announces more than `max_prefixes`"),
@@ -396,7 +414,7 @@ mod tests {
     #[test]
     fn each_other_thing_is_found_by_its_check() {
         type Change = Box<dyn FnOnce(&mut Value)>;
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 17] = [
             ("version", Box::new(|it| it["version"] = "0.0.1".into())),
             ("switched-off", Box::new(|it| it["allowed"] = false.into())),
             ("lease", Box::new(|it| it["lease_seconds_left"] = 0.into())),
@@ -408,6 +426,18 @@ mod tests {
             (
                 "hook",
                 Box::new(|it| it["interfaces"][0]["hook"] = "xdp-generic".into()),
+            ),
+            (
+                "hook",
+                Box::new(|it| it["interfaces"][0]["ahead"] = json!(["other (7)"])),
+            ),
+            (
+                "bypass",
+                Box::new(|it| it["peers"][0]["bypass"] = "another MAC passes".into()),
+            ),
+            (
+                "stations",
+                Box::new(|it| it["peers"][0]["unknown_macs"] = json!(["02:00:00:00:00:99"])),
             ),
             (
                 "left-out",
@@ -445,6 +475,10 @@ mod tests {
         for (check, change) in cases {
             assert_eq!(found(change).check, check);
         }
+    }
+
+    #[test]
+    fn a_feed_that_is_down_and_a_device_that_is_not_there_are_named_with_the_cause() {
         let down = found(|it| {
             it["feeds"][0]["up"] = false.into();
             it["feeds"][0]["why"] = "connection refused".into();

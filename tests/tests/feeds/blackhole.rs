@@ -1,5 +1,4 @@
 //! A router whose packets no longer arrive, and which never said goodbye: TCP itself finds out.
-#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::Write;
 use std::net::TcpStream;

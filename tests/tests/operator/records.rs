@@ -54,6 +54,11 @@ fn violations_name_their_sender_and_are_captured_with_comments() {
     });
     assert!(second["number"].as_u64() > of_p1["number"].as_u64());
 
+    is_captured_with_comments(&scene);
+}
+
+/// P1's two violations, as a capture that tshark reads.
+fn is_captured_with_comments(scene: &Scene) {
     let directory = tests::lab::Directory::new("capture");
     let file = directory.path().join("x.pcapng");
     let file = file.to_str().unwrap();

@@ -9,6 +9,34 @@ fn of<'a>(prefixes: &'a Value, side: &str, prefix: &str) -> Option<&'a Value> {
     all.iter().find(|it| it["prefix"] == prefix)
 }
 
+fn prefixes(scene: &Scene) -> Value {
+    let shown = scene.run(&["prefixes", "p1", "--json"]);
+    shown.lines().pop().unwrap()
+}
+
+fn a_withdrawn_prefix_is_held_and_was_valid_until_lately(scene: &mut Scene) {
+    scene.lab.p1.announce("198.18.9.0/24");
+    wait_for("the new prefix", WITHIN, || {
+        let found = prefixes(scene);
+        let found = of(&found, "sources", "198.18.9.0/24")?;
+        (found["standing"] == "valid").then_some(())
+    });
+    scene.lab.p1.withdraw("198.18.9.0/24");
+    wait_for("its hold", WITHIN, || {
+        let found = prefixes(scene);
+        let found = of(&found, "sources", "198.18.9.0/24")?;
+        found["hold_seconds_left"].as_u64()
+    });
+    let left = wait_for("its end", WITHIN, || {
+        let ran = scene.run(&["explain", "--peer", "p1", "198.18.9.1", OURS, "--json"]);
+        let explained = ran.lines().pop().unwrap();
+        explained["source_left"]["prefix"]
+            .as_str()
+            .map(str::to_owned)
+    });
+    assert_eq!(left, "198.18.9.0/24");
+}
+
 #[test]
 fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
     if !require("operator", &[Package::Frr, Package::Bird]) {
@@ -16,13 +44,6 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
     }
     let mut scene = Scene::new();
     let daemon = scene.start();
-    let prefixes = |scene: &Scene| {
-        scene
-            .run(&["prefixes", "p1", "--json"])
-            .lines()
-            .pop()
-            .unwrap()
-    };
     let first = prefixes(&scene);
     let own = of(&first, "sources", "198.51.100.0/24").unwrap();
     assert_eq!(own["standing"], "valid", "{first:#}");
@@ -56,27 +77,7 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
         "{remedy}"
     );
 
-    // A withdrawn one is held, and then was valid until lately.
-    scene.lab.p1.announce("198.18.9.0/24");
-    wait_for("the new prefix", WITHIN, || {
-        let found = prefixes(&scene);
-        let found = of(&found, "sources", "198.18.9.0/24")?;
-        (found["standing"] == "valid").then_some(())
-    });
-    scene.lab.p1.withdraw("198.18.9.0/24");
-    wait_for("its hold", WITHIN, || {
-        let found = prefixes(&scene);
-        let found = of(&found, "sources", "198.18.9.0/24")?;
-        found["hold_seconds_left"].as_u64()
-    });
-    let left = wait_for("its end", WITHIN, || {
-        let ran = scene.run(&["explain", "--peer", "p1", "198.18.9.1", OURS, "--json"]);
-        let explained = ran.lines().pop().unwrap();
-        explained["source_left"]["prefix"]
-            .as_str()
-            .map(str::to_owned)
-    });
-    assert_eq!(left, "198.18.9.0/24");
+    a_withdrawn_prefix_is_held_and_was_valid_until_lately(&mut scene);
 
     let text = scene
         .run(&["explain", "--peer", "p1", SPOOFED, OURS])

@@ -20,6 +20,7 @@ fn status() -> Value {
                 "name": "icrc", "asn": 57965, "state": "partly", "families": ["ipv4", "ipv6"],
                 "sources": 3, "destinations": 4, "publish_pending": false, "publish_error": null,
                 "missing": "its ipv6 sources are still being received", "refused": 2,
+                "bypass": "another MAC passes", "unknown_macs": ["02:00:00:00:00:99"],
                 "rates": { "seconds": 10.0, "passed": 12.34, "would_drop": 0.0, "dropped": 1.5 },
                 "classes": [
                     class("bogons", Some("ipv4"), true, None), class("bogons", Some("ipv6"), true, None),
@@ -62,6 +63,8 @@ icrc        57965  partly            3         4        12.3           0.0      
        not in force: sources ipv6, destinations ipv6: loading for 12 s, expected within 288 s
        its ipv6 sources are still being received
        2 announced prefixes are not admitted: `bcp38 prefixes` lists them
+       bypass: another MAC passes: `unknown` is not in force there
+       02:00:00:00:00:99 sends what only this peer announces: `bcp38 macs icrc accept 02:00:00:00:00:99`, if it is its router
 other       64502  observing      null      null           -             -           -  nothing
 feed 0 bmp 127.0.0.1:11019: up for 30 s
 feed 1 frr: down for 90 s: no such socket; skipped 4 unreadable
