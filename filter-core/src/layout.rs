@@ -219,7 +219,7 @@ impl Rules {
     }
 }
 
-/// The baseline engine's tries: every set of every peer in one trie per family, told apart by a leading
+/// The baseline engine's tries: every set of every peer in one trie per family, distinguished by a leading
 /// 32-bit set number.
 pub mod lpm {
     use super::{Address, Rules};

@@ -52,7 +52,7 @@ pub enum Reason {
     Redirect = 19,
     /// On the link, protocols that routers speak among themselves: OSPF, mDNS, VRRP, DHCP, …
     LanMulticast = 20,
-    /// Tags under which nobody is configured: an inside VLAN on the same trunk.
+    /// Tags under which no peer is configured: an inside VLAN on the same trunk.
     OtherVlan = 21,
     /// A side that would have to be known is not.
     Unjudged = 22,

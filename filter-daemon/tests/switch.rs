@@ -69,7 +69,7 @@ impl Scene {
             daemon.spawn().unwrap()
         });
         let mut scene = Self {
-            near: router.run(|| Wire::on("ixp0")),
+            near: router.run(|| Wire::behind_tc("ixp0").unwrap()),
             far: peer.run(|| Wire::on("far")),
             router,
             directory,

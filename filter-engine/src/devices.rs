@@ -68,7 +68,7 @@ struct State {
     unlike: Option<String>,
     /// What of ours its record has no room for.
     left_out: Vec<String>,
-    /// Tags tell its peers apart, or something on it has one.
+    /// Tags distinguish its peers, or something on it has one.
     tags_matter: bool,
     /// The command that shows tags which its driver hides.
     hidden: Option<String>,

@@ -204,7 +204,7 @@ impl Engine {
         attached.any(|(each, attached)| each == name && attached.adopted)
     }
 
-    /// Says which program keeps ours from a device, as far as the kernel tells.
+    /// Says which program keeps ours from a device, as far as the kernel shows it.
     fn name_occupant(&self, id: InterfaceId, error: Error) -> Error {
         let program = self.devices.program(id);
         let link = self.fitted.links().get(&id);

@@ -12,7 +12,7 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{Interface, InterfaceId, InterfaceKind, Peer, Spec};
 use filter_loader::{InterfaceSpec, NetworkSpec};
 
-/// What the loader is told of an interface: one network behind all tags under which a peer or route server is
+/// What the loader gets to know of an interface: one network behind all tags under which a peer or route server is
 /// configured.
 #[must_use]
 pub fn interface_spec(spec: &Spec, id: InterfaceId, link: &Link) -> Option<InterfaceSpec> {
@@ -65,7 +65,7 @@ fn of_each_family(prefixes: BTreeSet<Prefix>, room: usize) -> Vec<Prefix> {
     of(Family::Ipv4).chain(of(Family::Ipv6)).collect()
 }
 
-/// The tags under which anybody is configured; none at all where nobody is.
+/// The tags under which a peer or route server is configured; none where there is none.
 fn tags(spec: &Spec, id: InterfaceId) -> BTreeSet<Vlans> {
     let attachments = spec.peers.iter().flat_map(|peer| &peer.attachments);
     let here = attachments.filter(|attachment| attachment.interface == id);
@@ -87,7 +87,7 @@ pub fn left_out(spec: &Spec, id: InterfaceId, link: &Link) -> Vec<String> {
     let mut left_out: Vec<String> = macs.map(ToString::to_string).collect();
     for (&(vlans, address), &subnet) in &link.networks {
         let Some(network) = told.networks.get(&vlans) else {
-            continue; // of tags under which nobody is configured
+            continue; // of tags under which no peer is configured
         };
         if !network.addresses.contains(&address) {
             left_out.push(address.to_string());
@@ -100,7 +100,7 @@ pub fn left_out(spec: &Spec, id: InterfaceId, link: &Link) -> Vec<String> {
     left_out
 }
 
-/// Is a peer or a route server of this interface told apart by tags?
+/// Is a peer or a route server of this interface distinguished by tags?
 pub(crate) fn has_tags(spec: &Spec, id: InterfaceId) -> bool {
     tagged_networks(spec, id) > 0
 }

@@ -59,7 +59,7 @@ pub(crate) struct Outcome {
 }
 
 impl Publisher {
-    /// Another specification is coming: nobody's tables wait any more.
+    /// Another specification is coming: no peer's tables wait any more.
     pub(crate) fn forget_pending(&mut self) {
         self.pending.clear();
     }
@@ -79,7 +79,7 @@ impl Publisher {
         self.sync.adopt(slot, generation);
     }
 
-    /// The slot is nobody's any more.
+    /// The slot is no peer's any more.
     pub(crate) fn forget(&mut self, slot: PeerSlot) {
         self.sync.forget(slot);
     }

@@ -1,5 +1,5 @@
 //! Taking another specification in force without letting go of the wire: tables, counters and the program stay while
-//! the feeds tell everything anew. Everything that can be refused is refused before anything is touched.
+//! the feeds report everything anew. Everything that can be refused is refused before anything is touched.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes another specification in force. The feeds, by their new numbers, are expected to tell everything anew;
+    /// Takes another specification in force. The feeds, by their new numbers, are expected to report everything anew;
     /// until then the tables in force stay, as after a restart. Modes an operator set stay for peers
     /// whose specified mode is the same. Take the notices first: their ids are the former specification's.
     ///
@@ -189,7 +189,7 @@ fn refuse_macs(spec: &Spec, id: InterfaceId) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Nobody can be told apart by a tag that the frames have lost.
+/// No peer can be distinguished by a tag that the frames have lost.
 fn refuse_tags(spec: &Spec, id: InterfaceId, is_vlan_device: bool) -> Result<(), EngineError> {
     let on_it = |peer: &&Peer| {
         let mut here = peer.attachments.iter();

@@ -143,7 +143,7 @@ pub struct Router {
 pub enum InterfaceKind {
     /// `port`: one peer per VLAN, whose MAC need not be known.
     Port,
-    /// `lan`: an exchange's peering LAN, many peers told apart by MAC.
+    /// `lan`: an exchange's peering LAN, many peers, distinguished by MAC.
     Lan,
 }
 

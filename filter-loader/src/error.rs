@@ -89,7 +89,7 @@ pub enum Error {
         "no place left for the tags of interface `{0}`: at most {MAX_TAGGED_NETWORKS} of all interfaces together"
     )]
     TooManyTags(String),
-    /// A station on an interface that nobody told of.
+    /// A station on an interface that was never set.
     #[error("interface index {0} has no record: set the interface before the stations on it")]
     NoRecord(u32),
     /// No peer and no interface of this name is pinned.

@@ -87,7 +87,7 @@ fn ask(device: &str, command: u32) -> Option<Answer> {
     );
     let mut answer = Answer([0; WORDS]);
     answer.0[0] = command;
-    // SAFETY: an ifreq of zeroes is a valid one: it has integers and a pointer that nobody follows.
+    // SAFETY: an ifreq of zeroes is a valid one: it has integers and a pointer that is not followed.
     let mut asked: ifreq = unsafe { std::mem::zeroed() };
     for (to, &from) in asked.ifr_name.iter_mut().zip(name) {
         *to = c_char::from_ne_bytes([from]);

@@ -88,7 +88,7 @@ fn create(map_type: u32, inner_map_fd: u32) -> io::Result<OwnedFd> {
     };
     // SAFETY: the attribute holds numbers and no pointers.
     let fd = unsafe { bpf::call(MAP_CREATE, &mut attr)? };
-    // SAFETY: the call has just made this descriptor, and nobody else knows it.
+    // SAFETY: the call has just made this descriptor, and nothing else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -261,7 +261,7 @@ const fn family_of(set: usize) -> Family {
     Family::ALL[set / 2]
 }
 
-/// Numbers that nobody outside can foresee: what is not asked cannot be chosen.
+/// Numbers that no peer can foresee: what is not asked cannot be chosen.
 struct Random(RandomState, u64);
 
 impl Random {
@@ -325,7 +325,7 @@ impl Policies<'_> {
         questions
     }
 
-    /// Each of these sources and destinations in a packet whose fate tells whether it is a member: a source and a
+    /// Each of these sources and destinations in a packet whose fate shows whether it is a member: a source and a
     /// destination together where the reason names both, else each with a member of the other set.
     fn changed(
         &self,

@@ -12,7 +12,7 @@ impl PeerSlot {
     }
 }
 
-/// Who the peer of a name is: its AS number, and a hash of what else tells it from another peer of that name. Kept beside
+/// Who the peer of a name is: its AS number, and a hash of what else distinguishes it from another peer of that name. Kept beside
 /// the name, so that a later process does not take one peer's state for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity(u64);

@@ -42,7 +42,7 @@ impl Link {
         let (ours, theirs) = (namespace.mac(device), namespace.mac(THEIRS));
         enter(&namespace.path())?;
         Ok(Self {
-            receiver: Wire::open(device)?,
+            receiver: Wire::behind_tc(device)?,
             sender: Wire::open(THEIRS)?,
             _namespace: namespace,
             ours,

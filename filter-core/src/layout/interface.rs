@@ -48,7 +48,7 @@ impl core::error::Error for TooMany {}
 /// How an interface is to be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// Kind `port`: one peer is behind it, whose MAC may be any, and nobody else's addresses are on the link.
+    /// Kind `port`: one peer is behind it, whose MAC may be any, and no other's addresses are on the link.
     pub is_port: bool,
     /// What belongs to the class `lan` is no violation here.
     pub passes_lan: bool,

@@ -80,7 +80,7 @@ pub fn places(words: &[u64; WORDS]) -> Option<[Place; SETS]> {
     }))
 }
 
-/// FNV-1a over words: tells damage and foreign bytes, not malice; only root can write the map.
+/// FNV-1a over words: detects damage and foreign bytes, not malice; only root can write the map.
 #[must_use]
 pub fn checksum(words: &[u64]) -> u64 {
     words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| {

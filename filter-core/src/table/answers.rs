@@ -140,7 +140,7 @@ impl<W: Words + ?Sized> Answers<'_, W> {
     ) -> Option<u128> {
         let lanes = node.lanes();
         if lanes.ones != 0 && (first ^ last) >> node.shift() > lanes.value {
-            return Some(u128::from(first) << 64); // the lanes do not tell all keys apart
+            return Some(u128::from(first) << 64); // the lanes do not distinguish all keys
         }
         let line = self.words.line(node.line());
         // A lookup takes what it comes to after so many steps for a leaf.

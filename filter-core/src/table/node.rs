@@ -218,7 +218,7 @@ pub(super) struct Window {
 
 #[cfg(feature = "std")]
 impl Window {
-    /// The narrowest that tells boundaries with `zeros` trailing zero bits apart when they, and every address that
+    /// The narrowest that distinguishes boundaries with `zeros` trailing zero bits when they, and every address that
     /// comes here, differ in the low `bits` bits only. If that takes all 64 no lane has them: it holds nothing.
     pub const fn new(bits: u32, zeros: u32) -> Self {
         let shift = if zeros < 63 { zeros } else { 63 };

@@ -71,7 +71,7 @@ impl LinkType {
         }
     }
 
-    /// The Ethernet frame; `own` is our MAC where the packet came in. `needs_sender` says that peers are told apart by MAC.
+    /// The Ethernet frame; `own` is our MAC where the packet came in. `needs_sender` says that peers are distinguished by MAC.
     #[must_use]
     pub fn frame(self, bytes: &[u8], own: Mac, needs_sender: bool) -> Framed {
         match self {

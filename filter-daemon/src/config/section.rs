@@ -17,10 +17,10 @@ use super::error::{At, ConfigError, Finding, Oddity, Problem, Warning};
 const MAX_SHOWN: usize = 60;
 /// The key whose values are never shown.
 const SECRET: &str = "password";
-/// The former names of keys: a file that still has one gets an error that names the new key.
+/// Keys that are not known and have one of these in their names may be misspelt passwords: their values are not shown either.
 const LIKE_SECRET: [&str; 3] = ["pass", "md5", "secret"];
 
-/// Keys that had another name before, and the one they have now.
+/// Keys that had another name before, and the one they have now, which the error about an old one names.
 const RENAMED: [(&str, &str); 5] = [
     ("arena_mib", "table_memory_mib"),
     ("serves", "our_routes_reach"),

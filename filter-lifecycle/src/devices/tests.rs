@@ -109,7 +109,7 @@ fn macvlan_devices_and_unicast_filters_are_own_macs() {
             "0.0 192.0.2.254 in 192.0.2.254/32"
         ]
     );
-    // Multicast memberships are in such lists too: they are nobody's own.
+    // Multicast memberships are in such lists too: they are no device's own.
     devices.set_filters([(PORT, [Mac::from_bits(0x3333_0000_0001)].into())].into());
     assert_eq!(macs(&devices), [2, 3]);
 }

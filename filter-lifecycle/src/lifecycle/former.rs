@@ -14,7 +14,7 @@ pub(super) struct Formers(Vec<Former>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Former {
-    /// Its last telling; its first is the one after the session before.
+    /// Its last transfer; its first is the one after the session before.
     up_to: u32,
     ended_at: Duration,
     hold_until: Duration,
@@ -84,17 +84,17 @@ impl Formers {
             .get(self.0.partition_point(|each| each.up_to < telling))
     }
 
-    /// Do routes of this telling not count?
+    /// Do routes of this transfer not count?
     pub(super) fn is_muted(&self, telling: u32) -> bool {
         self.of(telling).is_some_and(|former| former.muted)
     }
 
-    /// The hold of routes of this telling, if their session has ended.
+    /// The hold of routes of this transfer, if their session has ended.
     pub(super) fn hold_of(&self, telling: u32) -> Option<Duration> {
         self.of(telling).map(|former| former.hold_until)
     }
 
-    /// A session ended: its last telling was `up_to`. That lengthens the holds of those before it, each counted from its
+    /// A session ended: its last transfer was `up_to`. That lengthens the holds of those before it, each counted from its
     /// own end.
     pub(super) fn end(&mut self, now: Duration, up_to: u32, hold: Duration) {
         for former in &mut self.0 {
@@ -116,7 +116,7 @@ impl Formers {
         self.limit();
     }
 
-    /// What comes in this telling is of the session that ended last: it is received late.
+    /// What comes in this transfer is of the session that ended last: it is received late.
     pub(super) fn cover(&mut self, telling: u32) {
         if let Some(last) = self.0.last_mut() {
             last.up_to = telling;

@@ -123,7 +123,7 @@ impl Routes {
         self.iter_of(|_| true)
     }
 
-    /// Those that were last received in such a telling.
+    /// Those that were last received in such a transfer.
     pub(super) fn iter_of(
         &self,
         which: impl Fn(u32) -> bool,
@@ -230,7 +230,7 @@ impl Routes {
         Announced::Replaced(Scope { whom, communities })
     }
 
-    /// A route was withdrawn. Returns what was remembered of it, and the telling it was last part of. `may_be_last`: it
+    /// A route was withdrawn. Returns what was remembered of it, and the transfer it was last part of. `may_be_last`: it
     /// is remembered for [`Routes::take_back`].
     pub(super) fn withdraw(
         &mut self,
@@ -259,7 +259,7 @@ impl Routes {
         Some((gone, entry.epoch))
     }
 
-    /// Removes the routes that were not part of this telling; each with the telling it was last part of.
+    /// Removes the routes that were not part of this transfer; each with the transfer it was last part of.
     pub(super) fn remove_former(&mut self) -> Vec<(Gone, u32)> {
         let telling = self.epoch;
         self.extract(|of| of != telling)
@@ -300,7 +300,7 @@ impl Routes {
         (back, more)
     }
 
-    /// Forgets its routes; each with the telling it was last part of.
+    /// Forgets its routes; each with the transfer it was last part of.
     pub(super) fn clear(&mut self) -> Vec<(Gone, u32)> {
         let gone = self.extract(|_| true);
         self.entries = HashMap::new();

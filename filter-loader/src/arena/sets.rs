@@ -26,7 +26,7 @@ const MAX_SET_LINES: usize = u16::MAX as usize;
 const PATCH_PART: usize = 2;
 /// Sets of different slots whose numbers of ranges differ by more are not compared.
 const LIKE_RANGES: usize = 16;
-/// Ranges that tell sets apart before they are compared.
+/// Ranges that distinguish sets before they are compared.
 const SAMPLES: usize = 64;
 
 /// One set where it lies.
@@ -215,7 +215,7 @@ impl Sets {
         })
     }
 
-    /// Do the parts of a set that no address tells of lie as they were written? The list of its pieces, and, where it
+    /// Do the parts of a set that no lookup reaches lie as they were written? The list of its pieces, and, where it
     /// shares pieces with the set before, the nodes that lead to those.
     pub(super) fn is_as_written(&self, set: &Stored, before: Option<&Stored>) -> bool {
         let Some(layout) = set.layout else {

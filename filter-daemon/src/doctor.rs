@@ -119,7 +119,7 @@ pub const CHECKS: [&str; 28] = [
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str = include_str!("../../../docs/operating.md");
+    const DOCUMENT: &str = include_str!("../../docs/operating.md");
 
     #[test]
     fn the_document_lists_every_check() {

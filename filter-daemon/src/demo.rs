@@ -66,7 +66,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const BMP_LISTENER: &str = "127.0.0.1:11019";
 
 /// The demo's configuration, also shown to the reader.
-const CONFIG: &str = include_str!("demo.toml");
+const CONFIG: &str = include_str!("demo/demo.toml");
 
 /// Runs it; with network namespaces and the program at this hook if they can be had here, else in user space, with the
 /// reason.
