@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::config::{Config, toml_string};
 use crate::control::{self, Request};
+use crate::records;
 use crate::runtime::{AtExit, Handle, RunOptions, Runtime};
 use filter_lifecycle::policy::{Link, Routes};
 
@@ -362,7 +363,10 @@ impl World {
                     (Direction::Advertised, peer.advertised),
                 ] {
                     router.announce(neighbour, direction, &of_family(texts))?;
-                    router.end_of_rib(neighbour, direction, family)?;
+                    // The sessions negotiated both families.
+                    for family in Family::ALL {
+                        router.end_of_rib(neighbour, direction, family)?;
+                    }
                 }
             }
         }
@@ -425,6 +429,7 @@ impl Drop for Daemon {
         for left in [state.with_extension("lock"), state] {
             _ = std::fs::remove_file(left); // there are none if nothing was switched
         }
+        _ = std::fs::remove_dir_all(records::directory(&state_file(&self.socket))); // as above
     }
 }
 

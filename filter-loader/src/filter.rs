@@ -29,6 +29,7 @@ mod counts;
 mod gate;
 mod interfaces;
 mod peers;
+mod tagged;
 
 /// How to load the filter.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ fn demo(hook: HookChoice) {
     let fates = ["arrives", "DROPPED"].map(|fate| screen.matches(fate).count());
     assert_eq!(fates, [15, 2], "{screen}");
     let id = std::process::id();
-    for suffix in ["sock", "json", "lock"] {
+    for suffix in ["sock", "json", "lock", "records"] {
         let left = format!("/run/bcp38-demo-{id}.{suffix}");
         assert!(!std::path::Path::new(&left).exists(), "{left}");
     }

@@ -167,16 +167,42 @@ impl Traffic {
         (before, reason): (&str, &str),
         within: Duration,
     ) -> Duration {
+        self.until_after(
+            daemon,
+            (sender, source, destination),
+            &[before],
+            reason,
+            within,
+        )
+    }
+
+    /// As [`Traffic::until`], where each before may meet any of `before`.
+    ///
+    /// # Panics
+    /// As [`Traffic::until`].
+    pub fn until_after(
+        &mut self,
+        daemon: &Bcp38,
+        (sender, source, destination): (&str, &str, &str),
+        before: &[&str],
+        reason: &str,
+        within: Duration,
+    ) -> Duration {
         let begin = Instant::now();
         loop {
             let fate = self.send(daemon, sender, source, destination);
             if fate.reason == reason {
                 return begin.elapsed();
             }
-            assert_eq!(fate.reason, before, "{source} > {destination}");
+            assert!(
+                before.contains(&fate.reason.as_str()),
+                "{source} > {destination}: {}: {:#?}",
+                fate.reason,
+                daemon.story()
+            );
             assert!(
                 begin.elapsed() < within,
-                "{source} > {destination} is still {before} after {within:?}: {:#?}",
+                "{source} > {destination} is still {before:?} after {within:?}: {:#?}",
                 daemon.story()
             );
             std::thread::sleep(Duration::from_millis(20));

@@ -155,9 +155,10 @@ fn a_session_that_goes_down_opens_nothing_and_costs_no_good_packet_during_its_ho
         daemon.story()
     );
 
-    // Up again: what it held when it ended counts at once.
+    // Up again: what it held when it ended counts at once, of each feed as soon as it has the session: BMP before polls.
     scene.lab.p1.session_up(Family::Ipv4);
-    traffic.until(&daemon, good, ("both-unannounced", "permitted"), 2 * WITHIN);
+    let before = ["both-unannounced", "destination-unannounced"];
+    traffic.until_after(&daemon, good, &before, "permitted", 2 * WITHIN);
     traffic.until(
         &daemon,
         spoofed,
