@@ -363,10 +363,7 @@ impl World {
                     (Direction::Advertised, peer.advertised),
                 ] {
                     router.announce(neighbour, direction, &of_family(texts))?;
-                    // The sessions negotiated both families.
-                    for family in Family::ALL {
-                        router.end_of_rib(neighbour, direction, family)?;
-                    }
+                    router.end_of_rib(neighbour, direction, family)?;
                 }
             }
         }

@@ -144,9 +144,11 @@ table_memory_mib = 8
 
 [daemon]
 socket = "{}"
+state_file = "{}"
 pin_dir = "{}"
 "#,
         directory.join("bcp38.sock").display(),
+        directory.join("state.json").display(),
         pins.display()
     )
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use filter_core::{Asn, Family, Prefix};
+use filter_core::{Address, Asn, Family, Prefix};
 
 /// The session that a message is about.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ impl Router<Vec<u8>> {
 }
 
 impl<W: Write> Router<W> {
-    /// The session with this neighbour is established.
+    /// The session with this neighbour is established, for the family of its address.
     ///
     /// # Errors
     /// If the connection is gone.
@@ -108,8 +108,9 @@ impl<W: Write> Router<W> {
         let mut body = per_peer(neighbour, 0);
         body.extend_from_slice(&sixteen(self.local));
         body.extend_from_slice(&[0, 179, 0, 179]);
-        body.extend_from_slice(&open(self.asn));
-        body.extend_from_slice(&open(neighbour.asn));
+        let family = Address::from(neighbour.address).family;
+        body.extend_from_slice(&open(self.asn, family));
+        body.extend_from_slice(&open(neighbour.asn, family));
         self.message(PEER_UP, &body)
     }
 
@@ -236,24 +237,13 @@ fn per_peer(neighbour: Neighbour, flags: u8) -> Vec<u8> {
     header
 }
 
-/// An OPEN (RFC 4271 section 4.2) with both families and four-octet AS numbers.
-fn open(asn: Asn) -> Vec<u8> {
-    let mut capabilities = vec![
-        1,
-        4,
-        0,
-        1,
-        0,
-        SAFI_UNICAST,
-        1,
-        4,
-        0,
-        2,
-        0,
-        SAFI_UNICAST,
-        65,
-        4,
-    ];
+/// An OPEN (RFC 4271 section 4.2) with one family and four-octet AS numbers.
+fn open(asn: Asn, family: Family) -> Vec<u8> {
+    let afi = match family {
+        Family::Ipv4 => 1,
+        Family::Ipv6 => 2,
+    };
+    let mut capabilities = vec![1, 4, 0, afi, 0, SAFI_UNICAST, 65, 4];
     capabilities.extend_from_slice(&asn.get().to_be_bytes());
     let two_octets = u16::try_from(asn.get()).unwrap_or(23456);
     let mut body = vec![4];
