@@ -105,12 +105,24 @@ impl<W: Write> Router<W> {
     /// # Errors
     /// If the connection is gone.
     pub fn peer_up(&mut self, neighbour: Neighbour) -> std::io::Result<()> {
+        let family = Address::from(neighbour.address).family;
+        self.peer_up_for(neighbour, &[family])
+    }
+
+    /// The session with this neighbour is established, for these families.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn peer_up_for(
+        &mut self,
+        neighbour: Neighbour,
+        families: &[Family],
+    ) -> std::io::Result<()> {
         let mut body = per_peer(neighbour, 0);
         body.extend_from_slice(&sixteen(self.local));
         body.extend_from_slice(&[0, 179, 0, 179]);
-        let family = Address::from(neighbour.address).family;
-        body.extend_from_slice(&open(self.asn, family));
-        body.extend_from_slice(&open(neighbour.asn, family));
+        body.extend_from_slice(&open(self.asn, families));
+        body.extend_from_slice(&open(neighbour.asn, families));
         self.message(PEER_UP, &body)
     }
 
@@ -237,13 +249,17 @@ fn per_peer(neighbour: Neighbour, flags: u8) -> Vec<u8> {
     header
 }
 
-/// An OPEN (RFC 4271 section 4.2) with one family and four-octet AS numbers.
-fn open(asn: Asn, family: Family) -> Vec<u8> {
-    let afi = match family {
-        Family::Ipv4 => 1,
-        Family::Ipv6 => 2,
-    };
-    let mut capabilities = vec![1, 4, 0, afi, 0, SAFI_UNICAST, 65, 4];
+/// An OPEN (RFC 4271 section 4.2) with these families and four-octet AS numbers.
+fn open(asn: Asn, families: &[Family]) -> Vec<u8> {
+    let mut capabilities = Vec::new();
+    for family in families {
+        let afi = match family {
+            Family::Ipv4 => 1,
+            Family::Ipv6 => 2,
+        };
+        capabilities.extend_from_slice(&[1, 4, 0, afi, 0, SAFI_UNICAST]);
+    }
+    capabilities.extend_from_slice(&[65, 4]);
     capabilities.extend_from_slice(&asn.get().to_be_bytes());
     let two_octets = u16::try_from(asn.get()).unwrap_or(23456);
     let mut body = vec![4];

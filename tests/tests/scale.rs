@@ -65,7 +65,7 @@ fn small_peers_do_not_wait_for_a_full_table() {
     let fleet = Fleet::start(1 + SMALL_PEERS);
     let slots = fleet.slots();
     let (mut large, mut small) = (fleet.router("large"), fleet.router("small"));
-    large.peer_up(neighbour(0)).unwrap();
+    large.peer_up_for(neighbour(0), &Family::ALL).unwrap();
     (1..=SMALL_PEERS).for_each(|peer| small.peer_up(neighbour(peer)).unwrap());
     let mut number = 0;
     let mut idle: Vec<Duration> = (0..IDLE_UPDATES)
