@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod cases;
+mod clsact;
 mod daemon;
+mod lease;
+mod moves;
 mod stage;
 mod tunnels;
 mod wire;
