@@ -274,9 +274,10 @@ impl Filter {
         self.make_room_in_xdp(device, name, was_there)?;
         let moved = match mode {
             AttachMode::Auto if attach::has_tcx() => {
-                match attach::try_early(&mut self.hands(), device)? {
-                    Ok(fresh) => Ok(fresh),
-                    Err(why) => return Ok(self.stays_for(name, why)?.clone()),
+                match attach::try_early(&mut self.hands(), device) {
+                    Ok(Ok(fresh)) => Ok(fresh),
+                    Ok(Err(why)) => return Ok(self.stays_for(name, why)?.clone()),
+                    Err(error) => Err(error),
                 }
             }
             mode => attach::attach_new(&mut self.hands(), device, mode),
@@ -285,13 +286,13 @@ impl Filter {
             Ok(fresh) => self.settle(device, name, fresh, was_there),
             Err(refused) => {
                 let former = attach::attach_new(&mut self.hands(), device, other_xdp(now, mode));
-                match former.and_then(|former| self.settle(device, name, former, was_there)) {
-                    Ok(_) => Err(refused),
-                    Err(error) => {
-                        let at_tc = self.stays_for(name, format!("xdp refuses it: {error}"));
-                        at_tc.and(Err(refused))
-                    }
+                let back = former.and_then(|former| self.settle(device, name, former, was_there));
+                if let Err(error) = back
+                    && let Some(hook) = self.hooks.get_mut(name)
+                {
+                    hook.attached.why = format!("xdp refuses it by now: {error}");
                 }
+                Err(refused)
             }
         }
     }
