@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tests::lab::{Site, Wire, require};
 
+use super::Ends;
 use super::stage::{
     GOOD, PACKETS, SPOOFED, Stage, config, counted, interface, lan, until_enforced,
 };
@@ -68,6 +69,7 @@ fn while_reloads_replace_the_program_at_tc_no_spoofed_packet_passes() {
     let (site, is_over) = (Site::new(&stage.router), AtomicBool::new(false));
     let site = &std::mem::replace(&mut stage.site, site);
     let sent = thread::scope(|scope| {
+        let over = Ends(&is_over);
         let flood = scope.spawn(|| {
             let mut sent = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
@@ -83,7 +85,7 @@ fn while_reloads_replace_the_program_at_tc_no_spoofed_packet_passes() {
             daemon.until_reloaded();
             until_enforced(&daemon);
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         flood.join().unwrap()
     });
     assert_eq!(stage.arrive(GOOD), PACKETS);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::Ends;
 use filter_core::{Mode, Prefix, Reason};
 use filter_loader::sync::{Step, Sync, Wanted};
 use filter_loader::{
@@ -49,6 +50,7 @@ fn no_packet_goes_by_while_auto_leaves_generic_xdp_or_its_mode_changes() {
     far.send(&good);
     assert_eq!(behind.receive(), good);
     let sent = thread::scope(|scope| {
+        let over = Ends(is_over);
         let sender = scope.spawn(|| {
             let mut sent = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
@@ -85,7 +87,7 @@ fn no_packet_goes_by_while_auto_leaves_generic_xdp_or_its_mode_changes() {
             let at_tc = programs_at_tc(attached.ifindex).unwrap();
             assert_eq!(has_xdp(ABOVE), at_tc.is_empty(), "{mode:?}");
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         sender.join().unwrap()
     });
     // What overflows the processor's queue is lost before any hook: the one behind it may be, too.

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::Ends;
 use filter_core::layout::LinkLayer;
 use filter_core::packet::{Mac, Vlans};
 use filter_core::{Mode, Reason};
@@ -267,6 +268,7 @@ fn from_hook_to_hook_every_packet_is_judged_and_counted_once() {
     let (good, spoofed) = (build(GOOD), build(SPOOFED));
     let (far, is_over) = (&pair.far, &AtomicBool::new(false));
     let (mut arrived, sent) = thread::scope(|scope| {
+        let over = Ends(is_over);
         let sender = scope.spawn(|| {
             let mut sent = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
@@ -291,7 +293,7 @@ fn from_hook_to_hook_every_packet_is_judged_and_counted_once() {
             assert_eq!(has_xdp(NEAR), at_tc.is_empty(), "{mode:?}");
             arrived.extend(behind.waiting());
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         (arrived, sender.join().unwrap())
     });
     pair.far.send(&good);
