@@ -10,6 +10,7 @@ use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 use aya::util::KernelVersion;
 use nix::errno::Errno;
 
+use crate::bpf;
 use crate::clsact;
 use crate::device::Device;
 use crate::error::{Error, chain, os_error};
@@ -98,7 +99,7 @@ pub(crate) struct Hook {
 #[derive(Debug)]
 enum Link {
     /// A BPF link: it goes with its last reference.
-    Bpf { _link: FdLink },
+    Bpf(FdLink),
     /// A filter: it stays until it is removed.
     Filter(clsact::Filter),
 }
@@ -109,37 +110,41 @@ impl Hook {
         matches!(self.link, Link::Filter(_))
     }
 
-    /// Takes the program off, as far as a filter keeps it there; a link goes when this is dropped.
+    /// Takes the program off the device.
     ///
     /// # Errors
     /// What the kernel answered: it may still be there.
     pub(crate) fn take_off(&self) -> Result<(), Error> {
-        let Link::Filter(filter) = &self.link else {
-            return Ok(());
+        let taken = match &self.link {
+            Link::Filter(filter) => filter.remove(),
+            Link::Bpf(link) => number(link).map_or(Ok(()), bpf::detach_link),
         };
-        let what = || {
-            format!(
-                "cannot take the filter off device {}",
-                self.attached.ifindex
-            )
-        };
-        filter.remove().map_err(Error::os(what()))
+        let ifindex = self.attached.ifindex;
+        taken.map_err(Error::os(format!(
+            "cannot take the program off device {ifindex}"
+        )))
     }
 
-    /// Takes the program off for this hook, which is in its stead: from a filter's place that this one has by now nothing is
-    /// to be removed.
+    /// Takes the program off for this hook, which is in its stead, unless it is the same one: a link that was taken over again,
+    /// or a filter's place that this one has by now.
     ///
     /// # Errors
     /// As [`Hook::take_off`].
     pub(crate) fn make_way(mut self, next: &Self) -> Result<(), Error> {
-        if let (Link::Filter(former), Link::Filter(filter)) = (&mut self.link, &next.link)
-            && former.is_where(filter)
-        {
-            former.outlive();
-            return Ok(());
+        match (&mut self.link, &next.link) {
+            (Link::Filter(former), Link::Filter(filter)) if former.is_where(filter) => {
+                former.outlive();
+                Ok(())
+            }
+            (Link::Bpf(former), Link::Bpf(link)) if number(former) == number(link) => Ok(()),
+            _ => self.take_off(),
         }
-        self.take_off()
     }
+}
+
+/// A link's number in the kernel.
+fn number(link: &FdLink) -> Option<u32> {
+    link.info().ok().map(|info| info.id())
 }
 
 /// How a program was attached.
@@ -178,10 +183,8 @@ impl Fresh {
         was_there: bool,
     ) -> Result<Hook, Error> {
         let link = match (self.link, pins) {
-            (Made::Bpf(link), None) => Link::Bpf { _link: link },
-            (Made::Bpf(link), Some(pins)) => Link::Bpf {
-                _link: pins.replace_link(name, link)?,
-            },
+            (Made::Bpf(link), None) => Link::Bpf(link),
+            (Made::Bpf(link), Some(pins)) => Link::Bpf(pins.replace_link(name, link)?),
             (Made::Filter(mut filter, program), pins) => {
                 if let Some(pins) = pins {
                     pins.replace_filter(name, program.as_fd())?;
@@ -270,7 +273,7 @@ pub(crate) fn adopt(
                 },
                 shell,
                 was_there: true,
-                link: Link::Bpf { _link: link },
+                link: Link::Bpf(link),
             }))
         }
         Err(why) => {

@@ -11,6 +11,7 @@ const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_QUERY: libc::c_int = 16;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
 const LINK_GET_NEXT_ID: libc::c_int = 31;
+const LINK_DETACH: libc::c_int = 34;
 const LINK_TYPE_XDP: u32 = 6;
 const LINK_TYPE_TCX: u32 = 11;
 const TCX_INGRESS: u32 = 46;
@@ -124,6 +125,17 @@ fn next_link(after: u32) -> Option<u32> {
     // SAFETY: the attribute holds numbers and no pointers.
     unsafe { call(LINK_GET_NEXT_ID, &mut attr) }.ok()?;
     Some(attr.next_id)
+}
+
+/// Takes the program of a link off its device (Linux 5.9), at once, whoever else has a reference to the link: without this it
+/// goes with the last of them, which may be that of a pin that the kernel gives up later.
+pub(crate) fn detach_link(id: u32) -> io::Result<()> {
+    let Some(link) = open_link(id) else {
+        return Ok(()); // it is gone
+    };
+    let mut attr = [link.as_raw_fd() as u32];
+    // SAFETY: the attribute is a descriptor and holds no pointers.
+    unsafe { call(LINK_DETACH, &mut attr) }.map(drop)
 }
 
 fn open_link(id: u32) -> Option<OwnedFd> {

@@ -310,12 +310,13 @@ impl Filter {
             Ok(fresh) => self.settle(device, name, fresh, was_there).map(drop),
             Err(error) if !attach::has_tcx() => {
                 log::warn!("`{name}` is not filtered while xdp is being changed: {error}");
-                let hook = self.hooks.remove(name);
-                if let Some(pins) = &self.pins {
-                    pins.remove_link(name)?;
+                if let Some(hook) = self.hooks.get(name) {
+                    hook.take_off()?;
                 }
-                drop(hook);
-                Ok(())
+                self.hooks.remove(name);
+                self.pins
+                    .as_ref()
+                    .map_or(Ok(()), |pins| pins.remove_link(name))
             }
             Err(error) => Err(error),
         }
