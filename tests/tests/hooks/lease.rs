@@ -10,16 +10,21 @@ use filter_loader::{
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::lab::Wire;
+use tests::lab::{Wire, wait_for};
 use tests::require_kernel;
 use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build};
-use tests::wire::until;
 
 /// Longer than an emulated processor keeps a process waiting.
 const TERM: Duration = Duration::from_secs(2);
+/// In which another process starts, loads the program and attaches it.
+const WITHIN: Duration = Duration::from_secs(60);
 /// Where the other process finds its namespace and its pins.
 const NAMESPACE: &str = "BCP38_TEST_NAMESPACE";
 const PINS: &str = "BCP38_TEST_PINS";
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, WITHIN, || holds().then_some(()));
+}
 
 /// Is a spoofed frame dropped? The good one behind it shows it.
 fn drops(pair: &Pair, behind: &Wire) -> bool {
