@@ -220,7 +220,7 @@ impl Runtime {
             outputs,
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
             history: History::new(recording.recorder()),
-            trials: Trials::new(&config.daemon.state_file),
+            trials: Trials::default(),
             recording,
             _server: server,
             config,
@@ -228,7 +228,6 @@ impl Runtime {
         runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        runtime.with_trials(Trials::take_back);
         match Feeding::build(&runtime.config, &[]) {
             Ok(feeds) => {
                 runtime.feeding.start(&runtime.config, feeds);
@@ -251,7 +250,9 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
-        self.with_trials(Trials::end_all);
+        let now = self.now();
+        self.trials.end_all(now, &self.config, &mut self.engine);
+        self.take_notices();
         let fate = match self.options.at_exit {
             AtExit::Leave => "the filter stays attached until the lease decides",
             AtExit::Detach => "the filter is detached",
@@ -281,8 +282,9 @@ impl Runtime {
             _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
-        self.with_trials(Trials::tend);
-        self.engine.work(self.now());
+        let now = self.now();
+        self.trials.tend(now, &self.config, &mut self.engine);
+        self.engine.work(now);
         self.take_notices();
         let now = self.now();
         self.history.work(now, &self.engine);
@@ -303,16 +305,6 @@ impl Runtime {
         };
         let answer = answering.answer(request);
         answer.unwrap_or_else(|| answer::reply(self.reload()))
-    }
-
-    fn with_trials(&mut self, work: impl FnOnce(&mut Trials, trials::Hands<'_>)) {
-        let hands = trials::Hands {
-            now: self.now(),
-            config: &self.config,
-            engine: &mut self.engine,
-            journal: &mut self.journal,
-        };
-        work(&mut self.trials, hands);
     }
 
     /// Takes what the feeds have, until it may be published.
@@ -399,7 +391,11 @@ impl Runtime {
         match self.keeper.read() {
             Ok(switched) => self.engine.remember(switched),
             Err(error) => {
-                let text = format!("{error}; until then the configuration alone decides");
+                self.engine.remember_nothing();
+                let text = format!(
+                    "{error}; what is switched in the data plane stays, what was on trial observes, and after a reboot \
+                     the configuration alone decides"
+                );
                 log::warn!("{text}");
                 self.journal.note("state-unreadable", &text);
             }

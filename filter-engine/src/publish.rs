@@ -47,8 +47,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) fitted: &'a Fitted,
     pub(crate) slots: &'a Slots,
     pub(crate) devices: &'a Devices,
-    /// Peers that are enforced for a time only.
-    pub(crate) on_trial: &'a BTreeSet<PeerId>,
 }
 
 /// What came of it.
@@ -199,7 +197,7 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     let classes = judged.fold(classes, Classes::within);
     let end = match hands.fitted.spec().timers.on_lease_end {
         OnLeaseEnd::Observe => LeaseEnd::Observe,
-        OnLeaseEnd::Keep if hands.on_trial.contains(&id) => LeaseEnd::Observe,
+        OnLeaseEnd::Keep if hands.filter.is_on_trial(slot) => LeaseEnd::Observe,
         OnLeaseEnd::Keep => LeaseEnd::Keep,
     };
     let wanted = match classes {

@@ -265,8 +265,8 @@ impl Answering<'_> {
         let accepted = self.engine.accept_mac(id, mac);
         accepted.map_err(|error| error.to_string())?;
         let name = self.config.spec.peers[id.0 as usize].name.clone();
-        self.journal
-            .note("mac-accepted", &format!("{mac} is {name}'s"));
+        let text = format!("{mac} is {name}'s");
+        self.journal.note_of("mac-accepted", &name, &text);
         let not_kept = self.keep_switched(Name::Accepted);
         value(MacAccepted {
             peer: &name,

@@ -76,7 +76,6 @@ impl Runtime {
         self.engine.renew_lease(self.now());
         self.engine.apply(self.now(), fitted, exports)?;
         self.config = config;
-        self.trials.mark(&self.config, &mut self.engine);
         self.polled_sides = PolledSides::default();
         self.engine.renew_lease(self.now());
         self.feeding.end();

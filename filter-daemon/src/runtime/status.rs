@@ -98,9 +98,13 @@ impl Report {
         let mut engine = parts.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
         let peers = std::mem::take(&mut engine.peers).into_iter();
+        let trial_left = |name: &str| {
+            let (id, _) = config.spec.peer_named(name)?;
+            parts.trials.seconds_left(now, parts.engine, id, name)
+        };
         let peers = peers.map(|status| PeerReport {
             rates: parts.history.rates(&status.name),
-            trial_seconds_left: parts.trials.seconds_left(now, &status.name),
+            trial_seconds_left: trial_left(&status.name),
             status,
         });
         let feeds = config.feeds.iter().zip(feeds).enumerate();

@@ -16,6 +16,9 @@ use crate::config::{Config, Feed};
 #[serde(untagged)]
 pub(super) enum Fields {
     None {},
+    Peer {
+        peer: String,
+    },
     Feed {
         feed: Option<&'static str>,
         #[serde(skip_serializing_if = "Option::is_none")]

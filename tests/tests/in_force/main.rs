@@ -22,6 +22,8 @@ use filter_loader::{Switch, hooks};
 use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
+mod trials;
+
 const BMP_LISTENER: FeedId = FeedId(0);
 const BY_HAND: FeedId = FeedId(1);
 const P: PeerId = PeerId(0);
@@ -49,6 +51,10 @@ struct Scene {
 
 impl Scene {
     fn new(pins: Option<PathBuf>) -> Self {
+        Self::with(spec(), pins)
+    }
+
+    fn with(spec: Spec, pins: Option<PathBuf>) -> Self {
         let pair = Pair::new(1500);
         tests::netns::ip(&format!("address add 192.0.2.1/24 dev {NEAR}"));
         let mut scene = Self {
@@ -57,14 +63,20 @@ impl Scene {
             now: Duration::from_secs(1),
             number: 0,
         };
-        scene.load(pins);
+        scene.load_with(spec, pins, |_| {});
         scene
     }
 
     /// Another process, as far as the filter can see.
     fn load(&mut self, pins: Option<PathBuf>) {
+        self.load_with(spec(), pins, |_| {});
+    }
+
+    /// As [`Scene::load`], with another specification, and with what it is given before it starts.
+    fn load_with(&mut self, spec: Spec, pins: Option<PathBuf>, prepare: impl FnOnce(&mut Engine)) {
         drop(self.engine.take());
-        let mut engine = Engine::load(Fitted::new(Arc::new(spec())).unwrap(), pins).unwrap();
+        let mut engine = Engine::load(Fitted::new(Arc::new(spec)).unwrap(), pins).unwrap();
+        prepare(&mut engine);
         engine.start(self.now, Exports::new()).unwrap();
         self.engine = Some(engine);
     }
