@@ -309,4 +309,6 @@ fn acknowledgements(events: &[Value]) -> Vec<Acknowledgement> {
 }
 
 #[cfg(test)]
+mod picture;
+#[cfg(test)]
 mod tests;

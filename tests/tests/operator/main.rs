@@ -12,6 +12,7 @@ use filter_daemon::cli::Cli;
 use serde_json::Value;
 use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
 
+mod browser;
 mod dare;
 mod doctor;
 mod proof;
