@@ -112,7 +112,16 @@ impl Fold<'_> {
                 family,
                 routes,
             } => self.snapshot(reported(origin, rib).of(*family), routes),
-            RouteEvent::RibLost { origin, rib, why } => self.rib_lost(feed, *origin, *rib, why),
+            RouteEvent::RibLost {
+                origin,
+                rib,
+                cause,
+                why,
+            } => {
+                let which = rib.map_or("every Adj-RIB", AdjRib::name);
+                log::debug!("feed {}: {which} of {origin} is lost: {why}", feed.0);
+                self.rib_lost(feed, (*origin, *rib), *cause);
+            }
             RouteEvent::Count {
                 origin,
                 rib,

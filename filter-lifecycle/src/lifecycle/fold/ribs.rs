@@ -99,6 +99,9 @@ impl Fold<'_> {
     }
 
     pub(super) fn end_of_rib(&mut self, key: SourceKey) {
+        if self.readable_again(key) {
+            return; // it says only that what follows can be read
+        }
         let Some(source) = self.opened(key) else {
             return;
         };
@@ -110,6 +113,7 @@ impl Fold<'_> {
     }
 
     pub(super) fn snapshot(&mut self, key: SourceKey, routes: &Arc<[Route]>) {
+        self.readable_again(key);
         let Some(source) = self.opened(key) else {
             return;
         };
