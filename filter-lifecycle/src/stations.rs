@@ -14,7 +14,7 @@ use filter_core::packet::{Mac, Vlans};
 
 use crate::neighbour::{Macs, MemberSeed, NeighbourEvent, Seen};
 use crate::policy::{self, Link};
-use crate::route::PeerId;
+use crate::route::{PeerId, Session};
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
 
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
@@ -110,8 +110,10 @@ pub struct Stations {
     contested: BTreeSet<Station>,
     /// MACs that operators accepted, by the peer's name.
     accepted: BTreeMap<String, BTreeSet<Mac>>,
-    /// Addresses whose session came up while they were nowhere: where they are seen first is where it came up.
-    awaited: BTreeSet<IpAddr>,
+    /// The peers' sessions that are up.
+    up: BTreeSet<Session>,
+    /// Those that came up while their address was nowhere: where it is seen first is where they came up.
+    awaited: BTreeSet<Session>,
     /// What an earlier process had learned, until the neighbour table has been listed in full.
     inherited: BTreeMap<Station, PeerId>,
     /// The neighbour table has been listed in full.
@@ -172,20 +174,41 @@ impl Stations {
         self.accepted = accepted;
     }
 
-    /// A session with this address came up. Returns whether [`Stations::settle`] has something to do.
-    pub fn session_up(&mut self, now: Duration, address: IpAddr) -> bool {
-        let is_anywhere = self.macs.came_up(now, address);
+    /// A session is up. One that was up before did not come up now, as far as anybody saw: a feed reports it again, or
+    /// another one does. Returns whether [`Stations::settle`] has something to do.
+    pub fn session_up(&mut self, facts: &Facts<'_>, now: Duration, session: Session) -> bool {
+        let Some(links) = self.links_of(facts, session) else {
+            return false;
+        };
+        let was_seen = self.up.insert(session);
+        let mut is_anywhere = false;
+        for link in links {
+            is_anywhere |= self.macs.came_up(now, (link, session.address), was_seen);
+        }
         if !is_anywhere {
-            self.awaited.insert(address);
+            self.awaited.insert(session);
         }
         is_anywhere
     }
 
     /// It went down. Returns whether [`Stations::settle`] has something to do.
-    pub fn session_down(&mut self, now: Duration, address: IpAddr) -> bool {
-        self.awaited.remove(&address);
-        self.macs.went_down(now, address);
-        true
+    pub fn session_down(&mut self, facts: &Facts<'_>, now: Duration, session: Session) -> bool {
+        self.up.remove(&session);
+        self.awaited.remove(&session);
+        let links = self.links_of(facts, session);
+        for &link in links.iter().flatten() {
+            self.macs.went_down(now, (link, session.address));
+        }
+        links.is_some()
+    }
+
+    /// The links that the session's peer is on with its address; none if it is no peer's, or on a `port`.
+    fn links_of(&self, facts: &Facts<'_>, session: Session) -> Option<Vec<u32>> {
+        let mut attachments = attachments(facts.spec);
+        let its = attachments.find(|each| each.sessions().any(|each| each == session))?;
+        let place = place_of(facts, its)?;
+        let links = self.places.iter().filter(|&(_, at)| *at == place);
+        Some(links.map(|(&link, _)| link).collect())
     }
 
     /// What shows that a station is this peer's.
@@ -280,12 +303,12 @@ impl Stations {
                 true
             }
             NeighbourEvent::Known { link, address, .. } => {
-                if self.peer_at(facts, link, address).is_none() {
+                let Some(session) = self.session_at(facts, link, address) else {
                     return false;
-                }
+                };
                 self.macs.learn(now, event);
-                if self.awaited.remove(&address) {
-                    self.macs.came_up(now, address);
+                if self.awaited.remove(&session) {
+                    self.macs.came_up(now, (link, address), true);
                 }
                 true
             }
@@ -412,17 +435,14 @@ impl Stations {
         }
     }
 
-    /// The peer whose session address this is, where that link's frames come in.
-    fn peer_at(&self, facts: &Facts<'_>, link: u32, address: IpAddr) -> Option<PeerId> {
+    /// The peer's session whose address this is, where that link's frames come in.
+    fn session_at(&self, facts: &Facts<'_>, link: u32, address: IpAddr) -> Option<Session> {
         let &place = self.places.get(&link)?;
-        let mut peers = facts.spec.peer_ids();
-        let found = peers.find(|(_, peer)| {
-            peer.attachments.iter().any(|attachment| {
-                attachment.addresses.contains(&address)
-                    && place_of(facts, attachment) == Some(place)
-            })
-        });
-        found.map(|(id, _)| id)
+        let mut attachments = attachments(facts.spec);
+        let its = attachments.find(|attachment| {
+            attachment.addresses.contains(&address) && place_of(facts, attachment) == Some(place)
+        })?;
+        Some(Session::of(address, its.vrf))
     }
 
     fn claims(&self, facts: &Facts<'_>, fixed: &Fixed) -> Claims {
@@ -524,6 +544,11 @@ impl Claimants {
     fn all(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.seen.iter().chain(&self.seeded).copied()
     }
+}
+
+/// Where every peer is attached.
+fn attachments(spec: &Spec) -> impl Iterator<Item = &Attachment> {
+    spec.peers.iter().flat_map(|peer| &peer.attachments)
 }
 
 const fn moved(mac: Mac, (from, to): (PeerId, PeerId), kept: bool) -> StationEvent {
