@@ -73,9 +73,14 @@ impl Wanted {
         back.into_iter().map(|(prefix, _)| prefix).collect()
     }
 
-    /// Ends holds, so many at once that nothing else waits for long: late is harmless.
+    /// Ends holds, and freezes that time has made room for. So many holds at once that nothing else waits for long: late is harmless.
     pub(super) fn expire(&mut self, now: Duration, pending: &mut Pending) {
         self.now = now;
+        for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
+            if peer.limits_mut().has_room(now) {
+                pending.publish(id);
+            }
+        }
         let now = Moment::until(now);
         for (due, place) in self.holds.over(now, MAX_EXPIRED) {
             let Place { peer, side, prefix } = place;
@@ -268,9 +273,6 @@ impl Counting<'_> {
             return;
         }
         for id in self.facts.concerned(key) {
-            if self.wanted.peer_mut(id).limits_mut().completed(key) {
-                self.pending.publish(id);
-            }
             if let Some(limit) = self.limit_of(id, key) {
                 self.report_limit(id, key, limit);
             }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use filter_core::Classes;
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
-use filter_lifecycle::{JUMP_MEMORY, Lifecycle};
+use filter_lifecycle::{JUMP_MEMORY, JUMP_STANDS, Lifecycle};
 
 use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
@@ -166,6 +166,41 @@ fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
     world.passes("101.0.0.1");
     world.drops("8.8.8.8");
     assert_eq!(world.status(0).too_wide, []);
+}
+
+/// A jump in steps, each published as the daemon does, is measured against what stood for an hour; and a session that is
+/// complete for the first time is no way around.
+#[test]
+fn a_jump_in_steps_is_one_and_growth_that_stands_is_none() {
+    const SECOND: &str = "192.0.2.21";
+    let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let mut world = World::new(&[&two, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, "100.0.0.0/12");
+    world.end(0, P1, PRE, V4);
+    world.at(20);
+    world.passes("100.0.0.1");
+    world.announce(0, P1, PRE, "101.0.0.0/8");
+    world.passes("101.0.0.1");
+    world.announce(0, P1, PRE, "102.0.0.0/8");
+    world.drops("102.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    world.withdraw(0, P1, PRE, "102.0.0.0/8");
+    world.wait(40);
+    world.up(0, SECOND);
+    world.announce(0, SECOND, PRE, "103.0.0.0/8");
+    world.end(0, SECOND, PRE, V4);
+    world.wait(60);
+    world.drops("103.0.0.1");
+    world.passes("101.0.0.1");
+    // After an hour what it grew to is what growth is measured against.
+    world.skip(world.now + JUMP_STANDS);
+    for source in ["101.0.0.1", "103.0.0.1"] {
+        world.passes(source);
+    }
+    assert!(world.status(0).too_wide.is_empty());
 }
 
 /// What was large within the last day may be so again: a full table that its session took away.
