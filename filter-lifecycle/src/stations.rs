@@ -17,6 +17,10 @@ use crate::policy::{self, Link};
 use crate::route::{PeerId, Session};
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
 
+use claimants::Claimants;
+
+mod claimants;
+
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
 pub type Places = BTreeMap<u32, (u32, Vlans)>;
 
@@ -124,17 +128,6 @@ pub struct Stations {
     unseeded: BTreeSet<String>,
 }
 
-/// The peers that a station may belong to, by their addresses or by a member export.
-#[derive(Debug, Default)]
-struct Claimants {
-    /// Of which a session came up there; those whose address is there still.
-    confirmed: BTreeSet<PeerId>,
-    current: BTreeSet<PeerId>,
-    /// Of which an address was seen there, and is at no confirmed MAC.
-    seen: BTreeSet<PeerId>,
-    seeded: BTreeSet<PeerId>,
-}
-
 /// Stations whose peer is certain: by the configuration, or an operator's command.
 type Fixed = BTreeMap<Station, PeerId>;
 
@@ -214,15 +207,22 @@ impl Stations {
     /// What shows that a station is this peer's.
     #[must_use]
     pub fn known_by(&self, facts: &Facts<'_>, station: Station, id: PeerId) -> KnownBy {
-        let peer = facts.spec.peer(id);
-        let accepted = peer.and_then(|peer| self.accepted.get(&peer.name));
-        if policy::stations(facts.spec, facts.links).contains_key(&station) {
+        let Some(peer) = facts.spec.peer(id) else {
+            return KnownBy::Before;
+        };
+        let mut configured = policy::stations_of(facts.spec, facts.links, peer);
+        if configured.any(|each| each == station) {
             return KnownBy::Configuration;
         }
+        let accepted = self.accepted.get(&peer.name);
         if accepted.is_some_and(|macs| macs.contains(&station.mac)) {
             return KnownBy::Operator;
         }
-        let claims = self.claims(facts, &self.fixed(facts));
+        // What other peers claim shows nothing of this one.
+        let fixed = self.fixed_of(facts, peer);
+        let fixed = fixed.into_iter().map(|station| (station, id)).collect();
+        let mut claims = Claims::new();
+        self.claim(facts, (id, peer), &fixed, &mut claims);
         match claims.get(&station) {
             Some(claimants) if claimants.confirmed.contains(&id) => KnownBy::Session,
             Some(claimants) if claimants.seen.contains(&id) => KnownBy::Neighbour,
@@ -361,20 +361,25 @@ impl Stations {
     fn fixed(&self, facts: &Facts<'_>) -> Fixed {
         let mut fixed = Fixed::new();
         for (id, peer) in facts.spec.peer_ids() {
-            for attachment in &peer.attachments {
-                let Some((ifindex, vlans)) = place_of(facts, attachment) else {
-                    continue;
-                };
-                let accepted = self.accepted.get(&peer.name).into_iter().flatten();
-                for &mac in attachment.macs.iter().chain(accepted) {
-                    let station = Station {
-                        ifindex,
-                        vlans,
-                        mac,
-                    };
-                    fixed.insert(station, id);
-                }
-            }
+            let stations = self.fixed_of(facts, peer).into_iter();
+            fixed.extend(stations.map(|station| (station, id)));
+        }
+        fixed
+    }
+
+    fn fixed_of(&self, facts: &Facts<'_>, peer: &Peer) -> Vec<Station> {
+        let mut fixed = Vec::new();
+        for attachment in &peer.attachments {
+            let Some((ifindex, vlans)) = place_of(facts, attachment) else {
+                continue;
+            };
+            let accepted = self.accepted.get(&peer.name).into_iter().flatten();
+            let macs = attachment.macs.iter().chain(accepted);
+            fixed.extend(macs.map(|&mac| Station {
+                ifindex,
+                vlans,
+                mac,
+            }));
         }
         fixed
     }
@@ -447,48 +452,59 @@ impl Stations {
 
     fn claims(&self, facts: &Facts<'_>, fixed: &Fixed) -> Claims {
         let mut claims = Claims::new();
-        for (id, peer) in facts.spec.peer_ids() {
-            for attachment in &peer.attachments {
-                let Some(place) = place_of(facts, attachment) else {
-                    continue;
-                };
-                let link = facts.links.get(&attachment.interface);
-                let is_ours = |mac: &Mac| link.is_some_and(|link| link.macs.contains(mac));
-                let station = |mac| Station {
-                    ifindex: place.0,
-                    vlans: place.1,
-                    mac,
-                };
-                let is_fixed = |mac| fixed.get(&station(mac)) == Some(&id);
-                let links = self.places.iter().filter(|&(_, at)| *at == place);
-                for (&link, _) in links {
-                    for &address in &attachment.addresses {
-                        let seen = self.macs.of(link, address);
-                        let is_sure = |each: &Seen| each.is_confirmed() || is_fixed(each.mac);
-                        let has_sure = seen.iter().any(is_sure);
-                        for each in seen.iter().filter(|each| !is_ours(&each.mac)) {
-                            if has_sure && !is_sure(each) {
-                                continue; // somebody answered for an address that is known to be elsewhere
-                            }
-                            let claimants = claims.entry(station(each.mac)).or_default();
-                            claimants.seen.insert(id);
-                            if each.is_confirmed() {
-                                claimants.confirmed.insert(id);
-                            }
-                            if each.is_confirmed() && each.is_current() {
-                                claimants.current.insert(id);
-                            }
+        for peer in facts.spec.peer_ids() {
+            self.claim(facts, peer, fixed, &mut claims);
+        }
+        claims
+    }
+
+    /// Adds what one peer claims.
+    fn claim(
+        &self,
+        facts: &Facts<'_>,
+        (id, peer): (PeerId, &Peer),
+        fixed: &Fixed,
+        claims: &mut Claims,
+    ) {
+        for attachment in &peer.attachments {
+            let Some(place) = place_of(facts, attachment) else {
+                continue;
+            };
+            let link = facts.links.get(&attachment.interface);
+            let is_ours = |mac: &Mac| link.is_some_and(|link| link.macs.contains(mac));
+            let station = |mac| Station {
+                ifindex: place.0,
+                vlans: place.1,
+                mac,
+            };
+            let is_fixed = |mac| fixed.get(&station(mac)) == Some(&id);
+            let links = self.places.iter().filter(|&(_, at)| *at == place);
+            for (&link, _) in links {
+                for &address in &attachment.addresses {
+                    let seen = self.macs.of(link, address);
+                    let is_sure = |each: &Seen| each.is_confirmed() || is_fixed(each.mac);
+                    let has_sure = seen.iter().any(is_sure);
+                    for each in seen.iter().filter(|each| !is_ours(&each.mac)) {
+                        if has_sure && !is_sure(each) {
+                            continue; // somebody answered for an address that is known to be elsewhere
+                        }
+                        let claimants = claims.entry(station(each.mac)).or_default();
+                        claimants.seen.insert(id);
+                        if each.is_confirmed() {
+                            claimants.confirmed.insert(id);
+                        }
+                        if each.is_confirmed() && each.is_current() {
+                            claimants.current.insert(id);
                         }
                     }
                 }
-                for &mac in self.seeded(facts, peer, attachment) {
-                    if !is_ours(&mac) {
-                        claims.entry(station(mac)).or_default().seeded.insert(id);
-                    }
+            }
+            for &mac in self.seeded(facts, peer, attachment) {
+                if !is_ours(&mac) {
+                    claims.entry(station(mac)).or_default().seeded.insert(id);
                 }
             }
         }
-        claims
     }
 
     /// The MACs that the member export lists for the peer: its AS number and one of its addresses there must be the
@@ -517,33 +533,6 @@ struct Claim<'a> {
     fixed: Option<PeerId>,
     former: Option<PeerId>,
     claimants: &'a Claimants,
-}
-
-impl Claimants {
-    /// The peer whose session confirms the station; of several the one whose address is there still, and had it before.
-    fn confirmed_for(&self, former: Option<PeerId>) -> Option<PeerId> {
-        let among = [&self.current, &self.confirmed];
-        let among = among.into_iter().find(|all| !all.is_empty())?;
-        former
-            .filter(|id| among.contains(id))
-            .or_else(|| among.first().copied())
-    }
-
-    /// Do several peers' addresses seem to be there, and none for sure?
-    fn are_at_odds(&self) -> bool {
-        self.seen.len() > 1
-    }
-
-    /// Whose it is as long as nothing confirms it: where an address was seen counts before what the export lists, and the
-    /// export alone takes nothing from the peer that had it.
-    fn provisional_for(&self, former: Option<PeerId>) -> Option<PeerId> {
-        let seen = self.seen.first().copied();
-        seen.or(former).or_else(|| self.seeded.first().copied())
-    }
-
-    fn all(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.seen.iter().chain(&self.seeded).copied()
-    }
 }
 
 /// Where every peer is attached.

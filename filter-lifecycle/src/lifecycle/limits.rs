@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::layout::Families;
 use filter_core::set::PrefixSet;
-use filter_core::{Family, Prefix};
+use filter_core::{Address, Family, Prefix};
 
 use super::coverage::{self, Stood};
 use super::portion::Portion;
@@ -18,8 +18,8 @@ use crate::route::FeedId;
 pub(super) struct Limits {
     /// Of families with `max_prefixes`: what each session, and its part of each route server's, has. By the Adj-RIB.
     portions: BTreeMap<SourceKey, Portion>,
-    /// What was good when an earlier process, or specification, froze them.
-    restored: BTreeSet<Prefix>,
+    /// By family: what was good when an earlier process, or specification, froze them.
+    restored: [BTreeSet<Prefix>; 2],
     coverage: Coverage,
     /// Which families of S'(p) cover too much of the address space, and what that was measured against.
     too_wide: [bool; 2],
@@ -42,9 +42,9 @@ impl Limits {
     /// What one of its sessions, or its part of a route server's, has, whichever feeds report it.
     pub(super) fn portion(&mut self, key: SourceKey) -> &mut Portion {
         let key = of_any_feed(key);
-        let of_family = |prefix: &Prefix| prefix.family() == key.family;
+        let was_frozen = !self.restored[key.family as usize].is_empty();
         let portion = self.portions.entry(key);
-        portion.or_insert_with(|| match self.restored.iter().any(of_family) {
+        portion.or_insert_with(|| match was_frozen {
             true => Portion::restored(),
             false => Portion::default(),
         })
@@ -52,24 +52,24 @@ impl Limits {
 
     /// Was nothing of the family frozen before, or was this good then?
     pub(super) fn was_good(&self, prefix: Prefix) -> bool {
-        let mut of_family = self
-            .restored
-            .iter()
-            .filter(|each| each.family() == prefix.family());
-        of_family.next().is_none() || self.restored.contains(&prefix)
+        let restored = &self.restored[prefix.family() as usize];
+        restored.is_empty() || restored.contains(&prefix)
     }
 
     /// These were the last good sources when they froze, before this process or specification.
     pub(super) fn restore(&mut self, good: impl IntoIterator<Item = Prefix>) {
-        self.restored = good.into_iter().collect();
+        self.restored = Default::default();
+        for prefix in good {
+            self.restored[prefix.family() as usize].insert(prefix);
+        }
     }
 
     /// The last good sources of what is frozen of a family; those from before as long as nothing has replaced them.
     pub(super) fn good(&self, family: Family, limit: u32) -> BTreeSet<Prefix> {
         let mut portions = self.portions(family).peekable();
         let is_restoring = portions.peek().is_none() || portions.any(Portion::is_restoring);
-        let restored = self.restored.iter().copied();
-        let restored = restored.filter(|prefix| is_restoring && prefix.family() == family);
+        let restored = self.restored[family as usize].iter().copied();
+        let restored = restored.filter(|_| is_restoring);
         let portions = self.portions(family);
         let good = portions.flat_map(|portion| portion.good(family, limit));
         good.chain(restored).collect()
@@ -137,6 +137,21 @@ impl Limits {
                 && self.measured[family as usize].is_some()
                 && self.measured[family as usize] != self.coverage.stood(now, family)
         })
+    }
+
+    /// Does this address not count, although it is advertised, because the family's sources cover too much?
+    pub(super) fn withholds(&self, address: Address) -> bool {
+        self.is_too_wide(address.family) && !self.coverage.published.contains(address)
+    }
+
+    /// Does any address of this prefix not count for that reason, apart from those that never do?
+    pub(super) fn withholds_some_of(&self, prefix: Prefix, never: &PrefixSet) -> bool {
+        let family = prefix.family();
+        let published = coverage::ranges(&self.coverage.published, family);
+        let all: PrefixSet = std::iter::once(prefix).collect();
+        let may_count = all.subtract(never);
+        let mut may_count = coverage::ranges(&may_count, family).as_slice().iter();
+        self.is_too_wide(family) && may_count.any(|&range| !published.covers(range))
     }
 
     /// Do the family's sources cover too much of the address space?

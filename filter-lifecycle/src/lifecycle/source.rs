@@ -332,7 +332,8 @@ impl Source {
         scope: &Scope,
     ) -> Announced {
         if self.telling && !self.is_over() {
-            self.received.go_on(now);
+            // Since its session came up: one that announces only right before it ends puts off nothing by that.
+            self.received.go_on(self.started);
         }
         let formers = &self.formers;
         let is_muted = |telling| formers.is_muted(telling);
