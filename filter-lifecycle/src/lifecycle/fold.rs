@@ -117,20 +117,13 @@ impl Fold<'_> {
                 rib,
                 cause,
                 why,
-            } => {
-                let which = rib.map_or("every Adj-RIB", AdjRib::name);
-                log::debug!("feed {}: {which} of {origin} is lost: {why}", feed.0);
-                self.rib_lost(feed, (*origin, *rib), *cause);
-            }
+            } => self.rib_lost(feed, (*origin, *rib), (*cause, why)),
             RouteEvent::Count {
                 origin,
                 rib,
                 family,
                 prefixes,
-            } => match family {
-                Some(family) => self.counted(reported(origin, rib).of(*family), *prefixes),
-                None => self.counted_together(reported(origin, rib), *prefixes),
-            },
+            } => self.count(reported(origin, rib), *family, *prefixes),
         }
     }
 

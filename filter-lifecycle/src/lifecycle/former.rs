@@ -331,10 +331,10 @@ mod tests {
         let former = |number: u32| Former {
             up_to: number,
             ended_at: at(u64::from(number)),
-            hold_until: at(if number.is_multiple_of(2) { 5000 } else { 1000 }),
+            hold_until: at(if number.is_multiple_of(2) { 1000 } else { 5000 }),
             returned_at: None,
             waited: Duration::ZERO,
-            muted: !number.is_multiple_of(2),
+            muted: number.is_multiple_of(2),
         };
         let mut formers = Formers((1..=MAX_FORMER as u32).map(former).collect());
         formers.end(at(2000), MAX_FORMER as u32 + 1, at(0));
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(counted, 2, "the one whose hold was ended, and the last");
         formers.end(at(2001), MAX_FORMER as u32 + 2, at(100));
         assert_eq!(formers.0.len(), MAX_FORMER);
-        for number in (1..=MAX_FORMER as u32).filter(|number| !number.is_multiple_of(2)) {
+        for number in (1..=MAX_FORMER as u32).filter(|number| number.is_multiple_of(2)) {
             assert!(formers.is_muted(number), "{number}");
         }
     }

@@ -152,7 +152,15 @@ impl Fold<'_> {
         }
     }
 
-    pub(super) fn counted(&mut self, key: SourceKey, prefixes: u64) {
+    /// The router counts prefixes of one family, or of both together.
+    pub(super) fn count(&mut self, reported: Reported, family: Option<Family>, prefixes: u64) {
+        match family {
+            Some(family) => self.counted(reported.of(family), prefixes),
+            None => self.counted_together(reported, prefixes),
+        }
+    }
+
+    fn counted(&mut self, key: SourceKey, prefixes: u64) {
         if let Some(source) = self.sources.get_mut(key) {
             source.counted(self.now, prefixes);
         }
@@ -160,7 +168,7 @@ impl Fold<'_> {
 
     /// Both families in one number. If it fits, it confirms both; if not, it speaks against an Adj-RIB that stands
     /// alone, and of two it is not known which is meant.
-    pub(super) fn counted_together(&mut self, reported: Reported, prefixes: u64) {
+    fn counted_together(&mut self, reported: Reported, prefixes: u64) {
         let keys = Family::ALL.map(|family| reported.of(family));
         let routes = keys.map(|key| {
             let source = self.sources.get(key)?;

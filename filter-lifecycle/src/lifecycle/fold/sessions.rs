@@ -48,8 +48,10 @@ impl Fold<'_> {
         &mut self,
         feed: FeedId,
         (origin, rib): (Origin, Option<AdjRib>),
-        cause: LossCause,
+        (cause, why): (LossCause, &str),
     ) {
+        let which = rib.map_or("every Adj-RIB", AdjRib::name);
+        log::debug!("feed {}: {which} of {origin} is lost: {why}", feed.0);
         if let Some(rib) = rib {
             let reported = Reported { feed, origin, rib };
             for family in Family::ALL {
