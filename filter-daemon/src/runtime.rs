@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Violation};
+use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Switched, Violation};
 use filter_feeds::ixf;
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
@@ -18,7 +18,7 @@ use crate::state::StateFile;
 use answer::Answering;
 use feeding::Feeding;
 use history::History;
-use keeper::{Keeper, Name};
+use keeper::{Freezes, Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
 use recorded::Recording;
@@ -183,6 +183,7 @@ pub struct Runtime {
     manager: Manager,
     outputs: Outputs,
     keeper: Keeper,
+    freezes: Freezes,
     history: History,
     trials: Trials,
     recording: Recording,
@@ -219,6 +220,7 @@ impl Runtime {
             manager: Manager::from_environment(),
             outputs,
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
+            freezes: Freezes::default(),
             history: History::new(recording.recorder()),
             trials: Trials::default(),
             recording,
@@ -250,6 +252,7 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
+        self.end_freezes();
         let now = self.now();
         self.trials.end_all(now, &self.config, &mut self.engine);
         self.take_notices();
@@ -286,6 +289,7 @@ impl Runtime {
         self.trials.tend(now, &self.config, &mut self.engine);
         self.engine.work(now);
         self.take_notices();
+        self.keep_frozen();
         let now = self.now();
         self.history.work(now, &self.engine);
         self.manager.alive(now);
@@ -344,7 +348,6 @@ impl Runtime {
 
     fn take_notices(&mut self) {
         let now = self.now();
-        let mut froze = false;
         for notice in self.engine.take_notices() {
             match &notice {
                 Notice::Lifecycle(Event::CountMismatch { feed, .. }) => {
@@ -352,7 +355,7 @@ impl Runtime {
                 }
                 Notice::Lifecycle(
                     Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
-                ) => froze = true,
+                ) => self.freezes.changed(),
                 Notice::Violation(violation) if self.may_be_announced(now, violation) => {
                     self.feeding.poll_now();
                 }
@@ -362,19 +365,38 @@ impl Runtime {
             self.journal.notice(&self.config, &notice);
         }
         self.outputs.flush(now);
-        if froze {
-            self.keep_frozen();
+    }
+
+    /// Keeps for a restart what limits froze, if that changed, and not too often.
+    fn keep_frozen(&mut self) {
+        if let Some(why) = self.freezes.failure(&self.keeper) {
+            self.journal.note("not-kept", &why);
+        }
+        if self.freezes.are_due(&self.keeper) {
+            let now = self.with_frozen();
+            let kept = self.freezes.keep(&self.keeper, &now, &self.config.spec);
+            if let Err(why) = kept {
+                self.journal.note("not-kept", &why);
+            }
         }
     }
 
-    /// Keeps for a restart what limits froze.
-    fn keep_frozen(&mut self) {
+    /// What has waited to be kept is kept now.
+    fn end_freezes(&mut self) {
+        if self.freezes.wait() {
+            let now = self.with_frozen();
+            let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
+            if let Err(why) = kept {
+                self.journal.note("not-kept", &why);
+            }
+        }
+    }
+
+    /// What operators switched, with what limits froze.
+    fn with_frozen(&self) -> Switched {
         let mut now = self.engine.switched().clone();
         now.frozen = self.engine.frozen();
-        let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
-        if let Err(why) = kept {
-            self.journal.note("not-kept", &why);
-        }
+        now
     }
 
     /// May a sampled packet be of a prefix that was announced since the last poll?

@@ -251,7 +251,7 @@ impl Engine {
         };
         // Where its address is now is where the session is.
         let is_up = self.lifecycle.is_up(*session);
-        self.placer.session(now, session.address, is_up);
+        self.placer.session(now, &self.fitted, (*session, is_up));
     }
 
     /// Settles what the events of a batch change.

@@ -66,7 +66,7 @@ mod whole;
 
 pub use crate::admission::Refusal;
 pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
-pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_TIMES};
+pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_STANDS, JUMP_TIMES};
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use ends::{MASS_PEERS, TOGETHER};

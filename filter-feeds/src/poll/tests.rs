@@ -10,7 +10,7 @@ use filter_core::Family;
 
 use super::fold::Known;
 use super::*;
-use filter_lifecycle::route::{Batch, FeedId, Origin};
+use filter_lifecycle::route::{Batch, FeedId, LossCause, Origin};
 
 fn session(last: u8) -> Session {
     Session::global(IpAddr::from([192, 0, 2, last]))
@@ -139,6 +139,7 @@ fn a_table_that_can_no_longer_be_read_is_lost_alone() {
     let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
         rib: Some(AdjRib::OutPostPolicy),
+        cause: LossCause::Feed,
         why: "it lists 1 route and counts 2".to_owned(),
     };
     let sent = snapshot(2, &["100.64.0.0/24"]);
@@ -176,6 +177,7 @@ fn a_neighbour_that_cannot_be_read_is_lost_alone() {
     let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
         rib: None,
+        cause: LossCause::Feed,
         why: "it is in the unknown state 9".to_owned(),
     };
     let sent = snapshot(2, &["100.64.0.0/24"]);

@@ -9,13 +9,17 @@ use filter_core::set::{PrefixSet, Ranges};
 /// No one peer's sources may cover more than this share of its family's space: a full table covers about 72 %
 /// of IPv4 and far less of IPv6.
 pub const COVERAGE_PERCENT: u128 = 85;
-/// Sources jump if they cover so many times as much as they ever did within [`JUMP_MEMORY`], …
+/// Sources jump if they cover so many times as much as they did for [`JUMP_STANDS`] within [`JUMP_MEMORY`], …
 pub const JUMP_TIMES: u128 = 16;
 /// … and more than one part of so many of the family's space: a /8 of IPv4, a /11 of IPv6.
 pub const JUMP_PART: u128 = 256;
 /// How long the largest sources are remembered that a jump is measured against.
 pub const JUMP_MEMORY: Duration = Duration::from_secs(24 * 3600);
-/// In steps of this.
+/// What a jump is measured against stood for at least this long.
+pub const JUMP_STANDS: Duration = Duration::from_secs(3600);
+/// Growth within this time is taken together.
+const APART: Duration = Duration::from_secs(60);
+/// What ended is remembered in steps of this.
 const STEP: Duration = Duration::from_secs(3600);
 
 /// A family's space in units of 2^64 of left-aligned bits.
@@ -26,7 +30,7 @@ const fn space(family: Family) -> u128 {
     }
 }
 
-const fn ranges(set: &PrefixSet, family: Family) -> &Ranges {
+pub(super) const fn ranges(set: &PrefixSet, family: Family) -> &Ranges {
     match family {
         Family::Ipv4 => &set.ipv4,
         Family::Ipv6 => &set.ipv6,
@@ -41,56 +45,80 @@ pub(super) fn covered(set: &PrefixSet, family: Family) -> u128 {
         .sum()
 }
 
-/// The most that was covered within the last day.
+/// The most that was covered for at least [`JUMP_STANDS`] within the last day: what a peer covers for a moment makes no
+/// room for more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Largest {
-    now: u128,
-    /// What was more than everything since, by when it ended, oldest first: of each hour the most, so 25 at most.
+pub(super) struct Stood {
+    /// From when on what is covered will have stood for so long, and how much; ascending by both. Of those that have, only
+    /// the last; of those that have not, no three within [`APART`].
+    levels: Vec<(Duration, u128)>,
+    /// What had stood and was more than everything since, by when it ended, oldest first: of each hour the most, so 25 at
+    /// most.
     ended: VecDeque<(Duration, u128)>,
 }
 
-impl Largest {
+impl Stood {
+    /// The first that counts: there is nothing before it that growth could be measured against.
+    pub(super) fn begin(&mut self, now: Duration, covered: u128) {
+        self.levels = vec![(now, covered)];
+    }
+
     /// From now on so much is covered.
     pub(super) fn set(&mut self, now: Duration, covered: u128) {
-        let ends = std::mem::replace(&mut self.now, covered);
-        if ends <= covered {
-            return;
+        let mut stands_at = now + JUMP_STANDS;
+        let mut ended = None;
+        while let Some((at, more)) = self.levels.pop_if(|(_, more)| *more >= covered) {
+            stands_at = at;
+            if at <= now && more > covered {
+                ended = ended.max(Some(more));
+            }
         }
-        while self.ended.back().is_some_and(|(_, less)| *less <= ends) {
+        if let Some(ended) = ended {
+            self.end(now, ended);
+        }
+        if let [.., (before, _), _] = self.levels[..]
+            && stands_at < before + APART
+        {
+            self.levels.pop();
+        }
+        self.levels.push((stands_at, covered));
+        let stand = self.levels.partition_point(|(at, _)| *at <= now);
+        self.levels.drain(..stand.saturating_sub(1));
+    }
+
+    fn end(&mut self, now: Duration, ended: u128) {
+        while self.ended.back().is_some_and(|(_, less)| *less <= ended) {
             self.ended.pop_back();
         }
         if self.ended.back().is_none_or(|(at, _)| now >= *at + STEP) {
-            self.ended.push_back((now, ends));
+            self.ended.push_back((now, ended));
         }
     }
 
     /// The most within the last day.
     pub(super) fn within_a_day(&mut self, now: Duration) -> u128 {
-        while self
-            .ended
-            .front()
-            .is_some_and(|(at, _)| *at + JUMP_MEMORY <= now)
-        {
-            self.ended.pop_front();
-        }
+        let is_old = |(at, _): &mut (Duration, u128)| *at + JUMP_MEMORY <= now;
+        while self.ended.pop_front_if(is_old).is_some() {}
         let ended = self.ended.front().map_or(0, |(_, covered)| *covered);
-        ended.max(self.now)
+        let mut standing = self.levels.iter().rev();
+        let standing = standing.find(|(at, _)| *at <= now);
+        ended.max(standing.map_or(0, |(_, covered)| *covered))
     }
 }
 
 /// Takes back what a family grew by since it was last good, if it covers too much now; what left it leaves. A family
-/// that was never good, or empty, stays as it is: it still drops the rest. `largest` is what it covered at most within the
-/// last day, if a jump is to be looked for. Returns whether it covers too much.
+/// that was never good, or empty, stays as it is: it still drops the rest. `stood` is the most that it covered for
+/// long enough within the last day, if a jump is to be looked for. Returns whether it covers too much.
 pub(super) fn freeze(
     sources: &mut PrefixSet,
     good: &PrefixSet,
     family: Family,
-    largest: Option<u128>,
+    stood: Option<u128>,
 ) -> bool {
     let covers = covered(sources, family);
     let is_wide = covers > space(family) / 100 * COVERAGE_PERCENT;
     let is_jump = covers > space(family) / JUMP_PART
-        && largest.is_some_and(|largest| largest > 0 && covers / JUMP_TIMES > largest);
+        && stood.is_some_and(|stood| stood > 0 && covers / JUMP_TIMES > stood);
     let good = ranges(good, family);
     if (is_wide || is_jump) && !good.is_empty() {
         let ranges = match family {
@@ -147,8 +175,8 @@ mod tests {
     fn a_jump_is_many_times_the_largest_and_much() {
         let jumps = |before: &str, now: &[&str]| {
             let (good, mut sources) = (set(&[before]), set(now));
-            let largest = covered(&good, Family::Ipv4);
-            let jumps = freeze(&mut sources, &good, Family::Ipv4, Some(largest));
+            let stood = covered(&good, Family::Ipv4);
+            let jumps = freeze(&mut sources, &good, Family::Ipv4, Some(stood));
             assert_eq!(sources == set(now), !jumps);
             jumps
         };
@@ -164,22 +192,65 @@ mod tests {
         );
     }
 
+    fn hours(hours: u64) -> Duration {
+        Duration::from_secs(3600 * hours)
+    }
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_secs(60 * minutes)
+    }
+
     #[test]
-    fn the_largest_of_the_last_day() {
-        let hours = |hours: u64| Duration::from_secs(3600 * hours);
-        let mut largest = Largest::default();
-        assert_eq!(largest.within_a_day(hours(0)), 0);
+    fn the_most_that_stood_within_the_last_day() {
+        let mut stood = Stood::default();
+        assert_eq!(stood.within_a_day(hours(0)), 0);
         for (hour, covered) in [(1, 50), (30, 40), (40, 45), (41, 30), (42, 35)] {
-            largest.set(hours(hour), covered);
+            stood.set(hours(hour), covered);
         }
         for (hour, expected) in [(42, 50), (53, 50), (54, 45), (64, 45), (65, 35), (900, 35)] {
-            assert_eq!(largest.within_a_day(hours(hour)), expected, "{hour}");
+            assert_eq!(stood.within_a_day(hours(hour)), expected, "{hour}");
         }
         for minute in 0..10_000 {
-            let now = hours(900) + Duration::from_secs(60 * minute);
-            largest.set(now, u128::from(10_000 - minute));
-            largest.within_a_day(now);
-            assert!(largest.ended.len() <= 25);
+            let now = hours(900) + minutes(minute);
+            stood.set(now, u128::from(10_000 - minute));
+            stood.within_a_day(now);
+            assert!(stood.ended.len() <= 25);
+        }
+    }
+
+    #[test]
+    fn what_is_covered_for_less_than_an_hour_counts_nothing() {
+        let mut stood = Stood::default();
+        stood.begin(hours(0), 1);
+        assert_eq!(stood.within_a_day(hours(0)), 1);
+        // It grows every minute; what it covered an hour ago is what stood.
+        for minute in 1..=200 {
+            stood.set(minutes(minute), u128::from(minute + 1));
+            let expected = u128::from(minute.saturating_sub(60) + 1);
+            assert_eq!(stood.within_a_day(minutes(minute)), expected);
+        }
+        // What stood before, and through a fall, is not what was above it.
+        stood.set(minutes(201), 150);
+        assert_eq!(stood.within_a_day(minutes(201)), 142);
+        assert_eq!(stood.within_a_day(minutes(209)), 150);
+        stood.set(minutes(210), 500);
+        stood.set(minutes(269), 2);
+        assert_eq!(stood.within_a_day(minutes(400)), 150);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_late_by_a_minute_at_most() {
+        let mut stood = Stood::default();
+        for second in 0..20_000 {
+            let now = Duration::from_secs(second);
+            stood.set(now, u128::from(second));
+            assert!(stood.levels.len() <= 124);
+            let stands = stood.within_a_day(now);
+            let exact = u128::from(second.saturating_sub(3600));
+            assert!(
+                (exact.saturating_sub(60)..=exact).contains(&stands),
+                "{second}"
+            );
         }
     }
 }

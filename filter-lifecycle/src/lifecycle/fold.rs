@@ -112,16 +112,18 @@ impl Fold<'_> {
                 family,
                 routes,
             } => self.snapshot(reported(origin, rib).of(*family), routes),
-            RouteEvent::RibLost { origin, rib, why } => self.rib_lost(feed, *origin, *rib, why),
+            RouteEvent::RibLost {
+                origin,
+                rib,
+                cause,
+                why,
+            } => self.rib_lost(feed, (*origin, *rib), (*cause, why)),
             RouteEvent::Count {
                 origin,
                 rib,
                 family,
                 prefixes,
-            } => match family {
-                Some(family) => self.counted(reported(origin, rib).of(*family), *prefixes),
-                None => self.counted_together(reported(origin, rib), *prefixes),
-            },
+            } => self.count(reported(origin, rib), *family, *prefixes),
         }
     }
 

@@ -21,7 +21,8 @@ pub enum Standing {
     Held(Duration),
     /// It is received and not admitted.
     Refused(Refusal),
-    /// It is received, and does not count: its session is over a limit, or has another AS.
+    /// It is received, and does not count, or not in whole: its session is over a limit or has another AS, or the sources
+    /// cover too much of the address space.
     NotCounted,
 }
 
@@ -81,6 +82,13 @@ impl View<'_> {
     /// How one prefix of a side stands.
     fn stands(self, id: PeerId, side: Side, prefix: Prefix) -> Standing {
         let peer = self.wanted.peer(id);
+        let withheld = self.facts.withheld();
+        if side == Side::Sources
+            && peer.has(side, prefix)
+            && peer.limits().withholds_some_of(prefix, withheld)
+        {
+            return Standing::NotCounted;
+        }
         if let Some(left) = peer.hold_left(self.now, side, prefix) {
             return Standing::Held(left);
         }

@@ -50,9 +50,14 @@ impl Wanted {
         &mut self.peers[id.0 as usize]
     }
 
-    /// The time of the last tick.
+    /// When it was looked at last.
     pub(super) const fn now(&self) -> Duration {
         self.now
+    }
+
+    /// It is looked at now.
+    pub(super) const fn look(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// A packet of the peer from there, or to there, was dropped. Returns what is valid again until then because of it: see
@@ -73,9 +78,14 @@ impl Wanted {
         back.into_iter().map(|(prefix, _)| prefix).collect()
     }
 
-    /// Ends holds, so many at once that nothing else waits for long: late is harmless.
+    /// Ends holds, and freezes that time has made room for. So many holds at once that nothing else waits for long: late is harmless.
     pub(super) fn expire(&mut self, now: Duration, pending: &mut Pending) {
-        self.now = now;
+        self.look(now);
+        for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
+            if peer.limits_mut().has_room(now) {
+                pending.publish(id);
+            }
+        }
         let now = Moment::until(now);
         for (due, place) in self.holds.over(now, MAX_EXPIRED) {
             let Place { peer, side, prefix } = place;
@@ -239,7 +249,7 @@ impl Counting<'_> {
     fn report_limit(&mut self, id: PeerId, key: SourceKey, limit: u32) {
         let is_loading = self.is_loading(key);
         let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
-        if is_loading && portion.is_over(limit) {
+        if is_loading && (portion.is_over(limit) || portion.is_restoring()) {
             return;
         }
         if !is_loading {
@@ -268,9 +278,6 @@ impl Counting<'_> {
             return;
         }
         for id in self.facts.concerned(key) {
-            if self.wanted.peer_mut(id).limits_mut().completed(key) {
-                self.pending.publish(id);
-            }
             if let Some(limit) = self.limit_of(id, key) {
                 self.report_limit(id, key, limit);
             }

@@ -96,6 +96,7 @@ impl Lifecycle {
     /// Looks at the peers of which anything changed: takes note of what is known of them, and reports those whose state is
     /// another one.
     pub fn settle(&mut self, now: Duration) {
+        self.wanted.look(now);
         for id in self.pending.take_unsettled() {
             // Not `self.view`: what is granted changes while this looks at the rest.
             let view = View {
@@ -247,7 +248,7 @@ impl Lifecycle {
         address: Address,
     ) -> Option<RecentlyValid> {
         let peer = self.wanted.peer(id);
-        let is_valid = peer.covering(side, address).is_some();
+        let is_valid = peer.counts(side, address);
         let recent = peer.recently_valid(now, side, address);
         recent.filter(|_| !is_valid)
     }

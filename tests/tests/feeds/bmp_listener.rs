@@ -17,7 +17,7 @@ use filter_feeds::skipped::Skipped;
 use filter_feeds::wire::bgp::{PathIds, Update};
 use filter_feeds::wire::bmp::{self, Message, Monitored};
 use filter_feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{AdjRib, Batch, FeedId, Origin, RouteEvent, Session};
+use filter_lifecycle::route::{AdjRib, Batch, FeedId, LossCause, Origin, RouteEvent, Session};
 use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -173,7 +173,7 @@ fn the_feed_is_up_while_one_router_is() {
     drop(first);
     let lost = listener.until(|event| matches!(event, RouteEvent::RibLost { .. }));
     assert!(
-        matches!(lost.last(), Some(RouteEvent::RibLost { origin, rib: None, .. })
+        matches!(lost.last(), Some(RouteEvent::RibLost { origin, rib: None, cause: LossCause::Feed, .. })
         if *origin == Origin::Session(session("192.0.2.11")))
     );
     drop(second);
@@ -478,7 +478,7 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         .filter(|event| matches!(event, RouteEvent::RibLost { .. }))
         .collect();
     assert!(
-        matches!(lost[..], [RouteEvent::RibLost { origin: Origin::Session(session), rib: Some(AdjRib::InPrePolicy), why }]
+        matches!(lost[..], [RouteEvent::RibLost { origin: Origin::Session(session), rib: Some(AdjRib::InPrePolicy), cause: LossCause::Session, why }]
         if *session == p1 && why.contains("soft-reconfiguration inbound")),
         "{lost:?}"
     );

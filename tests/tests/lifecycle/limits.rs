@@ -219,6 +219,7 @@ fn values() -> Vec<(&'static str, String)> {
         ("BREAKER_HOLD", filter_lifecycle::BREAKER_HOLD),
         ("BREAKER_DAY", filter_lifecycle::BREAKER_DAY),
         ("JUMP_MEMORY", filter_lifecycle::JUMP_MEMORY),
+        ("JUMP_STANDS", filter_lifecycle::JUMP_STANDS),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),

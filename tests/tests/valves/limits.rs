@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use filter_core::Classes;
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
-use filter_lifecycle::{JUMP_MEMORY, Lifecycle};
+use filter_lifecycle::{JUMP_MEMORY, JUMP_STANDS, Lifecycle, Side, Standing};
 
 use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
@@ -154,10 +154,27 @@ fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
     world.drops("8.8.8.8");
     world.passes("100.0.0.1");
     assert_eq!(world.status(0).too_wide, [V4]);
+    // What does not count is listed so, and an address in it is not called valid.
+    for (text, counts) in [("8.0.0.0/8", false), (GOOD[1], true)] {
+        let listed = world
+            .life
+            .listing(world.now, PeerId(0), Side::Sources, Some(prefix(text)));
+        let standing = listed.prefixes[0].standing;
+        assert_eq!(standing == Standing::Valid, counts, "{text}");
+        assert_eq!(standing == Standing::NotCounted, !counts, "{text}");
+    }
     world.withdraw(0, P1, PRE, GOOD[1]);
     world.wait(31);
     world.drops("100.0.0.1");
+    world.announce(0, P1, PRE, "100.0.0.0/8");
+    world.drops("100.0.0.1");
+    let gone = prefix("100.0.0.1/32").address();
+    let recent = world
+        .life
+        .recently_valid(world.now, PeerId(0), Side::Sources, gone);
+    assert!(recent.is_some_and(|recent| recent.prefix == prefix(GOOD[1])));
     // It fits again: then growth counts as ever.
+    world.withdraw(0, P1, PRE, "100.0.0.0/8");
     for first in leak() {
         world.withdraw(0, P1, PRE, &format!("{first}.0.0.0/8"));
     }
@@ -166,6 +183,41 @@ fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
     world.passes("101.0.0.1");
     world.drops("8.8.8.8");
     assert_eq!(world.status(0).too_wide, []);
+}
+
+/// A jump in steps, each published as the daemon does, is measured against what stood for an hour; and a session that is
+/// complete for the first time is no way around.
+#[test]
+fn a_jump_in_steps_is_one_and_growth_that_stands_is_none() {
+    const SECOND: &str = "192.0.2.21";
+    let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let mut world = World::new(&[&two, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, "100.0.0.0/11");
+    world.end(0, P1, PRE, V4);
+    world.at(20);
+    world.passes("100.0.0.1");
+    world.announce(0, P1, PRE, "101.0.0.0/8");
+    world.passes("101.0.0.1");
+    world.announce(0, P1, PRE, "102.0.0.0/8");
+    world.drops("102.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    world.withdraw(0, P1, PRE, "102.0.0.0/8");
+    world.wait(40);
+    world.up(0, SECOND);
+    world.announce(0, SECOND, PRE, "103.0.0.0/8");
+    world.end(0, SECOND, PRE, V4);
+    world.wait(60);
+    world.drops("103.0.0.1");
+    world.passes("101.0.0.1");
+    // After an hour what it grew to is what growth is measured against.
+    world.skip(world.now + JUMP_STANDS);
+    for source in ["101.0.0.1", "103.0.0.1"] {
+        world.passes(source);
+    }
+    assert!(world.status(0).too_wide.is_empty());
 }
 
 /// What was large within the last day may be so again: a full table that its session took away.
@@ -235,6 +287,33 @@ fn a_freeze_survives_a_restart() {
     world.at(41);
     world.sources(0, &[GOOD[0], MORE[0]]);
     assert!(world.life.frozen(PeerId(0)).is_empty());
+}
+
+/// Within the limit when it is received anew: the end of a freeze that an earlier process reported is reported, so that
+/// nothing is kept of it for the next process; and a freeze that goes on is no news.
+#[test]
+fn a_freeze_that_ended_over_a_restart_is_reported_to_have_ended() {
+    let frozen = over().life.frozen(PeerId(0));
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let both = [&GOOD[..], &MORE].concat();
+    for (received, expected) in [(&GOOD[..], vec!["max-prefix-cleared"]), (&both, vec![])] {
+        let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
+        world.life.restore_frozen(PeerId(0), frozen.clone());
+        world.feed_up(0);
+        world.by_hand(1, &["198.51.100.0/24"]);
+        world.up(0, P1);
+        for prefix in received {
+            world.announce(0, P1, PRE, prefix);
+        }
+        let mut names = world.names();
+        assert!(!names.iter().any(|name| name.starts_with("max-prefix")));
+        world.end(0, P1, PRE, V4);
+        world.at(10);
+        names = world.names();
+        names.retain(|name| name.starts_with("max-prefix"));
+        assert_eq!(names, expected);
+        assert_eq!(world.life.frozen(PeerId(0)).is_empty(), received.len() <= 2);
+    }
 }
 
 /// The same where another specification is taken in force: nothing is published before all is received anew.

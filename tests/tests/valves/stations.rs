@@ -11,7 +11,7 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
 use filter_lifecycle::stations::{Facts, StationEvent, Stations};
 
-use super::world::{ONE, spec_of};
+use super::world::{ONE, session, spec_of};
 
 const LINK: u32 = 5;
 const P1: &str = "192.0.2.11";
@@ -68,12 +68,13 @@ impl Lan {
     }
 
     fn up(&mut self, address: &str) {
-        self.stations.session_up(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, session(address));
+        self.with(|stations, facts| stations.session_up(facts, now, session));
     }
 
     fn down(&mut self, address: &str) {
-        self.stations
-            .session_down(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, session(address));
+        self.with(|stations, facts| stations.session_down(facts, now, session));
     }
 
     fn wait(&mut self, time: Duration) {
@@ -122,6 +123,33 @@ fn forged_answers_gain_nothing_where_a_session_is() {
     lan.answers(P1, ROUTER);
     assert_eq!(lan.owner(ROUTER), Some(FIRST));
     assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+}
+
+/// "lapses unless the session lasts one hold time", whoever answers at the start, in the middle or at the end of that time.
+#[test]
+fn forged_answers_lock_nobody_out_however_they_are_timed() {
+    let second = Duration::from_secs(1);
+    for (from, until) in [
+        (second, 2 * second),
+        (CONFIRM_AFTER - second, CONFIRM_AFTER),
+    ] {
+        let mut lan = Lan::new();
+        lan.answers(P1, ROUTER);
+        lan.up(P1);
+        lan.wait(from);
+        lan.answers(P1, STRANGER);
+        lan.wait(until - from);
+        // More answers than are remembered of one address.
+        for last in 0..40 {
+            lan.answers(P1, Mac::from_bits(0x02_00_00_00_01_00 + last));
+        }
+        lan.answers(P1, ROUTER);
+        for _ in 0..3 {
+            lan.wait(CONFIRM_AFTER);
+            assert_eq!(lan.owner(ROUTER), Some(FIRST));
+            assert_eq!(lan.owner(STRANGER), None);
+        }
+    }
 }
 
 /// "while two peers claim one its packets are `unjudged` (event)": then nothing that comes from no peer's MAC is dropped.
