@@ -14,6 +14,7 @@ use filter_lifecycle::{ListedPrefix, Listing, Missing, Side, SourceStatus, Told}
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
+use crate::publish::own_addresses;
 use crate::{Engine, EngineError};
 
 /// Source MAC of the packet that is explained: locally administered, never on a wire.
@@ -172,7 +173,7 @@ impl Engine {
             ),
             destination: ExplainedSet::destinations(
                 &covering(Side::Destinations, destination),
-                &self.fitted.own_addresses(id),
+                &own_addresses(id, &self.fitted, &self.lifecycle),
                 &peer.always_destinations(),
             ),
         };

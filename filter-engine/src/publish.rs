@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use filter_core::Classes;
 use filter_core::layout::Rules;
 use filter_core::set::PrefixSet;
+use filter_core::{Address, Classes};
 use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::OnLeaseEnd;
@@ -127,7 +127,8 @@ impl Publisher {
         let begin = Instant::now();
         let want = want(id, hands);
         let slot = hands.slots.of(id);
-        hands.filter.set_sessions(slot, sessions(id, hands.fitted));
+        let sessions = sessions(id, hands.fitted, hands.lifecycle);
+        hands.filter.set_sessions(slot, sessions);
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
@@ -212,10 +213,19 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     }
 }
 
-/// The peer's session addresses, and ours where it is attached.
-fn sessions(id: PeerId, fitted: &Fitted) -> Sessions {
+/// Our addresses where the peer is attached, and those of its sessions.
+pub(crate) fn own_addresses(id: PeerId, fitted: &Fitted, lifecycle: &Lifecycle) -> Vec<Address> {
+    let mut addresses = fitted.own_addresses(id);
+    addresses.extend(lifecycle.own_session_addresses(id));
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The peer's session addresses, and ours.
+fn sessions(id: PeerId, fitted: &Fitted, lifecycle: &Lifecycle) -> Sessions {
     let peer = &fitted.spec().peers[id.0 as usize];
-    let ours = fitted.own_addresses(id).into_iter();
+    let ours = own_addresses(id, fitted, lifecycle).into_iter();
     Sessions {
         theirs: peer.session_addresses().collect(),
         ours: ours.map(IpAddr::from).collect(),
@@ -224,7 +234,7 @@ fn sessions(id: PeerId, fitted: &Fitted) -> Sessions {
 
 /// S'(p), D'(p) and the rules, as they should be now.
 fn want(id: PeerId, hands: &mut Hands<'_>) -> Wanted {
-    let own_addresses = hands.fitted.own_addresses(id);
+    let own_addresses = own_addresses(id, hands.fitted, hands.lifecycle);
     Wanted {
         rules: Rules {
             families: hands.fitted.spec().peers[id.0 as usize].families,

@@ -223,6 +223,8 @@ pub enum State {
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the router reports them.
         families: Option<[bool; 2]>,
+        /// Our address of it, if the router reports it.
+        local: Option<IpAddr>,
         /// Differs whenever the session was established anew.
         life: String,
     },

@@ -300,6 +300,8 @@ pub enum RouteEvent {
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the feed reports them.
         families: Option<[bool; 2]>,
+        /// Our address of it, if the feed reports it: that of a multihop session may be on any device.
+        local: Option<IpAddr>,
         /// Which of the routers that report over the feed it is a session of, by any number: what ends together is
         /// counted router by router.
         router: u64,

@@ -139,6 +139,7 @@ impl Known {
                 asn,
                 restart_time,
                 families,
+                local,
                 life,
             } => {
                 if matches!(before, Some(State::Up { life: former, .. }) if former == life) {
@@ -154,6 +155,7 @@ impl Known {
                     asn: *asn,
                     restart_time: *restart_time,
                     families: *families,
+                    local: *local,
                 });
             }
             State::Down(cause) => {

@@ -21,6 +21,7 @@ fn up(life: &str) -> State {
         asn: None,
         restart_time: None,
         families: None,
+        local: None,
         life: life.to_owned(),
     }
 }
@@ -62,6 +63,7 @@ fn session_up(last: u8) -> RouteEvent {
         asn: None,
         restart_time: None,
         families: None,
+        local: None,
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     SourceStatus, Told,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
-use crate::spec::Spec;
+use crate::spec::{Attachment, Spec};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -215,8 +215,17 @@ impl Lifecycle {
         sources
     }
 
-    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and what is in it always. Works out
-    /// anew only what changed since the last call.
+    /// Our addresses of the peer's sessions, as the feeds report them: those of multihop sessions may be on any device.
+    #[must_use]
+    pub fn own_session_addresses(&self, id: PeerId) -> Vec<Address> {
+        let attachments = self.facts.peer(id).attachments.iter();
+        let sessions = attachments.flat_map(Attachment::sessions);
+        let locals = sessions.flat_map(|session| self.feeds.locals(session));
+        locals.map(Address::from).collect()
+    }
+
+    /// D'(p): the routes of D(p), `own_addresses`, which are ours where the peer is attached and those of its sessions,
+    /// and what is in it always. Works out anew only what changed since the last call.
     pub fn destinations(&mut self, id: PeerId, own_addresses: &[Address]) -> PrefixSet {
         let always = self.facts.peer(id).always_destinations();
         let own = own_addresses.iter().copied().map(Prefix::host);

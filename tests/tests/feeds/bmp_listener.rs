@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -140,8 +140,19 @@ fn one_router_comes_speaks_and_goes() {
     assert_eq!(events[0], RouteEvent::FeedUp);
     let (mut reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
     for event in &mut reference.events {
-        if let RouteEvent::SessionUp { router, .. } = event {
+        if let RouteEvent::SessionUp {
+            router,
+            session,
+            local,
+            ..
+        } = event
+        {
             *router = 1; // the listener's first connection
+            let ours = match session.address {
+                IpAddr::V4(_) => "192.0.2.1",
+                IpAddr::V6(_) => "2001:db8:ff::1",
+            };
+            assert_eq!(*local, Some(ours.parse().unwrap()), "{session}");
         }
     }
     assert_eq!(events[1..events.len() - 1], reference.events);

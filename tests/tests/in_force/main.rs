@@ -105,6 +105,11 @@ impl Scene {
     }
 
     fn session_up(&mut self) {
+        self.session_up_at(None);
+    }
+
+    /// At this address of ours, as the router reports.
+    fn session_up_at(&mut self, local: Option<IpAddr>) {
         let families = Some([true, true]);
         self.tell(
             BMP_LISTENER,
@@ -114,6 +119,7 @@ impl Scene {
                 asn: None,
                 restart_time: None,
                 families,
+                local,
             },
         );
     }
@@ -293,6 +299,47 @@ fn withdrawing_ipv6_opens_neither_family() {
         scene.all_pass(GOOD);
     }
     scene.all_dropped(GOOD6);
+    scene.end();
+}
+
+/// The session of a peer that is not our neighbour on the link, as by `ebgp-multihop`, ends at an address of ours that is on
+/// another device and that nobody announces: the filter must not cut it.
+#[test]
+fn the_router_keeps_its_multihop_session() {
+    const LOOPBACK: &str = "192.88.98.1";
+    if !require_kernel("the_router_keeps_its_multihop_session") {
+        return;
+    }
+    let mut scene = Scene::new(None);
+    scene.receive(&Family::ALL);
+    scene.advertise();
+    scene.wait(1);
+    let (to_loopback, beside) = (("192.0.2.10", LOOPBACK), ("192.0.2.10", "192.88.98.2"));
+    scene.all_dropped(to_loopback);
+    scene.session_up_at(Some(LOOPBACK.parse().unwrap()));
+    scene.wait(1);
+    scene.all_pass(to_loopback);
+    scene.all_dropped(beside);
+    scene.all_dropped(SPOOFED);
+    scene.all_dropped(("9.9.9.9", LOOPBACK));
+    let now = scene.now;
+    let explained = scene.engine().explain(
+        now,
+        P,
+        to_loopback.0.parse().unwrap(),
+        to_loopback.1.parse().unwrap(),
+    );
+    assert!(!explained.unwrap().judgement.action.is_violation());
+    // It ended, and is to be able to come back.
+    let (session, cause) = (session(), DownCause::Lost);
+    scene.tell(BMP_LISTENER, &RouteEvent::SessionDown { session, cause });
+    scene.wait(5);
+    scene.all_pass(to_loopback);
+    scene.all_dropped(beside);
+    // What cannot be a session's address admits nothing.
+    scene.session_up_at(Some("127.0.0.1".parse().unwrap()));
+    scene.wait(1);
+    scene.all_dropped(to_loopback);
     scene.end();
 }
 

@@ -89,6 +89,7 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
         asn: asn.map(Asn::new),
         restart_time: restart.map(|seconds| Duration::from_secs(seconds.into())),
         families,
+        local: None,
     });
     let down = (address(), 0..CAUSES.len()).prop_map(|(address, cause)| RouteEvent::SessionDown {
         session: session(address),

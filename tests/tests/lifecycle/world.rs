@@ -247,6 +247,7 @@ impl World {
                 asn: None,
                 restart_time: restart.map(secs),
                 families: None,
+                local: None,
             },
         );
     }

@@ -157,6 +157,11 @@ impl Fold<'_> {
 
     fn session_up(&mut self, feed: FeedId, session: Session, owner: Owner, state: SessionState) {
         let before = self.feeds.remember(feed, session, state);
+        if let Owner::Peer(peer) = owner
+            && before.and_then(|before| before.local) != state.local
+        {
+            self.pending.publish(peer); // D'(p) holds that address
+        }
         let (now, holds) = (self.now, self.holds());
         let mid_life = before.is_some() || self.feeds.is_mid_life(now, feed);
         let exchanged = |family: Family| state.families.is_none_or(|all| all[family as usize]);
@@ -226,6 +231,7 @@ impl Fold<'_> {
             up: false,
             restart_time,
             families: known.and_then(|state| state.families),
+            local: known.and_then(|state| state.local),
             router: known.map_or(0, |state| state.router),
         };
         self.feeds.remember(feed, session, state);
