@@ -91,6 +91,21 @@ impl Config {
     }
 }
 
+/// One peer `p1` on one port: for tests to which no more matters.
+#[cfg(test)]
+pub(crate) const ONE_PEER: &str = r#"
+[router]
+asn = 64500
+[[interface]]
+name = "ixp0"
+kind = "port"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+"#;
+
 /// The effective configuration: TOML with every value, but for passwords only that they are set, and parses
 /// back to the same one without them.
 impl fmt::Display for Config {
