@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use filter_engine::peering::{interface_classes, peer_classes};
 use filter_lifecycle::spec::{InterfaceId, Spec};
 
 use crate::state::DEFAULT_STATE_FILE;
@@ -80,6 +81,14 @@ impl Config {
             },
             Err(error) => Err(ConfigError::unreadable(&name, &error)),
         }
+    }
+
+    /// Does it want anything in force?
+    #[must_use]
+    pub fn wants_any(&self) -> bool {
+        let peers = self.spec.peers.iter().map(peer_classes);
+        let interfaces = self.spec.interfaces.iter().map(interface_classes);
+        peers.chain(interfaces).any(|classes| !classes.is_empty())
     }
 
     /// Reads a configuration from text; `file_name` is for messages.

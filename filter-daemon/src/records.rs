@@ -14,7 +14,9 @@ mod history;
 mod violation;
 mod writer;
 
-pub use history::{ByReason, Count, CounterRecord, MAX_AGE, PeerHistory, Step};
+pub use history::{
+    ByReason, Count, CounterRecord, MAX_AGE, Moment, PeerHistory, Step, UnknownSides,
+};
 pub use violation::{Seen, ViolationRecord, describe};
 pub use writer::{MAX_WAITING_BYTES, MAX_WAITING_RECORDS, Recorder};
 

@@ -74,7 +74,8 @@ pub(super) fn find<'a>(peers: &'a [Value], name: &str) -> Result<&'a Value, Fail
 #[derive(Debug)]
 pub(super) struct Past {
     pub(super) history: PeerHistory,
-    pub(super) samples: Vec<ViolationRecord>,
+    /// Or why they cannot be read.
+    pub(super) samples: Result<Vec<ViolationRecord>, String>,
 }
 
 impl Past {
@@ -82,7 +83,8 @@ impl Past {
     pub(super) fn read(daemon: &Daemon, peer: &Value, since: f64) -> Result<Self, Failure> {
         let directory = recorded::directory(daemon)?;
         let name = text(peer, "name");
-        let now = (when::now(), ByReason::from_status(&peer["counters"]));
+        let counters = Some(&peer["counters"]).filter(|it| it.is_object()); // none if they cannot be read
+        let now = counters.map(|it| (when::now(), ByReason::from_status(it)));
         let since = since.max(when::now() - records::MAX_AGE);
         let history = PeerHistory::read(&directory, name, since, now);
         let history = history.map_err(Failure::failed)?;
@@ -92,9 +94,7 @@ impl Past {
                 samples.push(it);
             }
         });
-        if let Err(error) = read {
-            warn(error);
-        }
+        let samples = read.map(|_| samples).map_err(|error| error.to_string());
         Ok(Self { history, samples })
     }
 
@@ -102,7 +102,10 @@ impl Past {
         let evidence = Evidence {
             peer,
             history: &self.history,
-            samples: &self.samples,
+            samples: match &self.samples {
+                Ok(samples) => Ok(samples),
+                Err(why) => Err(why),
+            },
             min_watched,
         };
         advise(evidence, only)
@@ -112,7 +115,7 @@ impl Past {
 /// What `enforce` shows of a peer before it does anything: what the last hour would have cost. None if it is no peer.
 ///
 /// # Errors
-/// If it would have dropped more than [`MAX_SHARE`] percent, unless that is forced.
+/// If it would have dropped more than [`MAX_SHARE`] percent, or that is not known, unless that is forced.
 pub(super) fn preview(
     out: &mut dyn Write,
     daemon: &Daemon,
@@ -128,24 +131,40 @@ pub(super) fn preview(
         return Ok(());
     };
     let past = match Past::read(daemon, peer, when::now() - PREVIEW) {
+        Ok(past) if past.history.steps.is_empty() => {
+            Err("nothing is recorded of it yet".to_owned())
+        }
+        Ok(past) => Ok(past),
+        Err(Failure::Failed(why)) => Err(why),
+        Err(other) => return Err(other),
+    };
+    let past = match past {
         Ok(past) => past,
-        Err(Failure::Failed(why)) => {
+        Err(why) if is_forced => {
             warn(format!("what it would have cost is not known: {why}"));
             return Ok(());
         }
-        Err(other) => return Err(other),
+        Err(why) => {
+            return Err(Failure::failed(format!(
+                "`{name}` stays as it is: what enforcing it would have cost in the last hour is not known: {why}; --force enforces it all the same"
+            )));
+        }
     };
+    if let Err(why) = &past.samples {
+        warn(format!("its samples are not known: {why}"));
+    }
     let advice = past.advise(peer, only, 0.0);
     for class in advice.classes.iter().filter(|it| it.packets > 0) {
         write_class(out, class)?;
         write_groups(out, class)?;
     }
     let new = advice.classes.iter().filter(|it| it.in_force.is_empty());
-    let worst = new.max_by(|a, b| a.share.total_cmp(&b.share));
+    let shares = new.filter_map(|it| Some((it.share?, it.class)));
+    let worst = shares.max_by(|(a, _), (b, _)| a.total_cmp(b));
     match worst {
-        Some(class) if class.share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
-            "`{name}` stays as it is: of the last hour's packets, {:.2} % would have been dropped for `{}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
-            class.share, class.class
+        Some((share, class)) if share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
+            "`{name}` stays as it is: of its packets of the last {}, {share:.2} % would have been dropped for `{class}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
+            hours(advice.watched_seconds)
         ))),
         _ => Ok(()),
     }
@@ -165,6 +184,9 @@ fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
         advice.packets,
         advice.bytes
     )?;
+    if let Some(since) = advice.sampled_since {
+        writeln!(out, "  its samples reach back to {}", when::local(since))?;
+    }
     for class in &advice.classes {
         write_class(out, class)?;
         write_groups(out, class)?;
@@ -221,13 +243,20 @@ fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
         [] => String::new(),
         [..] => format!(" ({})", reasons.join(", ")),
     };
+    let Some(share) = class.share else {
+        return writeln!(
+            out,
+            "  {:<12}  what it would have dropped is not known: {style}{}{style:#}{already}",
+            class.class,
+            class.verdict.text()
+        );
+    };
     writeln!(
         out,
-        "  {:<12}  would have dropped {} packets, {} bytes, {:.3} %{reasons}: {style}{}{style:#}{already}",
+        "  {:<12}  would have dropped {} packets, {} bytes, {share:.3} %{reasons}: {style}{}{style:#}{already}",
         class.class,
         class.packets,
         class.bytes,
-        class.share,
         class.verdict.text()
     )
 }

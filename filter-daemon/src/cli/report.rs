@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
+use super::Failure;
 use super::advise::{Past, find};
 use super::client::Daemon;
 use super::recorded::directory;
 use super::table::array;
-use super::{Failure, warn};
 use crate::control::Request;
 use crate::records::{self, Kind};
 use crate::report::{Material, Report, page};
@@ -59,14 +59,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let about = args.daemon.ask(&Request::About)?;
     let peer = find(array(&status, "peers"), &args.peer)?;
     let past = Past::read(&args.daemon, peer, args.since)?;
+    let samples = past.samples.map_err(Failure::failed)?;
+    if past.history.steps.is_empty() {
+        return Err(Failure::failed(format!(
+            "nothing is recorded of `{}` yet: a report would prove nothing; ask again in a minute",
+            args.peer
+        )));
+    }
     let acknowledgements = acknowledgements(args)?;
     let report = Report::new(Material {
         peer,
         our_asn: about["asn"].as_u64().unwrap_or_default(),
-        from: args.since,
+        since: args.since,
         to: when::now(),
         history: &past.history,
-        samples: &past.samples,
+        samples: &samples,
         acknowledgements: &acknowledgements,
         price: args.price,
         shows_third_parties: args.full,
@@ -78,7 +85,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             stdout,
             "{} broke nothing since {}",
             args.peer,
-            when::local(args.since)
+            when::local(report.from)
         )?;
     }
     for path in paths {
@@ -94,9 +101,7 @@ fn acknowledgements(args: &Args) -> Result<Vec<Value>, Failure> {
             found.push(event);
         }
     });
-    if let Err(error) = read {
-        warn(error);
-    }
+    read.map_err(Failure::failed)?; // without them it would look as if nobody had answered
     Ok(found)
 }
 

@@ -53,6 +53,8 @@ struct InterfaceModeSet<'a> {
     interface: &'a str,
     #[serde(serialize_with = "text")]
     mode: Mode,
+    /// What keeps its classes from being in force all the same.
+    missing: Option<String>,
     not_kept: Option<String>,
 }
 
@@ -183,7 +185,7 @@ impl Answering<'_> {
                 only,
                 seconds,
             } => self
-                .peer_named(peer)
+                .peer_not_interface(peer)
                 .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
             Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::Acknowledge { peer, note } => self
@@ -239,6 +241,15 @@ impl Answering<'_> {
         found.map(|(id, _)| id).ok_or_else(|| {
             let peers = self.config.spec.peers.iter();
             names::unknown_peer(name, peers.map(|peer| peer.name.as_str()))
+        })
+    }
+
+    /// As [`Answering::peer_named`], where an interface may be meant.
+    fn peer_not_interface(&self, name: &str) -> Result<PeerId, String> {
+        let is_interface = self.config.spec.interface_named(name).is_some();
+        self.peer_named(name).map_err(|unknown| match is_interface {
+            true => format!("`{name}` is an interface: only a peer is enforced for a time; leave `--confirm-within` out"),
+            false => unknown,
         })
     }
 
@@ -322,9 +333,11 @@ impl Answering<'_> {
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
         let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
+        let lacks = (mode == Mode::Enforce).then(|| self.engine.interface_lacks(name));
         value(InterfaceModeSet {
             interface: name,
             mode,
+            missing: lacks.flatten(),
             not_kept,
         })
     }
