@@ -17,6 +17,7 @@ pub mod init;
 pub mod logging;
 pub mod metrics;
 mod names;
+pub mod past;
 pub mod pcapng;
 pub mod records;
 pub mod report;

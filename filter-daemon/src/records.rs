@@ -11,12 +11,14 @@ use serde::de::DeserializeOwned;
 
 mod fair;
 mod history;
+mod route;
 mod violation;
 mod writer;
 
 pub use history::{
     ByReason, Count, CounterRecord, MAX_AGE, Moment, PeerHistory, Step, UnknownSides,
 };
+pub use route::RouteRecord;
 pub use violation::{Seen, ViolationRecord, describe};
 pub use writer::{MAX_WAITING_BYTES, MAX_WAITING_RECORDS, Recorder};
 
@@ -33,6 +35,8 @@ pub enum Kind {
     Events,
     /// Sampled violations.
     Violations,
+    /// What became of the peers' valid prefixes.
+    Routes,
     /// Counters, minute by minute.
     Minutes,
     /// Counters, hour by hour.
@@ -41,7 +45,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Violations, Self::Minutes, Self::Hours];
+    pub const ALL: [Self; 5] = [
+        Self::Events,
+        Self::Violations,
+        Self::Routes,
+        Self::Minutes,
+        Self::Hours,
+    ];
 
     /// Its file's name, without the ending.
     #[must_use]
@@ -49,6 +59,7 @@ impl Kind {
         match self {
             Self::Events => "events",
             Self::Violations => "violations",
+            Self::Routes => "routes",
             Self::Minutes => "minutes",
             Self::Hours => "hours",
         }
@@ -58,14 +69,14 @@ impl Kind {
     #[must_use]
     pub const fn max_bytes(self) -> u64 {
         match self {
-            Self::Events | Self::Violations => 64 * MIB,
+            Self::Events | Self::Violations | Self::Routes => 64 * MIB,
             Self::Minutes | Self::Hours => 32 * MIB,
         }
     }
 
     /// Is each record of one peer, or of none? Then the room is shared out among them: see [`fair`].
     const fn is_shared(self) -> bool {
-        matches!(self, Self::Events | Self::Violations)
+        matches!(self, Self::Events | Self::Violations | Self::Routes)
     }
 
     /// Bytes of each file at most: there are two, and a third while the room is shared out.

@@ -22,6 +22,7 @@ use keeper::{Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
 use recorded::Recording;
+use routes::RouteJournal;
 use supervision::Ended;
 use trials::Trials;
 
@@ -36,6 +37,7 @@ mod polled;
 mod prefixes;
 mod recorded;
 mod reload;
+mod routes;
 mod status;
 mod supervision;
 mod trials;
@@ -185,6 +187,7 @@ pub struct Runtime {
     keeper: Keeper,
     history: History,
     trials: Trials,
+    routes: RouteJournal,
     recording: Recording,
     _server: Server,
 }
@@ -221,6 +224,7 @@ impl Runtime {
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
             history: History::new(recording.recorder()),
             trials: Trials::default(),
+            routes: RouteJournal::new(recording.recorder()),
             recording,
             _server: server,
             config,
@@ -286,6 +290,7 @@ impl Runtime {
         self.trials.tend(now, &self.config, &mut self.engine);
         self.engine.work(now);
         self.take_notices();
+        self.routes.work(now, &self.config, &mut self.engine);
         let now = self.now();
         self.history.work(now, &self.engine);
         self.manager.alive(now);
@@ -301,6 +306,7 @@ impl Runtime {
             feeding: &self.feeding,
             history: &self.history,
             trials: &mut self.trials,
+            routes: &self.routes,
             recording: &self.recording,
         };
         let answer = answering.answer(request);

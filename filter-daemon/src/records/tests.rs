@@ -193,7 +193,7 @@ fn numbers(records: &[Value], peer: Option<&str>) -> Vec<u64> {
 
 #[test]
 fn what_one_peer_causes_pushes_out_no_record_of_another() {
-    for kind in [Kind::Violations, Kind::Events] {
+    for kind in [Kind::Violations, Kind::Events, Kind::Routes] {
         let place = Place::new();
         let quiet = |number: u64, peer: Option<&str>| json!({ "number": number, "time": 1.0, "peer": peer });
         place.write(kind, [quiet(1, Some("p1")), quiet(2, None)]);

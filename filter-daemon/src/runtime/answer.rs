@@ -7,9 +7,9 @@ use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
-use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Side};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
 use super::prefixes::{self, PrefixReport, RouteReport};
 use super::recorded::Recording;
+use super::routes::{Reach, RouteJournal};
 use super::status::{Parts, Report};
 use super::trials::Trials;
 use crate::config::Config;
@@ -93,6 +94,14 @@ struct Explained<'a> {
     remedy: Option<String>,
     story: Option<String>,
     missing: Option<String>,
+    /// All valid prefixes that cover the source now, longest first.
+    #[serde(serialize_with = "texts")]
+    source_valid: Vec<Prefix>,
+    /// The same of the destination.
+    #[serde(serialize_with = "texts")]
+    destination_valid: Vec<Prefix>,
+    /// How far the journal of routes should reach.
+    journal: Reach,
 }
 
 /// From where a peer's frames come.
@@ -158,6 +167,7 @@ pub(super) struct Answering<'a> {
     pub(super) feeding: &'a Feeding,
     pub(super) history: &'a History,
     pub(super) trials: &'a mut Trials,
+    pub(super) routes: &'a RouteJournal,
     pub(super) recording: &'a Recording,
 }
 
@@ -215,6 +225,7 @@ impl Answering<'_> {
             feeding: self.feeding,
             history: self.history,
             trials: self.trials,
+            routes: self.routes,
             recording: self.recording,
         })
     }
@@ -398,6 +409,11 @@ impl Answering<'_> {
             destination_odd: destination_odd.map(|it| PrefixReport::new(self.config, it)),
             story,
             missing: missing.map(|missing| missing.to_string()),
+            source_valid: self.engine.all_covering(id, Side::Sources, source),
+            destination_valid: self
+                .engine
+                .all_covering(id, Side::Destinations, destination),
+            journal: self.routes.reach(id),
         })
     }
 }
