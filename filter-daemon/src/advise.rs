@@ -197,6 +197,8 @@ fn classes_of(peer: &Value, only: &[Class]) -> Vec<Class> {
     let listed: BTreeSet<&str> = listed.filter_map(|it| it["class"].as_str()).collect();
     let order = [
         Class::Malformed,
+        Class::Lan,
+        Class::Unknown,
         Class::Families,
         Class::Bogons,
         Class::Sources,

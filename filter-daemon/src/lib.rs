@@ -27,3 +27,4 @@ pub mod sflow;
 pub mod snapshot;
 pub mod state;
 mod when;
+mod whole;

@@ -16,7 +16,7 @@ mod violation;
 mod writer;
 
 pub use history::{
-    ByReason, Count, CounterRecord, MAX_AGE, Moment, PeerHistory, Step, UnknownSides,
+    ByReason, Count, CounterRecord, MAX_AGE, Moment, Of, PeerHistory, Step, UnknownSides,
 };
 pub use route::RouteRecord;
 pub use violation::{Seen, ViolationRecord, describe};

@@ -1,6 +1,7 @@
 //! What the daemon keeps in memory and what it recorded on disk, as one numbered list: for `events`, `violations`,
 //! `capture`. Follows across restarts of the daemon. Never changes a record.
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -87,6 +88,19 @@ impl<'a> Stream<'a> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Hands over what is there and, if it is followed, what comes, until the process is interrupted.
+    pub(super) fn each<T: DeserializeOwned>(
+        &mut self,
+        follow: bool,
+        show: impl Fn(&[T]) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        show(&self.all()?)?;
+        while follow {
+            show(&self.next()?)?;
+        }
+        Ok(())
     }
 
     fn ask(&self) -> Result<Vec<Value>, Failure> {

@@ -13,9 +13,9 @@ use super::client::Daemon;
 use super::recorded::directory;
 use super::table::array;
 use crate::control::Request;
-use crate::records::{self, Kind};
+use crate::records::{self, Kind, Of};
 use crate::report::{Material, Report, page};
-use crate::when;
+use crate::{when, whole};
 
 /// What to report.
 #[derive(Debug, ClapArgs)]
@@ -58,7 +58,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let status = args.daemon.ask(&Request::Status)?;
     let about = args.daemon.ask(&Request::About)?;
     let peer = find(array(&status, "peers"), &args.peer)?;
-    let past = Past::read(&args.daemon, peer, args.since)?;
+    let of = Of::Peer(&args.peer);
+    let past = Past::read(&args.daemon, of, &peer["counters"], args.since)?;
     let samples = past.samples.map_err(Failure::failed)?;
     if past.history.steps.is_empty() {
         return Err(Failure::failed(format!(
@@ -120,10 +121,10 @@ fn write(directory: &Path, report: &Report) -> Result<[PathBuf; 2], Failure> {
         directory.join(format!("{name}.html")),
         directory.join(format!("{name}.json")),
     );
-    fs::write(&html, page::page(report)).map_err(failed(&html))?;
+    whole::write(&html, page::page(report).as_bytes()).map_err(failed(&html))?;
     let text = serde_json::to_vec_pretty(report).map_err(io::Error::from);
     let text = text.map_err(failed(&json))?;
-    fs::write(&json, text).map_err(failed(&json))?;
+    whole::write(&json, &text).map_err(failed(&json))?;
     Ok([html, json])
 }
 

@@ -237,7 +237,16 @@ impl From<(f64, ByReason)> for Moment {
     }
 }
 
-/// The counters of one peer over time, oldest first.
+/// Whose counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of<'a> {
+    /// A peer's, by its name.
+    Peer(&'a str),
+    /// Those of frames of no peer, by the interface's name.
+    Interface(&'a str),
+}
+
+/// The counters of one peer or interface over time, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct PeerHistory {
     /// What was counted between two records that follow each other.
@@ -282,18 +291,18 @@ impl Step {
 }
 
 impl PeerHistory {
-    /// Of one peer, since then: minutes as far as they go back, hours before, and what the counters are now.
+    /// Of one peer or interface, since then: minutes as far as they go back, hours before, and what the counters are now.
     ///
     /// # Errors
     /// [`RecordsError`].
     pub fn read(
         directory: &Path,
-        peer: &str,
+        of: Of<'_>,
         since: f64,
         now: Option<(f64, ByReason)>,
     ) -> Result<Self, RecordsError> {
-        let minutes = moments(directory, Kind::Minutes, peer)?;
-        let mut moments = moments(directory, Kind::Hours, peer)?;
+        let minutes = moments(directory, Kind::Minutes, of)?;
+        let mut moments = moments(directory, Kind::Hours, of)?;
         let begin = minutes.first().map_or(f64::INFINITY, |it| it.time);
         moments.retain(|it| it.time < begin);
         moments.extend(minutes);
@@ -351,14 +360,18 @@ impl PeerHistory {
 }
 
 /// A record that was cut costs detail only.
-fn moments(directory: &Path, kind: Kind, peer: &str) -> Result<Vec<Moment>, RecordsError> {
+fn moments(directory: &Path, kind: Kind, of: Of<'_>) -> Result<Vec<Moment>, RecordsError> {
     let mut found = Vec::new();
     read(directory, kind, |mut record: CounterRecord| {
-        if let Some(counts) = record.peers.remove(peer) {
+        let (counts, unknown) = match of {
+            Of::Peer(name) => (record.peers.remove(name), record.unknown.remove(name)),
+            Of::Interface(name) => (record.interfaces.remove(name), None),
+        };
+        if let Some(counts) = counts {
             found.push(Moment {
                 time: record.time,
                 counts,
-                unknown: record.unknown.remove(peer).unwrap_or_default(),
+                unknown: unknown.unwrap_or_default(),
             });
         }
     })?;

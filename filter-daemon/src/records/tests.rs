@@ -272,9 +272,12 @@ fn a_disk_that_hangs_costs_so_many_bytes_of_memory_and_no_more() {
     assert_eq!(recorder.lost(), 1, "one byte too many");
     recorder.record(Kind::Events, &of(3));
     assert_eq!(recorder.lost(), 1, "at the limit");
+    recorder.record(Kind::Routes, &json!({"n": 1}));
+    assert_eq!(recorder.lost(), 1, "the reader knows by its number");
     let waits = fs::File::options().write(true).open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     drop(waits);
     drop(recorder);
     assert_eq!(place.read(Kind::Events).0.len(), fitting + 1);
+    assert_eq!(place.read(Kind::Routes).0.len(), 0);
 }

@@ -31,6 +31,7 @@ const RETRY: Duration = Duration::from_secs(10);
 struct Shared {
     lost: AtomicU64,
     waiting_bytes: AtomicUsize,
+    waiting_records: AtomicUsize,
     /// By kind: why its file is not written now.
     problems: Mutex<BTreeMap<Kind, String>>,
 }
@@ -38,6 +39,12 @@ struct Shared {
 impl Shared {
     fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Do enough wait already for a kind that leaves the rest to others?
+    fn is_half_full(&self) -> bool {
+        self.waiting_records.load(Ordering::Relaxed) >= MAX_WAITING_RECORDS / 2
+            || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_WAITING_BYTES / 2
     }
 
     /// Takes room for a record that will wait, if there is any.
@@ -48,11 +55,15 @@ impl Shared {
         };
         let waiting = &self.waiting_bytes;
         let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if taken.is_ok() {
+            self.waiting_records.fetch_add(1, Ordering::Relaxed);
+        }
         taken.is_ok()
     }
 
     fn give_room(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.waiting_records.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn set_problem(&self, kind: Kind, problem: Option<String>) {
@@ -106,8 +117,12 @@ impl Recorder {
         })
     }
 
-    /// Hands a record over; never waits.
+    /// Hands a record over; never waits. Routes are many when tables are received: they leave half of the room to others, and
+    /// where one is missing its reader knows by its number.
     pub fn record(&self, kind: Kind, record: &impl Serialize) {
+        if kind == Kind::Routes && self.shared.is_half_full() {
+            return;
+        }
         let Ok(mut line) = serde_json::to_vec(record) else {
             return self.shared.lose();
         };

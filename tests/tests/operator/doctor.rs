@@ -3,7 +3,7 @@ use filter_core::Mode;
 use serde_json::Value;
 use tests::lab::{Package, require};
 
-use super::{Ran, Scene, WITHIN, program, wait_for};
+use super::{Ran, Scene, Suite, WITHIN, program, wait_for};
 
 fn findings(ran: &Ran) -> Vec<Value> {
     let report: Value =
@@ -45,6 +45,15 @@ fn what_keeps_a_class_out_of_force_is_found_with_its_cause_and_exit_code() {
     assert_eq!(off[0]["keeps_out_of_force"], true);
     let class = of(&found, "class");
     assert_eq!(class[0]["subject"], "p1", "{found:#?}");
+    assert_eq!(class[0]["fix"], "bcp38 enforce --all", "{found:#?}");
+    let peer = daemon.peer("p1");
+    assert_eq!(peer["state"], "observing", "{peer:#}");
+    let enforced = scene.run(&["enforce", "p1", "--force"]).good();
+    assert!(
+        enforced.contains("p1: mode enforce, observing")
+            && enforced.contains("`bcp38 observe --all` is in force"),
+        "{enforced}"
+    );
     let text = scene.run(&["doctor"]);
     assert!(
         text.out.contains("fix: bcp38 enforce --all"),
