@@ -97,10 +97,12 @@ impl<'a> Stream<'a> {
         show: impl Fn(&[T]) -> io::Result<()>,
     ) -> Result<(), Failure> {
         show(&self.all()?)?;
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             show(&self.next()?)?;
         }
-        Ok(())
     }
 
     fn ask(&self) -> Result<Vec<Value>, Failure> {
