@@ -84,10 +84,16 @@ fn a_daemon_that_is_not_there_and_a_neighbour_that_is_not_known_are_found() {
     let silent = silent.iter().find(|it| it["fix"] == "ping -c 1 192.0.2.77");
     assert_eq!(silent.unwrap()["subject"], "p2", "{found:#?}");
     daemon.stop();
-    let away = scene.run(&["doctor", "--json"]);
-    assert_eq!(away.code, Some(1));
-    let found = findings(&away);
-    assert_eq!(of(&found, "daemon").len(), 1, "{found:#?}");
+    // Without a daemon nothing is kept out of force that nobody wants.
+    let enforcing = scene
+        .config()
+        .replace("macs = [", "mode = \"enforce\"\nmacs = [");
+    for (config, code) in [(scene.config(), 0), (enforcing, 1)] {
+        let away = scene.run_with(&config, &["doctor", "--json"]);
+        assert_eq!(away.code, Some(code));
+        let found = findings(&away);
+        assert_eq!(of(&found, "daemon").len(), 1, "{found:#?}");
+    }
     let nowhere = Ran::of(
         &program(&["doctor", "--config", "/nowhere.toml"])
             .output()
