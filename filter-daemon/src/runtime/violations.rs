@@ -130,16 +130,18 @@ mod tests {
         assert_eq!(numbers(last + 1), (Some(7), MAX_VIOLATIONS));
         assert_eq!(violations.after(0)[0].hook.as_deref(), Some("tc"));
 
-        violations.take(&config, &violation(Some(PeerId(0))));
-        for _ in 0..flood {
-            violations.take(&config, &violation(None));
+        let p1 = Some(PeerId(0));
+        for (quiet, loud) in [(p1, None), (None, p1)] {
+            let mut violations = Violations::default();
+            violations.take(&config, &violation(quiet));
+            for _ in 0..flood {
+                violations.take(&config, &violation(loud));
+            }
+            let kept = violations.after(0);
+            assert_eq!(kept.len(), MAX_VIOLATIONS);
+            let first = (kept[0].number, kept[0].peer.as_deref());
+            assert_eq!(first, (1, quiet.map(|_| "p1")));
+            assert!(kept.is_sorted_by_key(|it| it.number));
         }
-        let kept = violations.after(0);
-        assert_eq!(kept.len(), MAX_VIOLATIONS);
-        assert_eq!(
-            (kept[0].number, kept[0].peer.as_deref()),
-            (last + 1, Some("p1"))
-        );
-        assert!(kept.is_sorted_by_key(|it| it.number));
     }
 }
