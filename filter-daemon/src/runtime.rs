@@ -22,6 +22,7 @@ use keeper::{Freezes, Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
 use recorded::Recording;
+use routes::RouteJournal;
 use supervision::Ended;
 use trials::Trials;
 
@@ -36,6 +37,7 @@ mod polled;
 mod prefixes;
 mod recorded;
 mod reload;
+mod routes;
 mod status;
 mod supervision;
 mod trials;
@@ -186,6 +188,7 @@ pub struct Runtime {
     freezes: Freezes,
     history: History,
     trials: Trials,
+    routes: RouteJournal,
     recording: Recording,
     _server: Server,
 }
@@ -223,6 +226,7 @@ impl Runtime {
             freezes: Freezes::default(),
             history: History::new(recording.recorder()),
             trials: Trials::default(),
+            routes: RouteJournal::new(recording.recorder()),
             recording,
             _server: server,
             config,
@@ -290,6 +294,7 @@ impl Runtime {
         self.engine.work(now);
         self.take_notices();
         self.keep_frozen();
+        self.routes.work(now, &self.config, &mut self.engine);
         let now = self.now();
         self.history.work(now, &self.engine);
         self.manager.alive(now);
@@ -305,6 +310,7 @@ impl Runtime {
             feeding: &self.feeding,
             history: &self.history,
             trials: &mut self.trials,
+            routes: &self.routes,
             recording: &self.recording,
         };
         let answer = answering.answer(request);

@@ -10,7 +10,7 @@ use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{ListedPrefix, Listing, Missing, Side, SourceStatus, Told};
+use filter_lifecycle::{ListedPrefix, Listing, Missing, RouteChange, Side, SourceStatus, Told};
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
@@ -133,6 +133,17 @@ impl Engine {
     #[must_use]
     pub fn known(&self, id: PeerId) -> Known {
         self.lifecycle.known(id)
+    }
+
+    /// All valid prefixes of a side of a peer that cover an address, longest first.
+    #[must_use]
+    pub fn all_covering(&self, id: PeerId, side: Side, address: IpAddr) -> Vec<Prefix> {
+        self.lifecycle.all_covering(id, side, address.into())
+    }
+
+    /// How the valid prefixes of the peers changed since the last call, oldest first.
+    pub fn take_route_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.lifecycle.take_changes(now)
     }
 
     /// Every Adj-RIB that matters for a peer, as each feed reports it.

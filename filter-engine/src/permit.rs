@@ -90,7 +90,7 @@ impl Engine {
         }
         self.lifecycle.set_mode(id, mode);
         self.lifecycle.settle(now);
-        self.lifecycle.status(now, id)
+        self.standing(now, id)
     }
 
     /// An operator accepts a MAC as a peer's, wherever the peer is on a LAN.

@@ -44,7 +44,7 @@ impl Engine {
         }
         self.lifecycle.set_mode(id, Mode::Enforce);
         self.lifecycle.settle(now);
-        self.lifecycle.status(now, id)
+        self.standing(now, id)
     }
 
     /// Is what the data plane allows of the peer on trial?

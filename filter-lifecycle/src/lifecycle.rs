@@ -28,6 +28,7 @@ use crate::route::{Origin, Session};
 
 mod address_set;
 mod breaker;
+mod changes;
 mod coverage;
 pub mod directory;
 mod doubt;
@@ -66,6 +67,9 @@ mod whole;
 
 pub use crate::admission::Refusal;
 pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
+pub use changes::{
+    CHANGES_PER_SECOND, Changed, How, MAX_CHANGES, MAX_WAITING_CHANGES, RouteChange,
+};
 pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_STANDS, JUMP_TIMES};
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};

@@ -57,7 +57,7 @@ fn the_report_of_the_picture() {
     let report = Report::new(Material {
         peer: &peer,
         our_asn: 64500,
-        from: FROM,
+        since: FROM,
         to: FROM + HOURS as f64 * HOUR,
         history: &history,
         samples: &samples,

@@ -7,9 +7,9 @@ use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
-use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Side};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
 use super::prefixes::{self, PrefixReport, RouteReport};
 use super::recorded::Recording;
+use super::routes::{Reach, RouteJournal};
 use super::status::{Parts, Report};
 use super::trials::Trials;
 use crate::config::Config;
@@ -53,6 +54,8 @@ struct InterfaceModeSet<'a> {
     interface: &'a str,
     #[serde(serialize_with = "text")]
     mode: Mode,
+    /// What keeps its classes from being in force all the same.
+    missing: Option<String>,
     not_kept: Option<String>,
 }
 
@@ -91,6 +94,14 @@ struct Explained<'a> {
     remedy: Option<String>,
     story: Option<String>,
     missing: Option<String>,
+    /// All valid prefixes that cover the source now, longest first.
+    #[serde(serialize_with = "texts")]
+    source_valid: Vec<Prefix>,
+    /// The same of the destination.
+    #[serde(serialize_with = "texts")]
+    destination_valid: Vec<Prefix>,
+    /// How far the journal of routes should reach.
+    journal: Reach,
 }
 
 /// From where a peer's frames come.
@@ -156,6 +167,7 @@ pub(super) struct Answering<'a> {
     pub(super) feeding: &'a Feeding,
     pub(super) history: &'a History,
     pub(super) trials: &'a mut Trials,
+    pub(super) routes: &'a RouteJournal,
     pub(super) recording: &'a Recording,
 }
 
@@ -183,7 +195,7 @@ impl Answering<'_> {
                 only,
                 seconds,
             } => self
-                .peer_named(peer)
+                .peer_not_interface(peer)
                 .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
             Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::Acknowledge { peer, note } => self
@@ -213,6 +225,7 @@ impl Answering<'_> {
             feeding: self.feeding,
             history: self.history,
             trials: self.trials,
+            routes: self.routes,
             recording: self.recording,
         })
     }
@@ -239,6 +252,15 @@ impl Answering<'_> {
         found.map(|(id, _)| id).ok_or_else(|| {
             let peers = self.config.spec.peers.iter();
             names::unknown_peer(name, peers.map(|peer| peer.name.as_str()))
+        })
+    }
+
+    /// As [`Answering::peer_named`], where an interface may be meant.
+    fn peer_not_interface(&self, name: &str) -> Result<PeerId, String> {
+        let is_interface = self.config.spec.interface_named(name).is_some();
+        self.peer_named(name).map_err(|unknown| match is_interface {
+            true => format!("`{name}` is an interface: only a peer is enforced for a time; leave `--confirm-within` out"),
+            false => unknown,
         })
     }
 
@@ -322,9 +344,11 @@ impl Answering<'_> {
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
         let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
+        let lacks = (mode == Mode::Enforce).then(|| self.engine.interface_lacks(name));
         value(InterfaceModeSet {
             interface: name,
             mode,
+            missing: lacks.flatten(),
             not_kept,
         })
     }
@@ -385,6 +409,11 @@ impl Answering<'_> {
             destination_odd: destination_odd.map(|it| PrefixReport::new(self.config, it)),
             story,
             missing: missing.map(|missing| missing.to_string()),
+            source_valid: self.engine.all_covering(id, Side::Sources, source),
+            destination_valid: self
+                .engine
+                .all_covering(id, Side::Destinations, destination),
+            journal: self.routes.reach(id),
         })
     }
 }

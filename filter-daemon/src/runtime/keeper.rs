@@ -272,20 +272,8 @@ mod tests {
     use nix::sys::stat::Mode;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, ONE_PEER};
 
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-[[interface]]
-name = "ixp0"
-kind = "port"
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "ixp0"
-addresses = ["192.0.2.11"]
-"#;
     const SOON: Duration = Duration::from_secs(20);
 
     fn directory(name: &str) -> PathBuf {
@@ -296,7 +284,7 @@ addresses = ["192.0.2.11"]
     }
 
     fn keeper(directory: &std::path::Path) -> (Keeper, Arc<Spec>) {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let (config, _) = Config::parse(ONE_PEER, "test").unwrap();
         let file = StateFile::new(&directory.join("state.json"));
         (Keeper::new(file, Arc::clone(&config.spec)), config.spec)
     }

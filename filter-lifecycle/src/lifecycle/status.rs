@@ -174,7 +174,7 @@ impl View<'_> {
     /// The routes that make an address valid on one side of a peer, longest first.
     pub(super) fn told(self, id: PeerId, side: Side, address: Address) -> Vec<Told> {
         let covers = |prefix: Prefix| prefix.contains(address);
-        let mut told = self.received(id, side, address.family, covers);
+        let mut told: Vec<Told> = self.received(id, side, address.family, covers).collect();
         told.sort_by_key(|told| {
             let longest = std::cmp::Reverse(told.prefix.len());
             (longest, told.feed, told.session)

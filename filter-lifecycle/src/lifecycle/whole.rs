@@ -8,6 +8,7 @@ use filter_core::set::PrefixSet;
 use filter_core::{Address, Classes, Family, Mode, Prefix};
 
 use super::breaker::BREAKER_HOLD;
+use super::changes::{Changed, How, RouteChange};
 use super::evidence::View;
 use super::facts::Facts;
 use super::feeds::Feeds;
@@ -273,6 +274,11 @@ impl Lifecycle {
             }
             self.pending.publish(id);
             self.pending.settle(id);
+            for &prefix in &back {
+                let (how, by) = (How::Revived, None);
+                let revived = Changed::Prefix { prefix, how, by };
+                self.pending.changes.push(now, (id, side), revived);
+            }
             let prefixes = back.len();
             back.truncate(MAX_EXAMPLES);
             self.outbox.push(Event::Breaker {
@@ -332,6 +338,20 @@ impl Lifecycle {
     /// Events since the last call, oldest first.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.outbox.take()
+    }
+
+    /// How the valid prefixes of the peers changed since the last call, oldest first.
+    pub fn take_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.pending.changes.take(now)
+    }
+
+    /// All of a side's valid prefixes that cover an address, longest first.
+    #[must_use]
+    pub fn all_covering(&self, id: PeerId, side: Side, address: Address) -> Vec<Prefix> {
+        let peer = self.wanted.peer(id);
+        let lens = (0..=address.family.bits()).rev();
+        let prefixes = lens.filter_map(|len| Prefix::new(address, len).ok());
+        prefixes.filter(|&prefix| peer.has(side, prefix)).collect()
     }
 
     /// Events that were pushed out unread.

@@ -2,7 +2,7 @@
 use serde_json::Value;
 use tests::lab::{Directory, Package, require};
 
-use super::{OURS, P1_SOURCE, SPOOFED, Scene, WITHIN, browser, wait_for};
+use super::{OURS, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN, browser, wait_for};
 
 #[test]
 fn a_report_holds_what_was_seen_and_one_of_a_peer_that_behaves_says_so() {
