@@ -197,8 +197,8 @@ fn what_one_peer_causes_pushes_out_no_record_of_another() {
         let place = Place::new();
         let quiet = |number: u64, peer: Option<&str>| json!({ "number": number, "time": 1.0, "peer": peer });
         place.write(kind, [quiet(1, Some("p1")), quiet(2, None)]);
-        for piece in flood(Some("p2"), 3..=100).chunks(10) {
-            place.write(kind, piece.iter().cloned()); // no more than may wait
+        for piece in flood(Some("p2"), 3..=100).chunks(6) {
+            place.write(kind, piece.iter().cloned()); // no more than may wait, also of routes
         }
         place.write(kind, [quiet(101, Some("p1"))]);
         let (records, dropped) = place.read(kind);
