@@ -22,7 +22,7 @@ impl Arena {
         }
         let others = peers.filter(|&other| other != slot);
         let kept: usize = others
-            .map(|peer| share.saturating_sub(self.lines(peer)))
+            .map(|peer| share.saturating_sub(self.taken_by(peer)))
             .sum();
         let free = self.sets.free.lines() + self.sets.retiring();
         if free >= kept {
@@ -34,7 +34,7 @@ impl Arena {
     }
 
     /// What a slot's table takes up.
-    fn lines(&self, slot: u32) -> usize {
+    fn taken_by(&self, slot: u32) -> usize {
         let live = self.live.get(&slot).map(|live| live.lines);
         let adopted = self.adopted.get(&slot).map(|(_, extents)| {
             let lines = extents.iter().map(|extent| extent.lines as usize);

@@ -36,8 +36,8 @@ impl Arena {
         table: &PeerTables<'_>,
     ) -> Result<(), Error> {
         let (sets, made) = self.store_all(slot, table)?;
-        let lines = room::lines_of(sets.iter().map(|set| &**set));
-        let room = self.check_room(slot, lines);
+        let taken = room::lines_of(sets.iter().map(|set| &**set));
+        let room = self.check_room(slot, taken);
         let record = match room.and_then(|()| self.sets.allocate(record::LINES)) {
             Ok(record) => record,
             Err(error) => {
@@ -63,7 +63,7 @@ impl Arena {
             made,
             table: Slot {
                 record,
-                lines,
+                lines: taken,
                 generation: table.generation,
                 sets,
             },
