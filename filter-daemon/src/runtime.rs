@@ -360,7 +360,11 @@ impl Runtime {
                     self.feeding.poll_again(*feed);
                 }
                 Notice::Lifecycle(
-                    Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
+                    Event::MaxPrefixExceeded { .. }
+                    | Event::MaxPrefixCleared(..)
+                    | Event::CoverageExceeded(..)
+                    | Event::CoverageCleared(..)
+                    | Event::GrowthAccepted(..),
                 ) => self.freezes.changed(),
                 Notice::Violation(violation) if self.may_be_announced(now, violation) => {
                     self.feeding.poll_now();
@@ -402,6 +406,7 @@ impl Runtime {
     fn with_frozen(&self) -> Switched {
         let mut now = self.engine.switched().clone();
         now.frozen = self.engine.frozen();
+        now.too_wide = self.engine.too_wide();
         now
     }
 

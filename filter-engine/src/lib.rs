@@ -204,8 +204,7 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
-        let frozen = self.switched.frozen.clone();
-        self.restore_frozen(&frozen, &replaced);
+        self.recall_frozen(&replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;

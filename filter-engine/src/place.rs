@@ -144,7 +144,9 @@ impl Placer {
             return (Vec::new(), Ok(()));
         }
         self.again_at = None;
-        self.ages_at = self.stations.age(now);
+        self.ages_at = self
+            .stations
+            .age(now, hands.fitted.spec().timers.station_hold);
         let (events, placed) = self.place(now, hands);
         let said = match placed {
             Ok(()) => {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use filter_core::layout::Rules;
+use filter_core::layout::{Known, Rules};
 use filter_core::set::PrefixSet;
 use filter_core::{Address, Classes};
 use filter_lifecycle::Lifecycle;
@@ -126,6 +126,7 @@ impl Publisher {
     fn peer(&mut self, now: Duration, id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
         let begin = Instant::now();
         let want = want(id, hands);
+        let known = want.rules.known;
         let slot = hands.slots.of(id);
         let sessions = sessions(id, hands.fitted, hands.lifecycle);
         hands.filter.set_sessions(slot, sessions);
@@ -143,11 +144,21 @@ impl Publisher {
                 switch(id, hands.lifecycle.granted(now, id), hands, outcome);
             }
             Err(error) => {
-                hands.lifecycle.published(now, id, Err(error.to_string()));
+                if !self.stands(slot, &error, known) {
+                    hands.lifecycle.published(now, id, Err(error.to_string()));
+                }
                 outcome.failed.push((id, error));
             }
         }
         hands.lifecycle.settle(now);
+    }
+
+    /// Does all that is judged stay so, although the peer's table could not be replaced? Where it alone is too large, only its
+    /// growth waits: what it announces without end must not open the filter for it.
+    fn stands(&self, slot: PeerSlot, error: &Error, known: Known) -> bool {
+        let have = self.sync.have(slot).map(|have| have.rules.known.bits());
+        let is_there = have.is_some_and(|bits| bits & known.bits() == known.bits());
+        is_there && matches!(error, Error::TableTooLarge { .. })
     }
 
     /// Nothing is published before.

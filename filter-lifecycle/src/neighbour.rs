@@ -44,8 +44,6 @@ pub struct MemberSeed {
     pub macs: Vec<Mac>,
 }
 
-/// How long an address keeps a MAC that it is not at any more: the kernel forgets silent neighbours, whose frames still come.
-pub const STATION_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// How long a session must last, and its address stay where it is, after it came up: a forged answer ends the session within
 /// one hold time (RFC 4271 section 4.2).
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(180);
@@ -242,18 +240,18 @@ impl Macs {
         }
     }
 
-    /// Ends trials, and forgets MACs that their addresses left too long ago. Returns when it is to be called again at the
-    /// latest.
-    pub fn age(&mut self, now: Duration) -> Option<Duration> {
+    /// Ends trials, and forgets MACs that their addresses left `station_hold` ago: the kernel forgets silent neighbours, whose
+    /// frames still come. Returns when it is to be called again at the latest.
+    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
         for at in self.0.values_mut() {
             at.pass(now);
             at.seen
-                .retain(|each| each.until.is_none_or(|until| now < until + STATION_HOLD));
+                .retain(|each| each.until.is_none_or(|until| now < until + station_hold));
         }
         self.0.retain(|_, at| !at.seen.is_empty());
         let holds = |at: &Whereabouts| {
             let ends = at.seen.iter().filter_map(|each| each.until);
-            ends.map(|at| at + STATION_HOLD).min()
+            ends.map(|at| at + station_hold).min()
         };
         let ends = self.0.values();
         let ends = ends.flat_map(|at| [at.trial.map(Trial::end), holds(at)]);
@@ -273,6 +271,7 @@ mod tests {
     use super::*;
 
     const LINK: u32 = 2;
+    const STATION_HOLD: Duration = Duration::from_secs(7 * 3600);
 
     fn address() -> IpAddr {
         "192.0.2.11".parse().unwrap()
@@ -371,14 +370,14 @@ mod tests {
             macs.learn(at(0), &known(if forged.0 == 0 { 66 } else { 1 }));
             macs.came_up(at(0), place(), true);
             macs.learn(at(forged.0), &known(66));
-            let aged = macs.age(at(forged.0));
+            let aged = macs.age(at(forged.0), STATION_HOLD);
             assert_eq!(aged, Some(CONFIRM_AFTER), "{forged:?}");
             if forged.1 < end {
                 macs.learn(at(forged.1), &known(1));
             }
-            macs.age(CONFIRM_AFTER);
+            macs.age(CONFIRM_AFTER, STATION_HOLD);
             assert_eq!(confirmed(&macs), [1], "{forged:?}");
-            macs.age(3 * CONFIRM_AFTER);
+            macs.age(3 * CONFIRM_AFTER, STATION_HOLD);
             assert_eq!(confirmed(&macs), [1], "{forged:?}");
         }
     }
@@ -391,12 +390,15 @@ mod tests {
         macs.learn(at(0), &known(1));
         macs.came_up(at(0), place(), true);
         macs.learn(half, &known(66));
-        assert_eq!(macs.age(CONFIRM_AFTER), Some(2 * CONFIRM_AFTER));
+        assert_eq!(
+            macs.age(CONFIRM_AFTER, STATION_HOLD),
+            Some(2 * CONFIRM_AFTER)
+        );
         assert_eq!(confirmed(&macs), []);
         assert_eq!(last_bytes(&macs, |_| true), [1, 66]);
         macs.learn(CONFIRM_AFTER + half - at(1), &known(1));
         assert_eq!(confirmed(&macs), [], "nothing before it is over");
-        macs.age(2 * CONFIRM_AFTER);
+        macs.age(2 * CONFIRM_AFTER, STATION_HOLD);
         assert_eq!(confirmed(&macs), [1]);
     }
 
@@ -408,23 +410,23 @@ mod tests {
         assert!(macs.came_up(at(0), place(), false));
         assert_eq!(confirmed(&macs), []);
         macs.learn(at(5), &known(1));
-        macs.age(CONFIRM_AFTER);
+        macs.age(CONFIRM_AFTER, STATION_HOLD);
         assert_eq!(confirmed(&macs), [1]);
     }
 
     #[test]
-    fn a_mac_that_its_address_left_stays_for_a_day() {
+    fn a_mac_that_its_address_left_stays_for_station_hold() {
         let mut macs = Macs::default();
         macs.learn(at(0), &known(1));
-        assert_eq!(macs.age(at(5)), None);
+        assert_eq!(macs.age(at(5), STATION_HOLD), None);
         macs.learn(at(10), &known(2));
         let end = at(10) + STATION_HOLD;
-        assert_eq!(macs.age(end - at(1)), Some(end));
+        assert_eq!(macs.age(end - at(1), STATION_HOLD), Some(end));
         assert_eq!(last_bytes(&macs, |_| true), [1, 2]);
-        assert_eq!(macs.age(end), None);
+        assert_eq!(macs.age(end, STATION_HOLD), None);
         assert_eq!(last_bytes(&macs, |_| true), [2]);
         macs.learn(end, &gone(address()));
-        macs.age(end + STATION_HOLD);
+        macs.age(end + STATION_HOLD, STATION_HOLD);
         assert_eq!(macs, Macs::default());
     }
 }

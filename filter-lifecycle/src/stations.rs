@@ -232,8 +232,8 @@ impl Stations {
     }
 
     /// Forgets where addresses were too long ago. Returns when it is to be called again at the latest.
-    pub fn age(&mut self, now: Duration) -> Option<Duration> {
-        self.macs.age(now)
+    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
+        self.macs.age(now, station_hold)
     }
 
     /// Is every peer on an interface distinguished by its MACs? Each has a station, none is contested, and no address whose session is up is

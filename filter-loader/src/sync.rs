@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use filter_core::layout::Rules;
+use filter_core::layout::{Known, Rules};
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
@@ -78,6 +78,44 @@ struct Peer {
     dirty: Option<Dirty>,
 }
 
+impl Peer {
+    /// Takes out of the table that is live what is not wanted any more: its growth alone has no room.
+    fn shrink(&mut self, filter: &mut Filter, slot: PeerSlot, want: &Wanted) {
+        let Some(have) = &self.have else {
+            return;
+        };
+        let less = without_growth(want, have);
+        if plan(&less, Some(have)) == Step::Keep {
+            return;
+        }
+        let generation = self.generation.wrapping_add(1).max(1);
+        let table = PeerTables {
+            rules: less.rules,
+            generation,
+            sources: &less.sources,
+            destinations: &less.destinations,
+        };
+        // What fails here fails as the whole did, and is tried again with it.
+        if filter.publish(slot, &table).is_ok() {
+            self.have = Some(less);
+            self.generation = generation;
+        }
+    }
+}
+
+/// What is both wanted and there. A side that was not known is not judged by what is there of it.
+fn without_growth(want: &Wanted, have: &Wanted) -> Wanted {
+    let known = want.rules.known.bits() & have.rules.known.bits();
+    Wanted {
+        rules: Rules {
+            families: want.rules.families,
+            known: Known::from_bits(known),
+        },
+        sources: want.sources.intersect(&have.sources),
+        destinations: want.destinations.intersect(&have.destinations),
+    }
+}
+
 /// What the kernel has, and what is still to be done.
 #[derive(Debug, Default)]
 pub struct Sync {
@@ -88,7 +126,8 @@ impl Sync {
     /// Brings one peer to what is wanted. `now` is any steady clock.
     ///
     /// # Errors
-    /// What the loader says; the old table stays live and the peer is [`Dirty`] until a later call succeeds.
+    /// What the loader says; the old table stays live and the peer is [`Dirty`] until a later call succeeds. Where what is
+    /// wanted is too large, what is not wanted any more leaves the old table all the same.
     pub fn apply(
         &mut self,
         filter: &mut Filter,
@@ -122,6 +161,9 @@ impl Sync {
                 Ok(Published { step, generation })
             }
             Err(error) => {
+                if matches!(error, Error::TableTooLarge { .. }) {
+                    peer.shrink(filter, slot, &want);
+                }
                 let attempts = peer
                     .dirty
                     .as_ref()
@@ -201,7 +243,6 @@ fn retry_delay(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filter_core::layout::Known;
 
     fn wanted(known: Known, sources: &[&str]) -> Wanted {
         let sources = sources

@@ -199,21 +199,22 @@ fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
         let why = "packets from there are of no known peer";
         push(Finding::new("stations", what, why).fix(format!("bcp38 macs {name} accept {mac}")));
     }
-    for (key, what) in [
-        ("over_limit", "it announces more than `max_prefixes`"),
+    let accept = format!("bcp38 prefixes {name} --accept-growth");
+    let raise = "raise `max_prefixes`, if the peer is right";
+    for (key, what, fix) in [
+        ("over_limit", "it announces more than `max_prefixes`", raise),
         (
             "too_wide",
             "its sources cover too much of the address space",
+            &accept,
         ),
-        ("frozen", "its sources have stopped growing"),
+        ("frozen", "its sources have stopped growing", raise),
     ] {
         let families = names(peer, key);
         if !families.is_empty() {
             let why = "what it announces beyond that is treated as not announced";
             let what = format!("{what}: {}", families.join(", "));
-            push(
-                Finding::new("limits", what, why).fix("raise `max_prefixes`, if the peer is right"),
-            );
+            push(Finding::new("limits", what, why).fix(fix));
         }
     }
     if list(peer, "stations").is_empty() {

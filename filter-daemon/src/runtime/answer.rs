@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::packet::Mac;
-use filter_core::{Class, Classes, Mode, Prefix};
+use filter_core::{Class, Classes, Family, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
 use filter_lifecycle::json::{optional_text, text, texts};
@@ -113,6 +113,14 @@ struct Macs<'a> {
     unknown_macs: Vec<Mac>,
 }
 
+/// What a peer's sources grew to counts.
+#[derive(Debug, Serialize)]
+struct GrowthAccepted<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "texts")]
+    families: Vec<Family>,
+}
+
 /// A MAC is a peer's.
 #[derive(Debug, Serialize)]
 struct MacAccepted<'a> {
@@ -205,6 +213,9 @@ impl Answering<'_> {
             Request::Prefixes { peer, within } => self
                 .peer_named(peer)
                 .and_then(|id| value(prefixes::Prefixes::of(&self, id, *within))),
+            Request::AcceptGrowth { peer } => {
+                self.peer_named(peer).and_then(|id| self.accept_growth(id))
+            }
             Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
             Request::AcceptMac { peer, mac } => self
                 .peer_named(peer)
@@ -280,6 +291,20 @@ impl Answering<'_> {
             peer: &self.config.spec.peers[id.0 as usize].name,
             stations,
             unknown_macs,
+        })
+    }
+
+    fn accept_growth(&mut self, id: PeerId) -> Result<Value, String> {
+        let name = &self.config.spec.peers[id.0 as usize].name;
+        let families = self.engine.accept_growth(id);
+        if families.is_empty() {
+            return Err(format!(
+                "the sources of `{name}` cover no more than they may: nothing is to be accepted; `max_prefixes` is raised in the configuration"
+            ));
+        }
+        value(GrowthAccepted {
+            peer: name,
+            families,
         })
     }
 

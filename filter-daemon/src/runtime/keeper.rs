@@ -182,15 +182,13 @@ impl Keeper {
         spec: &Arc<Spec>,
     ) -> Result<Started<Result<(), StateError>>, String> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let frozen = match name {
-            Name::Frozen => now.frozen.clone(),
+        let mut now = now.clone();
+        if name != Name::Frozen {
             // What waits to be written is newer than what the command knows of.
-            _ => std::mem::take(&mut latest.switched.frozen),
-        };
-        latest.switched = Switched {
-            frozen,
-            ..now.clone()
-        };
+            now.frozen = std::mem::take(&mut latest.switched.frozen);
+            now.too_wide = std::mem::take(&mut latest.switched.too_wide);
+        }
+        latest.switched = now;
         latest.spec = Arc::clone(spec);
         latest.names.insert(name);
         drop(latest);
@@ -248,14 +246,18 @@ impl Latest {
                     None => _ = kept.interfaces.remove(&name),
                 },
                 Name::Accepted => kept.accepted.clone_from(&switched.accepted),
-                Name::Frozen => kept.frozen.clone_from(&switched.frozen),
+                Name::Frozen => {
+                    kept.frozen.clone_from(&switched.frozen);
+                    kept.too_wide.clone_from(&switched.too_wide);
+                }
             }
         }
         kept.peers.retain(|name, _| spec.peer_named(name).is_some());
         kept.accepted
             .retain(|name, _| spec.peer_named(name).is_some());
-        kept.frozen
-            .retain(|name, _| spec.peer_named(name).is_some());
+        for frozen in [&mut kept.frozen, &mut kept.too_wide] {
+            frozen.retain(|name, _| spec.peer_named(name).is_some());
+        }
         let interfaces = &mut kept.interfaces;
         interfaces.retain(|name, _| spec.interface_named(name).is_some());
     }
@@ -341,6 +343,7 @@ mod tests {
                 let mut now = observed(&[]);
                 let good = vec![format!("10.{}.0.0/16", round % 256).parse().unwrap()];
                 now.frozen.insert("p1".to_owned(), good);
+                now.too_wide.clone_from(&now.frozen);
                 freezes.keep(&keeper, &now, &spec).unwrap();
                 writes += 1;
             }
@@ -353,6 +356,7 @@ mod tests {
         let kept = keeper.read().unwrap();
         let frozen = [("p1".to_owned(), vec!["10.0.0.0/16".parse().unwrap()])];
         assert_eq!(kept.frozen, frozen.into());
+        assert_eq!(kept.too_wide, kept.frozen);
         assert!(kept.peers.contains_key("p1"));
         freezes.tried_at = freezes.tried_at.and_then(|at| at.checked_sub(KEEP_EVERY));
         assert!(freezes.are_due(&keeper));

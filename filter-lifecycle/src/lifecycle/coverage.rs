@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use filter_core::Family;
 use filter_core::set::{PrefixSet, Ranges};
+use filter_core::{Address, Family, Prefix};
 
 /// No one peer's sources may cover more than this share of its family's space: a full table covers about 72 %
 /// of IPv4 and far less of IPv6.
@@ -106,28 +106,54 @@ impl Stood {
     }
 }
 
-/// Takes back what a family grew by since it was last good, if it covers too much now; what left it leaves. A family
-/// that was never good, or empty, stays as it is: it still drops the rest. `stood` is the most that it covered for
-/// long enough within the last day, if a jump is to be looked for. Returns whether it covers too much.
-pub(super) fn freeze(
-    sources: &mut PrefixSet,
-    good: &PrefixSet,
-    family: Family,
-    stood: Option<u128>,
-) -> bool {
+/// Does a family cover too much? `stood` is the most that it covered for long enough within the last day, if a jump is to
+/// be looked for.
+pub(super) fn is_too_wide(sources: &PrefixSet, family: Family, stood: Option<u128>) -> bool {
     let covers = covered(sources, family);
     let is_wide = covers > space(family) / 100 * COVERAGE_PERCENT;
     let is_jump = covers > space(family) / JUMP_PART
         && stood.is_some_and(|stood| stood > 0 && covers / JUMP_TIMES > stood);
-    let good = ranges(good, family);
-    if (is_wide || is_jump) && !good.is_empty() {
-        let ranges = match family {
-            Family::Ipv4 => &mut sources.ipv4,
-            Family::Ipv6 => &mut sources.ipv6,
-        };
-        *ranges = ranges.intersect(good);
-    }
     is_wide || is_jump
+}
+
+/// Takes back what a family grew by since it was last `good`, but for what is `always` in it; what left it leaves. A
+/// family that was never good, or empty, stays as it is: it still drops the rest.
+pub(super) fn freeze(
+    sources: &mut PrefixSet,
+    good: &PrefixSet,
+    always: &PrefixSet,
+    family: Family,
+) {
+    let (good, always) = (ranges(good, family), ranges(always, family));
+    if good.is_empty() {
+        return;
+    }
+    let ranges = match family {
+        Family::Ipv4 => &mut sources.ipv4,
+        Family::Ipv6 => &mut sources.ipv6,
+    };
+    *ranges = ranges.intersect(good).union(always);
+}
+
+/// The fewest prefixes that have these addresses, ascending.
+pub(super) fn prefixes(set: &PrefixSet, family: Family) -> Vec<Prefix> {
+    let mut prefixes = Vec::new();
+    for &(mut first, last) in ranges(set, family).as_slice() {
+        loop {
+            // As many low bits as are zero in the first address, and as fit.
+            let fit = (last - first).checked_add(1).map_or(128, u128::ilog2);
+            let host = first.trailing_zeros().min(fit);
+            let address = Address::from_bits(family, first);
+            let prefix = u8::try_from(128 - host).map(|len| Prefix::new(address, len));
+            prefixes.extend(prefix.ok().and_then(Result::ok));
+            let size_less_one = 1u128.checked_shl(host).map_or(u128::MAX, |size| size - 1);
+            if first + size_less_one >= last {
+                break;
+            }
+            first += size_less_one + 1;
+        }
+    }
+    prefixes
 }
 
 #[cfg(test)]
@@ -142,7 +168,7 @@ mod tests {
     }
 
     fn over(texts: &[&str]) -> [bool; 2] {
-        Family::ALL.map(|family| freeze(&mut set(texts), PrefixSet::empty(), family, None))
+        Family::ALL.map(|family| is_too_wide(&set(texts), family, None))
     }
 
     #[test]
@@ -166,28 +192,50 @@ mod tests {
             "128.0.0.0/1",
             "2001:db9::/32",
         ]);
-        let frozen = Family::ALL.map(|family| freeze(&mut wide, &good, family, None));
-        assert_eq!(frozen, [true, false]);
-        assert_eq!(wide, set(&["45.0.0.0/8", "2001:db9::/32"]));
+        let mut always = set(&["129.0.0.0/24", "45.0.0.0/8"]);
+        assert!(is_too_wide(&wide, Family::Ipv4, None));
+        freeze(&mut wide, &good, &always, Family::Ipv4);
+        assert_eq!(wide, set(&["45.0.0.0/8", "129.0.0.0/24", "2001:db9::/32"]));
+        let mut first = set(&["0.0.0.0/1"]);
+        always = first.clone();
+        freeze(&mut first, PrefixSet::empty(), &always, Family::Ipv4);
+        assert_eq!(first, set(&["0.0.0.0/1"]), "never good");
+    }
+
+    #[test]
+    fn addresses_are_as_few_prefixes_as_have_them() {
+        for texts in [
+            &["0.0.0.0/0", "::/0"][..],
+            &["10.0.0.0/8", "11.0.0.0/9", "11.128.0.1/32", "2001:db8::/32"],
+            &["255.255.255.255/32", "ffff::/16", "::1/128"],
+            &[],
+        ] {
+            let set = set(texts);
+            let prefixes = Family::ALL.map(|family| prefixes(&set, family)).concat();
+            let mut expected: Vec<Prefix> =
+                texts.iter().map(|text| text.parse().unwrap()).collect();
+            expected.sort_unstable_by_key(|prefix| (prefix.family(), prefix.range()));
+            assert_eq!(prefixes, expected);
+        }
+        let range = set(&["10.0.0.3/32", "10.0.0.4/30", "10.0.0.8/32"]);
+        let split = prefixes(&range, Family::Ipv4);
+        assert_eq!(split.into_iter().collect::<PrefixSet>(), range);
     }
 
     #[test]
     fn a_jump_is_many_times_the_largest_and_much() {
         let jumps = |before: &str, now: &[&str]| {
-            let (good, mut sources) = (set(&[before]), set(now));
+            let (good, sources) = (set(&[before]), set(now));
             let stood = covered(&good, Family::Ipv4);
-            let jumps = freeze(&mut sources, &good, Family::Ipv4, Some(stood));
-            assert_eq!(sources == set(now), !jumps);
-            jumps
+            is_too_wide(&sources, Family::Ipv4, Some(stood))
         };
         assert!(!jumps("10.0.0.0/24", &["10.0.0.0/8"]), "no more than a /8");
         assert!(jumps("10.0.0.0/24", &["10.0.0.0/8", "11.0.0.0/24"]));
         assert!(!jumps("10.0.0.0/8", &["0.0.0.0/4"]), "16 times");
         assert!(jumps("10.0.0.0/8", &["0.0.0.0/4", "16.0.0.0/8"]));
-        let mut first = set(&["0.0.0.0/4", "16.0.0.0/8"]);
-        let nothing = PrefixSet::empty();
+        let first = set(&["0.0.0.0/4", "16.0.0.0/8"]);
         assert!(
-            !freeze(&mut first, nothing, Family::Ipv4, Some(0)),
+            !is_too_wide(&first, Family::Ipv4, Some(0)),
             "an emptied set"
         );
     }

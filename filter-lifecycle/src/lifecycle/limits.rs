@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use filter_core::layout::Families;
-use filter_core::set::PrefixSet;
+use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
 use super::coverage::{self, Stood};
@@ -21,14 +21,15 @@ pub(super) struct Limits {
     /// By family: what was good when an earlier process, or specification, froze them.
     restored: [BTreeSet<Prefix>; 2],
     coverage: Coverage,
-    /// Which families of S'(p) cover too much of the address space, and what that was measured against.
-    too_wide: [bool; 2],
+    /// By family: what the coverage of S'(p) was measured against.
     measured: [Option<u128>; 2],
 }
 
 /// What growth of a peer's sources is measured against: to be kept where another specification is taken in force.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
+    /// By family: does S'(p) cover too much of the address space?
+    too_wide: [bool; 2],
     /// By family: was this side known when S'(p) was published? Before, there is nothing that a jump could be measured
     /// against.
     was_known: [bool; 2],
@@ -103,27 +104,50 @@ impl Limits {
         self.coverage = coverage;
     }
 
+    /// What grew and covers too much counts from now on, and further growth is measured against it: an operator says so.
+    /// Returns the families of which that is true.
+    pub(super) fn accept_growth(&mut self) -> Vec<Family> {
+        let mut wide = Family::ALL.to_vec();
+        wide.retain(|&family| self.is_too_wide(family));
+        for &family in &wide {
+            self.coverage.forget(family);
+        }
+        wide
+    }
+
+    /// The last good sources of the families whose growth is frozen because of how much they cover.
+    pub(super) fn narrow(&self) -> Vec<Prefix> {
+        let wide = Family::ALL
+            .into_iter()
+            .filter(|&family| self.coverage.is_frozen(family));
+        wide.flat_map(|family| coverage::prefixes(&self.coverage.published, family))
+            .collect()
+    }
+
     /// Takes back what a family of S'(p) grew by since it was last published, if it covers too much of the address
-    /// space, or, if it is `known`, much more than it did for long enough within the last day. Returns the families for
-    /// which that began, or ended.
+    /// space, or, if it is `known`, much more than it did for long enough within the last day; not what is `always` in it.
+    /// Until it is known again a freeze goes on. Returns the families for which one began, or ended.
     pub(super) fn cover(
         &mut self,
         now: Duration,
         known: Families,
-        sources: &mut PrefixSet,
+        (sources, always): (&mut PrefixSet, &PrefixSet),
     ) -> Vec<(Family, bool)> {
-        let was = self.too_wide;
-        self.too_wide = Family::ALL.map(|family| {
+        let was = self.coverage.too_wide;
+        for family in Family::ALL {
             let is_known = known.contains(family);
             let stood = self.coverage.stood(now, family).filter(|_| is_known);
             self.measured[family as usize] = stood;
-            coverage::freeze(sources, &self.coverage.published, family, stood)
-        });
-        for family in Family::ALL {
+            let goes_on = !is_known && self.coverage.is_frozen(family);
+            let is_too_wide = goes_on || coverage::is_too_wide(sources, family, stood);
+            self.coverage.too_wide[family as usize] = is_too_wide;
+            if is_too_wide {
+                coverage::freeze(sources, &self.coverage.published, always, family);
+            }
             self.coverage
                 .publish(now, (family, known.contains(family)), sources);
         }
-        let changed = |family: &Family| was[*family as usize] != self.too_wide[*family as usize];
+        let changed = |family: &Family| was[*family as usize] != self.is_too_wide(*family);
         let changed = Family::ALL.into_iter().filter(changed);
         changed
             .map(|family| (family, self.is_too_wide(family)))
@@ -133,7 +157,7 @@ impl Limits {
     /// May time have made room for what covers too much?
     pub(super) fn has_room(&mut self, now: Duration) -> bool {
         Family::ALL.into_iter().any(|family| {
-            self.too_wide[family as usize]
+            self.is_too_wide(family)
                 && self.measured[family as usize].is_some()
                 && self.measured[family as usize] != self.coverage.stood(now, family)
         })
@@ -156,11 +180,42 @@ impl Limits {
 
     /// Do the family's sources cover too much of the address space?
     pub(super) const fn is_too_wide(&self, family: Family) -> bool {
-        self.too_wide[family as usize]
+        self.coverage.too_wide[family as usize]
     }
 }
 
 impl Coverage {
+    /// The last good sources of families that covered too much when an earlier process ended.
+    #[must_use]
+    pub fn frozen(good: impl IntoIterator<Item = Prefix>) -> Self {
+        let mut coverage = Self {
+            published: good.into_iter().collect(),
+            ..Self::default()
+        };
+        for family in Family::ALL {
+            let covered = coverage::covered(&coverage.published, family);
+            coverage.too_wide[family as usize] = covered > 0;
+            coverage.was_known[family as usize] = covered > 0;
+            coverage.stood[family as usize].begin(Duration::ZERO, covered);
+        }
+        coverage
+    }
+
+    /// Does growth of the family wait?
+    const fn is_frozen(&self, family: Family) -> bool {
+        self.too_wide[family as usize] && self.was_known[family as usize]
+    }
+
+    /// There is nothing that growth of the family could be measured against.
+    fn forget(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.published.ipv4 = Ranges::default(),
+            Family::Ipv6 => self.published.ipv6 = Ranges::default(),
+        }
+        self.was_known[family as usize] = false;
+        self.stood[family as usize] = Stood::default();
+    }
+
     /// The most that the family covered for long enough within the last day, if it was known before.
     fn stood(&mut self, now: Duration, family: Family) -> Option<u128> {
         let was_known = self.was_known[family as usize];

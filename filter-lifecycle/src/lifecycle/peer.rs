@@ -121,7 +121,7 @@ impl Peer {
         extras: &PrefixSet,
     ) -> (PrefixSet, Vec<(Family, bool)>) {
         let mut sources = self.update(Side::Sources, withheld, extras);
-        let covers = self.limits.cover(now, known, &mut sources);
+        let covers = self.limits.cover(now, known, (&mut sources, extras));
         (sources, covers)
     }
 

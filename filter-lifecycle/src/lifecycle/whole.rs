@@ -309,6 +309,26 @@ impl Lifecycle {
         self.wanted.peer_mut(id).limits_mut().restore(good);
     }
 
+    /// The last good sources of the peer's families that are frozen because of how much they cover: what
+    /// [`Coverage::frozen`] makes of them keeps that across a restart.
+    #[must_use]
+    pub fn too_wide(&self, id: PeerId) -> Vec<Prefix> {
+        self.wanted.peer(id).limits().narrow()
+    }
+
+    /// An operator says that what covers too much is right: it counts, and further growth is measured against it. Returns
+    /// the families of which that is true.
+    pub fn accept_growth(&mut self, id: PeerId) -> Vec<Family> {
+        let accepted = self.wanted.peer_mut(id).limits_mut().accept_growth();
+        for &family in &accepted {
+            self.outbox.push(Event::GrowthAccepted(id, family));
+        }
+        if !accepted.is_empty() {
+            self.pending.publish(id);
+        }
+        accepted
+    }
+
     /// What growth of the peer's sources is measured against.
     #[must_use]
     pub fn coverage(&self, id: PeerId) -> Coverage {

@@ -2,7 +2,7 @@
 use filter_core::Asn;
 
 use super::*;
-use crate::neighbour::{CONFIRM_AFTER, STATION_HOLD};
+use crate::neighbour::CONFIRM_AFTER;
 use crate::route::Vrf;
 use crate::spec::Interface;
 
@@ -12,6 +12,7 @@ const C: PeerId = PeerId(2);
 /// The interface, and its VLAN device.
 const LINK: u32 = 5;
 const VLAN_LINK: u32 = 9;
+const STATION_HOLD: Duration = Duration::from_secs(7 * 3600);
 
 struct World {
     spec: Spec,
@@ -71,7 +72,7 @@ impl World {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now);
+        self.stations.age(self.now, STATION_HOLD);
     }
 
     /// Are all distinguished, with sessions up at these addresses?

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use filter_core::Classes;
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
-use filter_lifecycle::{JUMP_MEMORY, JUMP_STANDS, Lifecycle, Side, Standing};
+use filter_lifecycle::{Coverage, JUMP_MEMORY, JUMP_STANDS, Lifecycle, Side, Standing};
 
 use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
@@ -350,4 +350,113 @@ fn a_jump_is_measured_across_a_reload() {
         assert!(sources.contains(prefix("100.0.0.1/32").address()));
         assert_eq!(sources.contains(prefix("8.8.8.8/32").address()), leaks);
     }
+}
+
+/// A /8 and ninety-eight more that its sources jump to.
+fn leak() -> impl Iterator<Item = String> {
+    let firsts = (1..100).filter(|first| *first != 10);
+    firsts.map(|first| format!("{first}.0.0.0/8"))
+}
+
+/// A peer that is frozen because of how much it covers.
+fn leaking() -> World {
+    let mut world = World::synced(&GOOD);
+    world.at(20);
+    world.passes("100.0.0.1");
+    for prefix in leak() {
+        world.announce(0, P1, PRE, &prefix);
+    }
+    world.drops("8.8.8.8");
+    world
+}
+
+/// "The freeze survives restarts" holds for the coverage too: while the feeds report anew, in whatever order, nothing counts
+/// but what was good, until what is known fits.
+#[test]
+fn a_freeze_by_coverage_survives_a_restart() {
+    let mut before = leaking();
+    let good = before.life.too_wide(PeerId(0));
+    let expected = [&GOOD[..], &["192.0.2.11/32"]].concat();
+    assert_eq!(
+        good.iter()
+            .copied()
+            .collect::<std::collections::BTreeSet<_>>(),
+        set(&expected)
+    );
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
+    world
+        .life
+        .restore_coverage(PeerId(0), Coverage::frozen(good.clone()));
+    assert_eq!(
+        world.life.too_wide(PeerId(0)),
+        good,
+        "before anything is received"
+    );
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    for prefix in leak() {
+        world.announce(0, P1, PRE, &prefix);
+    }
+    for prefix in GOOD {
+        world.announce(0, P1, PRE, prefix);
+    }
+    let covers = |world: &mut World, host| {
+        let sources = world.life.sources(PeerId(0));
+        sources.contains(prefix(host).address())
+    };
+    assert!(!covers(&mut world, "8.8.8.8/32"), "not known yet");
+    world.end(0, P1, PRE, V4);
+    world.at(20);
+    world.drops("8.8.8.8");
+    world.passes("100.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    assert!(!world.names().contains(&"coverage-cleared"));
+    for prefix in leak() {
+        world.withdraw(0, P1, PRE, &prefix);
+    }
+    world.wait(31);
+    world.announce(0, P1, PRE, MORE[0]);
+    world.passes("101.0.0.1");
+    world.passes("100.0.0.1");
+    assert_eq!(world.status(0).too_wide, []);
+    assert!(
+        world.names().contains(&"coverage-cleared"),
+        "so that it is kept no longer"
+    );
+    assert_eq!(world.life.too_wide(PeerId(0)), []);
+    assert_eq!(before.life.accept_growth(PeerId(0)), [V4]);
+}
+
+/// The operator's word ends it, without a restart; and growth beyond what was accepted is measured again.
+#[test]
+fn an_operator_accepts_what_a_peer_grew_to() {
+    let mut world = leaking();
+    world.names();
+    assert_eq!(world.life.accept_growth(PeerId(0)), [V4]);
+    assert_eq!(world.names(), ["growth-accepted"]);
+    world.passes("8.8.8.8");
+    world.drops("120.0.0.1");
+    assert_eq!(world.status(0).too_wide, []);
+    assert_eq!(world.names(), ["coverage-cleared"]);
+    assert_eq!(world.life.accept_growth(PeerId(0)), []);
+    // 86 % of the space is too much whatever it was before, and accepted likewise.
+    for first in 100..224 {
+        world.announce(0, P1, PRE, &format!("{first}.0.0.0/8"));
+    }
+    world.passes("120.0.0.1");
+    world.announce(0, P1, PRE, "0.0.0.0/1");
+    world.enforcing(0);
+}
+
+/// What the operator wrote by hand is no growth of the peer's.
+#[test]
+fn a_frozen_peer_has_what_the_operator_wrote_by_hand() {
+    let mut before = leaking();
+    let text = format!("{ONE}extra_sources = [\"150.0.0.0/24\"]\n");
+    let mut life = Lifecycle::new(Arc::new(spec_of(&[&text, BMP_LISTENER, MINE])));
+    life.restore_coverage(PeerId(0), before.life.coverage(PeerId(0)));
+    let sources = life.sources(PeerId(0));
+    assert!(sources.contains(prefix("150.0.0.1/32").address()));
+    before.drops("150.0.0.1");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filter_core::layout::Station;
 use filter_core::packet::{Mac, Vlans};
-use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent, STATION_HOLD};
+use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent};
 use filter_lifecycle::policy::Link;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
@@ -22,6 +22,7 @@ const ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_11);
 const OTHER_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_44);
 const STRANGER: Mac = Mac::from_bits(0x02_00_00_00_00_66);
 const SECOND_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_22);
+const STATION_HOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// Two peers on a LAN, without configured MACs.
 struct Lan {
@@ -79,7 +80,7 @@ impl Lan {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now);
+        self.stations.age(self.now, STATION_HOLD);
     }
 
     /// Whose frames from this MAC are now.
