@@ -21,10 +21,10 @@ const LISTED: f64 = 15.0;
 /// Prefixes of each family that the peer announces.
 const SOURCES: [usize; 2] = [250_000, 50_000];
 
-struct Case {
-    name: &'static str,
-    reason: Reason,
-    frame: Vec<u8>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) reason: Reason,
+    pub(crate) frame: Vec<u8>,
     /// The permitted case it stands beside, and by how much it may be dearer.
     beside: Option<(usize, f64)>,
 }
@@ -76,7 +76,7 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
 }
 
 /// Large sources, few destinations with a host among them, lists with holes.
-fn fill(loaded: &mut Loaded) -> Result<()> {
+pub(crate) fn fill(loaded: &mut Loaded) -> Result<()> {
     let mut sources: Vec<Prefix> = vec!["45.146.194.0/23".parse()?, "2a13:47c0:146::/48".parse()?];
     for (family, count) in Family::ALL.into_iter().zip(SOURCES) {
         sources.extend(world::table(family, count)?);
@@ -114,7 +114,7 @@ fn fill(loaded: &mut Loaded) -> Result<()> {
 }
 
 #[expect(clippy::too_many_lines, reason = "a list of floods")]
-fn cases(peer: Mac) -> Result<Vec<Case>> {
+pub(crate) fn cases(peer: Mac) -> Result<Vec<Case>> {
     let udp = |mac: Mac, from: &str, to: &str| -> Result<Vec<u8>> {
         let (from, to): (IpAddr, IpAddr) = (from.parse()?, to.parse()?);
         let packet = frame::packet(from, to, 17, 64, &frame::udp(b"0123456789"));

@@ -1,5 +1,6 @@
 //! The bars of `docs/performance.md`, each measured beside its baseline in one run: `cargo xtask bench`.
 //! Figures move with the machine; ratios within one run are what counts. Never a part of the product.
+pub mod against;
 pub mod cores;
 pub mod dpdk;
 pub mod feed;

@@ -1,4 +1,5 @@
-//! `bars [--quick] [--json FILE]`: every bar, one table. Needs root; leaves nothing behind.
+//! `bars [--quick] [--json FILE]`: every bar, one table; `bars --against OBJECT [--quick]`: the program beside another build of it.
+//! Needs root; leaves nothing behind.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -6,7 +7,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
-use benches::{cores, feed, floods, lookup, updates, wire};
+use benches::{against, cores, feed, floods, lookup, updates, wire};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -20,16 +21,22 @@ fn main() -> ExitCode {
 }
 
 fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
-    let (mut quick, mut json, mut only) = (false, None, None);
+    let (mut quick, mut json, mut only, mut against) = (false, None, None, None);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => quick = true,
             "--json" => json = Some(PathBuf::from(args.next().ok_or("--json needs a file")?)),
+            "--against" => {
+                against = Some(PathBuf::from(args.next().ok_or("--against needs a file")?));
+            }
             "--only" => only = Some(args.next().ok_or("--only needs a part's name")?),
             other => return Err(format!("unknown argument `{other}`").into()),
         }
     }
     let effort = Effort::new(quick);
+    if let Some(object) = against {
+        return against::compare(&object, effort);
+    }
     let mut report = Report::default();
     println!("{}", Report::head());
     for (name, part) in PARTS {

@@ -232,7 +232,10 @@ impl<const ETHERNET: bool> Packet for Skb<ETHERNET> {
 
     #[inline(always)]
     fn kept(&self) -> usize {
-        self.len()
+        if ETHERNET {
+            return self.len();
+        }
+        self.length().min(self.len())
     }
 
     #[inline(always)]
@@ -245,25 +248,17 @@ impl<const ETHERNET: bool> Packet for Skb<ETHERNET> {
     }
 }
 
-/// See [`Skb::is_askew`]: compares the Ethernet header with what the linear part starts with. A sender cannot make them alike:
-/// the first byte of an IP header is no MAC's that is ours. As a global function (kernel 5.6), like those below: the verifier
-/// follows it once, for any arguments.
+/// See [`Skb::is_askew`]: counted from the Ethernet header, are there bytes behind as many as the linear part is shown to have?
+/// Only places are compared, and no bytes, which the sender chose. As a global function (kernel 5.6), like those below: the
+/// verifier follows it once, for any arguments. (The helper reads no further than 65,535; what generic XDP has copied starts with
+/// a page at most.)
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn bcp38_is_askew(skb: *mut __sk_buff) -> u64 {
     let ctx = TcContext::new(skb);
     let (start, end) = (ctx.data(), ctx.data_end());
-    let at = opaque(start as *const u64) as usize;
-    // The linear part may be nothing but the header.
-    if at + ETHERNET_LEN > end {
-        return 1;
-    }
-    let is_alike = [0, ETHERNET_LEN - 8].into_iter().all(|i| {
-        // SAFETY: fourteen bytes lie within the linear part, compared with its end just above, and these eight among them.
-        let shown = unsafe { core::ptr::read_unaligned((at + i) as *const u64) };
-        load_relative(skb, i, FROM_MAC_HEADER) == Some(shown)
-    });
-    u64::from(!is_alike)
+    let behind: Option<u8> = load_relative(skb, end - start, FROM_MAC_HEADER);
+    u64::from(behind.is_some())
 }
 
 /// Eight bytes from anywhere in the packet, or as many as it has, as they lie there.

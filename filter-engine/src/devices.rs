@@ -98,11 +98,21 @@ impl State {
     fn hook(&self) -> Option<&'static str> {
         let ours = self.ours.as_ref()?;
         if ours.is_at_tc {
-            let is_there = self.at_tc.as_ref()?.contains(&ours.program);
-            return is_there.then_some(TC);
+            return self.is_there()?.then_some(TC);
         }
         let program = self.program.filter(|on_it| on_it.id == ours.program)?;
         Some(program.hook.name())
+    }
+
+    /// Is our program where it was put? None if that cannot be read.
+    fn is_there(&self) -> Option<bool> {
+        let Some(ours) = &self.ours else {
+            return Some(false);
+        };
+        match ours.is_at_tc {
+            true => Some(self.at_tc.as_ref()?.contains(&ours.program)),
+            false => Some(self.program.is_some_and(|on_it| on_it.id == ours.program)),
+        }
     }
 
     /// The command that shows tags which the driver hides from our program, where it is or will be.
@@ -265,9 +275,16 @@ impl Devices {
         }
         let hook = state.hook();
         let is_tc = matches!(state.ours, Some(Ours { is_at_tc: true, .. }));
+        let attached = match state.index {
+            Some(_) => state.is_there(),
+            None => Some(false),
+        };
         let why = match (state.index, hook, state.program) {
             (_, Some(_), _) => None,
             (None, None, _) => Some("there is no such device".to_owned()),
+            (Some(_), None, _) if attached.is_none() => {
+                Some("the programs at tc cannot be read".to_owned())
+            }
             (Some(_), None, _) if is_tc => Some("our program is not at tc any more".to_owned()),
             (Some(_), None, Some(other)) => Some(format!("program {} is on it", other.id)),
             (Some(_), None, None) => Some("no program is on it".to_owned()),
@@ -285,7 +302,7 @@ impl Devices {
                 Some(TC) => state.ahead.clone(),
                 _ => Vec::new(),
             },
-            attached: Some(hook.is_some()),
+            attached,
             why: refused.or(why).or(unlike),
             renamed: self.other_name(id),
         }
@@ -497,7 +514,7 @@ impl Devices {
     pub(crate) fn is_stubborn(&self, id: InterfaceId) -> bool {
         let state = self.interfaces.get(usize::from(id.0));
         state.is_some_and(|state| {
-            let is_gone = state.hook().is_none() && state.program.is_none();
+            let is_gone = state.is_there() == Some(false) && state.program.is_none();
             state.retry_at > Duration::ZERO && state.refused.is_none() && is_gone
         })
     }
@@ -547,3 +564,6 @@ impl Devices {
         self.look_at
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,10 +79,25 @@ impl Engine {
 
     /// Notes where the program is, and why there.
     fn is_attached_at(&mut self, now: Duration, id: InterfaceId, attached: &Attached) {
+        if self
+            .devices
+            .attachment(id)
+            .hook
+            .is_none_or(|hook| (hook == TC) != attached.kind.is_tc())
+        {
+            self.test_again();
+        }
         let is_tc = attached.kind.is_tc();
         let why = self.why_auto(id, is_tc, attached.program);
         let why = why.unwrap_or_else(|| attached.why.clone());
         self.devices.tried(now, id, Ok((attached, why)));
+    }
+
+    /// The program at a hook that was in use nowhere is asked about every table that is live.
+    fn test_again(&mut self) {
+        for peer in (0..self.fitted.spec().peers.len() as u32).map(PeerId) {
+            self.publisher.again(peer);
+        }
     }
 
     /// What of the device, and not of its driver, has `auto` take tc.
@@ -209,7 +224,13 @@ impl Engine {
         let program = self.devices.program(id);
         let link = self.fitted.links().get(&id);
         match (error, program.zip(link)) {
-            (Error::Busy { name, .. }, Some((program, link))) => {
+            (
+                Error::Busy {
+                    name,
+                    occupant: None,
+                },
+                Some((program, link)),
+            ) => {
                 let kind = kind(program.hook);
                 let occupant = Occupant::find(link.ifindex, program.id, kind);
                 Error::Busy {

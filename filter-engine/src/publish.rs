@@ -130,6 +130,7 @@ impl Publisher {
         let slot = hands.slots.of(id);
         let sessions = sessions(id, hands.fitted, hands.lifecycle);
         hands.filter.set_sessions(slot, sessions);
+        let had_failed = self.sync.dirty(slot).is_some();
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
         if took > SLOW_BUILD {
@@ -137,7 +138,7 @@ impl Publisher {
         }
         match applied {
             Ok(Published { step, .. }) => {
-                if step != Step::Keep {
+                if step != Step::Keep || had_failed {
                     hands.lifecycle.published(now, id, Ok(()));
                 }
                 // On only now that the table it relies on is live.

@@ -17,11 +17,13 @@ use crate::ethtool;
 use crate::object::{self, Programs, Shell};
 use crate::pin::PinDir;
 
+mod filter;
+
 /// At which hook the program may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
     /// Native XDP where the driver runs it before a packet's buffer is made and the hook is free, else tc. Never generic XDP.
-    /// Before Linux 6.6, which has no tcx: native XDP, else generic XDP.
+    /// Before Linux 6.6, which has no tcx: native XDP, else generic XDP; tc on a device without an Ethernet header.
     #[default]
     Auto,
     /// Native XDP or not at all.
@@ -107,11 +109,36 @@ impl Hook {
         matches!(self.link, Link::Filter(_))
     }
 
-    /// Takes the program off, as far as this process holds it there.
-    pub(crate) fn remove(self) {
-        if let Link::Filter(filter) = self.link {
-            filter.remove();
+    /// Takes the program off, as far as a filter keeps it there; a link goes when this is dropped.
+    ///
+    /// # Errors
+    /// What the kernel answered: it may still be there.
+    pub(crate) fn take_off(&self) -> Result<(), Error> {
+        let Link::Filter(filter) = &self.link else {
+            return Ok(());
+        };
+        let what = || {
+            format!(
+                "cannot take the filter off device {}",
+                self.attached.ifindex
+            )
+        };
+        filter.remove().map_err(Error::os(what()))
+    }
+
+    /// Takes the program off for this hook, which is in its stead: from a filter's place that this one has by now nothing is
+    /// to be removed.
+    ///
+    /// # Errors
+    /// As [`Hook::take_off`].
+    pub(crate) fn make_way(mut self, next: &Self) -> Result<(), Error> {
+        if let (Link::Filter(former), Link::Filter(filter)) = (&mut self.link, &next.link)
+            && former.is_where(filter)
+        {
+            former.outlive();
+            return Ok(());
         }
+        self.take_off()
     }
 }
 
@@ -119,7 +146,7 @@ impl Hook {
 enum Made {
     Bpf(FdLink),
     /// The filter, and its program, by which it is found again.
-    Filter(SchedClassifierLink, OwnedFd),
+    Filter(clsact::Filter, OwnedFd),
 }
 
 /// What attaching needs.
@@ -155,10 +182,10 @@ impl Fresh {
             (Made::Bpf(link), Some(pins)) => Link::Bpf {
                 _link: pins.replace_link(name, link)?,
             },
-            (Made::Filter(link, program), pins) => {
-                let filter = clsact::Filter::new(link, pins.is_some());
+            (Made::Filter(mut filter, program), pins) => {
                 if let Some(pins) = pins {
                     pins.replace_filter(name, program.as_fd())?;
+                    filter.outlive();
                 }
                 Link::Filter(filter)
             }
@@ -199,7 +226,7 @@ pub(crate) fn prefers_tc(device: &Device) -> Option<String> {
 /// tcx came with Linux 6.6.
 const TCX_SINCE: KernelVersion = KernelVersion::new(6, 6, 0);
 
-fn has_tcx() -> bool {
+pub(crate) fn has_tcx() -> bool {
     #[cfg(feature = "test-hooks")]
     if crate::hooks::is_without_tcx() {
         return false;
@@ -207,81 +234,55 @@ fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= TCX_SINCE)
 }
 
-/// Takes over the link pinned under this name, if there is one.
-pub(crate) fn adopt(hands: &mut Hands<'_>, device: &Device, name: &str) -> Option<Hook> {
-    let pins = hands.pins?;
+/// Takes over what is pinned under this name, if there is something: a link, else a filter. Of both, which a process leaves
+/// that ends between two steps of a move, the link stays.
+///
+/// # Errors
+/// If it cannot be read what is on the device, or the filter beside the link cannot be removed.
+pub(crate) fn adopt(
+    hands: &mut Hands<'_>,
+    device: &Device,
+    name: &str,
+) -> Result<Option<Hook>, Error> {
+    let Some(pins) = hands.pins else {
+        return Ok(None);
+    };
     let Some(link) = pins.open_link(name) else {
-        return adopt_filter(hands, pins, device, name);
+        return filter::adopt(hands, pins, device, name);
     };
     let link = FdLink::from(link);
     let is_tc = is_tcx(&link);
     let shell = if is_tc { Shell::tc(device) } else { Shell::Xdp };
     match put_on(hands, shell, link) {
-        Ok((program, link)) => Some(Hook {
-            attached: Attached {
-                ifindex: device.ifindex,
-                kind: if is_tc {
-                    HookKind::Tc
-                } else {
-                    HookKind::XdpAdopted
+        Ok((program, link)) => {
+            pins.detach_filter(name)?;
+            Ok(Some(Hook {
+                attached: Attached {
+                    ifindex: device.ifindex,
+                    kind: if is_tc {
+                        HookKind::Tc
+                    } else {
+                        HookKind::XdpAdopted
+                    },
+                    program,
+                    adopted: true,
+                    why: ADOPTED.to_owned(),
                 },
-                program,
-                adopted: true,
-                why: "an earlier process attached it there".to_owned(),
-            },
-            shell,
-            was_there: true,
-            link: Link::Bpf { _link: link },
-        }),
+                shell,
+                was_there: true,
+                link: Link::Bpf { _link: link },
+            }))
+        }
         Err(why) => {
             log::warn!("the pinned link of `{name}` leads nowhere ({why}): attaching anew");
             _ = pins.remove_link(name); // attaching anew says what is wrong with the directory
-            None
+            filter::adopt(hands, pins, device, name)
         }
     }
 }
 
-/// Takes over the filter whose program is pinned under this name, if that is what runs on the device.
-fn adopt_filter(hands: &mut Hands<'_>, pins: &PinDir, device: &Device, name: &str) -> Option<Hook> {
-    let before = pins.filter_program(name)?;
-    if clsact::program_on(device.ifindex).ok().flatten() != Some(before) {
-        log::warn!("the filter of `{name}` is not on its device any more: attaching anew");
-        _ = pins.remove_filter(name); // attaching anew says what is wrong with the directory
-        return None;
-    }
-    let shell = Shell::tc(device);
-    let replace = |hands: &mut Hands<'_>| -> Result<Hook, Error> {
-        let program_name = hands.programs.name(shell);
-        let id = object::id(hands.ebpf, program_name)?;
-        let descriptor = object::descriptor(hands.ebpf, program_name)?;
-        let program = object::classifier(hands.ebpf, program_name)?;
-        let link = clsact::link(&device.own_name).map_err(Error::os("cannot name a filter"))?;
-        let link = program
-            .attach_to_link(link)
-            .and_then(|link| program.take_link(link));
-        let link = link.map_err(|error| Error::Load(chain(&error)))?;
-        let filter = clsact::Filter::new(link, true);
-        pins.replace_filter(name, descriptor.as_fd())?;
-        Ok(Hook {
-            attached: Attached {
-                ifindex: device.ifindex,
-                kind: HookKind::Tc,
-                program: id,
-                adopted: true,
-                why: "an earlier process attached it there".to_owned(),
-            },
-            shell,
-            was_there: true,
-            link: Link::Filter(filter),
-        })
-    };
-    replace(hands)
-        .map_err(|error| {
-            log::warn!("the filter of `{name}` cannot be taken over ({error}): attaching anew");
-            clsact::remove(before);
-        })
-        .ok()
-}
+/// Why a hook that was taken over is this one.
+const ADOPTED: &str = "an earlier process attached it there";
 
 /// Is it a link at tc?
 pub(crate) fn is_tcx(link: &FdLink) -> bool {
@@ -332,8 +333,11 @@ pub(crate) fn attach_new(
             })
         }
         AttachMode::Tc => attach_tc(hands, device, configured()),
-        AttachMode::Auto if has_tcx() => attach_auto(hands, device),
-        AttachMode::Auto => attach_without_tcx(hands, device),
+        AttachMode::Auto => match prefers_tc(device) {
+            Some(why) => attach_tc(hands, device, why),
+            None if has_tcx() => attach_auto(hands, device),
+            None => attach_without_tcx(hands, device),
+        },
     }
 }
 
@@ -359,7 +363,7 @@ pub(crate) fn try_early(
     }
 }
 
-/// Before Linux 6.6: native, else generic with a warning.
+/// Before Linux 6.6, on a device whose frames have an Ethernet header: native, else generic with a warning.
 fn attach_without_tcx(hands: &mut Hands<'_>, device: &Device) -> Result<Fresh, Error> {
     let before = "there is no tcx before Linux 6.6";
     let native = match attach_xdp(hands, device, XdpMode::Driver, before.to_owned())? {
@@ -418,30 +422,24 @@ fn attach_xdp(
 }
 
 /// At tc ingress, before whatever is there.
-fn attach_tc(hands: &mut Hands<'_>, device: &Device, why: String) -> Result<Fresh, Error> {
+pub(crate) fn attach_tc(
+    hands: &mut Hands<'_>,
+    device: &Device,
+    why: String,
+) -> Result<Fresh, Error> {
     let name = hands.programs.name(Shell::tc(device));
     let id = object::id(hands.ebpf, name)?;
-    let descriptor = object::descriptor(hands.ebpf, name)?;
-    let program = object::classifier(hands.ebpf, name)?;
-    let attached = if has_tcx() {
-        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        program
-            .attach_with_options(&device.own_name, TcAttachType::Ingress, first)
-            .and_then(|link| program.take_link(link))
-    } else {
-        clsact::attach(program, &device.own_name)
-    };
-    let link = attached.map_err(|error| match refusal(device, &error) {
-        Ok(why) => Error::Attach {
-            name: device.name.clone(),
-            why: format!("tc: {why}"),
-        },
-        Err(error) => error,
-    })?;
     let link = if has_tcx() {
+        let program = object::classifier(hands.ebpf, name)?;
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let attached = program
+            .attach_with_options(&device.own_name, TcAttachType::Ingress, first)
+            .and_then(|link| program.take_link(link));
+        let link = attached.map_err(|error| refused_at_tc(device, &error))?;
         Made::Bpf(FdLink::try_from(link).map_err(|error| Error::Load(chain(&error)))?)
     } else {
-        Made::Filter(link, descriptor)
+        let filter = filter::attach(hands, device, id)?;
+        Made::Filter(filter, object::descriptor(hands.ebpf, name)?)
     };
     Ok(Fresh {
         kind: HookKind::Tc,
@@ -449,6 +447,16 @@ fn attach_tc(hands: &mut Hands<'_>, device: &Device, why: String) -> Result<Fres
         why,
         link,
     })
+}
+
+fn refused_at_tc(device: &Device, error: &ProgramError) -> Error {
+    match refusal(device, error) {
+        Ok(why) => Error::Attach {
+            name: device.name.clone(),
+            why: format!("tc: {why}"),
+        },
+        Err(error) => error,
+    }
 }
 
 /// The kernel's reason for not offering a mode; an error if no mode can help.

@@ -39,7 +39,17 @@ pub enum Error {
         /// Its ARPHRD type, see include/uapi/linux/if_arp.h.
         kind: u16,
     },
-    /// Another XDP program holds the hook.
+    /// The filter's program is on no device of this network namespace, and on one all the same.
+    #[error(
+        "program {program} of interface `{name}` is still attached, in another network namespace: run `bcp38 detach {name}` there"
+    )]
+    Elsewhere {
+        /// The interface, as it was called.
+        name: String,
+        /// The program's number in the kernel.
+        program: u32,
+    },
+    /// Another program holds the hook.
     #[error("{}", Busy(name, occupant.as_ref()))]
     Busy {
         /// The device.

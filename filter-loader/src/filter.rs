@@ -25,6 +25,7 @@ use crate::switch;
 use crate::tables::{Memory, PeerTables, TableStore};
 use crate::tries::Tries;
 
+mod attachment;
 mod counts;
 mod gate;
 mod interfaces;

@@ -56,6 +56,14 @@ pub fn without_tcx(without: bool) {
     WITHOUT_TCX.set(without);
 }
 
+/// Removes the filter of `clsact` that runs this program on a device, behind the back of the filter whose it is. Did it run there?
+///
+/// # Errors
+/// What the kernel answered.
+pub fn remove_clsact_filter(ifindex: u32, program: u32) -> std::io::Result<bool> {
+    crate::clsact::remove_from(ifindex, program)
+}
+
 pub(crate) fn is_without_tcx() -> bool {
     WITHOUT_TCX.get()
 }

@@ -79,7 +79,9 @@ pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use lease::Lease;
 pub use object::{Engine, Shell};
 pub use occupant::{Occupant, program_text, programs_at_tc};
-pub use pin::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
+pub use pin::{
+    DEFAULT_PIN_DIR, detach_pinned, left_interfaces, pinned_interfaces, remove_unused_pins,
+};
 pub use samples::Samples;
 pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};
 pub use slot::{Identity, PeerSlot};

@@ -35,6 +35,10 @@ pub enum Engine {
     #[cfg(feature = "bench")]
     #[doc(hidden)]
     BenchLpm,
+    /// The compiled tables in another build of the object operators run, aligned to eight bytes.
+    #[cfg(feature = "bench")]
+    #[doc(hidden)]
+    BenchObject(&'static [u8]),
 }
 
 impl Engine {
@@ -44,7 +48,7 @@ impl Engine {
             Self::Tables => true,
             Self::Lpm => false,
             #[cfg(feature = "bench")]
-            Self::BenchTables => true,
+            Self::BenchTables | Self::BenchObject(_) => true,
             #[cfg(feature = "bench")]
             Self::BenchLpm => false,
         }
@@ -56,6 +60,8 @@ impl Engine {
             Self::Lpm => BASELINE,
             #[cfg(feature = "bench")]
             Self::BenchTables | Self::BenchLpm => BENCH,
+            #[cfg(feature = "bench")]
+            Self::BenchObject(object) => object,
         }
     }
 
@@ -68,6 +74,8 @@ impl Engine {
             Self::BenchTables => "tables_hot",
             #[cfg(feature = "bench")]
             Self::BenchLpm => "lpm_hot",
+            #[cfg(feature = "bench")]
+            Self::BenchObject(_) => "bcp38",
         }
     }
 }
@@ -212,6 +220,16 @@ pub enum Shell {
 }
 
 impl Shell {
+    /// The names of the programs at tc, which are the same in every object.
+    pub(crate) const AT_TC: [&str; 2] = [Self::Tc.at_tc(), Self::Bare.at_tc()];
+
+    const fn at_tc(self) -> &'static str {
+        match self {
+            Self::Bare => "bcp38_bare",
+            Self::Xdp | Self::Tc => "bcp38_tc",
+        }
+    }
+
     /// The one at tc for a device.
     pub(crate) const fn tc(device: &Device) -> Self {
         if device.is_ethernet() {
@@ -245,8 +263,7 @@ impl Programs {
     pub(crate) const fn name(self, shell: Shell) -> &'static str {
         match shell {
             Shell::Xdp => self.xdp,
-            Shell::Tc => "bcp38_tc",
-            Shell::Bare => "bcp38_bare",
+            Shell::Tc | Shell::Bare => shell.at_tc(),
         }
     }
 }

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::attach::HookKind;
 use crate::bpf::{self, DeviceLink, LinkHook};
-use crate::clsact;
+use crate::clsact::{self, HANDLE, PRIORITY};
 
 /// See the file's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,19 +49,15 @@ fn link_on(links: &[DeviceLink], ifindex: u32, program: u32) -> Option<u32> {
 /// of ours. None if the kernel does not say.
 #[must_use]
 pub fn programs_at_tc(ifindex: u32) -> Option<Vec<u32>> {
-    let tcx = bpf::tcx_programs(ifindex);
-    let filter = clsact::program_on(ifindex).ok().flatten();
-    match (tcx, filter) {
-        (Ok(mut programs), filter) => {
-            programs.extend(filter);
-            Some(programs)
-        }
+    let filter = clsact::program_on(ifindex).ok()?;
+    let mut programs = match bpf::tcx_programs(ifindex) {
+        Ok(programs) => programs,
         // Before Linux 6.6.
-        (Err(error), filter) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
-            Some(filter.into_iter().collect())
-        }
-        (Err(_), _) => None,
-    }
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Vec::new(),
+        Err(_) => return None,
+    };
+    programs.extend(filter);
+    Some(programs)
 }
 
 /// A program as messages have it: its name, and its number in the kernel.
@@ -79,6 +75,11 @@ pub(crate) struct Busy<'a>(pub &'a str, pub Option<&'a Occupant>);
 impl fmt::Display for Busy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(interface, occupant) = self;
+        if let Some(occupant) = occupant
+            && occupant.kind == Some(HookKind::Tc)
+        {
+            return at_tc(f, interface, occupant);
+        }
         write!(f, "interface `{interface}` already has an xdp program")?;
         let Some(occupant) = occupant else {
             return f.write_str(
@@ -88,7 +89,7 @@ impl fmt::Display for Busy<'_> {
         let (mode, word) = match occupant.kind {
             Some(HookKind::XdpNative | HookKind::XdpAdopted) => ("native", "xdpdrv"),
             Some(HookKind::XdpGeneric) => ("generic", "xdpgeneric"),
-            None | Some(HookKind::Tc) => ("offload", "xdpoffload"),
+            None | Some(HookKind::Tc) => ("offload", "xdpoffload"), // tc is said above
         };
         let (name, number) = (&occupant.name, occupant.program);
         write!(f, ": `{name}` (program {number}), attached in {mode} mode")?;
@@ -100,6 +101,17 @@ impl fmt::Display for Busy<'_> {
             None => write!(f, ": `ip link set dev {interface} {word} off` removes it"),
         }
     }
+}
+
+/// Only at the place of our own filter is another one in the way.
+fn at_tc(f: &mut fmt::Formatter<'_>, interface: &str, occupant: &Occupant) -> fmt::Result {
+    let (name, number) = (&occupant.name, occupant.program);
+    write!(
+        f,
+        "interface `{interface}` already has a filter at tc ingress, priority {PRIORITY}, handle {HANDLE:#x}: `{name}` (program {number}): \
+         stop the process that attached it, then `tc filter del dev {interface} ingress pref {PRIORITY} handle {HANDLE:#x} bpf` \
+         removes it if it is still there"
+    )
 }
 
 #[cfg(test)]
@@ -163,5 +175,10 @@ mod tests {
         ] {
             assert_eq!(said(kind, link), format!("{head} {tail}"));
         }
+        assert_eq!(
+            said(Some(HookKind::Tc), None),
+            "interface `ixp0` already has a filter at tc ingress, priority 1, handle 0xbc38: `xdp_pass` (program 7): stop the \
+             process that attached it, then `tc filter del dev ixp0 ingress pref 1 handle 0xbc38 bpf` removes it if it is still there"
+        );
     }
 }

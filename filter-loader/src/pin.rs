@@ -4,15 +4,18 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{ProgramInfo, loaded_programs};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
 use crate::attach::is_tcx;
+use crate::bpf;
+use crate::clsact::{self, Left};
 use crate::error::{Error, chain};
-use crate::{bpf, clsact};
 
 /// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
@@ -129,8 +132,14 @@ impl PinDir {
         let last = self.open_link(interface);
         self.remove_link(interface)?;
         drop(last);
+        self.detach_filter(interface)
+    }
+
+    /// Removes an interface's filter, then its pin, if there is one: what cannot be removed can still be found.
+    pub(crate) fn detach_filter(&self, interface: &str) -> Result<(), Error> {
         if let Some(program) = self.filter_program(interface) {
-            clsact::remove(program);
+            let what = format!("cannot take the filter of interface `{interface}` off");
+            clsact::remove(program).map_err(Error::os(what))?;
         }
         self.remove_filter(interface)
     }
@@ -235,20 +244,91 @@ fn names_after(dir: &Path, prefix: &str) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// Interfaces of this network namespace that an earlier process left its program on: those with a pin in this directory, and
+/// those with a filter at tc that nobody holds or has pinned any more.
+///
+/// # Errors
+/// [`Error::Pin`] if the directory exists but cannot be read, or what the kernel answered.
+pub fn left_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = pinned_interfaces(dir)?;
+    names.extend(left_filters(dir)?.into_iter().map(|left| left.device));
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn left_filters(dir: &Path) -> Result<Vec<Left>, Error> {
+    clsact::left(Some(dir)).map_err(Error::os("cannot read the filters at tc"))
+}
+
+/// Is the program of a filter pinned, in this directory, beside it, or where pins are by default?
+pub(crate) fn is_pinned(program: u32, own: Option<&Path>) -> bool {
+    let parents = [own.and_then(Path::parent), Some(Path::new(BPFFS))];
+    let inside = parents
+        .into_iter()
+        .flatten()
+        .flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
+    inside.map(|entry| entry.path()).any(|dir| {
+        let names = names_after(&dir, FILTER_PREFIX).unwrap_or_default(); // no directory
+        let mut paths = names
+            .iter()
+            .map(|name| dir.join(format!("{FILTER_PREFIX}{name}")));
+        paths.any(|path| ProgramInfo::from_pin(path).is_ok_and(|info| info.id() == program))
+    })
+}
+
 /// Detaches the program from one interface, and removes every pin once no interface is left.
 /// `false` if nothing of ours was attached there.
 ///
 /// # Errors
-/// [`Error::SecondWriter`] while a daemon holds the directory, [`Error::Pin`] if a pin cannot be removed.
+/// [`Error::SecondWriter`] while a daemon holds the directory, [`Error::Pin`] if a pin cannot be removed,
+/// [`Error::Elsewhere`] if the program is still on a device, of another network namespace.
 pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
-    if !pinned_interfaces(dir)?.iter().any(|name| name == interface) {
-        return Ok(false);
+    let is_pinned = pinned_interfaces(dir)?.iter().any(|name| name == interface);
+    if is_pinned {
+        let pins = PinDir::open(dir)?;
+        let of_filter = pins.filter_program(interface);
+        pins.detach(interface)?;
+        pins.remove_if_unused()?;
+        if let Some(program) = of_filter {
+            until_gone(interface, program)?;
+        }
     }
-    let pins = PinDir::open(dir)?;
-    pins.detach(interface)?;
-    pins.remove_if_unused()?;
-    Ok(true)
+    let mut is_left = false;
+    for left in left_filters(dir)? {
+        if left.device == interface {
+            let what = format!("cannot take the filter of interface `{interface}` off");
+            let removed = clsact::remove_from(left.ifindex, left.program);
+            is_left |= removed.map_err(Error::os(what))?;
+        }
+    }
+    Ok(is_pinned || is_left)
 }
+
+/// Waits until the kernel has let go of the program of a filter that was removed along with its pin. If it never does, the
+/// filter was none of this network namespace.
+fn until_gone(interface: &str, program: u32) -> Result<(), Error> {
+    let end = Instant::now() + GONE_WITHIN;
+    while is_loaded(program) {
+        if Instant::now() > end {
+            return Err(Error::Elsewhere {
+                name: interface.to_owned(),
+                program,
+            });
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn is_loaded(program: u32) -> bool {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    programs.any(|each| each.id() == program)
+}
+
+/// The kernel lets go of a pin after an RCU grace period.
+const GONE_WITHIN: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Removes what is left of a filter that is attached nowhere any more. `false` if nothing is.
 ///

@@ -137,21 +137,21 @@ impl Sync {
     ) -> Result<Published, Error> {
         let peer = self.peers.entry(slot).or_default();
         let step = plan(&want, peer.have.as_ref());
-        if step == Step::Keep {
-            peer.dirty = None;
-            return Ok(Published {
-                step,
-                generation: peer.generation,
-            });
-        }
-        let generation = peer.generation.wrapping_add(1).max(1);
+        let generation = match step {
+            Step::Keep => peer.generation,
+            Step::Rules | Step::Sets => peer.generation.wrapping_add(1).max(1),
+        };
         let table = PeerTables {
             rules: want.rules,
             generation,
             sources: &want.sources,
             destinations: &want.destinations,
         };
-        match filter.publish(slot, &table) {
+        let done = match step {
+            Step::Keep => filter.test_again(slot, &table),
+            Step::Rules | Step::Sets => filter.publish(slot, &table),
+        };
+        match done {
             Ok(()) => {
                 *peer = Peer {
                     have: Some(want),

@@ -104,7 +104,10 @@ fn check(packages: impl Iterator<Item = (Release, Package)>) -> Result<(), Strin
     if !nix::unistd::geteuid().is_root() {
         return Err("it makes network namespaces: run it as root".to_owned());
     }
-    if !Path::new("/usr/sbin/ip").exists() && !Path::new("/sbin/ip").exists() {
+    if !["/usr/sbin/ip", "/sbin/ip", "/bin/ip"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+    {
         return Err("no `ip` here: install the package iproute2".to_owned());
     }
     for (release, package) in packages {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, pinned_interfaces, remove_unused_pins};
+use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, left_interfaces, remove_unused_pins};
 
 use super::{Failure, load, warn};
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "nothing of ours is attached to `{interface}` (looked in {}): see `ip link` for other xdp programs",
+        "nothing of ours is attached to `{interface}` (looked in {}): see `ip link` for other xdp programs, `bpftool net` for those at tc",
         pin_dir.display()
     )))
 }
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// One interface that cannot be detached keeps no other attached.
 fn detach_all(socket: &Path, pin_dir: &Path) -> Result<(), Failure> {
     let mut done = Ok(());
-    for interface in pinned_interfaces(pin_dir)? {
+    for interface in left_interfaces(pin_dir)? {
         done = done.and(detach(socket, pin_dir, &interface).map(drop));
     }
     done?;

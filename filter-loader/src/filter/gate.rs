@@ -30,6 +30,8 @@ pub(super) struct Tested {
     sessions: Sessions,
     /// The sets that are live, as they were asked for. None of a table that an earlier process left.
     live: Option<[Ranges; record::SETS]>,
+    /// The programs that were asked about it.
+    asked: BTreeSet<Shell>,
 }
 
 impl Tested {
@@ -101,6 +103,34 @@ impl Filter {
 
     /// Stages a slot's table, and makes it live if it passes its self-test.
     pub(super) fn replace(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
+        self.stage(slot, table)?;
+        self.tables.commit()?;
+        let asked = self.shells();
+        let tested = self.tested.entry(slot).or_default();
+        tested.live = Some(table.sets().map(Clone::clone));
+        tested.asked = asked;
+        Ok(())
+    }
+
+    /// Asks about a table that is live once more if a hook came into use since it went live, whose program was never asked: as
+    /// for a publish, but nothing is published.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`], [`Error::Session`], map errors; the table stays live, and is asked about again the next time.
+    pub fn test_again(&mut self, peer: PeerSlot, table: &PeerTables<'_>) -> Result<(), Error> {
+        let now = self.shells();
+        let asked = self.tested.get(&peer.0).map(|tested| &tested.asked);
+        if !self.self_test || asked.is_some_and(|asked| now.is_subset(asked)) {
+            return Ok(());
+        }
+        self.stage(peer.0, table)?;
+        self.tables.discard();
+        self.tested.entry(peer.0).or_default().asked = now;
+        Ok(())
+    }
+
+    /// Stages a slot's table, and leaves it staged if it passes its self-test.
+    fn stage(&mut self, slot: u32, table: &PeerTables<'_>) -> Result<(), Error> {
         let shown = (self.self_test && slot != LISTS).then_some(SELF_TEST);
         #[cfg(feature = "test-hooks")]
         let staged = PeerTables {
@@ -118,8 +148,6 @@ impl Filter {
             self.tables.discard();
             return Err(error);
         }
-        self.tables.commit()?;
-        self.tested.entry(slot).or_default().live = Some(table.sets().map(Clone::clone));
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The interfaces of a filter: their records, what is attached to them, and how all of it goes again.
+//! The interfaces of a filter: their records, and how they go again with all that is attached to them.
 //! Never knows a peer's table.
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,213 +10,13 @@ use filter_core::layout::{
 use filter_core::packet::Vlans;
 
 use super::{Filter, SELF_TEST, TEST_IFINDEX, name_hash};
-use crate::attach::{self, AttachMode, Attached, Hook, HookKind};
+use crate::attach::Attached;
 use crate::device::{Device, InterfaceSpec};
 use crate::error::Error;
 use crate::object::Shell;
-use crate::occupant::programs_at_tc;
 use crate::pin::{PinDir, pinned_interfaces};
 
 impl Filter {
-    /// Attaches to an interface, after its record is in place. Taking over an earlier process's link counts
-    /// as attaching.
-    ///
-    /// # Errors
-    /// [`Error::UnknownInterface`], [`Error::NotEthernet`], [`Error::Busy`], [`Error::Attach`] and map errors.
-    pub fn attach(&mut self, spec: &InterfaceSpec, mode: AttachMode) -> Result<Attached, Error> {
-        let device = Device::find(&spec.name)?;
-        self.record(&device, spec, mode)?;
-        self.hook(&device, &spec.name, mode)
-    }
-
-    /// As [`Filter::attach`], to a device that may have another name by now, and that has these members if it is a bond:
-    /// they lead to its record before a packet can come in on one.
-    ///
-    /// # Errors
-    /// As [`Filter::attach`] and [`Filter::set_members`]; nothing is attached then.
-    pub fn attach_to(
-        &mut self,
-        device: &Device,
-        spec: &InterfaceSpec,
-        members: &[u32],
-        mode: AttachMode,
-    ) -> Result<Attached, Error> {
-        self.record(device, spec, mode)?;
-        self.set_members(&spec.name, members)?;
-        self.hook(device, &spec.name, mode)
-    }
-
-    /// Writes the record of an interface that is to be attached.
-    fn record(
-        &mut self,
-        device: &Device,
-        spec: &InterfaceSpec,
-        mode: AttachMode,
-    ) -> Result<(), Error> {
-        device.check(mode)?;
-        if !self.is_known(device, &spec.name)? {
-            self.at_tc.remove(&spec.name);
-            // A link pinned under this name would be that of a device renamed since, or of another namespace.
-            self.pins
-                .as_ref()
-                .map_or(Ok(()), |pins| pins.detach(&spec.name))?;
-        }
-        self.set_interface(device.ifindex, spec)
-    }
-
-    fn hook(&mut self, device: &Device, name: &str, mode: AttachMode) -> Result<Attached, Error> {
-        if let Some(held) = self.hooks.get(name).map(|hook| &hook.attached)
-            && self.pins.is_none()
-            && held.kind.is_tc()
-            && programs_at_tc(device.ifindex).is_some_and(|all| all.contains(&held.program))
-        {
-            return Ok(held.clone()); // once more, it would be there twice
-        }
-        let adopted = attach::adopt(&mut self.hands(), device, name);
-        let hook = match adopted {
-            Some(hook) => hook,
-            None => {
-                let fresh = self.attach_new(device, name, mode)?;
-                fresh.keep(device, name, self.pins.as_ref(), false)?
-            }
-        };
-        self.count_at(device.ifindex, name, hook.attached.kind)?;
-        Ok(self.hold(name, hook))
-    }
-
-    const fn hands(&mut self) -> attach::Hands<'_> {
-        attach::Hands {
-            ebpf: &mut self.ebpf,
-            programs: self.programs,
-            pins: self.pins.as_ref(),
-        }
-    }
-
-    /// Attaches where nothing of ours is. Packets that pass are counted at tc before the program is there, if that is where
-    /// it must go, so that none is missed.
-    fn attach_new(
-        &mut self,
-        device: &Device,
-        name: &str,
-        mode: AttachMode,
-    ) -> Result<attach::Fresh, Error> {
-        let is_tc = match mode {
-            AttachMode::Tc => true,
-            AttachMode::Auto => attach::prefers_tc(device).is_some(),
-            AttachMode::Native | AttachMode::Generic => false,
-        };
-        if is_tc {
-            self.count_at(device.ifindex, name, HookKind::Tc)?;
-        }
-        attach::attach_new(&mut self.hands(), device, mode)
-    }
-
-    fn hold(&mut self, name: &str, hook: Hook) -> Attached {
-        let (attached, is_filter) = (hook.attached.clone(), hook.is_filter());
-        if let Some(former) = self.hooks.insert(name.to_owned(), hook) {
-            self.take_off(name, former, is_filter);
-        }
-        attached
-    }
-
-    /// Takes the program off the hook where it was before it came to another, where a filter keeps it or a link does.
-    fn take_off(&self, name: &str, former: Hook, is_filter: bool) {
-        if let Some(pins) = &self.pins
-            && former.is_filter() != is_filter
-        {
-            // Of a link the pin was replaced. What cannot be removed is found, and let go, by the next process.
-            _ = match is_filter {
-                true => pins.remove_link(name),
-                false => pins.remove_filter(name),
-            };
-        }
-        former.remove();
-    }
-
-    /// Says at which hook packets that pass are counted.
-    fn count_at(&mut self, ifindex: u32, name: &str, kind: HookKind) -> Result<(), Error> {
-        let is_new = match kind.is_tc() {
-            true => self.at_tc.insert(name.to_owned()),
-            false => self.at_tc.remove(name),
-        };
-        match self.specs.get(&ifindex).cloned() {
-            Some(spec) if is_new => self.set_interface(ifindex, &spec),
-            _ => Ok(()),
-        }
-    }
-
-    /// Moves the program of an interface to another hook. Between XDP and tc it is on both for a moment, so that no packet
-    /// goes by unjudged; between the two modes of XDP it is taken off and put there again, since a device has one of them.
-    /// If the device refuses, it stays where it is, and the refusal is returned.
-    ///
-    /// # Errors
-    /// As [`Filter::attach`].
-    pub fn attach_otherwise(
-        &mut self,
-        device: &Device,
-        name: &str,
-        mode: AttachMode,
-    ) -> Result<Attached, Error> {
-        let unknown = || Error::UnknownInterface(name.to_owned());
-        let hook = self.hooks.get(name).ok_or_else(unknown)?;
-        let (now, was_there) = (hook.attached.kind, hook.was_there);
-        let to_xdp = match mode {
-            AttachMode::Native | AttachMode::Generic => true,
-            AttachMode::Auto => attach::prefers_tc(device).is_none(),
-            AttachMode::Tc => false,
-        };
-        let fresh = match (now, mode) {
-            (HookKind::Tc, AttachMode::Tc) => return Ok(hook.attached.clone()),
-            // Never twice at tc: a packet would be counted twice.
-            (HookKind::Tc, AttachMode::Auto) => {
-                match attach::try_early(&mut self.hands(), device)? {
-                    Ok(fresh) => fresh,
-                    Err(why) => return Ok(self.stays_for(name, why)?.clone()),
-                }
-            }
-            (HookKind::Tc, _) => attach::attach_new(&mut self.hands(), device, mode)?,
-            (now, mode) if to_xdp => {
-                return self.change_xdp(device, name, mode, other_xdp(now, mode), was_there);
-            }
-            _ => attach::attach_new(&mut self.hands(), device, mode)?,
-        };
-        self.count_at(device.ifindex, name, fresh.kind())?;
-        let hook = fresh.keep(device, name, self.pins.as_ref(), was_there)?;
-        Ok(self.hold(name, hook))
-    }
-
-    /// It is where it was, for this reason.
-    fn stays_for(&mut self, name: &str, why: String) -> Result<&Attached, Error> {
-        let hook = self.hooks.get_mut(name);
-        let hook = hook.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
-        hook.attached.why = why;
-        Ok(&hook.attached)
-    }
-
-    fn change_xdp(
-        &mut self,
-        device: &Device,
-        name: &str,
-        mode: AttachMode,
-        former: AttachMode,
-        was_there: bool,
-    ) -> Result<Attached, Error> {
-        let hook = self.hooks.remove(name);
-        if let Some(pins) = &self.pins {
-            pins.remove_link(name)?;
-        }
-        drop(hook);
-        let moved = attach::attach_new(&mut self.hands(), device, mode);
-        let (fresh, refused) = match moved {
-            Ok(fresh) => (fresh, Ok(())),
-            Err(error) => (self.attach_new(device, name, former)?, Err(error)),
-        };
-        self.count_at(device.ifindex, name, fresh.kind())?;
-        let hook = fresh.keep(device, name, self.pins.as_ref(), was_there)?;
-        let attached = self.hold(name, hook);
-        refused.map(|()| attached)
-    }
-
     /// The index of the device that an earlier process attached under this name, and the number of the program there; none
     /// if no link is left of it.
     #[must_use]
@@ -255,19 +55,21 @@ impl Filter {
             .map(|(&slot, _)| slot)
             .collect();
         done.extend(orphans.into_iter().map(|slot| self.forget_interface(slot)));
+        done.push(self.remove_left_filters(names));
         done.into_iter().collect()
     }
 
     /// Detaches the program from an interface, whether this process attached it or an earlier one.
     fn let_go(&mut self, name: &str) -> Result<(), Error> {
-        let hook = self.hooks.remove(name);
-        self.at_tc.remove(name);
+        // What cannot be taken off is still held, and can be tried once more.
+        if let Some(hook) = self.hooks.get(name) {
+            hook.take_off()?;
+        }
         if let Some(pins) = &self.pins {
             pins.detach(name)?;
         }
-        if let Some(hook) = hook {
-            hook.remove();
-        }
+        self.hooks.remove(name);
+        self.at_tc.remove(name);
         match self.interface_slot(name) {
             Some(slot) => self.forget_interface(slot),
             None => Ok(()),
@@ -275,7 +77,7 @@ impl Filter {
     }
 
     /// Did this name have this index when its record was last written?
-    fn is_known(&mut self, device: &Device, name: &str) -> Result<bool, Error> {
+    pub(super) fn is_known(&mut self, device: &Device, name: &str) -> Result<bool, Error> {
         let Some(slot) = self.interface_slot(name) else {
             return Ok(false);
         };
@@ -547,15 +349,5 @@ impl Filter {
         interfaces
             .find(|&(_, &held)| held == hash)
             .map(|(&slot, _)| slot)
-    }
-}
-
-/// Where in XDP a program is that cannot go where it is asked to: of one that was adopted, in the other of the two modes.
-const fn other_xdp(now: HookKind, asked: AttachMode) -> AttachMode {
-    match (now, asked) {
-        (HookKind::XdpNative, _) | (HookKind::XdpAdopted, AttachMode::Generic) => {
-            AttachMode::Native
-        }
-        _ => AttachMode::Generic,
     }
 }

@@ -1,6 +1,11 @@
 //! The key `hook`, what `auto` takes, and what status has to say of it.
-use tests::lab::{Site, require};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use tests::lab::{Site, Wire, require};
+
+use super::Ends;
 use super::stage::{
     GOOD, PACKETS, SPOOFED, Stage, config, counted, interface, lan, until_enforced,
 };
@@ -46,6 +51,52 @@ fn the_hook_is_changed_by_a_reload_and_every_packet_counted_once() {
         assert_eq!(counted(&daemon, "permitted"), (sent, 0), "{hook}");
         assert_eq!(counted(&daemon, "source-unannounced"), (0, sent), "{hook}");
     }
+    daemon.stop();
+}
+
+/// Before Linux 6.6 it is a filter of `clsact` that is replaced in its place, with every reload.
+#[test]
+fn while_reloads_replace_the_program_at_tc_no_spoofed_packet_passes() {
+    const RELOADS: usize = 5;
+    if !require("hooks reloads at tc", &[]) {
+        return;
+    }
+    let mut stage = Stage::new();
+    let daemon = stage.site.start(&config(&lan("tc"), ""));
+    until_enforced(&daemon);
+    let sender = stage.peer.run(|| Wire::open("eth0").unwrap());
+    let sink = stage.router.run(|| Wire::behind_tc("ixp0").unwrap());
+    let (site, is_over) = (Site::new(&stage.router), AtomicBool::new(false));
+    let site = &std::mem::replace(&mut stage.site, site);
+    let sent = thread::scope(|scope| {
+        let over = Ends(&is_over);
+        let flood = scope.spawn(|| {
+            let mut sent = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let frame = stage.frame(SPOOFED);
+                sender.send(&frame);
+                sent.push(frame);
+                thread::sleep(Duration::from_micros(500));
+            }
+            sent
+        });
+        for times in 0..RELOADS {
+            daemon.rewrite(site, &config(&lan("tc"), &format!("# reload {times}")));
+            daemon.until_reloaded();
+            until_enforced(&daemon);
+        }
+        drop(over);
+        flood.join().unwrap()
+    });
+    assert_eq!(stage.arrive(GOOD), PACKETS);
+    let arrived = sink.waiting();
+    assert!(!sent.iter().any(|frame| arrived.contains(frame)));
+    assert_eq!(
+        counted(&daemon, "source-unannounced"),
+        (0, sent.len() as u64)
+    );
+    assert_eq!(counted(&daemon, "permitted"), (PACKETS as u64, 0));
+    assert_eq!(daemon.events_named("not-attached").len(), 0);
     daemon.stop();
 }
 

@@ -4,7 +4,19 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod cases;
+mod clsact;
 mod daemon;
+mod lease;
+mod moves;
 mod stage;
 mod tunnels;
 mod wire;
+
+/// Ends what goes on beside a test when this is dropped: also if the test fails, which would wait for it otherwise.
+struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -127,7 +127,8 @@ impl Stage {
         arrived.iter().filter(|frame| sent.contains(frame)).count()
     }
 
-    fn frame(&mut self, source: &str) -> Vec<u8> {
+    /// A frame from the peer to the router, unlike any other.
+    pub fn frame(&mut self, source: &str) -> Vec<u8> {
         let packet = self.packet(source, OURS);
         frame::ethernet(mac(OUR_MAC), mac(ITS_MAC), 0x0800, &packet)
     }

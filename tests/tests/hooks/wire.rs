@@ -3,8 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::Ends;
 use filter_core::layout::LinkLayer;
-use filter_core::packet::Vlans;
+use filter_core::packet::{Mac, Vlans};
 use filter_core::{Mode, Reason};
 use filter_loader::{
     AttachMode, Device, Engine, Filter, HookKind, InterfaceSpec, Options, PeerSlot, Station,
@@ -267,6 +268,7 @@ fn from_hook_to_hook_every_packet_is_judged_and_counted_once() {
     let (good, spoofed) = (build(GOOD), build(SPOOFED));
     let (far, is_over) = (&pair.far, &AtomicBool::new(false));
     let (mut arrived, sent) = thread::scope(|scope| {
+        let over = Ends(is_over);
         let sender = scope.spawn(|| {
             let mut sent = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
@@ -291,7 +293,7 @@ fn from_hook_to_hook_every_packet_is_judged_and_counted_once() {
             assert_eq!(has_xdp(NEAR), at_tc.is_empty(), "{mode:?}");
             arrived.extend(behind.waiting());
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         (arrived, sender.join().unwrap())
     });
     pair.far.send(&good);
@@ -370,6 +372,43 @@ fn behind_generic_xdp_frames_are_read_from_their_header() {
     pair.far.send(&spoofed);
     expected.count(Reason::SourceUnannounced, true, spoofed.len() as u64);
     assert_eq!(counted(&filter, peer, 17), expected);
+    filter.detach_all().unwrap();
+    foreign.detach_all().unwrap();
+}
+
+/// Where our MAC could be the start of an IPv6 header, a sender can make a frame's Ethernet header of the same bytes as the IPv6
+/// header behind it.
+#[test]
+fn behind_generic_xdp_no_sender_can_hide_where_the_header_is() {
+    const OUR_MAC: &str = "60:00:00:00:00:08";
+    const ITS_MAC: [u8; 6] = [0x06, 0x40, 0x2a, 0x09, 0x00, 0x00];
+    if !require_kernel("behind_generic_xdp_no_sender_can_hide_where_the_header_is") {
+        return;
+    }
+    let pair = Pair::new(1500);
+    ip(&format!("link set {NEAR} address {OUR_MAC}"));
+    let mut foreign = rig::load(&rig::options(Engine::Tables));
+    rig::guard(&mut foreign, AttachMode::Generic, Mode::Observe);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+    let station = Station {
+        mac: Mac::from_bytes(ITS_MAC),
+        ..rig::station(attached.ifindex, "icrc")
+    };
+    filter.set_stations(peer, &[station]).unwrap();
+    // Version 6, eight bytes of payload, TCP, hop limit 64, from 2a09:0:86dd::9 to 2001:db8:100::1.
+    let ip_header = [
+        &[0x60, 0, 0, 0, 0, 8, 6, 64][..],
+        &[0x2a, 0x09, 0, 0, 0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+        &[0x20, 0x01, 0x0d, 0xb8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+    .concat();
+    let frame = [&ip_header[..14], &ip_header, &[0; 8]].concat();
+    assert_eq!(frame[..14], frame[14..28]);
+    pair.far.send(&frame);
+    let expected = [(Reason::BothUnannounced, true, 1, frame.len())];
+    assert_eq!(counted(&filter, peer, 1), just(&expected));
+    assert_eq!(filter.interface_counters(NEAR).unwrap(), just(&[]));
     filter.detach_all().unwrap();
     foreign.detach_all().unwrap();
 }

@@ -11,7 +11,7 @@ use super::plan::Run;
 use crate::command::{Result, output, workspace};
 
 /// The modules the tests need; no kernel has them built in.
-const MODULES: &[&str] = &["veth", "tun", "bridge"];
+const MODULES: &[&str] = &["veth", "tun", "bridge", "macvlan", "sch_ingress", "cls_bpf"];
 /// What the script and the tests call by name.
 const APPLETS: &[&str] = &["sh", "mount", "insmod", "uname", "dmesg", "poweroff"];
 const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp"];

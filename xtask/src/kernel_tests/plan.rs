@@ -40,7 +40,9 @@ impl Run {
 }
 
 /// Every binary that is run anywhere.
-pub const BINARIES: &[&str] = &["objects", "verifier", "verdict", "demo", "loader", "fire"];
+pub const BINARIES: &[&str] = &[
+    "objects", "verifier", "verdict", "demo", "loader", "hooks", "fire",
+];
 
 const OBJECTS: Run = Run::all("objects", 4);
 /// Which helpers are inlined differs from kernel to kernel, so what is called is checked on the running one only.
@@ -52,6 +54,23 @@ const VERDICT: Run = Run::only(
     2,
 );
 const DEMO: Run = Run::all("demo", 1);
+
+/// What is otherwise before 6.6, where a filter of `clsact` keeps the program at tc. Not what puts programs into the kernel time
+/// and again, and no case file: both are the same on every kernel.
+const HOOKS: Run = Run::only(
+    "hooks",
+    &[
+        "clsact::",
+        "lease::at_tc_the_program",
+        "daemon::while_reloads",
+        "moves::a_move",
+        "tunnels::a_tun",
+        "wire::at_tc_spoofed",
+        "wire::a_pinned",
+        "wire::tags_beside",
+    ],
+    15,
+);
 
 pub const EVERYTHING: &[Run] = &[
     OBJECTS,
@@ -71,6 +90,7 @@ pub const EVERYTHING: &[Run] = &[
         ],
         at_least: 33,
     },
+    HOOKS,
     // Its other tests count how much was done in a few seconds.
     Run::only(
         "fire",
@@ -96,5 +116,15 @@ pub const ESSENTIALS: &[Run] = &[
             "selftest::a_planted_bug",
         ],
         13,
+    ),
+    Run::only(
+        "hooks",
+        &[
+            "clsact::a_filter_that_is_attached",
+            "daemon::while_reloads",
+            "tunnels::a_tun",
+            "wire::a_pinned",
+        ],
+        4,
     ),
 ];

@@ -1,0 +1,283 @@
+//! tc before Linux 6.6: a filter of `clsact`, which no descriptor keeps and no link removes. Who may take it off, and who must.
+use std::fs;
+use std::path::Path;
+
+use filter_core::{Mode, Reason};
+use filter_loader::{
+    AttachMode, Attached, Engine, Error, Filter, HookKind, InterfaceSpec, detach_pinned, hooks,
+    left_interfaces, pinned_interfaces, programs_at_tc,
+};
+use tests::lab::Wire;
+use tests::netns::{Namespace, has_xdp, ip};
+use tests::require_kernel;
+use tests::rig::{self, FAR, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
+use tests::tap::Tap;
+
+/// As long as this lives, the thread finds no tcx, as before Linux 6.6.
+struct WithoutTcx;
+
+impl WithoutTcx {
+    fn new() -> Self {
+        hooks::without_tcx(true);
+        Self
+    }
+}
+
+impl Drop for WithoutTcx {
+    fn drop(&mut self) {
+        hooks::without_tcx(false);
+    }
+}
+
+fn at_tc(attached: &Attached) -> Vec<u32> {
+    programs_at_tc(attached.ifindex).unwrap()
+}
+
+fn near() -> InterfaceSpec {
+    InterfaceSpec::of_device(NEAR).unwrap()
+}
+
+/// Spoofed frames with a number each do not come through, the good one behind them does.
+fn drops(pair: &Pair, behind: &Wire) {
+    for number in 0..20 {
+        pair.far
+            .send(&build(&format!("{SPOOFED} / pad {}", 60 + number)));
+    }
+    pair.far.send(&build(GOOD));
+    assert_eq!(behind.receive(), build(GOOD));
+}
+
+/// Forgets what was pinned, as if somebody had removed it.
+fn unpin(pins: &Path) {
+    for entry in fs::read_dir(pins).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    fs::remove_dir(pins).unwrap();
+}
+
+/// What a process leaves that attached at tc and pinned it.
+fn left_behind(pins: &Pins) -> Attached {
+    let mut filter = rig::load(&pins.options());
+    let (_, attached) = rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+    drop(filter);
+    assert_eq!(at_tc(&attached), [attached.program]);
+    attached
+}
+
+#[test]
+fn auto_takes_tc_and_not_generic_xdp_on_a_device_without_ethernet() {
+    if !require_kernel("auto_takes_tc_and_not_generic_xdp_on_a_device_without_ethernet") {
+        return;
+    }
+    let (_without, _namespace) = (WithoutTcx::new(), Namespace::enter());
+    let _tun = Tap::bare("tun7");
+    ip("link set tun7 up");
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let spec = InterfaceSpec::of_device("tun7").unwrap();
+    let attached = filter.attach(&spec, AttachMode::Auto).unwrap();
+    assert_eq!(attached.kind, HookKind::Tc);
+    assert_eq!(attached.why, "the device has no ethernet header");
+    assert_eq!(at_tc(&attached), [attached.program]);
+    assert!(!has_xdp("tun7"));
+    filter.detach_all().unwrap();
+    assert_eq!(at_tc(&attached), [0; 0]);
+}
+
+#[test]
+fn a_filter_that_is_attached_once_more_goes_on_dropping() {
+    if !require_kernel("a_filter_that_is_attached_once_more_goes_on_dropping") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    for pinned in [true, false] {
+        let (pair, pins) = (Pair::new(1500), Pins::new());
+        let behind = Wire::behind_tc(NEAR).unwrap();
+        let options = match pinned {
+            true => pins.options(),
+            false => rig::options(Engine::Tables),
+        };
+        let mut filter = rig::load(&options);
+        let (peer, attached) = rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+        for times in 1..=3 {
+            let again = filter.attach(&near(), AttachMode::Tc).unwrap();
+            assert_eq!(again.program, attached.program);
+            assert_eq!(at_tc(&again), [attached.program], "{times} times more");
+            drops(&pair, &behind);
+            let counters = counted(&filter, peer, 21 * times);
+            let dropped = counters.get(Reason::SourceUnannounced).dropped.packets;
+            assert_eq!(
+                (counters.packets(Reason::Permitted), dropped),
+                (times, 20 * times)
+            );
+        }
+        filter.detach_all().unwrap();
+        assert_eq!(at_tc(&attached), [0; 0]);
+    }
+}
+
+#[test]
+fn a_filter_without_a_pin_is_taken_over_in_its_place() {
+    if !require_kernel("a_filter_without_a_pin_is_taken_over_in_its_place") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    for (mode, kind) in [
+        (AttachMode::Tc, HookKind::Tc),
+        (AttachMode::Native, HookKind::XdpNative),
+    ] {
+        let (pair, pins) = (Pair::new(1500), Pins::new());
+        let left = left_behind(&pins);
+        unpin(pins.path());
+        let behind = Wire::behind_tc(NEAR).unwrap();
+        let mut next = rig::load(&pins.options());
+        let (peer, attached) = rig::guard(&mut next, mode, Mode::Enforce);
+        assert_eq!(attached.kind, kind);
+        let expected: &[u32] = match kind {
+            HookKind::Tc => &[attached.program],
+            _ => &[],
+        };
+        assert_eq!(at_tc(&attached), expected);
+        assert_ne!(attached.program, left.program);
+        drops(&pair, &behind);
+        assert_eq!(
+            counted(&next, peer, 21).packets(Reason::SourceUnannounced),
+            20
+        );
+        next.detach_all().unwrap();
+        assert_eq!(at_tc(&attached), [0; 0]);
+    }
+}
+
+#[test]
+fn what_is_left_without_a_pin_is_found_by_detach_and_by_the_next_start() {
+    if !require_kernel("what_is_left_without_a_pin_is_found_by_detach_and_by_the_next_start") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let left = left_behind(&pins);
+    unpin(pins.path());
+    assert_eq!(left_interfaces(pins.path()).unwrap(), [NEAR]);
+    assert!(!detach_pinned(pins.path(), FAR).unwrap());
+    assert_eq!(at_tc(&left), [left.program]);
+    assert!(detach_pinned(pins.path(), NEAR).unwrap());
+    assert_eq!(at_tc(&left), [0; 0]);
+    assert!(!detach_pinned(pins.path(), NEAR).unwrap());
+
+    let left = left_behind(&pins);
+    unpin(pins.path());
+    let mut next = rig::load(&pins.options());
+    next.keep_only(&[NEAR]).unwrap();
+    assert_eq!(at_tc(&left), [left.program], "it may be taken over yet");
+    next.keep_only(&[FAR]).unwrap();
+    assert_eq!(at_tc(&left), [0; 0]);
+    drop(next);
+    assert!(!pins.path().exists());
+}
+
+#[test]
+fn what_another_instance_holds_or_has_pinned_is_not_taken() {
+    if !require_kernel("what_another_instance_holds_or_has_pinned_is_not_taken") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let (_pair, pins, theirs) = (Pair::new(1500), Pins::new(), Pins::new());
+    let busy = |filter: &mut Filter, program: u32| {
+        let refused = filter.attach(&near(), AttachMode::Tc).unwrap_err();
+        let said = format!(
+            "interface `{NEAR}` already has a filter at tc ingress, priority 1, handle 0xbc38: `bcp38_tc` (program {program}): "
+        );
+        assert!(refused.to_string().starts_with(&said), "{refused}");
+    };
+    // A process has it.
+    let mut held = rig::load(&rig::options(Engine::Tables));
+    let (_, attached) = rig::guard(&mut held, AttachMode::Tc, Mode::Enforce);
+    let mut ours = rig::load(&pins.options());
+    busy(&mut ours, attached.program);
+    assert_eq!(at_tc(&attached), [attached.program]);
+    drop(held);
+    assert_eq!(at_tc(&attached), [0; 0], "it goes with its process");
+    // A process had it, and wants it back.
+    let left = left_behind(&theirs);
+    busy(&mut ours, left.program);
+    ours.keep_only(&[]).unwrap();
+    assert_eq!(left_interfaces(pins.path()).unwrap(), [""; 0]);
+    assert!(!detach_pinned(pins.path(), NEAR).unwrap());
+    assert_eq!(at_tc(&left), [left.program]);
+    drop(ours);
+    assert!(detach_pinned(theirs.path(), NEAR).unwrap());
+    assert_eq!(at_tc(&left), [0; 0]);
+}
+
+#[test]
+fn another_programs_filter_at_our_place_is_not_removed() {
+    if !require_kernel("another_programs_filter_at_our_place_is_not_removed") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let mut ours = rig::load(&pins.options());
+    let (_, attached) = rig::guard(&mut ours, AttachMode::Tc, Mode::Enforce);
+    assert!(hooks::remove_clsact_filter(attached.ifindex, attached.program).unwrap());
+    let mut other = rig::load(&rig::options(Engine::Tables));
+    let (_, in_place) = rig::guard(&mut other, AttachMode::Tc, Mode::Enforce);
+    assert_eq!(at_tc(&attached), [in_place.program]);
+    ours.detach(NEAR).unwrap();
+    assert_eq!(at_tc(&attached), [in_place.program]);
+    drop(ours);
+    other.detach_all().unwrap();
+    assert_eq!(at_tc(&attached), [0; 0]);
+}
+
+#[test]
+fn a_filter_of_another_network_namespace_is_said_to_be_there_still() {
+    if !require_kernel("a_filter_of_another_network_namespace_is_said_to_be_there_still") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    let left = left_behind(&pins);
+    let (path, home) = (pins.path().to_owned(), pair.namespace());
+    let elsewhere = tests::lab::Namespace::quiet("elsewhere").unwrap();
+    let refused = elsewhere.run(|| detach_pinned(&path, NEAR).unwrap_err());
+    assert!(
+        matches!(&refused, Error::Elsewhere { name, program } if name == NEAR && *program == left.program),
+        "{refused}"
+    );
+    assert_eq!(at_tc(&left), [left.program]);
+    assert!(home.exists() && !path.exists());
+    assert!(detach_pinned(&path, NEAR).unwrap(), "found without a pin");
+    assert_eq!(at_tc(&left), [0; 0]);
+}
+
+/// A process that ends between two steps of a move leaves both pins.
+#[test]
+fn of_a_link_and_a_filter_that_are_pinned_the_link_stays() {
+    if !require_kernel("of_a_link_and_a_filter_that_are_pinned_the_link_stays") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let (pair, pins, other) = (Pair::new(1500), Pins::new(), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    drop(filter);
+    let left = left_behind(&other);
+    let name = format!("filter-{NEAR}");
+    fs::rename(other.path().join(&name), pins.path().join(&name)).unwrap();
+    unpin(other.path());
+    let mut next = rig::load(&pins.options());
+    let again = next.attach(&near(), AttachMode::Tc).unwrap();
+    assert_eq!((again.kind, again.adopted), (HookKind::XdpAdopted, true));
+    assert_eq!(at_tc(&left), [0; 0]);
+    assert!(has_xdp(NEAR));
+    assert_eq!(pinned_interfaces(pins.path()).unwrap(), [NEAR]);
+    assert!(!pins.path().join(&name).exists());
+    let peer = next.add_peer("icrc").unwrap();
+    let before = next.counters(peer).unwrap();
+    pair.passes(GOOD);
+    let since = next.counters(peer).unwrap().since(&before);
+    let expected = [(Reason::Permitted, false, 1, build(GOOD).len())];
+    assert_eq!(since, just(&expected), "counted in xdp");
+    next.detach_all().unwrap();
+    assert!(!has_xdp(NEAR));
+}

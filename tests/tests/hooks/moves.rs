@@ -1,0 +1,182 @@
+//! From one hook to another where `auto` and failures decide: no packet goes by unjudged, and each is counted once.
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::Ends;
+use filter_core::{Mode, Prefix, Reason};
+use filter_loader::sync::{Step, Sync, Wanted};
+use filter_loader::{
+    AttachMode, Device, Engine, Error, Filter, HookKind, InterfaceSpec, hooks, programs_at_tc,
+};
+use tests::lab::Wire;
+use tests::netns::{has_xdp, ip};
+use tests::require_kernel;
+use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
+
+/// A device on the near end of the pair with the MAC that packets are sent to. It refuses native XDP, and is none of those of
+/// which `auto` asks no driver.
+const ABOVE: &str = "above";
+
+fn pair_with_device_above() -> Pair {
+    let pair = Pair::new(1500);
+    ip(&format!("link set {NEAR} address 02:00:00:00:00:02"));
+    ip(&format!(
+        "link add link {NEAR} name {ABOVE} address 02:00:00:00:00:01 type macvlan mode private"
+    ));
+    ip(&format!("link set {ABOVE} up"));
+    pair
+}
+
+#[test]
+fn no_packet_goes_by_while_auto_leaves_generic_xdp_or_its_mode_changes() {
+    const MOVES: usize = 12;
+    if !require_kernel("no_packet_goes_by_while_auto_leaves_generic_xdp_or_its_mode_changes") {
+        return;
+    }
+    let (pair, pins) = (pair_with_device_above(), Pins::new());
+    let behind = Wire::behind_tc(ABOVE).unwrap();
+    let mut filter = rig::load(&pins.options());
+    let peer = rig::publish(&mut filter, Mode::Enforce);
+    let spec = InterfaceSpec::of_device(ABOVE).unwrap();
+    let attached = filter.attach(&spec, AttachMode::Generic).unwrap();
+    let stations = [rig::station(attached.ifindex, "icrc")];
+    filter.set_stations(peer, &stations).unwrap();
+    filter.lease().keep();
+    let device = Device::find(ABOVE).unwrap();
+    let (spoofed, good) = (build(SPOOFED), build(GOOD));
+    let (far, is_over) = (&pair.far, &AtomicBool::new(false));
+    far.send(&good);
+    assert_eq!(behind.receive(), good);
+    let sent = thread::scope(|scope| {
+        let over = Ends(is_over);
+        let sender = scope.spawn(|| {
+            let mut sent = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                far.send(&spoofed);
+                sent += 1;
+            }
+            sent
+        });
+        for number in 0..MOVES {
+            let (mode, kind) = match number % 2 {
+                0 => (AttachMode::Auto, HookKind::Tc),
+                _ => (AttachMode::Generic, HookKind::XdpGeneric),
+            };
+            let moved = filter.attach_otherwise(&device, ABOVE, mode).unwrap();
+            assert_eq!(moved.kind, kind);
+            if mode == AttachMode::Auto {
+                assert!(
+                    moved.why.starts_with("native xdp is refused: "),
+                    "{}",
+                    moved.why
+                );
+                // Native XDP is asked for, refused, and generic XDP is where it was.
+                filter
+                    .attach_otherwise(&device, ABOVE, AttachMode::Generic)
+                    .unwrap();
+                let refused = filter.attach_otherwise(&device, ABOVE, AttachMode::Native);
+                assert!(refused.unwrap_err().to_string().contains("native: "));
+                let (_, now) = filter.interfaces().next().unwrap();
+                assert_eq!(now.kind, HookKind::XdpGeneric);
+                filter
+                    .attach_otherwise(&device, ABOVE, AttachMode::Tc)
+                    .unwrap();
+            }
+            let at_tc = programs_at_tc(attached.ifindex).unwrap();
+            assert_eq!(has_xdp(ABOVE), at_tc.is_empty(), "{mode:?}");
+        }
+        drop(over);
+        sender.join().unwrap()
+    });
+    // What overflows the processor's queue is lost before any hook: the one behind it may be, too.
+    let mut arrived = Vec::new();
+    tests::wire::until("the last frame", || {
+        far.send(&good);
+        arrived.extend(behind.waiting());
+        !arrived.is_empty()
+    });
+    assert!(!arrived.contains(&spoofed), "a spoofed frame came through");
+    let spoofed = filter.counters(peer).unwrap();
+    let spoofed = spoofed.get(Reason::SourceUnannounced);
+    assert_eq!(spoofed.passed.packets, 0);
+    let dropped = spoofed.dropped.packets;
+    assert!(0 < dropped && dropped <= sent, "{dropped} of {sent}");
+    filter.detach_all().unwrap();
+}
+
+/// The directory of the pins refuses: the program stays where it is, and packets are counted there.
+#[test]
+fn a_move_that_fails_leaves_the_count_where_the_program_is() {
+    if !require_kernel("a_move_that_fails_leaves_the_count_where_the_program_is") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    let in_the_way = pins.path().join(format!("next-{NEAR}"));
+    fs::create_dir(&in_the_way).unwrap();
+    let device = Device::find(NEAR).unwrap();
+    let refused = filter
+        .attach_otherwise(&device, NEAR, AttachMode::Tc)
+        .unwrap_err();
+    assert!(
+        refused.to_string().starts_with("cannot keep state in "),
+        "{refused}"
+    );
+    let (_, now) = filter.interfaces().next().unwrap();
+    assert_eq!(now.kind, HookKind::XdpNative);
+    assert_eq!(programs_at_tc(attached.ifindex).unwrap(), [0; 0]);
+    assert!(has_xdp(NEAR));
+    pair.passes(GOOD);
+    let expected = [(Reason::Permitted, false, 1, build(GOOD).len())];
+    assert_eq!(counted(&filter, peer, 1), just(&expected));
+    fs::remove_dir(in_the_way).unwrap();
+    filter.detach_all().unwrap();
+}
+
+/// What was never asked about a table is asked once the first packet may go through it.
+#[test]
+fn a_live_table_is_asked_about_once_more_when_another_kind_of_hook_comes_into_use() {
+    let test = "a_live_table_is_asked_about_once_more_when_another_kind_of_hook_comes_into_use";
+    if !require_kernel(test) {
+        return;
+    }
+    let _pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    let set = |text: &str| [text.parse::<Prefix>().unwrap()].into_iter().collect();
+    let wanted = Wanted {
+        rules: rig::rules(),
+        sources: set("45.146.194.0/23"),
+        destinations: set("198.51.100.0/24"),
+    };
+    let mut sync = Sync::default();
+    let mut apply = |filter: &mut Filter| {
+        let applied = sync.apply(filter, peer, wanted.clone(), Duration::ZERO);
+        applied.map(|published| published.step)
+    };
+    assert_eq!(apply(&mut filter).unwrap(), Step::Sets);
+    // A mistake that any question shows.
+    hooks::swap_sides(true);
+    assert_eq!(apply(&mut filter).unwrap(), Step::Keep, "nothing is asked");
+    let device = Device::find(NEAR).unwrap();
+    let moved = filter
+        .attach_otherwise(&device, NEAR, AttachMode::Tc)
+        .unwrap();
+    assert_ne!(moved.program, attached.program);
+    let (used, counters) = (filter.memory().used, filter.counters(peer).unwrap());
+    for _ in 0..2 {
+        let refused = apply(&mut filter).unwrap_err();
+        assert!(matches!(refused, Error::SelfTest { .. }), "{refused}");
+    }
+    hooks::swap_sides(false);
+    assert_eq!(apply(&mut filter).unwrap(), Step::Keep);
+    hooks::swap_sides(true);
+    assert_eq!(apply(&mut filter).unwrap(), Step::Keep, "it was asked");
+    hooks::swap_sides(false);
+    assert_eq!(filter.memory().used, used);
+    assert_eq!(filter.counters(peer).unwrap(), counters);
+    filter.detach_all().unwrap();
+}
