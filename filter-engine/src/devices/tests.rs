@@ -1,5 +1,4 @@
 //! What is said of a program that cannot be looked for.
-#![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 use super::*;
 
 /// One interface, attached at tc a while ago.

@@ -44,8 +44,7 @@ fn no_packet_goes_by_while_auto_leaves_generic_xdp_or_its_mode_changes() {
     let stations = [rig::station(attached.ifindex, "icrc")];
     filter.set_stations(peer, &stations).unwrap();
     filter.lease().keep();
-    let device = Device::find(ABOVE).unwrap();
-    let (spoofed, good) = (build(SPOOFED), build(GOOD));
+    let (device, spoofed, good) = (Device::find(ABOVE).unwrap(), build(SPOOFED), build(GOOD));
     let (far, is_over) = (&pair.far, &AtomicBool::new(false));
     far.send(&good);
     assert_eq!(behind.receive(), good);

@@ -264,8 +264,7 @@ fn from_hook_to_hook_every_packet_is_judged_and_counted_once() {
     let behind = Wire::behind_tc(NEAR).unwrap();
     let mut filter = rig::load(&pins.options());
     let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
-    let device = Device::find(NEAR).unwrap();
-    let (good, spoofed) = (build(GOOD), build(SPOOFED));
+    let (device, good, spoofed) = (Device::find(NEAR).unwrap(), build(GOOD), build(SPOOFED));
     let (far, is_over) = (&pair.far, &AtomicBool::new(false));
     let (mut arrived, sent) = thread::scope(|scope| {
         let over = Ends(is_over);
