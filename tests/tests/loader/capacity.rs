@@ -4,26 +4,23 @@ use std::time::Duration;
 
 use filter_core::layout::{Known, Rules};
 use filter_core::set::PrefixSet;
-use filter_core::table::shapes;
+use filter_core::table::shapes::Random;
 use filter_core::{Address, Family, Prefix};
 use filter_loader::sync::{Step, Sync, Wanted};
 use filter_loader::{Engine, Error, Filter, Options, PeerSlot};
 use tests::require_kernel;
 use tests::rig;
 
-/// So many of each family: more than fit.
-const POOL: usize = 200_000;
-
-/// Prefixes of a full table, in no order.
+/// Hosts and /64s anywhere, which take up as much as any set of so many can.
 struct Pool([Vec<Prefix>; 2]);
 
 impl Pool {
-    fn new(seed: u64) -> Self {
-        Self(Family::ALL.map(|family| {
-            let sorted = shapes::full_table(family, POOL, seed);
-            (0..sorted.len())
-                .map(|i| sorted[i * 7_919 % sorted.len()])
-                .collect()
+    fn new(count: usize, seed: u64) -> Self {
+        let mut random = Random(seed);
+        Self([("0.0.0.0/0", 32), ("2000::/3", 64)].map(|(within, len)| {
+            let within: Prefix = within.parse().unwrap();
+            let mut one = || Prefix::new(random.within(within), len).unwrap();
+            (0..count).map(|_| one()).collect()
         }))
     }
 
@@ -33,16 +30,21 @@ impl Pool {
         of_family[numbers].iter().copied().collect()
     }
 
-    /// Sources and destinations of both families, so many of each.
+    /// How many a set may have at most.
+    fn most(&self) -> usize {
+        self.0[0].len() / 2
+    }
+
+    /// Sources and destinations of both families, so many of each; no set is another's.
     fn wanted(&self, [s4, s6, d4, d6]: [usize; 4]) -> Wanted {
-        let set = |ipv4, ipv6| {
-            let ipv4 = self.some(Family::Ipv4, 0..ipv4);
-            ipv4.union(&self.some(Family::Ipv6, 0..ipv6))
+        let set = |from, ipv4, ipv6| {
+            let ipv4 = self.some(Family::Ipv4, from..from + ipv4);
+            ipv4.union(&self.some(Family::Ipv6, from..from + ipv6))
         };
         Wanted {
             rules: rig::rules(),
-            sources: set(s4, s6),
-            destinations: set(d4, d6),
+            sources: set(0, s4, s6),
+            destinations: set(self.most(), d4, d6),
         }
     }
 }
@@ -50,9 +52,10 @@ impl Pool {
 /// Grows each of a peer's sets until no more fits.
 fn fill(filter: &mut Filter, sync: &mut Sync, pool: &Pool, slot: PeerSlot) -> [usize; 4] {
     let mut fits = [0; 4];
-    for step in [20_000, 4_000, 1_000] {
+    let most = pool.most();
+    for step in [most / 10, most / 50] {
         for set in 0..4 {
-            while fits[set] + step <= pool.0[set % 2].len() {
+            while fits[set] + step <= most {
                 let mut more = fits;
                 more[set] += step;
                 match sync.apply(filter, slot, pool.wanted(more), Duration::ZERO) {
@@ -66,7 +69,6 @@ fn fill(filter: &mut Filter, sync: &mut Sync, pool: &Pool, slot: PeerSlot) -> [u
             }
         }
     }
-    assert!(fits[0] >= 10_000, "{fits:?}");
     fits
 }
 
@@ -82,26 +84,15 @@ fn a_peer_that_fills_the_memory_keeps_its_last_table_and_costs_no_other() {
     };
     let mut filter = rig::load(&options);
     let large = filter.add_peer("large").unwrap();
+    let fillers = ["large2", "large3", "large4"].map(|name| filter.add_peer(name).unwrap());
     let others = ["a", "b", "c"].map(|name| filter.add_peer(name).unwrap());
-    let (mut sync, pool) = (Sync::default(), Pool::new(1));
+    let (mut sync, pool) = (Sync::default(), Pool::new(300_000, 1));
     let now = Duration::ZERO;
-
-    let fits = fill(&mut filter, &mut sync, &pool, large);
-    assert!(sync.have(large) == Some(&pool.wanted(fits)));
-
-    // Every other peer publishes, and publishes again, tables of its own.
-    for round in 1..4 {
-        for (slot, seed) in others.into_iter().zip(2..) {
-            let own = Pool::new(seed).wanted([200 * round, 1, 1, 1]);
-            let published = sync.apply(&mut filter, slot, own.clone(), now).unwrap();
-            assert_eq!(published.step, Step::Sets);
-            assert_eq!(sync.have(slot), Some(&own));
-        }
-    }
 
     // What it withdraws leaves, though what it announces meanwhile has no room.
     let gone = pool.some(Family::Ipv4, 100..110);
-    let all = pool.wanted(fits);
+    let all = pool.wanted([20_000; 4]);
+    sync.apply(&mut filter, large, all.clone(), now).unwrap();
     let less = Wanted {
         sources: all.sources.subtract(&gone),
         ..all
@@ -122,6 +113,28 @@ fn a_peer_that_fills_the_memory_keeps_its_last_table_and_costs_no_other() {
         "what it withdrew is still there"
     );
     assert!(sync.dirty(large).is_some(), "it is tried again");
+
+    // It grows until no more fits, and has what fitted.
+    let fits = fill(&mut filter, &mut sync, &pool, large);
+    assert!(fits[0] >= 10_000, "{fits:?}");
+    assert!(sync.have(large) == Some(&pool.wanted(fits)));
+    // What it could not write a second time others take, whose sets are smaller.
+    for (slot, count) in fillers.into_iter().zip([60_000, 20_000, 8_000]) {
+        fill(&mut filter, &mut sync, &Pool::new(count, 5), slot);
+    }
+    let memory = filter.memory();
+    let kept_of_four = memory.capacity / 8 / u64::from(options.max_peers) * 4;
+    assert!(memory.used <= memory.capacity - kept_of_four, "{memory:?}");
+
+    // Every other peer publishes, and publishes again, tables of its own.
+    for round in 1..4 {
+        for (slot, seed) in others.into_iter().zip(2..) {
+            let own = Pool::new(1_200, seed).wanted([200 * round, 1, 1, 1]);
+            let published = sync.apply(&mut filter, slot, own.clone(), now).unwrap();
+            assert_eq!(published.step, Step::Sets);
+            assert_eq!(sync.have(slot), Some(&own));
+        }
+    }
 
     // A side that was not known is not judged by the part of it that fits.
     let unknown = Wanted {
