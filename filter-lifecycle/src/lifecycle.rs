@@ -80,7 +80,7 @@ pub use fold::FOREIGN_PEERS;
 pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
 pub use limits::Coverage;
-pub use listing::{ListedPrefix, Listing, MAX_LISTED, Standing};
+pub use listing::{ListedPrefix, Listing, MAX_LISTED, MAX_LISTED_ROUTES, Standing};
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};

@@ -12,7 +12,7 @@ use crate::route::PeerId;
 /// Prefixes of one side that are listed, the lowest; whoever wants more asks for a part of them.
 pub const MAX_LISTED: usize = 10_000;
 /// Routes of each of them that are listed.
-pub(super) const MAX_LISTED_ROUTES: usize = 16;
+pub const MAX_LISTED_ROUTES: usize = 16;
 
 /// How a prefix stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
