@@ -10,7 +10,9 @@ use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{ListedPrefix, Listing, Missing, RouteChange, Side, SourceStatus, Told};
+use filter_lifecycle::{
+    ListedPrefix, ListedRoute, Listing, Missing, RouteChange, Side, SourceStatus,
+};
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
@@ -36,9 +38,9 @@ pub struct Explanation {
     /// What makes the destination valid.
     pub destination_prefix: Option<Prefix>,
     /// The routes that make the source valid.
-    pub source_routes: Vec<Told>,
+    pub source_routes: Vec<ListedRoute>,
     /// The routes that make the destination valid.
-    pub destination_routes: Vec<Told>,
+    pub destination_routes: Vec<ListedRoute>,
     /// What covers the source and does not count, or only until its hold is over.
     pub source_odd: Option<ListedPrefix>,
     /// The same of the destination.
@@ -108,8 +110,8 @@ impl Engine {
             generation: self.publisher.generation(self.slots.of(id)),
             source_prefix: compiled.source.covering(from),
             destination_prefix: compiled.destination.covering(to),
-            source_routes: self.lifecycle.told(now, id, Side::Sources, from),
-            destination_routes: self.lifecycle.told(now, id, Side::Destinations, to),
+            source_routes: self.lifecycle.routes_over(now, id, Side::Sources, from),
+            destination_routes: self.lifecycle.routes_over(now, id, Side::Destinations, to),
             source_odd: self.lifecycle.odd(now, id, Side::Sources, from),
             destination_odd: self.lifecycle.odd(now, id, Side::Destinations, to),
             flow: (!permitted).then(|| self.sight().flow(now, Some(id), (from, to))),

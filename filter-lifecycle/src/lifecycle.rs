@@ -86,13 +86,13 @@ pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
 pub use recent::{MAX_RECENT, RECENT, RecentlyValid};
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
-pub use refused::{MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, REFUSED_PERIOD};
+pub use refused::{MAX_REFUSED_EVENTS, MAX_REFUSED_LISTED, REFUSED_PERIOD};
 pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
 pub use source::{BUSY, MAX_LEFT, MID_LIFE, SETTLE, SourceKey};
 pub use sources::MAX_SOURCES;
 pub use state::{Cue, State};
-pub use status::{PeerStatus, RefusedPrefix, SourceStatus, Told};
+pub use status::{ListedRoute, PeerStatus, RefusedPrefix, SourceStatus};
 pub use wanted::MAX_EXPIRED;
 pub use whole::Lifecycle;
 

@@ -198,7 +198,7 @@ pub fn describe(config: &Config, flow: &Flow) -> String {
             let names: Vec<&str> = others.iter().map(name).collect();
             format!("source advertised by {}", names.join(", "))
         }
-        SourceStory::Nobody => "source advertised by no peer".to_owned(),
+        SourceStory::NoPeer => "source advertised by no peer".to_owned(),
     };
     let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",

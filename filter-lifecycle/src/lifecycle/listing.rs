@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::{Address, Family, Prefix};
 
 use super::evidence::View;
-use super::{Refusal, Side, Told, session_of};
+use super::{ListedRoute, Refusal, Side, session_of};
 use crate::route::PeerId;
 
 /// Prefixes of one side that are listed, the lowest; whoever wants more asks for a part of them.
@@ -36,19 +36,19 @@ pub struct ListedPrefix {
     /// How it stands.
     pub standing: Standing,
     /// The routes of it: at most [`MAX_LISTED_ROUTES`].
-    pub routes: Vec<Told>,
+    pub routes: Vec<ListedRoute>,
 }
 
 /// The lowest prefixes of all that are taken in, and their routes. Never holds more than it may list, however many there are.
 #[derive(Default)]
 struct Lowest {
-    found: BTreeMap<Prefix, Vec<Told>>,
+    found: BTreeMap<Prefix, Vec<ListedRoute>>,
     has_more: bool,
 }
 
 impl Lowest {
     /// The routes of a prefix, if it is among the lowest so far.
-    fn entry(&mut self, prefix: Prefix) -> Option<&mut Vec<Told>> {
+    fn entry(&mut self, prefix: Prefix) -> Option<&mut Vec<ListedRoute>> {
         if self.found.len() >= MAX_LISTED && !self.found.contains_key(&prefix) {
             self.has_more = true;
             let highest = self.found.last_key_value().map(|(&highest, _)| highest)?;
@@ -60,11 +60,11 @@ impl Lowest {
         Some(self.found.entry(prefix).or_default())
     }
 
-    fn take(&mut self, told: Told) {
-        if let Some(routes) = self.entry(told.prefix)
+    fn take(&mut self, route: ListedRoute) {
+        if let Some(routes) = self.entry(route.prefix)
             && routes.len() < MAX_LISTED_ROUTES
         {
-            routes.push(told);
+            routes.push(route);
         }
     }
 }
@@ -85,7 +85,7 @@ impl View<'_> {
         let mut lowest = Lowest::default();
         for family in Family::ALL {
             self.received(id, side, family, is_asked)
-                .for_each(|told| lowest.take(told));
+                .for_each(|route| lowest.take(route));
         }
         let peer = self.wanted.peer(id);
         for prefix in peer.all(side).filter(|&prefix| is_asked(prefix)) {
@@ -130,7 +130,7 @@ impl View<'_> {
         side: Side,
         family: Family,
         is_asked: impl Fn(Prefix) -> bool,
-    ) -> impl Iterator<Item = Told> {
+    ) -> impl Iterator<Item = ListedRoute> {
         let keys = self.sources.of_side(id, side, family);
         let sources = keys.filter_map(move |key| Some((key, self.sources.get(key)?)));
         let routes = sources.flat_map(|(key, source)| {
@@ -141,7 +141,7 @@ impl View<'_> {
         routes.filter_map(move |(key, source, route, since)| {
             let targets = |scope| self.facts.targets(key, source.owner(), scope);
             let is_its = is_asked(route.prefix) && targets(&route.scope).contains(id);
-            is_its.then(|| Told {
+            is_its.then(|| ListedRoute {
                 prefix: route.prefix,
                 feed: key.feed,
                 session: session_of(key.origin),
@@ -154,9 +154,9 @@ impl View<'_> {
     /// The longest prefix of a side that covers this address and does not count, or counts only until its hold is over.
     pub(super) fn odd(self, id: PeerId, side: Side, address: Address) -> Option<ListedPrefix> {
         let covers = |prefix: Prefix| prefix.contains(address);
-        let mut received: BTreeMap<Prefix, Vec<Told>> = BTreeMap::new();
-        for told in self.received(id, side, address.family, covers) {
-            received.entry(told.prefix).or_default().push(told);
+        let mut received: BTreeMap<Prefix, Vec<ListedRoute>> = BTreeMap::new();
+        for route in self.received(id, side, address.family, covers) {
+            received.entry(route.prefix).or_default().push(route);
         }
         if let Some(prefix) = self.wanted.peer(id).covering(side, address) {
             received.entry(prefix).or_default();
@@ -176,9 +176,9 @@ mod tests {
     use super::*;
     use crate::route::{AdjRib, FeedId};
 
-    fn told(number: u32) -> Told {
+    fn route(number: u32) -> ListedRoute {
         let address = std::net::Ipv4Addr::from(number << 8);
-        Told {
+        ListedRoute {
             prefix: Prefix::new(std::net::IpAddr::from(address).into(), 24).unwrap(),
             feed: FeedId(0),
             session: None,
@@ -192,11 +192,11 @@ mod tests {
         let all = MAX_LISTED as u32;
         let mut lowest = Lowest::default();
         for number in (1..=all).rev() {
-            lowest.take(told(number));
+            lowest.take(route(number));
         }
         assert!(!lowest.has_more, "at the limit");
         for number in [all + 1, 0, 1] {
-            lowest.take(told(number));
+            lowest.take(route(number));
             assert_eq!(lowest.found.len(), MAX_LISTED);
         }
         assert!(lowest.has_more);
@@ -204,13 +204,13 @@ mod tests {
         assert_eq!(
             held,
             (0..all)
-                .map(|number| told(number).prefix)
+                .map(|number| route(number).prefix)
                 .collect::<Vec<_>>()
         );
-        assert_eq!(lowest.found[&told(1).prefix].len(), 2);
+        assert_eq!(lowest.found[&route(1).prefix].len(), 2);
         for _ in 0..2 * MAX_LISTED_ROUTES {
-            lowest.take(told(2));
+            lowest.take(route(2));
         }
-        assert_eq!(lowest.found[&told(2).prefix].len(), MAX_LISTED_ROUTES);
+        assert_eq!(lowest.found[&route(2).prefix].len(), MAX_LISTED_ROUTES);
     }
 }

@@ -20,8 +20,8 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, ListedPrefix, Listing, Missing, PeerStatus, RecentlyValid, Side,
-    SourceStatus, Told,
+    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Missing, PeerStatus,
+    RecentlyValid, Side, SourceStatus,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
 use crate::spec::{Attachment, Spec};
@@ -406,8 +406,14 @@ impl Lifecycle {
 
     /// The routes that make an address valid on one side of a peer, longest first.
     #[must_use]
-    pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
-        self.view(now).told(id, side, address)
+    pub fn routes_over(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        address: Address,
+    ) -> Vec<ListedRoute> {
+        self.view(now).routes_over(id, side, address)
     }
 
     /// The prefixes of a side of a peer, those that do not count too; with `within`, only those that lie in it.
