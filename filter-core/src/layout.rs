@@ -20,7 +20,7 @@ pub use interface::{
 pub use peer::{ANY_MAC, PeerKey, SlotStation, Station};
 pub use sample::{LinkLayer, SAMPLE_WORDS, Sample};
 pub use suspects::Suspects;
-pub use switch::{FOREVER, LeaseEnd, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
+pub use switch::{FOREVER, LeaseEnd, ON_TRIAL, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.

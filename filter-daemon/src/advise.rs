@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use filter_core::{Address, Class, Classes, Family, Prefix, Reason};
+use filter_lifecycle::Side;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,8 +26,8 @@ pub struct Evidence<'a> {
     pub peer: &'a Value,
     /// Its counters over the time that is looked at.
     pub history: &'a PeerHistory,
-    /// What was sampled of it meanwhile.
-    pub samples: &'a [ViolationRecord],
+    /// What was sampled of it meanwhile; or why that is not known.
+    pub samples: Result<&'a [ViolationRecord], &'a str>,
     /// Less than this was watched is too short, in seconds: [`MIN_WATCHED`], or 0 for a preview.
     pub min_watched: f64,
 }
@@ -40,6 +41,8 @@ pub struct Advice {
     pub asn: u64,
     /// For how long it was watched, in seconds.
     pub watched_seconds: f64,
+    /// When the first of its samples was taken, seconds since 1970: they may reach back less far than the counters.
+    pub sampled_since: Option<f64>,
     /// All its packets meanwhile.
     pub packets: u64,
     /// Their bytes.
@@ -74,7 +77,7 @@ impl Verdict {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Safe => "safe",
-            Self::SafeExcept => "safe, except for what is named below",
+            Self::SafeExcept => "safe, except for what is named",
             Self::NotYet => "not yet",
         }
     }
@@ -91,8 +94,10 @@ pub struct ClassAdvice {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Of all packets of the peer, in percent.
-    pub share: f64,
+    /// For how long what it relies on was known, in seconds.
+    pub watched_seconds: f64,
+    /// Of all packets of the peer that could be judged, in percent; none if there were none.
+    pub share: Option<f64>,
     /// By reason, exactly.
     pub reasons: BTreeMap<String, u64>,
     /// How many were sampled of each family.
@@ -163,16 +168,27 @@ pub fn advise(evidence: Evidence<'_>, only: &[Class]) -> Advice {
         peer: name,
         asn: evidence.peer["asn"].as_u64().unwrap_or_default(),
         watched_seconds: evidence.history.seconds(),
+        sampled_since: evidence.samples().first().map(|it| it.time),
         packets: all.packets(),
         bytes: all.bytes(),
-        unjudged: total
-            .0
-            .get(Reason::Unjudged.name())
-            .map_or(0, |it| it.packets()),
+        unjudged: unjudged(&total),
         classes,
         verdict,
         because: (!because.is_empty()).then(|| because.join("; ")),
     }
+}
+
+impl<'a> Evidence<'a> {
+    /// None if they are not known.
+    fn samples(self) -> &'a [ViolationRecord] {
+        self.samples.unwrap_or_default()
+    }
+}
+
+/// Packets that no side was known for.
+fn unjudged(total: &ByReason) -> u64 {
+    let unjudged = total.0.get(Reason::Unjudged.name());
+    unjudged.map_or(0, |it| it.packets())
 }
 
 /// In the order in which they are best switched on: those that need no routes first.
@@ -181,6 +197,8 @@ fn classes_of(peer: &Value, only: &[Class]) -> Vec<Class> {
     let listed: BTreeSet<&str> = listed.filter_map(|it| it["class"].as_str()).collect();
     let order = [
         Class::Malformed,
+        Class::Lan,
+        Class::Unknown,
         Class::Families,
         Class::Bogons,
         Class::Sources,
@@ -201,12 +219,15 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
         bytes += count.bytes();
         reasons.insert(reason.clone(), count.packets());
     }
-    let samples = evidence.samples.iter();
+    let samples = evidence.samples().iter();
     let samples: Vec<&ViolationRecord> = samples.filter(|it| breaks(&it.reason, class)).collect();
-    let share = share(packets, total.total().packets());
+    let judged = total.total().packets().saturating_sub(unjudged(total));
+    let share = share(packets, judged);
+    let watched = evidence.history.seconds_known(side_of(class));
     let cost = Cost {
         packets,
         share,
+        watched,
         samples: samples.len(),
         recently_valid: samples.iter().filter(|it| was_valid(it, class)).count(),
     };
@@ -216,6 +237,7 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
         in_force: in_force(evidence.peer, class),
         packets,
         bytes,
+        watched_seconds: watched,
         share,
         reasons,
         sampled: by_family(&samples),
@@ -230,20 +252,28 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
     }
 }
 
-/// In percent.
-#[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
-fn share(part: u64, whole: u64) -> f64 {
-    match whole {
-        0 => 0.0,
-        whole => part as f64 / whole as f64 * 100.0,
+/// The side that a class relies on the routes of.
+const fn side_of(class: Class) -> Option<Side> {
+    match class {
+        Class::Sources => Some(Side::Sources),
+        Class::Destinations => Some(Side::Destinations),
+        _ => None,
     }
+}
+
+/// In percent; none of nothing.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64 * 100.0)
 }
 
 /// What enforcing a class would have cost.
 struct Cost {
     packets: u64,
-    /// In percent.
-    share: f64,
+    /// In percent; none if no packet could be judged.
+    share: Option<f64>,
+    /// For how long what it relies on was known, in seconds.
+    watched: f64,
     samples: usize,
     /// Samples of prefixes that were valid within the last day before they were sampled.
     recently_valid: usize,
@@ -262,6 +292,7 @@ fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<S
     let Cost {
         packets,
         share,
+        watched,
         samples,
         recently_valid,
     } = cost;
@@ -269,13 +300,20 @@ fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<S
     if let Some(why) = obstacle(evidence.peer, class) {
         return not_yet(why);
     }
-    let relies_on_routes = matches!(class, Class::Sources | Class::Destinations);
-    let watched = evidence.history.seconds();
-    if relies_on_routes && watched < evidence.min_watched {
+    if evidence.history.steps.is_empty() {
+        return not_yet("nothing is recorded of it yet".to_owned());
+    }
+    if side_of(class).is_some() && watched < evidence.min_watched {
         let (watched, wanted) = (watched / 3600.0, evidence.min_watched / 3600.0);
         return not_yet(format!(
-            "only {watched:.1} h were watched, {wanted:.0} h are wanted"
+            "only {watched:.1} h were watched in which its routes were known, {wanted:.0} h are wanted"
         ));
+    }
+    let Some(share) = share else {
+        return not_yet("no packet of it could be judged".to_owned());
+    };
+    if let Err(why) = evidence.samples {
+        return not_yet(format!("its samples are not known: {why}"));
     }
     // What is in force already was dared before: a flood of spoofed packets is no reason to end it.
     if share > MAX_SHARE && in_force(evidence.peer, class).is_empty() {
@@ -294,24 +332,14 @@ fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<S
     }
 }
 
-/// What keeps the class from being in force, as status has it.
+/// What the class lacks, as status has it, whether it is wanted or not.
 fn obstacle(peer: &Value, class: Class) -> Option<String> {
     let mut classes = peer["classes"].as_array().into_iter().flatten();
-    let missing = classes.find_map(|it| {
-        let missing = it["missing"].as_str().filter(|it| *it != "not-allowed")?;
-        (it["class"] == class.name()).then_some(missing)
+    let lacks = classes.find_map(|it| {
+        let lacks = it["lacks"].as_str()?;
+        (it["class"] == class.name()).then_some(lacks)
     });
-    let sentence = peer["missing"].as_str();
-    let relies_on_routes = matches!(class, Class::Sources | Class::Destinations);
-    match (missing, sentence, peer["state"].as_str()) {
-        (Some(missing), sentence, _) => Some(sentence.unwrap_or(missing).to_owned()),
-        (None, Some(sentence), Some("syncing" | "holding" | "partly" | "degraded"))
-            if relies_on_routes =>
-        {
-            Some(sentence.to_owned())
-        }
-        _ => None,
-    }
+    lacks.map(str::to_owned)
 }
 
 fn in_force(peer: &Value, class: Class) -> Vec<String> {

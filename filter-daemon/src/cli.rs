@@ -17,6 +17,7 @@ pub mod confirm;
 pub mod detach;
 pub mod doctor;
 pub mod events;
+mod explain_at;
 pub mod init;
 pub mod macs;
 pub mod prefixes;

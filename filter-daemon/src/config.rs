@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use filter_engine::peering::{interface_classes, peer_classes};
 use filter_lifecycle::spec::{InterfaceId, Spec};
 
 use crate::state::DEFAULT_STATE_FILE;
@@ -82,6 +83,14 @@ impl Config {
         }
     }
 
+    /// Does it want anything in force?
+    #[must_use]
+    pub fn wants_any(&self) -> bool {
+        let peers = self.spec.peers.iter().map(peer_classes);
+        let interfaces = self.spec.interfaces.iter().map(interface_classes);
+        peers.chain(interfaces).any(|classes| !classes.is_empty())
+    }
+
     /// Reads a configuration from text; `file_name` is for messages.
     ///
     /// # Errors
@@ -90,6 +99,21 @@ impl Config {
         parse::config(text, file_name)
     }
 }
+
+/// One peer `p1` on one port: for tests to which no more matters.
+#[cfg(test)]
+pub(crate) const ONE_PEER: &str = r#"
+[router]
+asn = 64500
+[[interface]]
+name = "ixp0"
+kind = "port"
+[[peer]]
+name = "p1"
+asn = 64501
+interface = "ixp0"
+addresses = ["192.0.2.11"]
+"#;
 
 /// The effective configuration: TOML with every value, but for passwords only that they are set, and parses
 /// back to the same one without them.

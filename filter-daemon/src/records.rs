@@ -1,21 +1,26 @@
 //! What the daemon keeps on disk of what happened: files of JSON lines, one kind each, bounded, beside the state file. The
 //! daemon only appends, on a thread of its own; commands read. A line that a crash cut is dropped, and reported; a file of
-//! another version is refused.
+//! another version is refused. What one peer causes never pushes out what is recorded of another.
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+mod fair;
 mod history;
+mod route;
 mod violation;
 mod writer;
 
-pub use history::{ByReason, Count, CounterRecord, MAX_AGE, PeerHistory, Step};
+pub use history::{
+    ByReason, Count, CounterRecord, MAX_AGE, Moment, Of, PeerHistory, Step, UnknownSides,
+};
+pub use route::RouteRecord;
 pub use violation::{Seen, ViolationRecord, describe};
-pub use writer::{MAX_WAITING_RECORDS, Recorder};
+pub use writer::{MAX_WAITING_BYTES, MAX_WAITING_RECORDS, Recorder};
 
 /// Of the lines' form. Another one is refused.
 pub const VERSION: u32 = 1;
@@ -30,6 +35,8 @@ pub enum Kind {
     Events,
     /// Sampled violations.
     Violations,
+    /// What became of the peers' valid prefixes.
+    Routes,
     /// Counters, minute by minute.
     Minutes,
     /// Counters, hour by hour.
@@ -38,7 +45,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Violations, Self::Minutes, Self::Hours];
+    pub const ALL: [Self; 5] = [
+        Self::Events,
+        Self::Violations,
+        Self::Routes,
+        Self::Minutes,
+        Self::Hours,
+    ];
 
     /// Its file's name, without the ending.
     #[must_use]
@@ -46,18 +59,30 @@ impl Kind {
         match self {
             Self::Events => "events",
             Self::Violations => "violations",
+            Self::Routes => "routes",
             Self::Minutes => "minutes",
             Self::Hours => "hours",
         }
     }
 
-    /// Bytes on disk at most; the older half goes first.
+    /// Bytes on disk at most.
     #[must_use]
     pub const fn max_bytes(self) -> u64 {
         match self {
-            Self::Events | Self::Violations => 64 * MIB,
+            Self::Events | Self::Violations | Self::Routes => 64 * MIB,
             Self::Minutes | Self::Hours => 32 * MIB,
         }
+    }
+
+    /// Is each record of one peer, or of none? Then the room is shared out among them: see [`fair`].
+    const fn is_shared(self) -> bool {
+        matches!(self, Self::Events | Self::Violations | Self::Routes)
+    }
+
+    /// Bytes of each file at most: there are two, and a third while the room is shared out.
+    #[must_use]
+    pub const fn max_file_bytes(self) -> u64 {
+        self.max_bytes() / if self.is_shared() { 3 } else { 2 }
     }
 
     /// The file that is written.
@@ -71,6 +96,11 @@ impl Kind {
     pub fn old_path(self, directory: &Path) -> PathBuf {
         directory.join(format!("{}.old.jsonl", self.name()))
     }
+
+    /// The one that will be it, while the room is shared out.
+    fn merged_path(self, directory: &Path) -> PathBuf {
+        directory.join(format!("{}.merged.jsonl", self.name()))
+    }
 }
 
 /// Where the records of the daemon with this state file are.
@@ -80,7 +110,7 @@ pub fn directory(state_file: &Path) -> PathBuf {
 }
 
 /// The first line of each file.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Header {
     bcp38: String,
     version: u32,
@@ -92,6 +122,11 @@ impl Header {
             bcp38: kind.name().to_owned(),
             version: VERSION,
         }
+    }
+
+    fn line(&self) -> String {
+        let Self { bcp38, version } = self;
+        format!("{{\"bcp38\":\"{bcp38}\",\"version\":{version}}}\n")
     }
 }
 
@@ -166,11 +201,53 @@ pub fn read<T: DeserializeOwned>(
     kind: Kind,
     mut each: impl FnMut(T),
 ) -> Result<Damage, RecordsError> {
+    let take = |line: &[u8]| serde_json::from_slice(line).map(&mut each).is_ok();
+    read_lines(directory, kind, take)
+}
+
+/// Hands over every line of a kind, oldest first; `take` returns whether it is a record.
+fn read_lines(
+    directory: &Path,
+    kind: Kind,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> Result<Damage, RecordsError> {
     let mut damage = Damage::default();
+    // The last record of the file before: a crash while the room was shared out leaves what is in both files.
+    let mut last: Option<Placed> = None;
     for (path, file) in open_both(directory, kind)? {
-        read_file(kind, &path, file, &mut damage, &mut each)?;
+        let mut before = last.take();
+        let mut latest = Vec::new();
+        read_file(kind, &path, file, &mut damage, |line| {
+            let is_known = |last| Placed::of(line).is_some_and(|it| it.is_not_after(last));
+            if before.is_some_and(is_known) {
+                return true;
+            }
+            before = None;
+            latest.clear();
+            latest.extend_from_slice(line);
+            take(line)
+        })?;
+        last = Placed::of(&latest).filter(|_| kind.is_shared());
     }
     Ok(damage)
+}
+
+/// Where a record stands among the others.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Placed {
+    number: u64,
+    time: f64,
+}
+
+impl Placed {
+    fn of(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    /// Numbers may start anew, and a clock may be set back: it is no later only by both.
+    fn is_not_after(self, other: Self) -> bool {
+        self.number <= other.number && self.time <= other.time
+    }
 }
 
 /// The former file and the one that is written: of one moment, although the daemon may exchange them meanwhile.
@@ -204,12 +281,12 @@ fn identity(file: Option<&File>, path: &Path) -> Result<Option<(u64, u64)>, Reco
     Ok(found.map(|found| (found.dev(), found.ino())))
 }
 
-fn read_file<T: DeserializeOwned>(
+fn read_file(
     kind: Kind,
     path: &Path,
     file: File,
     damage: &mut Damage,
-    each: &mut impl FnMut(T),
+    mut take: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), RecordsError> {
     let mut reader = BufReader::new(file.take(kind.max_bytes() + MAX_RECORD as u64));
     let mut line = Vec::new();
@@ -227,9 +304,8 @@ fn read_file<T: DeserializeOwned>(
             }
             continue;
         }
-        match serde_json::from_slice(&line) {
-            Ok(record) if is_whole => each(record),
-            _ => damage.dropped += 1,
+        if !(is_whole && take(&line)) {
+            damage.dropped += 1;
         }
     }
 }

@@ -31,8 +31,8 @@ pub struct Material<'a> {
     pub peer: &'a Value,
     /// Our AS number.
     pub our_asn: u64,
-    /// From when, seconds since 1970.
-    pub from: f64,
+    /// Since when it is asked for, seconds since 1970.
+    pub since: f64,
     /// Until when: now.
     pub to: f64,
     /// Its counters.
@@ -58,7 +58,9 @@ pub struct Report {
     pub asn: u64,
     /// Ours.
     pub our_asn: u64,
-    /// From when, seconds since 1970.
+    /// Since when it was asked for, seconds since 1970.
+    pub since: f64,
+    /// From when there are counters: later, if records began later.
     pub from: f64,
     /// Until when: it was made then.
     pub to: f64,
@@ -174,9 +176,10 @@ impl Report {
                 .to_owned(),
             asn: material.peer["asn"].as_u64().unwrap_or_default(),
             our_asn: material.our_asn,
-            from: material.from,
+            since: material.since,
+            from: begin(material),
             to: material.to,
-            counted_seconds: material.history.seconds(),
+            counted_seconds: material.history.seconds_known(None),
             version: env!("CARGO_PKG_VERSION"),
             anonymised: !material.shows_third_parties,
             packets: total.packets(),
@@ -197,6 +200,14 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.reasons.is_empty() && self.samples.is_empty()
     }
+}
+
+/// The first moment that the report has anything of.
+fn begin(material: Material<'_>) -> f64 {
+    let counted = material.history.steps.first().map(|step| step.from);
+    let sampled = material.samples.first().map(|it| it.time);
+    let first = counted.into_iter().chain(sampled).reduce(f64::min);
+    first.unwrap_or(material.to)
 }
 
 fn reasons(material: Material<'_>) -> Vec<ReasonReport> {
@@ -308,5 +319,7 @@ fn acknowledgements(events: &[Value]) -> Vec<Acknowledgement> {
     each.collect()
 }
 
+#[cfg(test)]
+mod picture;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Violation};
+use filter_engine::{Engine, EngineError, Exports, Fitted, Notice, Switched, Violation};
 use filter_feeds::ixf;
 use filter_lifecycle::Event;
 use filter_lifecycle::route::{Batch, FeedId, RouteEvent};
@@ -18,10 +18,11 @@ use crate::state::StateFile;
 use answer::Answering;
 use feeding::Feeding;
 use history::History;
-use keeper::{Keeper, Name};
+use keeper::{Freezes, Keeper, Name};
 use outputs::Outputs;
 use polled::PolledSides;
 use recorded::Recording;
+use routes::RouteJournal;
 use supervision::Ended;
 use trials::Trials;
 
@@ -36,6 +37,7 @@ mod polled;
 mod prefixes;
 mod recorded;
 mod reload;
+mod routes;
 mod status;
 mod supervision;
 mod trials;
@@ -183,8 +185,10 @@ pub struct Runtime {
     manager: Manager,
     outputs: Outputs,
     keeper: Keeper,
+    freezes: Freezes,
     history: History,
     trials: Trials,
+    routes: RouteJournal,
     recording: Recording,
     _server: Server,
 }
@@ -219,8 +223,10 @@ impl Runtime {
             manager: Manager::from_environment(),
             outputs,
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
+            freezes: Freezes::default(),
             history: History::new(recording.recorder()),
-            trials: Trials::new(&config.daemon.state_file),
+            trials: Trials::default(),
+            routes: RouteJournal::new(recording.recorder()),
             recording,
             _server: server,
             config,
@@ -228,7 +234,6 @@ impl Runtime {
         runtime.recall_switched();
         let exports = runtime.read_exports();
         runtime.engine.start(runtime.now(), exports)?;
-        runtime.with_trials(Trials::take_back);
         match Feeding::build(&runtime.config, &[]) {
             Ok(feeds) => {
                 runtime.feeding.start(&runtime.config, feeds);
@@ -251,7 +256,10 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
-        self.with_trials(Trials::end_all);
+        self.end_freezes();
+        let now = self.now();
+        self.trials.end_all(now, &self.config, &mut self.engine);
+        self.take_notices();
         let fate = match self.options.at_exit {
             AtExit::Leave => "the filter stays attached until the lease decides",
             AtExit::Detach => "the filter is detached",
@@ -281,9 +289,12 @@ impl Runtime {
             _ = self.reload(); // the journal has what became of it
         }
         self.tend_feeds();
-        self.with_trials(Trials::tend);
-        self.engine.work(self.now());
+        let now = self.now();
+        self.trials.tend(now, &self.config, &mut self.engine);
+        self.engine.work(now);
         self.take_notices();
+        self.keep_frozen();
+        self.routes.work(now, &self.config, &mut self.engine);
         let now = self.now();
         self.history.work(now, &self.engine);
         self.manager.alive(now);
@@ -299,20 +310,11 @@ impl Runtime {
             feeding: &self.feeding,
             history: &self.history,
             trials: &mut self.trials,
+            routes: &self.routes,
             recording: &self.recording,
         };
         let answer = answering.answer(request);
         answer.unwrap_or_else(|| answer::reply(self.reload()))
-    }
-
-    fn with_trials(&mut self, work: impl FnOnce(&mut Trials, trials::Hands<'_>)) {
-        let hands = trials::Hands {
-            now: self.now(),
-            config: &self.config,
-            engine: &mut self.engine,
-            journal: &mut self.journal,
-        };
-        work(&mut self.trials, hands);
     }
 
     /// Takes what the feeds have, until it may be published.
@@ -352,15 +354,18 @@ impl Runtime {
 
     fn take_notices(&mut self) {
         let now = self.now();
-        let mut froze = false;
         for notice in self.engine.take_notices() {
             match &notice {
                 Notice::Lifecycle(Event::CountMismatch { feed, .. }) => {
                     self.feeding.poll_again(*feed);
                 }
                 Notice::Lifecycle(
-                    Event::MaxPrefixExceeded { .. } | Event::MaxPrefixCleared(..),
-                ) => froze = true,
+                    Event::MaxPrefixExceeded { .. }
+                    | Event::MaxPrefixCleared(..)
+                    | Event::CoverageExceeded(..)
+                    | Event::CoverageCleared(..)
+                    | Event::GrowthAccepted(..),
+                ) => self.freezes.changed(),
                 Notice::Violation(violation) if self.may_be_announced(now, violation) => {
                     self.feeding.poll_now();
                 }
@@ -370,19 +375,39 @@ impl Runtime {
             self.journal.notice(&self.config, &notice);
         }
         self.outputs.flush(now);
-        if froze {
-            self.keep_frozen();
+    }
+
+    /// Keeps for a restart what limits froze, if that changed, and not too often.
+    fn keep_frozen(&mut self) {
+        if let Some(why) = self.freezes.failure(&self.keeper) {
+            self.journal.note("not-kept", &why);
+        }
+        if self.freezes.are_due(&self.keeper) {
+            let now = self.with_frozen();
+            let kept = self.freezes.keep(&self.keeper, &now, &self.config.spec);
+            if let Err(why) = kept {
+                self.journal.note("not-kept", &why);
+            }
         }
     }
 
-    /// Keeps for a restart what limits froze.
-    fn keep_frozen(&mut self) {
+    /// What has waited to be kept is kept now.
+    fn end_freezes(&mut self) {
+        if self.freezes.wait() {
+            let now = self.with_frozen();
+            let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
+            if let Err(why) = kept {
+                self.journal.note("not-kept", &why);
+            }
+        }
+    }
+
+    /// What operators switched, with what limits froze.
+    fn with_frozen(&self) -> Switched {
         let mut now = self.engine.switched().clone();
         now.frozen = self.engine.frozen();
-        let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
-        if let Err(why) = kept {
-            self.journal.note("not-kept", &why);
-        }
+        now.too_wide = self.engine.too_wide();
+        now
     }
 
     /// May a sampled packet be of a prefix that was announced since the last poll?
@@ -399,7 +424,11 @@ impl Runtime {
         match self.keeper.read() {
             Ok(switched) => self.engine.remember(switched),
             Err(error) => {
-                let text = format!("{error}; until then the configuration alone decides");
+                self.engine.remember_nothing();
+                let text = format!(
+                    "{error}; what is switched in the data plane stays, what was on trial observes, and after a reboot \
+                     the configuration alone decides"
+                );
                 log::warn!("{text}");
                 self.journal.note("state-unreadable", &text);
             }

@@ -268,7 +268,7 @@ mod tests {
                 destination: address("198.51.100.10").into(),
                 source_left: None,
                 destination_left: None,
-                source_story: SourceStory::Nobody,
+                source_story: SourceStory::NoPeer,
                 destination_story: DestinationStory::Advertised,
             }),
         }

@@ -2,12 +2,14 @@
 //! whole (a temporary file, then a rename) and under a lock, so that daemon and commands never lose each other's changes.
 //! Never decides what is switched, and a file that cannot be read keeps no command and no daemon from its work.
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use filter_engine::Switched;
 use serde::{Deserialize, Serialize};
+
+use crate::whole;
 
 /// Where it lies unless configured otherwise.
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/bcp38/state.json";
@@ -155,15 +157,7 @@ impl StateFile {
         let mut bytes = serde_json::to_vec_pretty(&document)
             .map_err(|error| self.failed("write")(error.into()))?;
         bytes.push(b'\n');
-        let temporary = self.path.with_extension("new");
-        let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&temporary, &self.path));
-        written.map_err(self.failed("write"))?;
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        // The rename is what must survive.
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(self.failed("write"))
+        whole::write(&self.path, &bytes).map_err(self.failed("write"))
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> StateError {

@@ -183,6 +183,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config.spec.limits.samples_per_second, 10);
     assert_eq!(config.spec.limits.icmp_errors_per_second, 1_000);
     assert_eq!(config.spec.timers.settle_max, seconds(300));
+    assert_eq!(config.spec.timers.station_hold, seconds(24 * 3600));
     let icrc = &config.spec.peers[0];
     assert_eq!(icrc.enforce, Classes::PEER);
     assert_eq!(config.daemon.socket, PathBuf::from("/run/bcp38/bcp38.sock"));
@@ -311,6 +312,7 @@ peer_down_hold = "90s"
 restart_max = "4095s"
 stale_hold = "1h"
 settle_max = "20s"
+station_hold = "2h"
 lease = "10s"
 on_lease_end = "keep"
 

@@ -22,8 +22,10 @@ pub(crate) struct Switch {
     pub(crate) all: Classes,
     /// What configuration, operator and lifecycle grant.
     pub(crate) wanted: Classes,
-    /// What the operator permits.
+    /// What the operator permits here.
     pub(crate) allowed: Classes,
+    /// Does the operator permit anything anywhere? That stands over what is permitted here.
+    pub(crate) allows_any: bool,
     /// What the data plane drops for, the lease included; none if it could not be read.
     pub(crate) dropping: Option<Classes>,
     /// What keeps the program from every packet of this peer or interface, whatever the switch says.
@@ -34,14 +36,26 @@ pub(crate) struct Switch {
     pub(crate) missing: Vec<Waiting>,
     /// When adopted tables give way at the latest.
     pub(crate) expected: Option<Duration>,
+    /// What keeps the program from the packets, and from some classes, in sentences.
+    pub(crate) sentences: Vec<(Obstacle, String)>,
+}
+
+impl Switch {
+    fn sentence(&self, obstacle: Obstacle) -> String {
+        let mut known = self.sentences.iter();
+        let known = known.find(|(of, _)| *of == obstacle);
+        known.map_or_else(|| obstacle.to_string(), |(_, sentence)| sentence.clone())
+    }
 }
 
 /// What one class waits for, as far as routes and tables go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) class: Class,
     pub(crate) family: Option<Family>,
     pub(crate) obstacle: Obstacle,
+    /// The same in a sentence.
+    pub(crate) why: String,
     /// How long until it is expected to be there at the latest.
     pub(crate) expected: Option<Duration>,
 }
@@ -103,24 +117,25 @@ impl ClassWatch {
 fn rows(switch: &Switch) -> Vec<ClassStatus> {
     let row = |(class, family): (Class, Option<Family>)| {
         let of = Classes::of_family(class, family.unwrap_or(Family::Ipv4));
-        let (wanted, allowed) = (switch.wanted.meets(of), switch.allowed.meets(of));
+        let (wanted, allowed_here) = (switch.wanted.meets(of), switch.allowed.meets(of));
+        let allowed = allowed_here && switch.allows_any;
         let in_force = match (switch.off_wire, switch.dropping) {
             (Some(Obstacle::Unreadable), _) | (None, None) => None,
             (Some(_), _) => Some(false),
             (None, Some(dropping)) => Some(dropping.meets(of)),
         };
-        let waiting = switch.missing.iter();
-        let waiting = waiting
-            .copied()
-            .find(|each| (each.class, each.family) == (class, family));
+        let mut waiting = switch.missing.iter();
+        let waiting = waiting.find(|each| (each.class, each.family) == (class, family));
+        let unseen = Some(Obstacle::TagsHidden).filter(|_| !switch.judged.meets(of));
+        let off_wire = switch.off_wire.or(unseen);
         let missing = match (wanted, allowed, in_force) {
             (false, ..) | (true, true, Some(true)) => None,
+            (true, false, _) if allowed_here => Some(Obstacle::AllOff),
             (true, false, _) => Some(Obstacle::NotAllowed),
             (true, true, None) => Some(Obstacle::Unreadable),
             (true, true, Some(false)) => {
                 let waits = waiting.map_or(Obstacle::NotPublished, |each| each.obstacle);
-                let unseen = Some(Obstacle::TagsHidden).filter(|_| !switch.judged.meets(of));
-                switch.off_wire.or(unseen).or(Some(waits))
+                off_wire.or(Some(waits))
             }
         };
         ClassStatus {
@@ -130,6 +145,11 @@ fn rows(switch: &Switch) -> Vec<ClassStatus> {
             allowed,
             in_force,
             missing,
+            lacks: match (in_force, off_wire) {
+                (Some(true), _) => None,
+                (_, Some(obstacle)) => Some(switch.sentence(obstacle)),
+                (_, None) => waiting.map(|each| each.why.clone()),
+            },
             since: Duration::ZERO,
             expected: waiting
                 .and_then(|each| each.expected)
@@ -149,11 +169,13 @@ mod tests {
             all: Classes::PEER,
             wanted: Classes::PEER,
             allowed: Classes::PEER,
+            allows_any: true,
             dropping: Some(Classes::PEER),
             off_wire: None,
             judged: Classes::ALL,
             missing: Vec::new(),
             expected: None,
+            sentences: Vec::new(),
         }
     }
 
@@ -223,6 +245,7 @@ mod tests {
                 class: Class::Sources,
                 family: Some(Family::Ipv4),
                 obstacle: Obstacle::Loading,
+                why: "its ipv4 sources are still being received".to_owned(),
                 expected: None,
             }],
             ..on()
@@ -234,12 +257,57 @@ mod tests {
             allowed: Classes::NONE,
             ..loading.clone()
         };
-        assert_eq!(said(forbidden), [(Some(false), Some(Obstacle::NotAllowed))]);
+        assert_eq!(
+            said(forbidden.clone()),
+            [(Some(false), Some(Obstacle::NotAllowed))]
+        );
+        for (switch, obstacle) in [
+            (forbidden, Obstacle::NotAllowed),
+            (loading.clone(), Obstacle::AllOff),
+        ] {
+            let all_off = Switch {
+                allows_any: false,
+                ..switch
+            };
+            assert!(rows(&all_off).iter().all(|row| !row.allowed));
+            assert_eq!(said(all_off), [(Some(false), Some(obstacle))]);
+        }
         let unwanted = Switch {
             wanted: Classes::NONE,
             ..loading
         };
         assert_eq!(said(unwanted), [(Some(false), None)]);
+    }
+
+    #[test]
+    fn a_class_lacks_what_is_its_own_whether_it_is_wanted_or_not() {
+        let lacks = |switch: &Switch| {
+            let mut lacks: Vec<_> = rows(switch).into_iter().map(|row| row.lacks).collect();
+            lacks.dedup();
+            lacks
+        };
+        assert_eq!(lacks(&on()), [None]);
+        let loading = "its ipv4 sources are still being received".to_owned();
+        let observed = Switch {
+            wanted: Classes::NONE,
+            dropping: Some(Classes::NONE),
+            missing: vec![Waiting {
+                class: Class::Sources,
+                family: Some(Family::Ipv4),
+                obstacle: Obstacle::Loading,
+                why: loading.clone(),
+                expected: None,
+            }],
+            ..on()
+        };
+        assert_eq!(lacks(&observed), [None, Some(loading), None]);
+        let detached = "the program is not on `ixp0`".to_owned();
+        let off_wire = Switch {
+            off_wire: Some(Obstacle::NotAttached),
+            sentences: vec![(Obstacle::NotAttached, detached.clone())],
+            ..observed
+        };
+        assert_eq!(lacks(&off_wire), [Some(detached)]);
     }
 
     #[test]

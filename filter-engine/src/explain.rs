@@ -10,10 +10,13 @@ use filter_core::userspace::{self, Peering};
 use filter_core::verdict::Judgement;
 use filter_core::{Address, Mode, Prefix, Reason};
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{ListedPrefix, Listing, Missing, Side, SourceStatus, Told};
+use filter_lifecycle::{
+    ListedPrefix, ListedRoute, Listing, Missing, RouteChange, Side, SourceStatus,
+};
 
 use crate::notice::Flow;
 use crate::peering::interface_in_force;
+use crate::publish::own_addresses;
 use crate::{Engine, EngineError};
 
 /// Source MAC of the packet that is explained: locally administered, never on a wire.
@@ -35,9 +38,9 @@ pub struct Explanation {
     /// What makes the destination valid.
     pub destination_prefix: Option<Prefix>,
     /// The routes that make the source valid.
-    pub source_routes: Vec<Told>,
+    pub source_routes: Vec<ListedRoute>,
     /// The routes that make the destination valid.
-    pub destination_routes: Vec<Told>,
+    pub destination_routes: Vec<ListedRoute>,
     /// What covers the source and does not count, or only until its hold is over.
     pub source_odd: Option<ListedPrefix>,
     /// The same of the destination.
@@ -107,8 +110,8 @@ impl Engine {
             generation: self.publisher.generation(self.slots.of(id)),
             source_prefix: compiled.source.covering(from),
             destination_prefix: compiled.destination.covering(to),
-            source_routes: self.lifecycle.told(now, id, Side::Sources, from),
-            destination_routes: self.lifecycle.told(now, id, Side::Destinations, to),
+            source_routes: self.lifecycle.routes_over(now, id, Side::Sources, from),
+            destination_routes: self.lifecycle.routes_over(now, id, Side::Destinations, to),
             source_odd: self.lifecycle.odd(now, id, Side::Sources, from),
             destination_odd: self.lifecycle.odd(now, id, Side::Destinations, to),
             flow: (!permitted).then(|| self.sight().flow(now, Some(id), (from, to))),
@@ -132,6 +135,17 @@ impl Engine {
     #[must_use]
     pub fn known(&self, id: PeerId) -> Known {
         self.lifecycle.known(id)
+    }
+
+    /// All valid prefixes of a side of a peer that cover an address, longest first.
+    #[must_use]
+    pub fn all_covering(&self, id: PeerId, side: Side, address: IpAddr) -> Vec<Prefix> {
+        self.lifecycle.all_covering(id, side, address.into())
+    }
+
+    /// How the valid prefixes of the peers changed since the last call, oldest first.
+    pub fn take_route_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.lifecycle.take_changes(now)
     }
 
     /// Every Adj-RIB that matters for a peer, as each feed reports it.
@@ -172,7 +186,7 @@ impl Engine {
             ),
             destination: ExplainedSet::destinations(
                 &covering(Side::Destinations, destination),
-                &self.fitted.own_addresses(id),
+                &own_addresses(id, &self.fitted, &self.lifecycle),
                 &peer.always_destinations(),
             ),
         };

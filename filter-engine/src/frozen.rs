@@ -2,32 +2,43 @@
 //! shown that the peer is within its limits. Never decides what is frozen.
 use std::collections::{BTreeMap, BTreeSet};
 
-use filter_core::Prefix;
+use filter_core::{Family, Prefix};
 use filter_lifecycle::Coverage;
+use filter_lifecycle::route::PeerId;
 use filter_loader::PeerSlot;
 
 use crate::Engine;
 
-/// Prefixes that are kept of all frozen peers together; a peer whose last good sources do not fit is not kept.
+/// Prefixes that are kept of all peers together that `max_prefixes` froze, and as many of those that their coverage did. Peers
+/// with few come first; one whose last good sources do not fit is not kept.
 pub const MAX_FROZEN: usize = 65_536;
 
 /// By peer: its last good sources.
 pub type Frozen = BTreeMap<String, Vec<Prefix>>;
 
 impl Engine {
-    /// What limits have frozen, to be kept with [`Engine::switched`].
+    /// What `max_prefixes` froze, to be kept with [`Engine::switched`].
     #[must_use]
     pub fn frozen(&self) -> Frozen {
-        let mut room = MAX_FROZEN;
-        let mut frozen = Frozen::new();
-        for (id, peer) in self.fitted.spec().peer_ids() {
-            let good = self.lifecycle.frozen(id);
-            if !good.is_empty() && good.len() <= room {
-                room -= good.len();
-                frozen.insert(peer.name.clone(), good.into_iter().collect());
-            }
-        }
-        frozen
+        self.as_fits(|id| self.lifecycle.frozen(id).into_iter().collect())
+    }
+
+    /// What is frozen because of how much it covers, to be kept likewise.
+    #[must_use]
+    pub fn too_wide(&self) -> Frozen {
+        self.as_fits(|id| self.lifecycle.too_wide(id))
+    }
+
+    fn as_fits(&self, good: impl Fn(PeerId) -> Vec<Prefix>) -> Frozen {
+        let peers = self.fitted.spec().peer_ids();
+        let good = peers.map(|(id, peer)| (peer.name.clone(), good(id)));
+        as_fits(good.filter(|(_, good)| !good.is_empty()).collect())
+    }
+
+    /// An operator says that what a peer grew to is right, however much it covers. Returns the families of which that is
+    /// true: none, if none was frozen for it.
+    pub fn accept_growth(&mut self, id: PeerId) -> Vec<Family> {
+        self.lifecycle.accept_growth(id)
     }
 
     /// What growth of each peer's sources is measured against.
@@ -53,6 +64,15 @@ impl Engine {
         }
     }
 
+    /// What an earlier process kept of [`Engine::frozen`] and [`Engine::too_wide`] stays so, of peers that are the same still.
+    pub(crate) fn recall_frozen(&mut self, replaced: &BTreeSet<PeerSlot>) {
+        let frozen = std::mem::take(&mut self.switched.frozen);
+        self.restore_frozen(&frozen, replaced);
+        let too_wide = std::mem::take(&mut self.switched.too_wide).into_iter();
+        let coverages = too_wide.map(|(name, good)| (name, Coverage::frozen(good)));
+        self.restore_coverages(coverages.collect(), replaced);
+    }
+
     /// What was frozen before stays so, of peers that are the same still.
     pub(crate) fn restore_frozen(&mut self, frozen: &Frozen, replaced: &BTreeSet<PeerSlot>) {
         for (name, good) in frozen {
@@ -62,5 +82,36 @@ impl Engine {
                 self.lifecycle.restore_frozen(id, good.iter().copied());
             }
         }
+    }
+}
+
+/// Those that fit, the smallest first: a peer with many costs no other its freeze.
+fn as_fits(mut peers: Vec<(String, Vec<Prefix>)>) -> Frozen {
+    peers.sort_by_key(|(_, good)| good.len());
+    let mut room = MAX_FROZEN;
+    let fits = |(_, good): &(String, Vec<Prefix>)| {
+        let left = room.checked_sub(good.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    peers.into_iter().take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_with_many_costs_no_other_its_freeze() {
+        let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
+        let peer = |name: &str, prefixes| (name.to_owned(), vec![prefix; prefixes]);
+        let kept = |peers| as_fits(peers).into_keys().collect::<Vec<_>>();
+        let (a, b, c) = (
+            peer("a", MAX_FROZEN),
+            peer("b", 1),
+            peer("c", MAX_FROZEN - 1),
+        );
+        assert_eq!(kept(vec![a.clone(), b, c]), ["b", "c"]);
+        assert_eq!(kept(vec![a]), ["a"]);
     }
 }

@@ -11,14 +11,14 @@
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
 //! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
 //! may be enforced.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use filter_lifecycle::policy::{MissingFact, Withheld};
-use filter_lifecycle::route::{FeedId, PeerId, RouteEvent};
+use filter_lifecycle::route::{FeedId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, TICK};
 use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
@@ -49,6 +49,7 @@ mod slots;
 mod status;
 mod strangers;
 pub mod switched;
+mod trial;
 mod wire;
 
 pub use counted::Counted;
@@ -61,6 +62,7 @@ pub use permit::{AcceptError, MAX_ACCEPTED};
 pub use place::{AcceptedMacs, Exports};
 pub use status::{FeedStatus, InterfaceStatus, PeerStatus, SCHEMA, StationStatus, Status};
 pub use switched::{Permit, Switched};
+pub use trial::TrialEnd;
 
 use classes::ClassWatch;
 use devices::Devices;
@@ -71,6 +73,7 @@ use place::Placer;
 use publish::Publisher;
 use sample::{Sampler, Sight};
 use slots::Slots;
+use trial::Trials;
 use wire::WireWatch;
 
 /// Why the engine cannot do what it was asked to.
@@ -129,8 +132,9 @@ pub struct Engine {
     wire: WireWatch,
     /// What operators switched at run time.
     switched: Switched,
-    /// Peers that are enforced for a time only.
-    on_trial: BTreeSet<PeerId>,
+    /// What operators switched before this process cannot be had.
+    is_memory_lost: bool,
+    trials: Trials,
     /// Why feeds are not connected, as they reported.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
@@ -173,7 +177,8 @@ impl Engine {
             class_watch: ClassWatch::default(),
             wire: WireWatch::default(),
             switched: Switched::default(),
-            on_trial: BTreeSet::new(),
+            is_memory_lost: false,
+            trials: Trials::new(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
@@ -199,8 +204,7 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
-        let frozen = self.switched.frozen.clone();
-        self.restore_frozen(&frozen, &replaced);
+        self.recall_frozen(&replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
@@ -246,7 +250,7 @@ impl Engine {
         };
         // Where its address is now is where the session is.
         let is_up = self.lifecycle.is_up(*session);
-        self.placer.session(now, session.address, is_up);
+        self.placer.session(now, &self.fitted, (*session, is_up));
     }
 
     /// Settles what the events of a batch change.
@@ -374,7 +378,6 @@ impl Engine {
             fitted: &self.fitted,
             slots: &self.slots,
             devices: &self.devices,
-            on_trial: &self.on_trial,
         };
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {

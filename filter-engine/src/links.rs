@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, NetlinkAddr, recvfrom, send};
 mod wire;
 
 use crate::netlink;
-use wire::{Request, Told};
+use wire::{News, Request};
 
 /// The multicast groups of links and addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR` of
 /// linux/rtnetlink.h).
@@ -177,27 +177,27 @@ impl Links {
     }
 
     fn fold(&mut self, datagram: &[u8]) -> Result<(), LinkError> {
-        for told in wire::parse(datagram).map_err(LinkError::Malformed)? {
-            match told {
-                Told::Device(index, device) => {
+        for news in wire::parse(datagram).map_err(LinkError::Malformed)? {
+            match news {
+                News::Device(index, device) => {
                     self.seen.insert(index);
                     self.changed |= self.devices.set(index, device);
                 }
-                Told::DeviceGone(index) => self.changed |= self.devices.remove(index),
-                Told::Address {
+                News::DeviceGone(index) => self.changed |= self.devices.remove(index),
+                News::Address {
                     index,
                     address,
                     length,
                 } => self.changed |= self.devices.add_address(index, address, length),
-                Told::AddressGone { index, address } => {
+                News::AddressGone { index, address } => {
                     self.changed |= self.devices.remove_address(index, address);
                 }
-                Told::Filter(index, mac) => {
+                News::Filter(index, mac) => {
                     self.filters.entry(index).or_default().insert(mac);
                 }
-                Told::Interrupted => self.interrupted = true,
-                Told::Done(sequence) => self.done(sequence)?,
-                Told::Refused(sequence, why) => self.refused(sequence, why)?,
+                News::Interrupted => self.interrupted = true,
+                News::Done(sequence) => self.done(sequence)?,
+                News::Refused(sequence, why) => self.refused(sequence, why)?,
             }
         }
         Ok(())

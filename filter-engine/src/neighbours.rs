@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, recvfrom, send};
 
 use crate::netlink;
-use wire::Told;
+use wire::News;
 
 /// Entries of the kernel's table we follow at most; its own limit for learned ones is 1024 by default.
 pub const MAX_NEIGHBOURS: usize = 1 << 16;
@@ -128,23 +128,23 @@ impl Neighbours {
 
     fn fold(&mut self, datagram: &[u8]) -> Result<Vec<NeighbourEvent>, NeighbourError> {
         let mut events = Vec::new();
-        for told in wire::parse(datagram).map_err(NeighbourError::Malformed)? {
-            match told {
-                Told::Entry { link, address, mac } => {
+        for news in wire::parse(datagram).map_err(NeighbourError::Malformed)? {
+            match news {
+                News::Entry { link, address, mac } => {
                     self.entry(link, address, mac, &mut events)?
                 }
-                Told::Interrupted => self.interrupted = true,
+                News::Interrupted => self.interrupted = true,
                 // Of a former listing, given up since; if ours had to wait for it, ask again.
-                Told::Done { sequence } if sequence != self.sequence => {
+                News::Done { sequence } if sequence != self.sequence => {
                     if std::mem::take(&mut self.busy) {
                         self.list()?;
                     }
                 }
-                Told::Done { .. } if self.interrupted => self.list()?,
-                Told::Done { .. } => self.done(&mut events),
+                News::Done { .. } if self.interrupted => self.list()?,
+                News::Done { .. } => self.done(&mut events),
                 // The kernel lists one at a time.
-                Told::Busy => self.busy = true,
-                Told::Refused(why) => return Err(NeighbourError::Refused(why)),
+                News::Busy => self.busy = true,
+                News::Refused(why) => return Err(NeighbourError::Refused(why)),
             }
         }
         Ok(events)

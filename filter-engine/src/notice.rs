@@ -2,15 +2,15 @@
 use std::collections::VecDeque;
 
 use filter_core::packet::Vlans;
-use filter_core::{Address, Reason};
+use filter_core::{Address, Mode, Reason};
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::{DefaultPointing, DestinationStory, SourceStory};
 use filter_lifecycle::{Event, RecentlyValid};
 
-use crate::EngineError;
 use crate::links::LinkError;
 use crate::neighbours::NeighbourError;
+use crate::{EngineError, TrialEnd};
 
 /// Notices that wait to be taken; more push the oldest out, counted.
 pub const MAX_NOTICES: usize = 8192;
@@ -39,6 +39,15 @@ pub enum Notice {
         interface: String,
         /// The reason.
         why: String,
+    },
+    /// A trial ended without being confirmed: the peer is as it was before.
+    TrialEnded {
+        /// The peer.
+        peer: PeerId,
+        /// Its mode now.
+        mode: Mode,
+        /// Why it ended.
+        why: TrialEnd,
     },
     /// The kernel's devices cannot be followed; opened anew.
     DevicesLost(LinkError),

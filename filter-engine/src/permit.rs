@@ -47,6 +47,12 @@ impl Engine {
         self.switched = switched;
     }
 
+    /// What operators switched before this process cannot be had: the data plane's own words count, and what is on trial
+    /// there goes back to observing. Before [`Engine::start`].
+    pub const fn remember_nothing(&mut self) {
+        self.is_memory_lost = true;
+    }
+
     /// What operators switched at run time, to be kept.
     #[must_use]
     pub const fn switched(&self) -> &Switched {
@@ -80,19 +86,11 @@ impl Engine {
             let name = peer.name.clone();
             self.permit(self.slots.of(id).into(), permit.classes());
             self.switched.set_peer(&name, permit);
+            self.trials.remove(&name);
         }
         self.lifecycle.set_mode(id, mode);
         self.lifecycle.settle(now);
-        self.lifecycle.status(now, id)
-    }
-
-    /// These peers are enforced for a time only: until that is confirmed, the lease's end observes, whatever
-    /// `on_lease_end` is.
-    pub fn set_on_trial(&mut self, peers: BTreeSet<PeerId>) {
-        let changed = self.on_trial.symmetric_difference(&peers);
-        let there = changed.filter(|&&id| self.fitted.spec().peer(id).is_some());
-        there.for_each(|&id| self.publisher.again(id));
-        self.on_trial = peers;
+        self.standing(now, id)
     }
 
     /// An operator accepts a MAC as a peer's, wherever the peer is on a LAN.
@@ -168,26 +166,39 @@ impl Engine {
 
     /// What the data plane keeps of the operators' words stays, and what it knows nothing of is given to it anew: `known` are
     /// the peers it did know, `is_new` says that it knew none at all.
-    pub(crate) fn repeat_permits(&mut self, known: &BTreeSet<PeerSlot>, is_new: bool) {
+    pub(crate) fn repeat_permits(
+        &mut self,
+        now: Duration,
+        known: &BTreeSet<PeerSlot>,
+        is_new: bool,
+    ) {
         if is_new && self.switched.all_off {
             self.permit(Target::WholeFilter, Classes::NONE);
         }
         let all = self.filter.allowed(Target::WholeFilter);
         self.switched.all_off = all.is_ok_and(Classes::is_empty);
+        let trials = std::mem::take(&mut self.trials);
         let peers: Vec<_> = self.slots.iter().collect();
         for (id, slot) in peers {
-            self.repeat_permit(id, slot, known.contains(&slot));
+            if self.filter.is_on_trial(slot) {
+                self.repeat_trial(now, id, &trials);
+            } else {
+                self.repeat_permit(id, known.contains(&slot));
+            }
         }
     }
 
-    fn repeat_permit(&mut self, id: PeerId, slot: PeerSlot, is_known: bool) {
+    /// A peer is permitted what the data plane's word says if that is known to be of the operators, else what they last
+    /// switched, else everything: then the configuration alone decides.
+    pub(crate) fn repeat_permit(&mut self, id: PeerId, is_word_known: bool) {
         let Some(peer) = self.fitted.spec().peer(id) else {
             return;
         };
-        let (name, specified) = (peer.name.clone(), peer.mode);
+        let (name, specified, slot) = (peer.name.clone(), peer.mode, self.slots.of(id));
         let kept = self.switched.peers.remove(&name);
-        if let (false, Some(permit)) = (is_known, &kept) {
-            self.permit(slot.into(), permit.classes());
+        if !is_word_known {
+            let classes = kept.as_ref().map_or(Classes::ALL, Permit::classes);
+            self.permit(slot.into(), classes);
         }
         let word = self.filter.allowed(slot).unwrap_or(Classes::NONE);
         // `enforce` against the configuration ends as soon as that says something else.
@@ -195,27 +206,27 @@ impl Engine {
             permit.mode == Mode::Enforce && permit.specified == Some(specified)
         });
         let permit = match (word, is_on) {
-            (Classes::NONE, _) => Permit {
+            (Classes::NONE, _) => Some(Permit {
                 specified: Some(specified),
                 ..Permit::observe()
-            },
-            (Classes::ALL, false) => {
-                return;
-            }
-            (word, is_on) => Permit {
+            }),
+            (Classes::ALL, false) => None,
+            (word, is_on) => Some(Permit {
                 only: some_of(word),
                 specified: is_on.then_some(specified),
                 ..Permit::enforce()
-            },
+            }),
         };
-        let mode = match is_on {
-            _ if permit.mode == Mode::Observe => Mode::Observe,
-            true => Mode::Enforce,
-            false => specified,
+        let mode = match &permit {
+            Some(permit) if permit.mode == Mode::Observe => Mode::Observe,
+            _ if is_on => Mode::Enforce,
+            _ => specified,
         };
-        if mode != specified {
+        if mode != self.lifecycle.wanted_mode(id) {
             self.lifecycle.set_mode(id, mode);
         }
-        self.switched.set_peer(&name, permit);
+        if let Some(permit) = permit {
+            self.switched.set_peer(&name, permit);
+        }
     }
 }

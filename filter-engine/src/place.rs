@@ -7,7 +7,7 @@ use std::time::Duration;
 use filter_core::layout::Station;
 use filter_core::packet::Mac;
 use filter_lifecycle::neighbour::MemberSeed;
-use filter_lifecycle::route::PeerId;
+use filter_lifecycle::route::{PeerId, Session};
 use filter_lifecycle::spec::{InterfaceId, Peer};
 use filter_lifecycle::stations::{Facts, KnownBy, StationEvent, Stations};
 use filter_loader::{Error, Filter, PeerSlot};
@@ -79,11 +79,17 @@ impl Placer {
     }
 
     /// A session came up, or is up by no feed any more.
-    pub(crate) fn session(&mut self, now: Duration, address: IpAddr, is_up: bool) {
+    pub(crate) fn session(
+        &mut self,
+        now: Duration,
+        fitted: &Fitted,
+        (session, is_up): (Session, bool),
+    ) {
+        let facts = facts(fitted);
         self.changed |= if is_up {
-            self.stations.session_up(now, address)
+            self.stations.session_up(&facts, now, session)
         } else {
-            self.stations.session_down(now, address)
+            self.stations.session_down(&facts, now, session)
         };
     }
 
@@ -138,7 +144,9 @@ impl Placer {
             return (Vec::new(), Ok(()));
         }
         self.again_at = None;
-        self.ages_at = self.stations.age(now);
+        self.ages_at = self
+            .stations
+            .age(now, hands.fitted.spec().timers.station_hold);
         let (events, placed) = self.place(now, hands);
         let said = match placed {
             Ok(()) => {

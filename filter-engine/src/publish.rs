@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use filter_core::Classes;
-use filter_core::layout::Rules;
+use filter_core::layout::{Known, Rules};
 use filter_core::set::PrefixSet;
+use filter_core::{Address, Classes};
 use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::OnLeaseEnd;
@@ -47,8 +47,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) fitted: &'a Fitted,
     pub(crate) slots: &'a Slots,
     pub(crate) devices: &'a Devices,
-    /// Peers that are enforced for a time only.
-    pub(crate) on_trial: &'a BTreeSet<PeerId>,
 }
 
 /// What came of it.
@@ -128,8 +126,10 @@ impl Publisher {
     fn peer(&mut self, now: Duration, id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
         let begin = Instant::now();
         let want = want(id, hands);
+        let known = want.rules.known;
         let slot = hands.slots.of(id);
-        hands.filter.set_sessions(slot, sessions(id, hands.fitted));
+        let sessions = sessions(id, hands.fitted, hands.lifecycle);
+        hands.filter.set_sessions(slot, sessions);
         let had_failed = self.sync.dirty(slot).is_some();
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
@@ -145,11 +145,21 @@ impl Publisher {
                 switch(id, hands.lifecycle.granted(now, id), hands, outcome);
             }
             Err(error) => {
-                hands.lifecycle.published(now, id, Err(error.to_string()));
+                if !self.stands(slot, &error, known) {
+                    hands.lifecycle.published(now, id, Err(error.to_string()));
+                }
                 outcome.failed.push((id, error));
             }
         }
         hands.lifecycle.settle(now);
+    }
+
+    /// Does all that is judged stay so, although the peer's table could not be replaced? Where it alone is too large, only its
+    /// growth waits: what it announces without end must not open the filter for it.
+    fn stands(&self, slot: PeerSlot, error: &Error, known: Known) -> bool {
+        let have = self.sync.have(slot).map(|have| have.rules.known.bits());
+        let is_there = have.is_some_and(|bits| bits & known.bits() == known.bits());
+        is_there && matches!(error, Error::TableTooLarge { .. })
     }
 
     /// Nothing is published before.
@@ -200,7 +210,7 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     let classes = judged.fold(classes, Classes::within);
     let end = match hands.fitted.spec().timers.on_lease_end {
         OnLeaseEnd::Observe => LeaseEnd::Observe,
-        OnLeaseEnd::Keep if hands.on_trial.contains(&id) => LeaseEnd::Observe,
+        OnLeaseEnd::Keep if hands.filter.is_on_trial(slot) => LeaseEnd::Observe,
         OnLeaseEnd::Keep => LeaseEnd::Keep,
     };
     let wanted = match classes {
@@ -215,10 +225,19 @@ fn switch(id: PeerId, classes: Classes, hands: &Hands<'_>, outcome: &mut Outcome
     }
 }
 
-/// The peer's session addresses, and ours where it is attached.
-fn sessions(id: PeerId, fitted: &Fitted) -> Sessions {
+/// Our addresses where the peer is attached, and those of its sessions.
+pub(crate) fn own_addresses(id: PeerId, fitted: &Fitted, lifecycle: &Lifecycle) -> Vec<Address> {
+    let mut addresses = fitted.own_addresses(id);
+    addresses.extend(lifecycle.own_session_addresses(id));
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The peer's session addresses, and ours.
+fn sessions(id: PeerId, fitted: &Fitted, lifecycle: &Lifecycle) -> Sessions {
     let peer = &fitted.spec().peers[id.0 as usize];
-    let ours = fitted.own_addresses(id).into_iter();
+    let ours = own_addresses(id, fitted, lifecycle).into_iter();
     Sessions {
         theirs: peer.session_addresses().collect(),
         ours: ours.map(IpAddr::from).collect(),
@@ -227,7 +246,7 @@ fn sessions(id: PeerId, fitted: &Fitted) -> Sessions {
 
 /// S'(p), D'(p) and the rules, as they should be now.
 fn want(id: PeerId, hands: &mut Hands<'_>) -> Wanted {
-    let own_addresses = hands.fitted.own_addresses(id);
+    let own_addresses = own_addresses(id, hands.fitted, hands.lifecycle);
     Wanted {
         rules: Rules {
             families: hands.fitted.spec().peers[id.0 as usize].families,

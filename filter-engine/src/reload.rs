@@ -140,7 +140,7 @@ impl Engine {
             }
         }
         self.take_slots(now, taken);
-        self.repeat_permits(&known, is_new);
+        self.repeat_permits(now, &known, is_new);
         Ok(replaced)
     }
 

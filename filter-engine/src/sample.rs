@@ -208,7 +208,7 @@ impl Sight<'_> {
                 ids.filter(|&id| sets(id).is_some_and(|(sources, _)| sources.contains(source)));
             let others: Vec<PeerId> = others.take(MAX_NAMED).collect();
             if others.is_empty() {
-                SourceStory::Nobody
+                SourceStory::NoPeer
             } else {
                 SourceStory::AdvertisedBy(others)
             }

@@ -318,21 +318,52 @@ impl Engine {
         switch: &Switch,
     ) -> filter_lifecycle::PeerStatus {
         let mut status = self.lifecycle.status(now, id);
-        let missing = match switch.off_wire {
-            Some(Obstacle::NotAttached) => Missing::NotAttached(self.off_wire_names(id)),
-            Some(Obstacle::LeaseEnded) => Missing::LeaseEnded,
-            Some(Obstacle::NoRecord) => Missing::NoRecord,
-            Some(Obstacle::NoStation) => Missing::NoStation,
-            _ => match self.shows_tags(id) {
-                Some(command) => Missing::TagsHidden(command),
-                None => return status,
-            },
+        let is_off = !switch.allowed.meets(switch.wanted);
+        let switched_off = match (is_off, switch.allows_any) {
+            (true, _) => Some(Missing::NotAllowed),
+            (false, false) => Some(Missing::AllOff),
+            (false, true) => None,
         };
-        if status.state == PeerState::Enforcing {
+        let off_wire = switch.off_wire.unwrap_or(Obstacle::TagsHidden);
+        let missing = switched_off.or_else(|| self.missing_on_the_wire(id, off_wire));
+        if let Some(missing) = missing.filter(|_| status.state == PeerState::Enforcing) {
             status.state = PeerState::new(status.mode, Some(&missing), false);
             status.missing = Some(missing);
         }
         status
+    }
+
+    /// What the lifecycle says of a peer, as far as the wire and the switch, read back, agree.
+    #[must_use]
+    pub fn standing(&self, now: Duration, id: PeerId) -> filter_lifecycle::PeerStatus {
+        let switch = self.peer_switch(now, id, &self.with_stations());
+        self.peer_on_the_wire(now, id, &switch)
+    }
+
+    /// What keeps an interface's own classes, those that are wanted, from being in force; none if nothing does.
+    #[must_use]
+    pub fn interface_lacks(&self, name: &str) -> Option<String> {
+        let (id, _) = self.fitted.spec().interface_named(name)?;
+        let switch = self.interface_switch(id);
+        if !switch.allows_any {
+            return Some(Missing::AllOff.to_string());
+        }
+        let holder = Holder::Interface(id.0);
+        let rows = self.class_watch.status(Duration::ZERO, holder, &switch);
+        let mut wanted = rows.into_iter().filter(|row| row.wanted);
+        wanted.find_map(|row| row.lacks)
+    }
+
+    /// An obstacle of the wire, of one peer.
+    fn missing_on_the_wire(&self, id: PeerId, obstacle: Obstacle) -> Option<Missing> {
+        Some(match obstacle {
+            Obstacle::NotAttached => Missing::NotAttached(self.off_wire_names(id)),
+            Obstacle::LeaseEnded => Missing::LeaseEnded,
+            Obstacle::NoRecord => Missing::NoRecord,
+            Obstacle::NoStation => Missing::NoStation,
+            Obstacle::TagsHidden => Missing::TagsHidden(self.shows_tags(id)?),
+            _ => return None,
+        })
     }
 
     fn station_status(&self, station: Station, id: PeerId) -> StationStatus {
@@ -374,19 +405,29 @@ impl Engine {
         let is_wanted = configured == Mode::Enforce || now_wanted == Mode::Enforce;
         let each = self.lifecycle.class_status(now, id).into_iter();
         let missing = each.filter_map(|status| {
+            let missing = status.missing?;
             Some(Waiting {
                 class: status.class,
                 family: status.family,
-                obstacle: status.missing.as_ref()?.obstacle(),
+                obstacle: missing.obstacle(),
+                why: missing.to_string(),
                 expected: status.expected,
             })
         });
+        let off_wire = self.off_wire(id, seen.contains(&slot.number()));
+        let on_the_wire = off_wire.into_iter().chain([Obstacle::TagsHidden]);
+        let sentence = |obstacle| {
+            let missing = self.missing_on_the_wire(id, obstacle)?;
+            Some((obstacle, missing.to_string()))
+        };
         Switch {
+            sentences: on_the_wire.filter_map(sentence).collect(),
             all: Classes::PEER,
             wanted: self.lifecycle.configured(id).when(is_wanted),
             allowed: self.allowed(Target::Peer(slot)),
+            allows_any: self.allows_any(),
             dropping: self.filter.in_force(slot).ok(),
-            off_wire: self.off_wire(id, seen.contains(&slot.number())),
+            off_wire,
             judged: self.judged(id),
             missing: missing.collect(),
             expected: self.adopted.left(now, id),
@@ -402,6 +443,7 @@ impl Engine {
             all: Classes::INTERFACE,
             wanted: interface_classes(interface),
             allowed: self.allowed(target),
+            allows_any: self.allows_any(),
             dropping: self.filter.in_force(target).ok(),
             off_wire: not_attached(attached)
                 .or_else(|| self.without_lease())
@@ -409,14 +451,17 @@ impl Engine {
             judged: self.devices.judged(id),
             missing: unknown_waits(self.mixed.contains(&id)),
             expected: None,
+            sentences: interface_sentences(&interface.name),
         }
     }
 
-    /// What the operator permits here: the word of the whole filter stands above all others.
     fn allowed(&self, target: Target<'_>) -> Classes {
-        let here = self.filter.allowed(target).unwrap_or(Classes::NONE);
-        let everywhere = self.filter.allowed(Target::WholeFilter);
-        here.within(everywhere.unwrap_or(Classes::NONE))
+        self.filter.allowed(target).unwrap_or(Classes::NONE)
+    }
+
+    /// Does the operator permit anything at all?
+    fn allows_any(&self) -> bool {
+        !self.allowed(Target::WholeFilter).is_empty()
     }
 
     /// What keeps the program from this peer's packets, or from dropping them.
@@ -475,9 +520,20 @@ fn unknown_waits(is_mixed: bool) -> Vec<Waiting> {
         class: Class::Unknown,
         family: None,
         obstacle: Obstacle::NoStation,
+        why: "a peer there is not distinguished by its macs".to_owned(),
         expected: None,
     };
     is_mixed.then_some(waits).into_iter().collect()
+}
+
+fn interface_sentences(interface: &str) -> Vec<(Obstacle, String)> {
+    let missing = [
+        Missing::NotAttached(format!("`{interface}`")),
+        Missing::LeaseEnded,
+        Missing::NoRecord,
+    ];
+    let sentence = |missing: &Missing| (missing.obstacle(), missing.to_string());
+    missing.iter().map(sentence).collect()
 }
 
 const fn not_attached(attached: Option<bool>) -> Option<Obstacle> {

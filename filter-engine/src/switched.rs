@@ -27,12 +27,18 @@ pub struct Switched {
         )
     )]
     pub accepted: AcceptedMacs,
-    /// By the peer's name: what no operator switched, but a limit froze; its last good sources.
+    /// By the peer's name: what no operator switched, but `max_prefixes` froze; its last good sources.
     #[cfg_attr(
         feature = "serde",
         serde(with = "written::frozen", skip_serializing_if = "Frozen::is_empty")
     )]
     pub frozen: Frozen,
+    /// As above, of those that froze because of how much they cover.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "written::frozen", skip_serializing_if = "Frozen::is_empty")
+    )]
+    pub too_wide: Frozen,
 }
 
 /// What an operator permits for one peer or interface.

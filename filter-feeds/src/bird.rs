@@ -182,6 +182,7 @@ fn state(protocol: &Protocol, life: String) -> State {
             let mut channels = protocol.channels.iter();
             channels.any(|channel| channel.up && channel.family == family)
         })),
+        local: protocol.local,
         life,
     }
 }

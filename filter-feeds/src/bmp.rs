@@ -22,7 +22,7 @@ use crate::tcp;
 use crate::wire::{ReceiveBuffer, bmp};
 use config::may_reach;
 use filter_core::Prefix;
-use filter_lifecycle::route::{Origin, RouteEvent, Session, Vrf};
+use filter_lifecycle::route::{LossCause, Origin, RouteEvent, Session, Vrf};
 use router::{Closed, Memory, Noted, Router};
 
 mod config;
@@ -534,6 +534,7 @@ impl Streams {
         let lost = reported.map(|(session, _)| RouteEvent::RibLost {
             origin: Origin::Session(session),
             rib: None,
+            cause: LossCause::Feed,
             why: why.into(),
         });
         match lost.collect::<Vec<_>>() {

@@ -223,6 +223,8 @@ pub enum State {
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the router reports them.
         families: Option<[bool; 2]>,
+        /// Our address of it, if the router reports it.
+        local: Option<IpAddr>,
         /// Differs whenever the session was established anew.
         life: String,
     },
@@ -399,6 +401,7 @@ impl<S: Source> Polling<S> {
         let mut settled_at = Instant::now();
         loop {
             let started = Instant::now();
+            let lives = self.glance_before_poll(outlet.stop());
             let polled = self.source.poll(&self.config, outlet.stop());
             let took = started.elapsed();
             let read = polled.map(|reading| {
@@ -448,15 +451,28 @@ impl<S: Source> Polling<S> {
             };
             let rest = (REST * took).max(MIN_REST).min(longest_rest);
             outlet.stop().sleep(rest)?;
-            self.wait(wait.saturating_sub(rest), outlet.stop())?;
+            self.wait(wait.saturating_sub(rest), lives, outlet.stop())?;
         }
     }
 
-    /// Until the next poll: its time has come, it is requested, or a session came up meanwhile.
-    fn wait(&mut self, time: Duration, stop: &Stop) -> Result<(), Stopped> {
+    /// What [`Polling::wait`] compares with: a session that comes up during the poll or the rest after it is noticed
+    /// too. An error is left for the poll to report.
+    fn glance_before_poll(&mut self, stop: &Stop) -> Option<Lives> {
+        if self.config.interval <= GLANCE_INTERVAL {
+            return None;
+        }
+        self.source.glance(&self.config, stop).ok()
+    }
+
+    /// Until the next poll: its time has come, it is requested, or other sessions are up than `before`.
+    fn wait(
+        &mut self,
+        time: Duration,
+        mut before: Option<Lives>,
+        stop: &Stop,
+    ) -> Result<(), Stopped> {
         let end = Instant::now() + time;
         let left = || end.saturating_duration_since(Instant::now());
-        let mut before = None;
         while left() > GLANCE_INTERVAL {
             let asked = Instant::now();
             let Ok(now) = self.source.glance(&self.config, stop) else {

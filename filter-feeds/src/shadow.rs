@@ -21,7 +21,7 @@ use crate::skipped::Skipped;
 use crate::tcp;
 use crate::wire::ReceiveBuffer;
 use crate::wire::bgp::{self, Notification, write};
-use filter_lifecycle::route::{Origin, RouteEvent};
+use filter_lifecycle::route::{LossCause, Origin, RouteEvent};
 use md5::Refused;
 use speaker::{Ended, Out, Speaker};
 
@@ -230,6 +230,7 @@ impl ShadowFeed {
             RouteEvent::RibLost {
                 origin: Origin::Session(shadow.mirrors),
                 rib: Some(shadow.rib),
+                cause: LossCause::Feed,
                 why,
             }
         } else {

@@ -28,6 +28,7 @@ use crate::route::{Origin, Session};
 
 mod address_set;
 mod breaker;
+mod changes;
 mod coverage;
 pub mod directory;
 mod doubt;
@@ -66,7 +67,10 @@ mod whole;
 
 pub use crate::admission::Refusal;
 pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
-pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_TIMES};
+pub use changes::{
+    CHANGES_PER_SECOND, Changed, How, MAX_CHANGES, MAX_WAITING_CHANGES, RouteChange,
+};
+pub use coverage::{COVERAGE_PERCENT, JUMP_MEMORY, JUMP_PART, JUMP_STANDS, JUMP_TIMES};
 pub use directory::{Directory, Owner};
 pub use doubt::{Doubt, SHRINK_MIN, SHRINK_PATIENCE, SHRINK_PERCENT};
 pub use ends::{MASS_PEERS, TOGETHER};
@@ -76,19 +80,19 @@ pub use fold::FOREIGN_PEERS;
 pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
 pub use limits::Coverage;
-pub use listing::{ListedPrefix, Listing, MAX_LISTED, Standing};
+pub use listing::{ListedPrefix, Listing, MAX_LISTED, MAX_LISTED_ROUTES, Standing};
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
 pub use recent::{MAX_RECENT, RECENT, RecentlyValid};
 pub use reconcile::{MAX_DIFFERENCES, MAX_EXAMPLES};
-pub use refused::{MAX_REFUSED_LISTED, MAX_REFUSED_TOLD, REFUSED_PERIOD};
+pub use refused::{MAX_REFUSED_EVENTS, MAX_REFUSED_LISTED, REFUSED_PERIOD};
 pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
 pub use source::{BUSY, MAX_LEFT, MID_LIFE, SETTLE, SourceKey};
 pub use sources::MAX_SOURCES;
 pub use state::{Cue, State};
-pub use status::{PeerStatus, RefusedPrefix, SourceStatus, Told};
+pub use status::{ListedRoute, PeerStatus, RefusedPrefix, SourceStatus};
 pub use wanted::MAX_EXPIRED;
 pub use whole::Lifecycle;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use filter_core::Asn;
 use filter_core::packet::Mac;
 
-/// MACs remembered per address; of those that no session confirmed the one unseen for longest goes first.
+/// MACs remembered per address; of those that no session confirmed the one that was seen first last goes first.
 pub const MAX_MACS_PER_ADDRESS: usize = 16;
 
 /// A change of the kernel's neighbour table.
@@ -44,8 +44,6 @@ pub struct MemberSeed {
     pub macs: Vec<Mac>,
 }
 
-/// How long an address keeps a MAC that it is not at any more: the kernel forgets silent neighbours, whose frames still come.
-pub const STATION_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// How long a session must last, and its address stay where it is, after it came up: a forged answer ends the session within
 /// one hold time (RFC 4271 section 4.2).
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(180);
@@ -57,6 +55,8 @@ pub struct Seen {
     pub mac: Mac,
     /// Until when the address was at it; none if it is.
     until: Option<Duration>,
+    /// For how much of the trial that goes on it was.
+    tried: Duration,
     proof: Proof,
 }
 
@@ -65,9 +65,9 @@ pub struct Seen {
 enum Proof {
     /// Nothing.
     None,
-    /// The address's session came up then, while it was there.
-    Trial(Duration),
-    /// That session lasted.
+    /// The address's session came up while it was there, and lasts.
+    Trial,
+    /// A session lasted, and the address was there for most of the time.
     Whole,
 }
 
@@ -83,29 +83,94 @@ impl Seen {
     pub const fn is_confirmed(&self) -> bool {
         !matches!(self.proof, Proof::None)
     }
+}
 
-    /// Since when its trial is over, if it is.
-    fn trial_end(&self) -> Option<Duration> {
-        match self.proof {
-            Proof::Trial(since) => Some(since + CONFIRM_AFTER),
-            Proof::None | Proof::Whole => None,
+/// Where one address on a link is and was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Whereabouts {
+    /// Each MAC, in the order in which they were seen first.
+    seen: Vec<Seen>,
+    trial: Option<Trial>,
+}
+
+/// The address's session is up, and has not lasted for long enough yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trial {
+    since: Duration,
+    /// Until when it is added up for how long the address was where.
+    counted: Duration,
+}
+
+impl Trial {
+    const fn new(now: Duration) -> Self {
+        let (since, counted) = (now, now);
+        Self { since, counted }
+    }
+
+    fn end(self) -> Duration {
+        self.since + CONFIRM_AFTER
+    }
+}
+
+impl Whereabouts {
+    fn current(&mut self) -> Option<&mut Seen> {
+        self.seen.iter_mut().find(|each| each.is_current())
+    }
+
+    /// Time has passed: adds up where the address was, and ends the trial if it is over.
+    fn pass(&mut self, now: Duration) {
+        let Some(trial) = self.trial else {
+            return;
+        };
+        let until = now.min(trial.end());
+        if let Some(current) = self.current() {
+            current.tried += until.saturating_sub(trial.counted);
+        }
+        let counted = until.max(trial.counted);
+        self.trial = Some(Trial { counted, ..trial });
+        if now >= trial.end() {
+            self.judge(now);
         }
     }
 
-    /// The session ended, or its trial: it is proof if it lasted, and the address is there.
+    /// The session lasted. It is proof for the MAC where the address was for most of that time, and for no other; if there
+    /// is none, for nobody, and the session has to last anew.
     fn judge(&mut self, now: Duration) {
-        if let Some(end) = self.trial_end() {
-            self.proof = match now >= end && self.is_current() {
-                true => Proof::Whole,
-                false => Proof::None,
-            };
+        let is_most = |each: &Seen| each.tried > CONFIRM_AFTER / 2;
+        let is_decided = self.seen.iter().any(is_most);
+        for each in &mut self.seen {
+            if is_most(each) {
+                each.proof = Proof::Whole;
+            }
+        }
+        self.end_trial();
+        self.trial = (!is_decided).then(|| Trial::new(now));
+    }
+
+    /// What only a trial showed is not shown any more.
+    fn end_trial(&mut self) {
+        self.trial = None;
+        for each in &mut self.seen {
+            each.tried = Duration::ZERO;
+            if each.proof == Proof::Trial {
+                each.proof = Proof::None;
+            }
+        }
+    }
+
+    /// Whoever forges answers pushes out no MAC that a session has confirmed, nor one that was there before.
+    fn limit(&mut self) {
+        if self.seen.len() > MAX_MACS_PER_ADDRESS {
+            let is_forged = |each: &Seen| !each.is_confirmed() && !each.is_current();
+            let forged = self.seen.iter().rposition(is_forged);
+            self.seen.remove(forged.unwrap_or(0));
         }
     }
 }
 
-/// Every MAC an address was seen at, latest last.
+/// Every MAC an address was seen at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Macs(BTreeMap<(u32, IpAddr), Vec<Seen>>);
+pub struct Macs(BTreeMap<(u32, IpAddr), Whereabouts>);
 
 impl Macs {
     /// Learns from an event; true if the address was never seen at this MAC.
@@ -115,79 +180,89 @@ impl Macs {
             | NeighbourEvent::Gone { link, address } => (link, address),
             NeighbourEvent::Complete => return false,
         };
-        let seen = self.0.entry((link, address)).or_default();
-        let NeighbourEvent::Known { mac, .. } = *event else {
-            seen.iter_mut()
-                .for_each(|each| _ = each.until.get_or_insert(now));
+        let at = self.0.entry((link, address)).or_default();
+        at.pass(now);
+        let mac = match *event {
+            NeighbourEvent::Known { mac, .. } => Some(mac),
+            NeighbourEvent::Gone { .. } | NeighbourEvent::Complete => None,
+        };
+        let mut is_new = mac.is_some();
+        for each in &mut at.seen {
+            if Some(each.mac) == mac {
+                (each.until, is_new) = (None, false);
+            } else {
+                each.until.get_or_insert(now);
+            }
+        }
+        if let Some(mac) = mac.filter(|_| is_new) {
+            at.seen.push(Seen {
+                mac,
+                until: None,
+                tried: Duration::ZERO,
+                proof: Proof::None,
+            });
+            at.limit();
+        }
+        is_new
+    }
+
+    /// The session of an address on a link came up, or, if that was not `seen`, is reported to be up: then where the address is
+    /// now shows nothing yet. Returns whether the address is there, so that a trial begins.
+    pub fn came_up(
+        &mut self,
+        now: Duration,
+        (link, address): (u32, IpAddr),
+        was_seen: bool,
+    ) -> bool {
+        let Some(at) = self.0.get_mut(&(link, address)) else {
             return false;
         };
-        let others = seen.iter_mut().filter(|each| each.mac != mac);
-        others.for_each(|each| _ = each.until.get_or_insert(now));
-        let known = seen.iter().position(|each| each.mac == mac);
-        let proof = known.map_or(Proof::None, |at| seen.remove(at).proof);
-        seen.push(Seen {
-            mac,
-            until: None,
-            proof,
-        });
-        if seen.len() > MAX_MACS_PER_ADDRESS {
-            // Whoever forges answers pushes out no MAC that a session has confirmed.
-            let forged = seen.iter().position(|each| !each.is_confirmed());
-            seen.remove(forged.unwrap_or(0));
+        at.pass(now);
+        let is_on_trial = at.trial.is_some();
+        let Some(current) = at.current() else {
+            return false;
+        };
+        if current.proof == Proof::None && was_seen && !is_on_trial {
+            current.proof = Proof::Trial;
         }
-        known.is_none()
-    }
-
-    /// The address's session came up. Returns whether the address is anywhere, so that this proves something.
-    pub fn came_up(&mut self, now: Duration, address: IpAddr) -> bool {
-        let mut anywhere = false;
-        for each in self.of_all_links(address).filter(|each| each.is_current()) {
-            anywhere = true;
-            if each.proof == Proof::None {
-                each.proof = Proof::Trial(now);
-            }
+        let is_known = current.proof == Proof::Whole;
+        if !is_known && !is_on_trial {
+            at.trial = Some(Trial::new(now));
         }
-        anywhere
+        true
     }
 
-    /// The address's session went down.
-    pub fn went_down(&mut self, now: Duration, address: IpAddr) {
-        self.of_all_links(address).for_each(|each| each.judge(now));
-    }
-
-    fn of_all_links(&mut self, address: IpAddr) -> impl Iterator<Item = &mut Seen> {
-        let of_address = self.0.iter_mut().filter(move |((_, at), _)| *at == address);
-        of_address.flat_map(|(_, seen)| seen)
-    }
-
-    /// Ends trials, and forgets MACs that their addresses left too long ago. Returns when it is to be called again at the
-    /// latest.
-    pub fn age(&mut self, now: Duration) -> Option<Duration> {
-        for seen in self.0.values_mut() {
-            let is_over = |each: &Seen| each.trial_end().is_some_and(|end| now >= end);
-            let failed = seen.iter().any(|each| is_over(each) && !each.is_current());
-            seen.iter_mut()
-                .filter(|each| is_over(each))
-                .for_each(|each| each.judge(now));
-            // The session lasts, and its address is elsewhere: then that is on trial.
-            let mut current = seen.iter_mut().filter(|each| failed && each.is_current());
-            if let Some(each) = current.next()
-                && each.proof == Proof::None
-            {
-                each.proof = Proof::Trial(now);
-            }
-            seen.retain(|each| each.until.is_none_or(|until| now < until + STATION_HOLD));
+    /// The session of an address on a link went down.
+    pub fn went_down(&mut self, now: Duration, (link, address): (u32, IpAddr)) {
+        if let Some(at) = self.0.get_mut(&(link, address)) {
+            at.pass(now);
+            at.end_trial();
         }
-        self.0.retain(|_, seen| !seen.is_empty());
-        let all = self.0.values().flatten();
-        let ends = all.flat_map(|each| [each.trial_end(), each.until.map(|at| at + STATION_HOLD)]);
+    }
+
+    /// Ends trials, and forgets MACs that their addresses left `station_hold` ago: the kernel forgets silent neighbours, whose
+    /// frames still come. Returns when it is to be called again at the latest.
+    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
+        for at in self.0.values_mut() {
+            at.pass(now);
+            at.seen
+                .retain(|each| each.until.is_none_or(|until| now < until + station_hold));
+        }
+        self.0.retain(|_, at| !at.seen.is_empty());
+        let holds = |at: &Whereabouts| {
+            let ends = at.seen.iter().filter_map(|each| each.until);
+            ends.map(|at| at + station_hold).min()
+        };
+        let ends = self.0.values();
+        let ends = ends.flat_map(|at| [at.trial.map(Trial::end), holds(at)]);
         ends.flatten().min()
     }
 
-    /// Where the address was seen on this interface, latest last.
+    /// Where the address was seen on this interface, in the order in which it first was.
     #[must_use]
     pub fn of(&self, link: u32, address: IpAddr) -> &[Seen] {
-        self.0.get(&(link, address)).map_or(&[], Vec::as_slice)
+        let at = self.0.get(&(link, address));
+        at.map_or(&[], |at| at.seen.as_slice())
     }
 }
 
@@ -196,6 +271,7 @@ mod tests {
     use super::*;
 
     const LINK: u32 = 2;
+    const STATION_HOLD: Duration = Duration::from_secs(7 * 3600);
 
     fn address() -> IpAddr {
         "192.0.2.11".parse().unwrap()
@@ -225,6 +301,14 @@ mod tests {
         seen.map(|each| each.mac.bytes()[5]).collect()
     }
 
+    fn place() -> (u32, IpAddr) {
+        (LINK, address())
+    }
+
+    fn confirmed(macs: &Macs) -> Vec<u8> {
+        last_bytes(macs, Seen::is_confirmed)
+    }
+
     #[test]
     fn macs_of_an_address_add_up_bounded() {
         let mut macs = Macs::default();
@@ -232,77 +316,117 @@ mod tests {
         assert!(!macs.learn(at(0), &known(1)), "it came back");
         assert_eq!(last_bytes(&macs, Seen::is_current), [1]);
         assert!(!macs.learn(at(0), &gone(address())));
-        assert_eq!(last_bytes(&macs, |_| true), [2, 1]);
+        assert_eq!(last_bytes(&macs, |_| true), [1, 2]);
         assert_eq!(last_bytes(&macs, Seen::is_current), []);
         assert_eq!(macs.of(3, address()), []);
-        macs.learn(at(0), &known(1));
-        assert!(macs.came_up(at(1), address()));
-        assert!((3..30).all(|last| macs.learn(at(1) + CONFIRM_AFTER, &known(last))));
-        let rest = std::iter::once(1).chain(15..30);
-        assert_eq!(last_bytes(&macs, |_| true), rest.collect::<Vec<_>>());
+        // Whoever forges answers pushes out nothing that was there before: neither what is confirmed, nor what is not.
+        let full = || (1..=16).collect::<Vec<_>>();
+        for last in 3..100 {
+            assert!(macs.learn(at(1), &known(last)));
+            let first = full().into_iter().filter(|each| *each < last.min(16));
+            let expected: Vec<u8> = first.chain([last]).collect();
+            assert_eq!(last_bytes(&macs, |_| true), expected);
+        }
+        // What an address moves to has a place all the same, and keeps it once a session confirms it.
+        assert!(macs.learn(at(2), &known(200)));
+        assert!(macs.came_up(at(2), place(), true));
+        assert!(macs.learn(at(3), &known(201)));
+        let expected: Vec<u8> = (1..15).chain([200, 201]).collect();
+        assert_eq!(last_bytes(&macs, |_| true), expected);
     }
 
     #[test]
     fn a_session_confirms_where_it_came_up_if_it_lasts_and_the_address_stays() {
         let end = CONFIRM_AFTER.as_secs();
-        let confirmed = |macs: &Macs| last_bytes(macs, Seen::is_confirmed);
         for (lasts, stays, expected) in [
             (end, end, &[1][..]),
             (end - 1, end, &[]),
-            (end, end - 1, &[]),
+            (end, end / 2 + 1, &[1]),
+            (end, end / 2, &[]),
+            (end, end / 2 - 1, &[2]),
         ] {
             let mut macs = Macs::default();
-            assert!(!macs.came_up(at(0), address()), "nowhere");
+            assert!(!macs.came_up(at(0), place(), true), "nowhere");
             macs.learn(at(0), &known(1));
-            assert!(macs.came_up(at(10), address()));
+            assert!(macs.came_up(at(10), place(), true));
             assert_eq!(confirmed(&macs), [1], "from then on");
             if stays < lasts {
                 macs.learn(at(10 + stays), &known(2));
-                macs.went_down(at(10 + lasts), address());
+                macs.went_down(at(10 + lasts), place());
             } else {
-                macs.went_down(at(10 + lasts), address());
+                macs.went_down(at(10 + lasts), place());
                 macs.learn(at(10 + stays), &known(2));
             }
             assert_eq!(confirmed(&macs), expected, "{lasts} {stays}");
         }
     }
 
+    /// Where the address was for most of the trial, whatever answers there were at its start, in between, and at its end.
     #[test]
-    fn a_forged_answer_during_the_trial_changes_nothing_and_one_before_it_does_not_last() {
-        let confirmed = |macs: &Macs| last_bytes(macs, Seen::is_confirmed);
+    fn forged_answers_during_a_trial_change_nothing() {
+        let end = CONFIRM_AFTER.as_secs();
+        for forged in [(0, 1), (5, 9), (end - 1, end + 5), (end / 2, end - 20)] {
+            let mut macs = Macs::default();
+            macs.learn(at(0), &known(if forged.0 == 0 { 66 } else { 1 }));
+            macs.came_up(at(0), place(), true);
+            macs.learn(at(forged.0), &known(66));
+            let aged = macs.age(at(forged.0), STATION_HOLD);
+            assert_eq!(aged, Some(CONFIRM_AFTER), "{forged:?}");
+            if forged.1 < end {
+                macs.learn(at(forged.1), &known(1));
+            }
+            macs.age(CONFIRM_AFTER, STATION_HOLD);
+            assert_eq!(confirmed(&macs), [1], "{forged:?}");
+            macs.age(3 * CONFIRM_AFTER, STATION_HOLD);
+            assert_eq!(confirmed(&macs), [1], "{forged:?}");
+        }
+    }
+
+    /// A trial that shows nothing confirms nobody, so that nobody is locked out; and while its session lasts, there is another.
+    #[test]
+    fn a_trial_without_a_majority_leaves_all_provisional() {
+        let half = CONFIRM_AFTER / 2;
         let mut macs = Macs::default();
         macs.learn(at(0), &known(1));
-        macs.came_up(at(0), address());
-        for (second, mac) in [(5, 66), (9, 1)] {
-            macs.learn(at(second), &known(mac));
-            assert_eq!(confirmed(&macs), [1]);
-        }
-        macs.age(at(0) + CONFIRM_AFTER);
+        macs.came_up(at(0), place(), true);
+        macs.learn(half, &known(66));
+        assert_eq!(
+            macs.age(CONFIRM_AFTER, STATION_HOLD),
+            Some(2 * CONFIRM_AFTER)
+        );
+        assert_eq!(confirmed(&macs), []);
+        assert_eq!(last_bytes(&macs, |_| true), [1, 66]);
+        macs.learn(CONFIRM_AFTER + half - at(1), &known(1));
+        assert_eq!(confirmed(&macs), [], "nothing before it is over");
+        macs.age(2 * CONFIRM_AFTER, STATION_HOLD);
         assert_eq!(confirmed(&macs), [1]);
+    }
 
+    /// A session that is only reported to be up, again or by another feed, did not come up where its address is now.
+    #[test]
+    fn a_session_that_was_up_before_confirms_nothing_until_it_lasts() {
         let mut macs = Macs::default();
         macs.learn(at(0), &known(66));
-        macs.came_up(at(0), address());
-        macs.learn(at(1), &known(1));
-        assert_eq!(confirmed(&macs), [66]);
-        assert_eq!(macs.age(at(2)), Some(CONFIRM_AFTER));
-        macs.age(CONFIRM_AFTER);
-        assert_eq!(confirmed(&macs), [1], "where the session lasts");
+        assert!(macs.came_up(at(0), place(), false));
+        assert_eq!(confirmed(&macs), []);
+        macs.learn(at(5), &known(1));
+        macs.age(CONFIRM_AFTER, STATION_HOLD);
+        assert_eq!(confirmed(&macs), [1]);
     }
 
     #[test]
-    fn a_mac_that_its_address_left_stays_for_a_day() {
+    fn a_mac_that_its_address_left_stays_for_station_hold() {
         let mut macs = Macs::default();
         macs.learn(at(0), &known(1));
-        assert_eq!(macs.age(at(5)), None);
+        assert_eq!(macs.age(at(5), STATION_HOLD), None);
         macs.learn(at(10), &known(2));
         let end = at(10) + STATION_HOLD;
-        assert_eq!(macs.age(end - at(1)), Some(end));
+        assert_eq!(macs.age(end - at(1), STATION_HOLD), Some(end));
         assert_eq!(last_bytes(&macs, |_| true), [1, 2]);
-        assert_eq!(macs.age(end), None);
+        assert_eq!(macs.age(end, STATION_HOLD), None);
         assert_eq!(last_bytes(&macs, |_| true), [2]);
         macs.learn(end, &gone(address()));
-        macs.age(end + STATION_HOLD);
+        macs.age(end + STATION_HOLD, STATION_HOLD);
         assert_eq!(macs, Macs::default());
     }
 }

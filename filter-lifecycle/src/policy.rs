@@ -203,26 +203,30 @@ pub fn destination_side(
 /// `macs` has the wildcard.
 #[must_use]
 pub fn stations(spec: &Spec, links: &BTreeMap<InterfaceId, Link>) -> BTreeMap<Station, PeerId> {
-    let mut stations = BTreeMap::new();
-    for (id, peer) in spec.peer_ids() {
-        for attachment in &peer.attachments {
-            let (Some(link), Some(interface)) = (
-                links.get(&attachment.interface),
-                spec.interface(attachment.interface),
-            ) else {
-                continue;
-            };
+    let peers = spec.peer_ids();
+    let each = peers
+        .flat_map(|(id, peer)| stations_of(spec, links, peer).map(move |station| (station, id)));
+    each.collect()
+}
+
+/// Those of one peer.
+pub(crate) fn stations_of<'a>(
+    spec: &'a Spec,
+    links: &'a BTreeMap<InterfaceId, Link>,
+    peer: &'a Peer,
+) -> impl Iterator<Item = Station> + 'a {
+    peer.attachments.iter().flat_map(|attachment| {
+        let link = links.get(&attachment.interface);
+        let interface = spec.interface(attachment.interface);
+        let found = link.zip(interface).into_iter();
+        found.flat_map(|(link, interface)| {
             let any = attachment.macs.is_empty() && interface.kind == InterfaceKind::Port;
             let macs = attachment.macs.iter().copied();
-            for mac in macs.chain(any.then_some(ANY_MAC)) {
-                let station = Station {
-                    ifindex: link.ifindex,
-                    vlans: attachment.vlans,
-                    mac,
-                };
-                stations.insert(station, id);
-            }
-        }
-    }
-    stations
+            macs.chain(any.then_some(ANY_MAC)).map(|mac| Station {
+                ifindex: link.ifindex,
+                vlans: attachment.vlans,
+                mac,
+            })
+        })
+    })
 }

@@ -270,6 +270,15 @@ pub enum DownCause {
     Deconfigured,
 }
 
+/// Whose doing it is that what a feed reports of an Adj-RIB is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossCause {
+    /// The feed's own: the connection that it came over is lost while others remain, or a poll cannot read it.
+    Feed,
+    /// What the session itself brought, which its neighbour can bring about: bytes that cannot be read, or that hide routes.
+    Session,
+}
+
 /// One thing a feed learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteEvent {
@@ -291,6 +300,8 @@ pub enum RouteEvent {
         restart_time: Option<Duration>,
         /// The families it exchanges, by [`Family`], if the feed reports them.
         families: Option<[bool; 2]>,
+        /// Our address of it, if the feed reports it: that of a multihop session may be on any device.
+        local: Option<IpAddr>,
         /// Which of the routers that report over the feed it is a session of, by any number: what ends together is
         /// counted router by router.
         router: u64,
@@ -342,15 +353,18 @@ pub enum RouteEvent {
         /// Everything in it.
         routes: Arc<[Route]>,
     },
-    /// What the feed reports of this Adj-RIB is not complete, although the feed as a whole lives on: the connection it
-    /// came over is lost while others remain, or what comes is known to be wrong. What [`RouteEvent::FeedDown`] means
-    /// for everything, for one Adj-RIB: what was received before goes stale, is never taken as complete, and never means
-    /// that the routes are gone. Ends with the next [`RouteEvent::EndOfRib`] or [`RouteEvent::Snapshot`] of it.
+    /// What the feed reports of this Adj-RIB is not complete, although the feed as a whole lives on. By the feed's own
+    /// doing it is what [`RouteEvent::FeedDown`] means for everything, for one Adj-RIB: what was received before goes
+    /// stale, is never taken as complete, and never means that the routes are gone. By what the session brought, it
+    /// counts as if that session were down: a neighbour must not make anything unknown by the bytes it sends. Ends with
+    /// the next [`RouteEvent::SessionUp`] of it, or [`RouteEvent::EndOfRib`] or [`RouteEvent::Snapshot`].
     RibLost {
         /// The session, or the configured peer, whose routes they are.
         origin: Origin,
         /// Which, or all of them.
         rib: Option<AdjRib>,
+        /// Whose doing it is.
+        cause: LossCause,
         /// What happened, for people.
         why: String,
     },

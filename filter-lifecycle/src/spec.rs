@@ -472,6 +472,8 @@ pub struct Timers {
     /// `settle_max`: how long a table that is being received is waited for at most, once anything of it came. Default
     /// 300 s.
     pub settle_max: Duration,
+    /// `station_hold`: how long a MAC stays a peer's after the peer's address left it. Default 24 h.
+    pub station_hold: Duration,
     /// `lease`: how long enforcement outlives the daemon. Default 60 s, at least 5 s.
     pub lease: Duration,
     /// `on_lease_end`. Default `observe`.
@@ -486,6 +488,7 @@ impl Default for Timers {
             restart_max: Duration::from_secs(600),
             stale_hold: Duration::from_secs(300),
             settle_max: Duration::from_secs(300),
+            station_hold: Duration::from_secs(24 * 3600),
             lease: Duration::from_secs(60),
             on_lease_end: OnLeaseEnd::Observe,
         }

@@ -14,8 +14,12 @@ use filter_core::packet::{Mac, Vlans};
 
 use crate::neighbour::{Macs, MemberSeed, NeighbourEvent, Seen};
 use crate::policy::{self, Link};
-use crate::route::PeerId;
+use crate::route::{PeerId, Session};
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
+
+use claimants::Claimants;
+
+mod claimants;
 
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
 pub type Places = BTreeMap<u32, (u32, Vlans)>;
@@ -110,8 +114,10 @@ pub struct Stations {
     contested: BTreeSet<Station>,
     /// MACs that operators accepted, by the peer's name.
     accepted: BTreeMap<String, BTreeSet<Mac>>,
-    /// Addresses whose session came up while they were nowhere: where they are seen first is where it came up.
-    awaited: BTreeSet<IpAddr>,
+    /// The peers' sessions that are up.
+    up: BTreeSet<Session>,
+    /// Those that came up while their address was nowhere: where it is seen first is where they came up.
+    awaited: BTreeSet<Session>,
     /// What an earlier process had learned, until the neighbour table has been listed in full.
     inherited: BTreeMap<Station, PeerId>,
     /// The neighbour table has been listed in full.
@@ -120,17 +126,6 @@ pub struct Stations {
     seeds: BTreeMap<String, Vec<MemberSeed>>,
     /// Interfaces whose member export never could be read: what was inherited may be of its seeds.
     unseeded: BTreeSet<String>,
-}
-
-/// The peers that a station may belong to, by their addresses or by a member export.
-#[derive(Debug, Default)]
-struct Claimants {
-    /// Of which a session came up there; those whose address is there still.
-    confirmed: BTreeSet<PeerId>,
-    current: BTreeSet<PeerId>,
-    /// Of which an address was seen there, and is at no confirmed MAC.
-    seen: BTreeSet<PeerId>,
-    seeded: BTreeSet<PeerId>,
 }
 
 /// Stations whose peer is certain: by the configuration, or an operator's command.
@@ -172,34 +167,62 @@ impl Stations {
         self.accepted = accepted;
     }
 
-    /// A session with this address came up. Returns whether [`Stations::settle`] has something to do.
-    pub fn session_up(&mut self, now: Duration, address: IpAddr) -> bool {
-        let is_anywhere = self.macs.came_up(now, address);
+    /// A session is up. One that was up before did not come up now, as far as anybody saw: a feed reports it again, or
+    /// another one does. Returns whether [`Stations::settle`] has something to do.
+    pub fn session_up(&mut self, facts: &Facts<'_>, now: Duration, session: Session) -> bool {
+        let Some(links) = self.links_of(facts, session) else {
+            return false;
+        };
+        let was_seen = self.up.insert(session);
+        let mut is_anywhere = false;
+        for link in links {
+            is_anywhere |= self.macs.came_up(now, (link, session.address), was_seen);
+        }
         if !is_anywhere {
-            self.awaited.insert(address);
+            self.awaited.insert(session);
         }
         is_anywhere
     }
 
     /// It went down. Returns whether [`Stations::settle`] has something to do.
-    pub fn session_down(&mut self, now: Duration, address: IpAddr) -> bool {
-        self.awaited.remove(&address);
-        self.macs.went_down(now, address);
-        true
+    pub fn session_down(&mut self, facts: &Facts<'_>, now: Duration, session: Session) -> bool {
+        self.up.remove(&session);
+        self.awaited.remove(&session);
+        let links = self.links_of(facts, session);
+        for &link in links.iter().flatten() {
+            self.macs.went_down(now, (link, session.address));
+        }
+        links.is_some()
+    }
+
+    /// The links that the session's peer is on with its address; none if it is no peer's, or on a `port`.
+    fn links_of(&self, facts: &Facts<'_>, session: Session) -> Option<Vec<u32>> {
+        let mut attachments = attachments(facts.spec);
+        let its = attachments.find(|each| each.sessions().any(|each| each == session))?;
+        let place = place_of(facts, its)?;
+        let links = self.places.iter().filter(|&(_, at)| *at == place);
+        Some(links.map(|(&link, _)| link).collect())
     }
 
     /// What shows that a station is this peer's.
     #[must_use]
     pub fn known_by(&self, facts: &Facts<'_>, station: Station, id: PeerId) -> KnownBy {
-        let peer = facts.spec.peer(id);
-        let accepted = peer.and_then(|peer| self.accepted.get(&peer.name));
-        if policy::stations(facts.spec, facts.links).contains_key(&station) {
+        let Some(peer) = facts.spec.peer(id) else {
+            return KnownBy::Before;
+        };
+        let mut configured = policy::stations_of(facts.spec, facts.links, peer);
+        if configured.any(|each| each == station) {
             return KnownBy::Configuration;
         }
+        let accepted = self.accepted.get(&peer.name);
         if accepted.is_some_and(|macs| macs.contains(&station.mac)) {
             return KnownBy::Operator;
         }
-        let claims = self.claims(facts, &self.fixed(facts));
+        // What other peers claim shows nothing of this one.
+        let fixed = self.fixed_of(facts, peer);
+        let fixed = fixed.into_iter().map(|station| (station, id)).collect();
+        let mut claims = Claims::new();
+        self.claim(facts, (id, peer), &fixed, &mut claims);
         match claims.get(&station) {
             Some(claimants) if claimants.confirmed.contains(&id) => KnownBy::Session,
             Some(claimants) if claimants.seen.contains(&id) => KnownBy::Neighbour,
@@ -209,8 +232,8 @@ impl Stations {
     }
 
     /// Forgets where addresses were too long ago. Returns when it is to be called again at the latest.
-    pub fn age(&mut self, now: Duration) -> Option<Duration> {
-        self.macs.age(now)
+    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
+        self.macs.age(now, station_hold)
     }
 
     /// Is every peer on an interface distinguished by its MACs? Each has a station, none is contested, and no address whose session is up is
@@ -280,12 +303,12 @@ impl Stations {
                 true
             }
             NeighbourEvent::Known { link, address, .. } => {
-                if self.peer_at(facts, link, address).is_none() {
+                let Some(session) = self.session_at(facts, link, address) else {
                     return false;
-                }
+                };
                 self.macs.learn(now, event);
-                if self.awaited.remove(&address) {
-                    self.macs.came_up(now, address);
+                if self.awaited.remove(&session) {
+                    self.macs.came_up(now, (link, address), true);
                 }
                 true
             }
@@ -338,20 +361,25 @@ impl Stations {
     fn fixed(&self, facts: &Facts<'_>) -> Fixed {
         let mut fixed = Fixed::new();
         for (id, peer) in facts.spec.peer_ids() {
-            for attachment in &peer.attachments {
-                let Some((ifindex, vlans)) = place_of(facts, attachment) else {
-                    continue;
-                };
-                let accepted = self.accepted.get(&peer.name).into_iter().flatten();
-                for &mac in attachment.macs.iter().chain(accepted) {
-                    let station = Station {
-                        ifindex,
-                        vlans,
-                        mac,
-                    };
-                    fixed.insert(station, id);
-                }
-            }
+            let stations = self.fixed_of(facts, peer).into_iter();
+            fixed.extend(stations.map(|station| (station, id)));
+        }
+        fixed
+    }
+
+    fn fixed_of(&self, facts: &Facts<'_>, peer: &Peer) -> Vec<Station> {
+        let mut fixed = Vec::new();
+        for attachment in &peer.attachments {
+            let Some((ifindex, vlans)) = place_of(facts, attachment) else {
+                continue;
+            };
+            let accepted = self.accepted.get(&peer.name).into_iter().flatten();
+            let macs = attachment.macs.iter().chain(accepted);
+            fixed.extend(macs.map(|&mac| Station {
+                ifindex,
+                vlans,
+                mac,
+            }));
         }
         fixed
     }
@@ -412,63 +440,71 @@ impl Stations {
         }
     }
 
-    /// The peer whose session address this is, where that link's frames come in.
-    fn peer_at(&self, facts: &Facts<'_>, link: u32, address: IpAddr) -> Option<PeerId> {
+    /// The peer's session whose address this is, where that link's frames come in.
+    fn session_at(&self, facts: &Facts<'_>, link: u32, address: IpAddr) -> Option<Session> {
         let &place = self.places.get(&link)?;
-        let mut peers = facts.spec.peer_ids();
-        let found = peers.find(|(_, peer)| {
-            peer.attachments.iter().any(|attachment| {
-                attachment.addresses.contains(&address)
-                    && place_of(facts, attachment) == Some(place)
-            })
-        });
-        found.map(|(id, _)| id)
+        let mut attachments = attachments(facts.spec);
+        let its = attachments.find(|attachment| {
+            attachment.addresses.contains(&address) && place_of(facts, attachment) == Some(place)
+        })?;
+        Some(Session::of(address, its.vrf))
     }
 
     fn claims(&self, facts: &Facts<'_>, fixed: &Fixed) -> Claims {
         let mut claims = Claims::new();
-        for (id, peer) in facts.spec.peer_ids() {
-            for attachment in &peer.attachments {
-                let Some(place) = place_of(facts, attachment) else {
-                    continue;
-                };
-                let link = facts.links.get(&attachment.interface);
-                let is_ours = |mac: &Mac| link.is_some_and(|link| link.macs.contains(mac));
-                let station = |mac| Station {
-                    ifindex: place.0,
-                    vlans: place.1,
-                    mac,
-                };
-                let is_fixed = |mac| fixed.get(&station(mac)) == Some(&id);
-                let links = self.places.iter().filter(|&(_, at)| *at == place);
-                for (&link, _) in links {
-                    for &address in &attachment.addresses {
-                        let seen = self.macs.of(link, address);
-                        let is_sure = |each: &Seen| each.is_confirmed() || is_fixed(each.mac);
-                        let has_sure = seen.iter().any(is_sure);
-                        for each in seen.iter().filter(|each| !is_ours(&each.mac)) {
-                            if has_sure && !is_sure(each) {
-                                continue; // somebody answered for an address that is known to be elsewhere
-                            }
-                            let claimants = claims.entry(station(each.mac)).or_default();
-                            claimants.seen.insert(id);
-                            if each.is_confirmed() {
-                                claimants.confirmed.insert(id);
-                            }
-                            if each.is_confirmed() && each.is_current() {
-                                claimants.current.insert(id);
-                            }
+        for peer in facts.spec.peer_ids() {
+            self.claim(facts, peer, fixed, &mut claims);
+        }
+        claims
+    }
+
+    /// Adds what one peer claims.
+    fn claim(
+        &self,
+        facts: &Facts<'_>,
+        (id, peer): (PeerId, &Peer),
+        fixed: &Fixed,
+        claims: &mut Claims,
+    ) {
+        for attachment in &peer.attachments {
+            let Some(place) = place_of(facts, attachment) else {
+                continue;
+            };
+            let link = facts.links.get(&attachment.interface);
+            let is_ours = |mac: &Mac| link.is_some_and(|link| link.macs.contains(mac));
+            let station = |mac| Station {
+                ifindex: place.0,
+                vlans: place.1,
+                mac,
+            };
+            let is_fixed = |mac| fixed.get(&station(mac)) == Some(&id);
+            let links = self.places.iter().filter(|&(_, at)| *at == place);
+            for (&link, _) in links {
+                for &address in &attachment.addresses {
+                    let seen = self.macs.of(link, address);
+                    let is_sure = |each: &Seen| each.is_confirmed() || is_fixed(each.mac);
+                    let has_sure = seen.iter().any(is_sure);
+                    for each in seen.iter().filter(|each| !is_ours(&each.mac)) {
+                        if has_sure && !is_sure(each) {
+                            continue; // somebody answered for an address that is known to be elsewhere
+                        }
+                        let claimants = claims.entry(station(each.mac)).or_default();
+                        claimants.seen.insert(id);
+                        if each.is_confirmed() {
+                            claimants.confirmed.insert(id);
+                        }
+                        if each.is_confirmed() && each.is_current() {
+                            claimants.current.insert(id);
                         }
                     }
                 }
-                for &mac in self.seeded(facts, peer, attachment) {
-                    if !is_ours(&mac) {
-                        claims.entry(station(mac)).or_default().seeded.insert(id);
-                    }
+            }
+            for &mac in self.seeded(facts, peer, attachment) {
+                if !is_ours(&mac) {
+                    claims.entry(station(mac)).or_default().seeded.insert(id);
                 }
             }
         }
-        claims
     }
 
     /// The MACs that the member export lists for the peer: its AS number and one of its addresses there must be the
@@ -499,31 +535,9 @@ struct Claim<'a> {
     claimants: &'a Claimants,
 }
 
-impl Claimants {
-    /// The peer whose session confirms the station; of several the one whose address is there still, and had it before.
-    fn confirmed_for(&self, former: Option<PeerId>) -> Option<PeerId> {
-        let among = [&self.current, &self.confirmed];
-        let among = among.into_iter().find(|all| !all.is_empty())?;
-        former
-            .filter(|id| among.contains(id))
-            .or_else(|| among.first().copied())
-    }
-
-    /// Do several peers' addresses seem to be there, and none for sure?
-    fn are_at_odds(&self) -> bool {
-        self.seen.len() > 1
-    }
-
-    /// Whose it is as long as nothing confirms it: where an address was seen counts before what the export lists, and the
-    /// export alone takes nothing from the peer that had it.
-    fn provisional_for(&self, former: Option<PeerId>) -> Option<PeerId> {
-        let seen = self.seen.first().copied();
-        seen.or(former).or_else(|| self.seeded.first().copied())
-    }
-
-    fn all(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.seen.iter().chain(&self.seeded).copied()
-    }
+/// Where every peer is attached.
+fn attachments(spec: &Spec) -> impl Iterator<Item = &Attachment> {
+    spec.peers.iter().flat_map(|peer| &peer.attachments)
 }
 
 const fn moved(mac: Mac, (from, to): (PeerId, PeerId), kept: bool) -> StationEvent {

@@ -9,6 +9,8 @@ use filter_core::{Class, Family};
 pub enum Obstacle {
     /// An operator switched it off.
     NotAllowed,
+    /// An operator switched everything off (`observe --all`), and not this class.
+    AllOff,
     /// The program is not on an interface of the peer, or the interface is not there.
     NotAttached,
     /// Frames came in within the last ten seconds from devices that the program knows nothing of, and passed.
@@ -43,8 +45,9 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// All of them, for the document and its test.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotAllowed,
+        Self::AllOff,
         Self::NotAttached,
         Self::NoRecord,
         Self::TagsHidden,
@@ -67,6 +70,7 @@ impl Obstacle {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotAllowed => "not-allowed",
+            Self::AllOff => "all-off",
             Self::NotAttached => "not-attached",
             Self::NoRecord => "no-record",
             Self::TagsHidden => "tags-hidden",
@@ -117,6 +121,8 @@ pub struct ClassStatus {
         serde(serialize_with = "crate::json::optional_text")
     )]
     pub missing: Option<Obstacle>,
+    /// What it lacks beside the switch, in a sentence, whether it is wanted or not; none if it is in force.
+    pub lacks: Option<String>,
     /// Since when `in_force` and `missing` are as they are.
     #[cfg_attr(
         feature = "serde",

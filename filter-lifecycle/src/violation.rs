@@ -34,7 +34,7 @@ pub enum SourceStory {
     /// Others do: at most [`MAX_NAMED`] of them.
     AdvertisedBy(Vec<PeerId>),
     /// None of our peers does.
-    Nobody,
+    NoPeer,
 }
 
 /// Whether a violation's destination is ours.

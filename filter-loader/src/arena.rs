@@ -28,6 +28,7 @@ mod manifest;
 mod memory;
 #[cfg(feature = "test-hooks")]
 mod poison;
+mod room;
 mod sets;
 mod staged;
 
@@ -45,6 +46,8 @@ const MAGIC: u64 = 0x6263_7033_3861_7265;
 #[derive(Debug)]
 struct Slot {
     record: Extent,
+    /// What record and sets take up, lines that others share too.
+    lines: usize,
     generation: u32,
     sets: [Arc<Stored>; record::SETS],
 }

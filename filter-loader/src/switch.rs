@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aya::maps::{Array, Map, MapData};
 use filter_core::Classes;
-use filter_core::layout::{MAX_INTERFACES, WHOLE_FILTER, Wanted, map};
+use filter_core::layout::{MAX_INTERFACES, ON_TRIAL, WHOLE_FILTER, Wanted, map};
 use memmap2::MmapRaw;
 
 use crate::error::{Error, chain};
@@ -105,8 +105,16 @@ impl Both {
         self.allowed.set(slot, classes.bits());
     }
 
+    fn allow_on_trial(&self, slot: u32, classes: Classes) {
+        self.allowed.set(slot, classes.bits() | ON_TRIAL);
+    }
+
     fn allowed(&self, slot: u32) -> Classes {
         Classes::from_bits(self.allowed.get(slot))
+    }
+
+    fn is_on_trial(&self, slot: u32) -> bool {
+        self.allowed.get(slot) & ON_TRIAL != 0
     }
 
     /// What the program would find in force; `is_leased`: the lease runs.
@@ -143,6 +151,18 @@ impl Filter {
     pub fn permit<'a>(&self, of: impl Into<Target<'a>>, classes: Classes) -> Result<(), Error> {
         self.switch.allow(self.slot_of(of.into())?, classes);
         Ok(())
+    }
+
+    /// As [`Filter::permit`], for a time only: marked in the same word, so that whoever switches the peer anew, with or
+    /// without a daemon, ends the trial by it.
+    pub fn permit_on_trial(&self, peer: PeerSlot, classes: Classes) {
+        self.switch.allow_on_trial(peer.0, classes);
+    }
+
+    /// Was what is allowed for the peer allowed by [`Filter::permit_on_trial`], and not switched anew since?
+    #[must_use]
+    pub fn is_on_trial(&self, peer: PeerSlot) -> bool {
+        self.switch.is_on_trial(peer.0)
     }
 
     /// What the operator allows to be in force, by the target's own word alone.

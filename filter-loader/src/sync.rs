@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use filter_core::layout::Rules;
+use filter_core::Family;
+use filter_core::layout::{Known, Rules};
 use filter_core::set::PrefixSet;
 
 use crate::error::Error;
@@ -78,6 +79,60 @@ struct Peer {
     dirty: Option<Dirty>,
 }
 
+impl Peer {
+    /// Takes out of the table that is live what is not wanted any more, as far as there is room to write what is left: set by
+    /// set, as each makes room for the next.
+    fn shrink(&mut self, filter: &mut Filter, slot: PeerSlot, want: &Wanted) {
+        for set in SETS {
+            let Some(have) = &self.have else {
+                return;
+            };
+            let less = without_growth(want, have, set);
+            if plan(&less, Some(have)) == Step::Keep {
+                continue;
+            }
+            let generation = self.generation.wrapping_add(1).max(1);
+            let table = PeerTables {
+                rules: less.rules,
+                generation,
+                sources: &less.sources,
+                destinations: &less.destinations,
+            };
+            // What fails here fails as the whole did, and is tried again with it.
+            if filter.publish(slot, &table).is_ok() {
+                self.have = Some(less);
+                self.generation = generation;
+            }
+        }
+    }
+}
+
+/// Sources or destinations of a family.
+type Set = (fn(&mut Wanted) -> &mut PrefixSet, Family);
+
+const SETS: [Set; 4] = [
+    (|wanted| &mut wanted.sources, Family::Ipv4),
+    (|wanted| &mut wanted.sources, Family::Ipv6),
+    (|wanted| &mut wanted.destinations, Family::Ipv4),
+    (|wanted| &mut wanted.destinations, Family::Ipv6),
+];
+
+/// What is there, and of one set only what is wanted too. A side that was not known is not judged by what is there of it.
+fn without_growth(want: &Wanted, have: &Wanted, (of, family): Set) -> Wanted {
+    let known = want.rules.known.bits() & have.rules.known.bits();
+    let (mut less, mut want) = (have.clone(), want.clone());
+    less.rules = Rules {
+        families: want.rules.families,
+        known: Known::from_bits(known),
+    };
+    let (less_of, want_of) = (of(&mut less), of(&mut want));
+    match family {
+        Family::Ipv4 => less_of.ipv4 = less_of.ipv4.intersect(&want_of.ipv4),
+        Family::Ipv6 => less_of.ipv6 = less_of.ipv6.intersect(&want_of.ipv6),
+    }
+    less
+}
+
 /// What the kernel has, and what is still to be done.
 #[derive(Debug, Default)]
 pub struct Sync {
@@ -88,7 +143,8 @@ impl Sync {
     /// Brings one peer to what is wanted. `now` is any steady clock.
     ///
     /// # Errors
-    /// What the loader says; the old table stays live and the peer is [`Dirty`] until a later call succeeds.
+    /// What the loader says; the old table stays live and the peer is [`Dirty`] until a later call succeeds. Where what is
+    /// wanted is too large, what is not wanted any more leaves the old table all the same, as far as there is room.
     pub fn apply(
         &mut self,
         filter: &mut Filter,
@@ -122,6 +178,9 @@ impl Sync {
                 Ok(Published { step, generation })
             }
             Err(error) => {
+                if matches!(error, Error::TableTooLarge { .. }) {
+                    peer.shrink(filter, slot, &want);
+                }
                 let attempts = peer
                     .dirty
                     .as_ref()
@@ -201,7 +260,6 @@ fn retry_delay(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filter_core::layout::Known;
 
     fn wanted(known: Known, sources: &[&str]) -> Wanted {
         let sources = sources

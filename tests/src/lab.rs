@@ -3,9 +3,11 @@
 
 mod bcp38;
 mod detach;
+mod frr_scene;
 pub mod traffic;
 
 pub use bcp38::{Bcp38, Site};
 pub use detach::detach_link;
+pub use frr_scene::{FrrScene, Sections};
 pub use lab::*;
 pub use traffic::Traffic;

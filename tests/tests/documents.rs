@@ -30,17 +30,20 @@ impl Text {
         format!("{}:{}: {what}", self.path.display(), line + 1)
     }
 
-    /// What stands between backticks, and the lines of fenced blocks, with their line numbers. Of Rust only comments
-    /// and what messages quote are looked at, which both stand between backticks.
+    /// What stands between backticks, and the lines of fenced blocks, with their line numbers; routing daemons read their
+    /// own blocks. Of Rust only comments and what messages quote are looked at, which both stand between backticks.
     fn quoted(&self) -> Vec<(usize, String)> {
         let backticks = Regex::new("`([^`]+)`").expect("a valid pattern");
         let mut found = Vec::new();
-        let mut fenced = false;
+        let mut fence = None;
         for (number, line) in self.content.lines().enumerate() {
-            if self.is("md") && line.trim_start().starts_with("```") {
-                fenced = !fenced;
-            } else if fenced {
-                found.push((number, line.trim().to_owned()));
+            let mark = line.trim_start().strip_prefix("```");
+            if let Some(kind) = mark.filter(|_| self.is("md")) {
+                fence = fence.is_none().then(|| kind.trim());
+            } else if let Some(kind) = fence {
+                if !["frr", "bird", "openbgpd", "gobgp"].contains(&kind) {
+                    found.push((number, line.trim().to_owned()));
+                }
             } else {
                 let spans = backticks.captures_iter(line);
                 found.extend(spans.map(|span| (number, span[1].to_owned())));

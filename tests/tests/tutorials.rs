@@ -1,6 +1,8 @@
-//! The configurations of the tutorials: the filter's parse, with and without what is added later; FRR and BIRD read theirs.
+//! The configurations of the tutorials and of the page on routing daemons: the filter's parse, with and without what is added
+//! later; each routing daemon reads its own.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use filter_core::{Class, Classes, Mode};
@@ -9,6 +11,8 @@ use tests::lab::{Directory, Package, require};
 
 const FRR: &str = include_str!("../../docs/tutorial-frr.md");
 const BIRD: &str = include_str!("../../docs/tutorial-bird.md");
+
+const DAEMONS: &str = include_str!("../../docs/daemons.md");
 
 /// The fenced blocks of this kind, in order.
 fn blocks<'a>(page: &'a str, kind: &str) -> Vec<&'a str> {
@@ -55,6 +59,49 @@ fn the_filter_takes_what_the_tutorials_say_at_each_step() {
         );
         assert_eq!(whole.feeds[1].kind(), "shadow");
     }
+}
+
+#[test]
+fn the_filter_takes_the_feeds_of_every_routing_daemon() {
+    let [watching] = blocks(FRR, "toml")[..] else {
+        panic!("one whole configuration");
+    };
+    let (without_feeds, _) = watching.split_once("[[feed]]").unwrap();
+    let kinds = blocks(DAEMONS, "toml-feeds").into_iter().map(|feeds| {
+        let config = parsed(&format!("{without_feeds}\n{feeds}"));
+        let kinds = config.feeds.iter().map(|feed| feed.kind());
+        kinds.collect::<Vec<_>>().join(" ")
+    });
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        ["bmp frr", "bird", "openbgpd", "bmp gobgp", "bmp shadow"]
+    );
+}
+
+#[test]
+fn openbgpd_takes_the_configuration_of_the_page() {
+    if !require("openbgpd_takes_the_configuration", &[Package::OpenBgpd]) {
+        return;
+    }
+    let directory = Directory::new("daemons");
+    let conf = directory.write("bgpd.conf", &blocks(DAEMONS, "openbgpd").concat());
+    // It refuses what others may read.
+    std::fs::set_permissions(&conf, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut check = Command::new("/usr/sbin/bgpd");
+    let read = check.args(["-n", "-f"]).arg(conf).output().unwrap();
+    assert!(read.status.success(), "{}", said(&read));
+}
+
+#[test]
+fn gobgp_takes_the_configuration_of_the_page() {
+    if !require("gobgp_takes_the_configuration", &[Package::GoBgp]) {
+        return;
+    }
+    let directory = Directory::new("daemons");
+    let conf = directory.write("gobgpd.toml", &blocks(DAEMONS, "gobgp").concat());
+    let mut check = Command::new("/usr/bin/gobgpd");
+    let read = check.args(["--dry-run", "-f"]).arg(conf).output().unwrap();
+    assert!(read.status.success(), "{}", said(&read));
 }
 
 fn said(output: &Output) -> String {

@@ -10,6 +10,7 @@ mod kernel_tests;
 mod latency;
 mod newer_daemons;
 mod packages;
+mod pictures;
 mod stages;
 mod test;
 
@@ -28,6 +29,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   newer-daemons        unpack the BGP daemons of the next Debian below target/, for the labs to run beside the system's
   packages             the Debian package and the RPM, installed, run, upgraded under traffic and removed in a throw-away
                        Debian machine (root)
+  pictures             the README's pictures of `top` and a report, drawn anew (needs chromium)
   check                format, lints, unit tests: no root, under two minutes once dependencies are built
   deny                 bans, licences and sources of all dependencies, by deny.toml
   test                 everything CI runs: format, lints, docs, dependencies, all tests (kernel and daemons as root)";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["latency"] => latency::measure(),
         ["newer-daemons"] => newer_daemons::prepare(),
         ["packages"] => distribution::build(),
+        ["pictures"] => pictures::draw(),
         ["check"] => test::check(),
         ["deny"] => deny::check(),
         ["test"] => test::all(),

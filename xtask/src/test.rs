@@ -20,6 +20,7 @@ pub const PACKAGES: &[&str] = &[
     "bpftool",
     "prometheus",
     "tshark",
+    "chromium",
 ];
 
 /// Format, lints, documentation, objects, tests: everything.

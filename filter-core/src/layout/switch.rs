@@ -8,6 +8,9 @@ pub const WHOLE_FILTER: u32 = 0;
 
 /// Bit 31 of a `wanted` word: the slot stays enforced when the lease ends.
 const KEEP: u32 = 1 << 31;
+/// Bit 31 of an `allowed` word: it is allowed on trial, for a time only. It lies in the word so that the store that switches
+/// off ends the trial too. The program never reads it.
+pub const ON_TRIAL: u32 = 1 << 31;
 
 /// What becomes of a slot when the lease ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,18 +2,21 @@
 use serde_json::json;
 
 use super::*;
-use crate::records::Count;
+use crate::records::{Count, Moment, UnknownSides};
 
 const DAY: f64 = 86_400.0;
 
 fn peer(state: &str, missing: Option<&str>) -> Value {
     let classes = ["bogons", "families", "malformed", "sources", "destinations"];
     let classes = classes.map(|class| {
-        json!({ "class": class, "family": null, "wanted": false, "in_force": false, "missing": null })
+        let relies_on_routes = ["sources", "destinations"].contains(&class);
+        let lacks = missing.filter(|_| relies_on_routes);
+        json!({ "class": class, "family": null, "wanted": false, "in_force": false, "missing": null, "lacks": lacks })
     });
     json!({ "name": "p1", "asn": 64501, "state": state, "missing": missing, "classes": classes })
 }
 
+/// Everything is counted at once; then an hour a step.
 fn history(seconds: f64, counts: &[(&str, u64)]) -> PeerHistory {
     let counts = counts.iter().map(|(reason, packets)| {
         (
@@ -21,13 +24,12 @@ fn history(seconds: f64, counts: &[(&str, u64)]) -> PeerHistory {
             Count::from([*packets, 100 * packets, 0, 0]),
         )
     });
-    PeerHistory::of(
-        vec![
-            (0.0, ByReason::default()),
-            (seconds, ByReason(counts.collect())),
-        ],
-        0.0,
-    )
+    let counts = ByReason(counts.collect());
+    let mut moments = vec![(-3600.0, ByReason::default())];
+    let hours = (0..).map(|hour| f64::from(hour) * 3600.0);
+    let times = hours.take_while(|time| *time < seconds).chain([seconds]);
+    moments.extend(times.map(|time| (time, counts.clone())));
+    PeerHistory::of(moments, -3600.0)
 }
 
 fn sample(reason: &str, source: &str, announced_by: &[&str], mac: &str) -> ViolationRecord {
@@ -45,7 +47,7 @@ fn advice(peer: &Value, history: &PeerHistory, samples: &[ViolationRecord]) -> A
     let evidence = Evidence {
         peer,
         history,
-        samples,
+        samples: Ok(samples),
         min_watched: MIN_WATCHED,
     };
     advise(evidence, &[])
@@ -92,7 +94,8 @@ fn a_little_is_named_with_its_sources_announcers_and_macs() {
     assert_eq!(advice.verdict, Verdict::SafeExcept);
     let sources = class(&advice, "sources");
     assert_eq!((sources.packets, sources.bytes), (9, 900));
-    assert!((sources.share - 0.0899).abs() < 1e-3, "{}", sources.share);
+    let share = sources.share.unwrap();
+    assert!((share - 0.0899).abs() < 1e-3, "{share}");
     assert_eq!(sources.sampled, [("ipv4", 3), ("ipv6", 1)].into());
     let first = &sources.sources[0];
     assert_eq!((first.prefix.as_str(), first.samples), ("9.9.9.0/24", 2));
@@ -153,11 +156,89 @@ fn a_class_that_an_operator_switched_off_may_be_advised_again() {
     peer["classes"][3]["missing"] = "not-allowed".into();
     let history = history(2.0 * DAY, &[("permitted", 1000)]);
     assert_eq!(advice(&peer, &history, &[]).verdict, Verdict::Safe);
-    peer["classes"][3]["missing"] = "feed-lost".into();
+    peer["classes"][3]["lacks"] = "the feed of its ipv4 sources is lost".into();
+    let advice = advice(&peer, &history, &[]);
+    let sources = class(&advice, "sources");
+    assert_eq!(sources.verdict, Verdict::NotYet);
+    let because = sources.because.as_deref();
+    assert_eq!(because, Some("the feed of its ipv4 sources is lost"));
+    // What one class lacks keeps no other.
+    assert_eq!(class(&advice, "destinations").verdict, Verdict::Safe);
+    assert_eq!(class(&advice, "malformed").verdict, Verdict::Safe);
+}
+
+#[test]
+fn nothing_is_safe_of_which_nothing_is_known() {
+    let peer = peer("observing", None);
+    let because = |advice: &Advice| {
+        let all = advice.classes.iter();
+        let mut all: Vec<_> = all.map(|it| (it.verdict, it.because.clone())).collect();
+        all.dedup();
+        all
+    };
+    let not_yet = |why: &str| vec![(Verdict::NotYet, Some(why.to_owned()))];
+    let none = advice(&peer, &PeerHistory::default(), &[]);
+    assert_eq!(because(&none), not_yet("nothing is recorded of it yet"));
+    assert_eq!((none.command.clone(), none.classes[0].share), (None, None));
+    for counts in [&[][..], &[("unjudged", 9)]] {
+        let silent = advice(&peer, &history(2.0 * DAY, counts), &[]);
+        let why = "no packet of it could be judged";
+        let bogons = class(&silent, "bogons");
+        assert_eq!((bogons.share, bogons.because.as_deref()), (None, Some(why)));
+        assert_eq!(silent.verdict, Verdict::NotYet);
+    }
+    let unread = Evidence {
+        peer: &peer,
+        history: &history(2.0 * DAY, &[("permitted", 9)]),
+        samples: Err("cannot read `x`"),
+        min_watched: MIN_WATCHED,
+    };
+    let unread = advise(unread, &[]);
     assert_eq!(
-        class(&advice(&peer, &history, &[]), "sources").verdict,
-        Verdict::NotYet
+        because(&unread),
+        not_yet("its samples are not known: cannot read `x`")
     );
+}
+
+#[test]
+fn what_could_not_be_judged_makes_no_share_smaller() {
+    let counts = [
+        ("permitted", 50),
+        ("source-unannounced", 50),
+        ("unjudged", 100_000),
+    ];
+    let advice = advice(&peer("observing", None), &history(2.0 * DAY, &counts), &[]);
+    assert_eq!(class(&advice, "sources").share, Some(50.0));
+}
+
+#[test]
+fn time_without_its_routes_is_not_watched() {
+    let moment = |time: f64, sources: bool| Moment {
+        time,
+        counts: ByReason([("permitted".to_owned(), Count::from([9, 9, 0, 0]))].into()),
+        unknown: UnknownSides {
+            sources,
+            destinations: false,
+        },
+    };
+    let hours = |range: std::ops::RangeInclusive<u32>, sources| {
+        range.map(move |hour| moment(f64::from(hour) * 3600.0, sources))
+    };
+    let mut moments = vec![Moment::default()];
+    moments.extend(hours(1..=10, true));
+    moments.extend(hours(11..=34, false));
+    let advice = advice(
+        &peer("observing", None),
+        &PeerHistory::of(moments, 0.0),
+        &[],
+    );
+    let sources = class(&advice, "sources");
+    assert!((sources.watched_seconds - 23.0 * 3600.0).abs() < 1e-6);
+    assert_eq!(
+        sources.because.as_deref(),
+        Some("only 23.0 h were watched in which its routes were known, 24 h are wanted")
+    );
+    assert_eq!(class(&advice, "destinations").verdict, Verdict::Safe);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::advise::{
     Advice, ClassAdvice, Evidence, Group, MAX_SHARE, MIN_WATCHED, Verdict, advise,
 };
 use crate::control::Request;
-use crate::records::{self, ByReason, Kind, PeerHistory, ViolationRecord};
+use crate::records::{self, ByReason, Kind, Of, PeerHistory, ViolationRecord};
 use crate::{names, when};
 
 /// How far a preview looks back, in seconds.
@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut out = anstream::stdout().lock();
     for peer in wanted {
-        let past = Past::read(&args.daemon, peer, args.since)?;
+        let of = Of::Peer(text(peer, "name"));
+        let past = Past::read(&args.daemon, of, &peer["counters"], args.since)?;
         let advice = past.advise(peer, &[], MIN_WATCHED);
         if args.json {
             serde_json::to_writer(&mut out, &advice).map_err(io::Error::from)?;
@@ -70,31 +71,39 @@ pub(super) fn find<'a>(peers: &'a [Value], name: &str) -> Result<&'a Value, Fail
     })
 }
 
-/// What is recorded of one peer.
+/// What is recorded of one peer or interface.
 #[derive(Debug)]
 pub(super) struct Past {
     pub(super) history: PeerHistory,
-    pub(super) samples: Vec<ViolationRecord>,
+    /// Or why they cannot be read.
+    pub(super) samples: Result<Vec<ViolationRecord>, String>,
 }
 
 impl Past {
     /// Since then, with the counters as they are now.
-    pub(super) fn read(daemon: &Daemon, peer: &Value, since: f64) -> Result<Self, Failure> {
+    pub(super) fn read(
+        daemon: &Daemon,
+        of: Of<'_>,
+        counters: &Value,
+        since: f64,
+    ) -> Result<Self, Failure> {
         let directory = recorded::directory(daemon)?;
-        let name = text(peer, "name");
-        let now = (when::now(), ByReason::from_status(&peer["counters"]));
+        let counters = Some(counters).filter(|it| it.is_object()); // none if they cannot be read
+        let now = counters.map(|it| (when::now(), ByReason::from_status(it)));
         let since = since.max(when::now() - records::MAX_AGE);
-        let history = PeerHistory::read(&directory, name, since, now);
+        let history = PeerHistory::read(&directory, of, since, now);
         let history = history.map_err(Failure::failed)?;
         let mut samples = Vec::new();
         let read = records::read(&directory, Kind::Violations, |it: ViolationRecord| {
-            if it.time >= since && it.peer.as_deref() == Some(name) {
+            let is_its = match of {
+                Of::Peer(name) => it.peer.as_deref() == Some(name),
+                Of::Interface(name) => it.peer.is_none() && it.interface == name,
+            };
+            if it.time >= since && is_its {
                 samples.push(it);
             }
         });
-        if let Err(error) = read {
-            warn(error);
-        }
+        let samples = read.map(|_| samples).map_err(|error| error.to_string());
         Ok(Self { history, samples })
     }
 
@@ -102,17 +111,21 @@ impl Past {
         let evidence = Evidence {
             peer,
             history: &self.history,
-            samples: &self.samples,
+            samples: match &self.samples {
+                Ok(samples) => Ok(samples),
+                Err(why) => Err(why),
+            },
             min_watched,
         };
         advise(evidence, only)
     }
 }
 
-/// What `enforce` shows of a peer before it does anything: what the last hour would have cost. None if it is no peer.
+/// What `enforce` shows before it does anything: what the last hour would have cost the peer, or the frames of no peer on
+/// the interface.
 ///
 /// # Errors
-/// If it would have dropped more than [`MAX_SHARE`] percent, unless that is forced.
+/// If it would have dropped more than [`MAX_SHARE`] percent, or that is not known, unless that is forced.
 pub(super) fn preview(
     out: &mut dyn Write,
     daemon: &Daemon,
@@ -125,29 +138,76 @@ pub(super) fn preview(
         .iter()
         .find(|it| text(it, "name") == name)
     else {
-        return Ok(());
+        let mut interfaces = array(&status, "interfaces").iter();
+        let interface = interfaces.find(|it| text(it, "name") == name);
+        return match interface {
+            Some(interface) => preview_interface(out, daemon, (interface, only)),
+            None => Ok(()), // the daemon refuses it
+        };
     };
-    let past = match Past::read(daemon, peer, when::now() - PREVIEW) {
+    let begin = when::now() - PREVIEW;
+    let past = match Past::read(daemon, Of::Peer(name), &peer["counters"], begin) {
+        Ok(past) if past.history.steps.is_empty() => {
+            Err("nothing is recorded of it yet".to_owned())
+        }
+        Ok(past) => Ok(past),
+        Err(Failure::Failed(why)) => Err(why),
+        Err(other) => return Err(other),
+    };
+    let past = match past {
         Ok(past) => past,
-        Err(Failure::Failed(why)) => {
+        Err(why) if is_forced => {
             warn(format!("what it would have cost is not known: {why}"));
             return Ok(());
         }
-        Err(other) => return Err(other),
+        Err(why) => {
+            return Err(Failure::failed(format!(
+                "`{name}` stays as it is: what enforcing it would have cost in the last hour is not known: {why}; --force enforces it all the same"
+            )));
+        }
     };
+    if let Err(why) = &past.samples {
+        warn(format!("its samples are not known: {why}"));
+    }
     let advice = past.advise(peer, only, 0.0);
     for class in advice.classes.iter().filter(|it| it.packets > 0) {
         write_class(out, class)?;
         write_groups(out, class)?;
     }
     let new = advice.classes.iter().filter(|it| it.in_force.is_empty());
-    let worst = new.max_by(|a, b| a.share.total_cmp(&b.share));
+    let shares = new.filter_map(|it| Some((it.share?, it.class)));
+    let worst = shares.max_by(|(a, _), (b, _)| a.total_cmp(b));
     match worst {
-        Some(class) if class.share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
-            "`{name}` stays as it is: of the last hour's packets, {:.2} % would have been dropped for `{}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
-            class.share, class.class
+        Some((share, class)) if share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
+            "`{name}` stays as it is: of its packets of the last {}, {share:.2} % would have been dropped for `{class}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
+            hours(advice.watched_seconds)
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Whoever is no peer there is dropped by intention: nothing is refused for what it would have cost.
+fn preview_interface(
+    out: &mut dyn Write,
+    daemon: &Daemon,
+    (interface, only): (&Value, &[Class]),
+) -> Result<(), Failure> {
+    let begin = when::now() - PREVIEW;
+    let of = Of::Interface(text(interface, "name"));
+    match Past::read(daemon, of, &interface["counters"], begin) {
+        Ok(past) => {
+            let advice = past.advise(interface, only, 0.0);
+            for class in advice.classes.iter().filter(|it| it.packets > 0) {
+                write_class(out, class)?;
+                write_groups(out, class)?;
+            }
+            Ok(())
+        }
+        Err(Failure::Failed(why)) => {
+            warn(format!("what it would have cost is not known: {why}"));
+            Ok(())
+        }
+        Err(other) => Err(other),
     }
 }
 
@@ -165,6 +225,9 @@ fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
         advice.packets,
         advice.bytes
     )?;
+    if let Some(since) = advice.sampled_since {
+        writeln!(out, "  its samples reach back to {}", when::local(since))?;
+    }
     for class in &advice.classes {
         write_class(out, class)?;
         write_groups(out, class)?;
@@ -221,13 +284,20 @@ fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
         [] => String::new(),
         [..] => format!(" ({})", reasons.join(", ")),
     };
+    let Some(share) = class.share else {
+        return writeln!(
+            out,
+            "  {:<12}  what it would have dropped is not known: {style}{}{style:#}{already}",
+            class.class,
+            class.verdict.text()
+        );
+    };
     writeln!(
         out,
-        "  {:<12}  would have dropped {} packets, {} bytes, {:.3} %{reasons}: {style}{}{style:#}{already}",
+        "  {:<12}  would have dropped {} packets, {} bytes, {share:.3} %{reasons}: {style}{}{style:#}{already}",
         class.class,
         class.packets,
         class.bytes,
-        class.share,
         class.verdict.text()
     )
 }

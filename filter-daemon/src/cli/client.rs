@@ -8,10 +8,11 @@ use filter_lifecycle::spec::HookChoice;
 use serde_json::Value;
 
 use super::recorded::failure;
-use super::{Failure, load, table};
+use super::{Failure, explain_at, load, table};
 use crate::control::{self, DEFAULT_SOCKET, Request};
 use crate::records;
 use crate::state::DEFAULT_STATE_FILE;
+use crate::when;
 
 /// Which daemon to ask.
 #[derive(Debug, ClapArgs)]
@@ -70,6 +71,9 @@ pub struct Explain {
     source: IpAddr,
     /// Its destination address
     destination: IpAddr,
+    /// What would have become of it then: so long ago (10m), or a time (2026-11-20T03:12, 03:12)
+    #[arg(long, value_name = "TIME", value_parser = when::parse, allow_hyphen_values = true)]
+    at: Option<f64>,
     #[command(flatten)]
     daemon: Daemon,
     /// Print JSON
@@ -80,7 +84,7 @@ pub struct Explain {
 /// What would become of a packet, and why.
 ///
 /// # Errors
-/// If no daemon answers, or it knows no such peer.
+/// If no daemon answers, it knows no such peer, or what is asked of the past is not known.
 pub fn explain(args: &Explain) -> Result<(), Failure> {
     let request = Request::Explain {
         peer: args.peer.clone(),
@@ -89,6 +93,10 @@ pub fn explain(args: &Explain) -> Result<(), Failure> {
     };
     let explained = args.daemon.ask(&request)?;
     let mut out = anstream::stdout().lock();
+    if let Some(at) = args.at {
+        let past = explain_at::look(&args.daemon, &explained, at)?;
+        return explain_at::show(&mut out, &past, args.json);
+    }
     if args.json {
         return Ok(writeln!(out, "{explained}")?);
     }

@@ -66,15 +66,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn look(daemon: &Daemon) -> Result<Report, Failure> {
     let mut findings = Vec::new();
     let mut not_checked = Vec::new();
-    let answer = match daemon.ask(&Request::Status) {
-        Ok(answer) => Some(answer),
-        Err(Failure::Failed(why)) => {
-            let finding = Finding::new("daemon", why, "nothing follows the router's routes");
-            findings.push(finding.problem(true).fix("systemctl start bcp38"));
-            None
-        }
-        Err(other) => return Err(other),
-    };
+    let answer = daemon.ask(&Request::Status);
     let config = match configuration(daemon) {
         Some(path) => Some(Config::load(&path)?.0),
         None => {
@@ -83,6 +75,16 @@ fn look(daemon: &Daemon) -> Result<Report, Failure> {
             ));
             None
         }
+    };
+    let answer = match answer {
+        Ok(answer) => Some(answer),
+        Err(Failure::Failed(why)) => {
+            let finding = Finding::new("daemon", why, "nothing follows the router's routes");
+            let keeps_out = config.as_ref().is_none_or(Config::wants_any);
+            findings.push(finding.problem(keeps_out).fix("systemctl start bcp38"));
+            None
+        }
+        Err(other) => return Err(other),
     };
     let facts = host::Facts::read();
     for (is_missing, what) in [

@@ -69,11 +69,5 @@ impl Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let request = |after| Request::Events { after };
     let mut stream = Stream::new(&args.daemon, Kind::Events, request);
-    args.print(&stream.all()?)?;
-    if !args.follow {
-        return Ok(());
-    }
-    loop {
-        args.print(&stream.next()?)?;
-    }
+    stream.each(args.follow, |entries| args.print(entries))
 }

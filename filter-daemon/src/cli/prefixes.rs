@@ -1,5 +1,5 @@
-//! `bcp38 prefixes`: what a peer announces and what we announce to it, prefix by prefix: what counts, and why not. Only shows
-//! the daemon's answer.
+//! `bcp38 prefixes`: what a peer announces and what we announce to it, prefix by prefix: what counts, and why not; and
+//! the operator's decision that what it grew to is right. Only shows the daemon's answers.
 use std::io::{self, Write};
 
 use clap::Args as ClapArgs;
@@ -20,6 +20,9 @@ pub struct Args {
     /// Only prefixes that lie in this one
     #[arg(value_name = "PREFIX")]
     within: Option<Prefix>,
+    /// What its sources grew to is right, however much of the address space it covers: it counts from now on
+    #[arg(long, conflicts_with = "within")]
+    accept_growth: bool,
     #[command(flatten)]
     daemon: Daemon,
     /// Print JSON
@@ -32,14 +35,26 @@ pub struct Args {
 /// # Errors
 /// If no daemon answers, or it has no such peer.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let request = Request::Prefixes {
-        peer: args.peer.clone(),
-        within: args.within,
+    let peer = args.peer.clone();
+    let request = if args.accept_growth {
+        Request::AcceptGrowth { peer }
+    } else {
+        let within = args.within;
+        Request::Prefixes { peer, within }
     };
     let answer = args.daemon.ask(&request)?;
     let mut out = anstream::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer}")?);
+    }
+    if args.accept_growth {
+        let families = array(&answer, "families").iter();
+        let families: Vec<&str> = families.filter_map(Value::as_str).collect();
+        let (families, peer) = (families.join(" and "), &args.peer);
+        return Ok(writeln!(
+            out,
+            "the {families} sources of {peer} count as they are"
+        )?);
     }
     Ok(show(&mut out, &answer)?)
 }

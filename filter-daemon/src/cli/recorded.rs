@@ -1,10 +1,11 @@
 //! What the daemon keeps in memory and what it recorded on disk, as one numbered list: for `events`, `violations`,
 //! `capture`. Follows across restarts of the daemon. Never changes a record.
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -26,11 +27,6 @@ pub(super) struct Stream<'a> {
     after: u64,
     directory: Option<PathBuf>,
     is_away: bool,
-}
-
-#[derive(Deserialize)]
-struct Numbered {
-    number: u64,
 }
 
 impl<'a> Stream<'a> {
@@ -63,7 +59,7 @@ impl<'a> Stream<'a> {
                 ));
                 self.directory = Some(directory);
                 self.is_away = true;
-                self.on_disk(u64::MAX)
+                strict(self.on_disk(u64::MAX)?)
             }
             Err(other) => Err(other),
         }
@@ -86,11 +82,26 @@ impl<'a> Stream<'a> {
                 }
                 warn(format!("{why}; waiting for it"));
                 match self.directory {
-                    Some(_) => self.on_disk(u64::MAX), // what it wrote last
+                    Some(_) => strict(self.on_disk(u64::MAX)?), // what it wrote last
                     None => Ok(Vec::new()),
                 }
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// Hands over what is there and, if it is followed, what comes, until the process is interrupted.
+    pub(super) fn each<T: DeserializeOwned>(
+        &mut self,
+        follow: bool,
+        show: impl Fn(&[T]) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        show(&self.all()?)?;
+        if !follow {
+            return Ok(());
+        }
+        loop {
+            show(&self.next()?)?;
         }
     }
 
@@ -103,39 +114,41 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Entries of the daemon, and before them those that only the disk has.
+    /// Entries of the daemon, and those between them that only the disk has.
     fn take<T: DeserializeOwned>(&mut self, entries: Vec<Value>) -> Result<Vec<T>, Failure> {
-        let numbers = |entry: Option<&Value>| entry.and_then(|it| it["number"].as_u64());
-        let first = numbers(entries.first());
-        let mut all = Vec::new();
-        match first {
-            Some(first) if first <= self.after => self.after = 0, // another life of the records
-            Some(first) if first > self.after + 1 => all = self.on_disk(first)?,
-            None if self.after == 0 => all = self.on_disk(u64::MAX)?,
-            _ => {}
+        let numbered: BTreeMap<u64, Value> = entries
+            .into_iter()
+            .map(|entry| (number(&entry), entry))
+            .collect();
+        let (first, last) = match (numbered.first_key_value(), numbered.last_key_value()) {
+            (Some((&first, _)), Some((&last, _))) => (first, last),
+            _ if self.after == 0 => return strict(self.on_disk(u64::MAX)?),
+            _ => return Ok(Vec::new()),
+        };
+        if first <= self.after {
+            self.after = 0; // another life of the records
         }
-        self.after = numbers(entries.last())
-            .unwrap_or(self.after)
-            .max(self.after);
-        for entry in entries {
-            all.push(serde_json::from_value(entry).map_err(strange)?);
-        }
-        Ok(all)
+        let is_whole = last - self.after == numbered.len() as u64;
+        let mut all = match is_whole {
+            true => BTreeMap::new(),
+            false => self.on_disk(last)?,
+        };
+        all.extend(numbered);
+        self.after = last;
+        strict(all)
     }
 
     /// Recorded entries after the last one, and before this number.
-    fn on_disk<T: DeserializeOwned>(&mut self, before: u64) -> Result<Vec<T>, Failure> {
+    fn on_disk(&mut self, before: u64) -> Result<BTreeMap<u64, Value>, Failure> {
         let directory = self.directory()?;
-        let mut found = Vec::new();
-        let mut last = self.after;
+        let mut found = BTreeMap::new();
         let read = records::read(&directory, self.kind, |record: Value| {
-            let number = Numbered::deserialize(&record).map_or(0, |it| it.number);
+            let number = number(&record);
             if number > self.after && number < before {
-                last = last.max(number);
-                found.push(record);
+                found.insert(number, record);
             }
         });
-        self.after = last;
+        self.after = found.last_key_value().map_or(self.after, |(&last, _)| last);
         match read {
             Ok(damage) if damage.dropped > 0 => warn(format!(
                 "{} lines of the {} in `{}` were cut or are damaged, and are left out",
@@ -146,9 +159,7 @@ impl<'a> Stream<'a> {
             Ok(_) => {}
             Err(error) => warn(error),
         }
-        let each = found.into_iter();
-        each.map(|record| serde_json::from_value(record).map_err(strange))
-            .collect()
+        Ok(found)
     }
 
     fn directory(&mut self) -> Result<PathBuf, Failure> {
@@ -166,6 +177,17 @@ pub(super) fn directory(daemon: &Daemon) -> Result<PathBuf, Failure> {
     path.ok_or_else(|| {
         Failure::failed("the daemon does not say where its records are: is it older?")
     })
+}
+
+fn number(entry: &Value) -> u64 {
+    entry["number"].as_u64().unwrap_or(0)
+}
+
+/// As the type that is asked for, oldest first.
+fn strict<T: DeserializeOwned>(entries: BTreeMap<u64, Value>) -> Result<Vec<T>, Failure> {
+    let each = entries.into_values();
+    each.map(|entry| serde_json::from_value(entry).map_err(strange))
+        .collect()
 }
 
 fn strange(error: serde_json::Error) -> Failure {

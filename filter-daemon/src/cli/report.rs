@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
+use super::Failure;
 use super::advise::{Past, find};
 use super::client::Daemon;
 use super::recorded::directory;
 use super::table::array;
-use super::{Failure, warn};
 use crate::control::Request;
-use crate::records::{self, Kind};
+use crate::records::{self, Kind, Of};
 use crate::report::{Material, Report, page};
-use crate::when;
+use crate::{when, whole};
 
 /// What to report.
 #[derive(Debug, ClapArgs)]
@@ -58,15 +58,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let status = args.daemon.ask(&Request::Status)?;
     let about = args.daemon.ask(&Request::About)?;
     let peer = find(array(&status, "peers"), &args.peer)?;
-    let past = Past::read(&args.daemon, peer, args.since)?;
+    let of = Of::Peer(&args.peer);
+    let past = Past::read(&args.daemon, of, &peer["counters"], args.since)?;
+    let samples = past.samples.map_err(Failure::failed)?;
+    if past.history.steps.is_empty() {
+        return Err(Failure::failed(format!(
+            "nothing is recorded of `{}` yet: a report would prove nothing; ask again in a minute",
+            args.peer
+        )));
+    }
     let acknowledgements = acknowledgements(args)?;
     let report = Report::new(Material {
         peer,
         our_asn: about["asn"].as_u64().unwrap_or_default(),
-        from: args.since,
+        since: args.since,
         to: when::now(),
         history: &past.history,
-        samples: &past.samples,
+        samples: &samples,
         acknowledgements: &acknowledgements,
         price: args.price,
         shows_third_parties: args.full,
@@ -78,7 +86,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             stdout,
             "{} broke nothing since {}",
             args.peer,
-            when::local(args.since)
+            when::local(report.from)
         )?;
     }
     for path in paths {
@@ -94,9 +102,7 @@ fn acknowledgements(args: &Args) -> Result<Vec<Value>, Failure> {
             found.push(event);
         }
     });
-    if let Err(error) = read {
-        warn(error);
-    }
+    read.map_err(Failure::failed)?; // without them it would look as if nobody had answered
     Ok(found)
 }
 
@@ -115,10 +121,10 @@ fn write(directory: &Path, report: &Report) -> Result<[PathBuf; 2], Failure> {
         directory.join(format!("{name}.html")),
         directory.join(format!("{name}.json")),
     );
-    fs::write(&html, page::page(report)).map_err(failed(&html))?;
+    whole::write(&html, page::page(report).as_bytes()).map_err(failed(&html))?;
     let text = serde_json::to_vec_pretty(report).map_err(io::Error::from);
     let text = text.map_err(failed(&json))?;
-    fs::write(&json, text).map_err(failed(&json))?;
+    whole::write(&json, &text).map_err(failed(&json))?;
     Ok([html, json])
 }
 

@@ -367,6 +367,12 @@ fn oddities(peer: &Value) -> Vec<String> {
             lines.push(format!("{what}: {}", families.join(", ")));
         }
     }
+    if !array(peer, "too_wide").is_empty() {
+        let name = text(peer, "name");
+        lines.push(format!(
+            "growth beyond that does not count: `bcp38 prefixes {name} --accept-growth`, if the peer is right"
+        ));
+    }
     if let Some(refused) = peer["refused"].as_u64().filter(|&refused| refused > 0) {
         lines.push(format!(
             "{refused} announced prefixes are not admitted: `bcp38 prefixes` lists them"

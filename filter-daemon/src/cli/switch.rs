@@ -59,10 +59,10 @@ pub struct EnforceArgs {
         conflicts_with = "all"
     )]
     only: Vec<Class>,
-    /// Only of a peer: everything is as before after this time (10m), unless `bcp38 confirm PEER` comes
+    /// Of a peer, not of an interface: everything is as before after this time (10m), unless `bcp38 confirm PEER` comes
     #[arg(long, value_name = "TIME", conflicts_with = "all", value_parser = duration)]
     confirm_within: Option<Duration>,
-    /// Even if it would have dropped more than 1 % of the peer's packets of the last hour
+    /// Even if it would have dropped more than 1 % of the peer's packets of the last hour, or that is not known
     #[arg(long)]
     force: bool,
 }
@@ -217,7 +217,7 @@ fn print_answer(
     }
     match changed["state"].as_str() {
         Some(state) => writeln!(out, "{name}: mode {mode}, {state}{missing}")?,
-        None => writeln!(out, "{name}: mode {mode}")?,
+        None => writeln!(out, "{name}: mode {mode}{missing}")?,
     }
     if let Some(seconds) = changed["confirm_within_seconds"].as_u64() {
         writeln!(

@@ -18,6 +18,9 @@ use crate::when;
 mod app;
 mod view;
 
+#[cfg(test)]
+mod picture;
+
 use app::App;
 
 /// How often the daemon is asked.

@@ -58,13 +58,7 @@ pub(super) const fn request(after: u64) -> Request {
 /// If no daemon answers, and there are no records.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut stream = Stream::new(&args.daemon, Kind::Violations, request);
-    args.print(&stream.all()?)?;
-    if !args.follow {
-        return Ok(());
-    }
-    loop {
-        args.print(&stream.next()?)?;
-    }
+    stream.each(args.follow, |entries| args.print(entries))
 }
 
 impl Args {

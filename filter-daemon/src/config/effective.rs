@@ -57,6 +57,7 @@ pub(super) fn write(config: &Config, f: &mut Formatter<'_>) -> fmt::Result {
     writeln!(f, "restart_max = \"{}\"", duration(timers.restart_max))?;
     writeln!(f, "stale_hold = \"{}\"", duration(timers.stale_hold))?;
     writeln!(f, "settle_max = \"{}\"", duration(timers.settle_max))?;
+    writeln!(f, "station_hold = \"{}\"", duration(timers.station_hold))?;
     writeln!(f, "lease = \"{}\"", duration(timers.lease))?;
     let on_lease_end = match timers.on_lease_end {
         OnLeaseEnd::Observe => "observe",

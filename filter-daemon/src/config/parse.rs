@@ -87,6 +87,7 @@ const TIMERS: &[&str] = &[
     "restart_max",
     "stale_hold",
     "settle_max",
+    "station_hold",
     "lease",
     "on_lease_end",
 ];
@@ -471,6 +472,7 @@ fn timers(top: &Section<'_>) -> Result<Timers, ConfigError> {
         restart_max: timer("restart_max", Duration::ZERO, default.restart_max)?,
         stale_hold: timer("stale_hold", Duration::ZERO, default.stale_hold)?,
         settle_max: timer("settle_max", MIN_SETTLE, default.settle_max)?,
+        station_hold: timer("station_hold", Duration::ZERO, default.station_hold)?,
         lease: timer("lease", MIN_LEASE, default.lease)?,
         on_lease_end: section
             .optional("on_lease_end", |item| {

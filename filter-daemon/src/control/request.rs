@@ -34,6 +34,11 @@ pub enum Request {
         #[serde(default, with = "prefix", skip_serializing_if = "Option::is_none")]
         within: Option<Prefix>,
     },
+    /// An operator says that what a peer's sources grew to is right, however much of the address space it covers.
+    AcceptGrowth {
+        /// The peer's name.
+        peer: String,
+    },
     /// Change a peer's mode, or that of an interface's own classes.
     SetMode {
         /// The peer's name, or the interface's.

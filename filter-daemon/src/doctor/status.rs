@@ -9,7 +9,7 @@ pub fn look(status: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
     whole(status, &mut found);
     for interface in list(status, "interfaces") {
-        look_at_interface(interface, &mut found);
+        look_at_interface(status, interface, &mut found);
     }
     for peer in list(status, "peers") {
         look_at_peer(peer, &mut found);
@@ -45,12 +45,16 @@ fn whole(status: &Value, found: &mut Vec<Finding>) {
     if status["allowed"] == false {
         let what = "nothing is dropped anywhere: `bcp38 observe --all` is in force";
         let why = "it stands above every peer and interface until it is taken back";
-        let finding = Finding::new("switched-off", what, why).problem(true);
-        found.push(finding.fix("bcp38 enforce --all"));
+        let finding = Finding::new("switched-off", what, why);
+        found.push(match keeps_out(status, |_| true) {
+            true => finding.problem(true).fix("bcp38 enforce --all"),
+            false => finding, // nothing is wanted that it keeps out
+        });
     }
     if status["lease_seconds_left"] == 0 {
         let why = "the program only observes until the daemon renews it";
-        let finding = Finding::new("lease", "the lease has ended", why).problem(true);
+        let keeps_out = keeps_out(status, |class| class["missing"] == "lease-ended");
+        let finding = Finding::new("lease", "the lease has ended", why).problem(keeps_out);
         found.push(finding.fix("bcp38 events --since 1h"));
     }
     for problem in names(status, "records_problems") {
@@ -90,7 +94,20 @@ fn whole(status: &Value, found: &mut Vec<Finding>) {
     }
 }
 
-fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
+/// Is a class that is wanted, of any peer or interface, out of force by what `is_meant` looks for?
+fn keeps_out(status: &Value, is_meant: impl Fn(&Value) -> bool) -> bool {
+    let holders = ["peers", "interfaces"].into_iter();
+    let mut holders = holders.flat_map(|key| list(status, key));
+    holders.any(|holder| is_out(holder, &is_meant))
+}
+
+/// As [`keeps_out`], of one peer or interface.
+fn is_out(holder: &Value, is_meant: impl Fn(&Value) -> bool) -> bool {
+    let mut classes = list(holder, "classes").iter();
+    classes.any(|it| it["wanted"] == true && it["in_force"] != true && is_meant(it))
+}
+
+fn look_at_interface(status: &Value, interface: &Value, found: &mut Vec<Finding>) {
     let name = text(interface, "name");
     let mut push = |finding: Finding| found.push(finding.about(name));
     let why_not = interface["why"].as_str();
@@ -99,9 +116,12 @@ fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
             "the program is not attached: {}",
             why_not.unwrap_or("the kernel's devices cannot be read")
         );
+        let its = format!("`{name}`");
+        let is_there = |class: &Value| class["lacks"].as_str().is_some_and(|it| it.contains(&its));
+        let keeps_out = is_out(interface, |_| true) || keeps_out(status, is_there);
         push(
             Finding::new("attached", what, "nothing is filtered there")
-                .problem(true)
+                .problem(keeps_out)
                 .fix("ip -d link show"),
         );
     } else if let Some(why_not) = why_not {
@@ -142,7 +162,7 @@ fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
         };
         push(
             Finding::new("alarm", what, why)
-                .problem(alarm == "no-record")
+                .problem(keeps_out(status, |class| class["missing"] == alarm))
                 .fix(fix),
         );
     }
@@ -152,12 +172,12 @@ fn look_at_interface(interface: &Value, found: &mut Vec<Finding>) {
         let what = "no frame came in since the program was attached";
         push(Finding::new("no-frame", what, why).fix(format!("tcpdump -c 1 -i {name}")));
     }
-    look_at_classes(interface, name, None, found);
+    look_at_classes(interface, name, found);
 }
 
 fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
     let name = text(peer, "name");
-    look_at_classes(peer, name, peer["missing"].as_str(), found);
+    look_at_classes(peer, name, found);
     let mut push = |finding: Finding| found.push(finding.about(name));
     if let Some(error) = peer["publish_error"].as_str() {
         let why = "its last tables stay in force; what it announced since is not in them";
@@ -179,21 +199,22 @@ fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
         let why = "packets from there are of no known peer";
         push(Finding::new("stations", what, why).fix(format!("bcp38 macs {name} accept {mac}")));
     }
-    for (key, what) in [
-        ("over_limit", "it announces more than `max_prefixes`"),
+    let accept = format!("bcp38 prefixes {name} --accept-growth");
+    let raise = "raise `max_prefixes`, if the peer is right";
+    for (key, what, fix) in [
+        ("over_limit", "it announces more than `max_prefixes`", raise),
         (
             "too_wide",
             "its sources cover too much of the address space",
+            &accept,
         ),
-        ("frozen", "its sources have stopped growing"),
+        ("frozen", "its sources have stopped growing", raise),
     ] {
         let families = names(peer, key);
         if !families.is_empty() {
             let why = "what it announces beyond that is treated as not announced";
             let what = format!("{what}: {}", families.join(", "));
-            push(
-                Finding::new("limits", what, why).fix("raise `max_prefixes`, if the peer is right"),
-            );
+            push(Finding::new("limits", what, why).fix(fix));
         }
     }
     if list(peer, "stations").is_empty() {
@@ -201,63 +222,69 @@ fn look_at_peer(peer: &Value, found: &mut Vec<Finding>) {
         let fix = "add `macs` to the peer, or have it answer: ping its addresses";
         push(
             Finding::new("stations", "no MAC of it is known", why)
-                .problem(true)
+                .problem(is_out(peer, |class| class["missing"] == "no-station"))
                 .fix(fix),
         );
     }
     look_at_views(peer, name, found);
 }
 
+/// Why a class is not in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cause<'a> {
+    /// As status names it.
+    missing: &'a str,
+    /// What the class lacks beside the switch.
+    sentence: Option<&'a str>,
+}
+
+impl<'a> Cause<'a> {
+    fn text(self) -> &'a str {
+        match self.missing {
+            "not-allowed" => "an operator switched it off",
+            "all-off" => "`bcp38 observe --all` is in force",
+            missing => self.sentence.unwrap_or(missing),
+        }
+    }
+}
+
 /// Classes that are wanted and not in force: those with one cause are one finding.
-fn look_at_classes(holder: &Value, name: &str, sentence: Option<&str>, found: &mut Vec<Finding>) {
-    let mut causes: Vec<(&str, Vec<String>)> = Vec::new();
+fn look_at_classes(holder: &Value, name: &str, found: &mut Vec<Finding>) {
+    let mut causes: Vec<(Cause<'_>, Vec<String>)> = Vec::new();
     for class in list(holder, "classes") {
         if class["wanted"] != true || class["in_force"] == true {
             continue;
         }
-        let missing = class["missing"].as_str().unwrap_or("unreadable");
+        let cause = Cause {
+            missing: class["missing"].as_str().unwrap_or("unreadable"),
+            sentence: class["lacks"].as_str(),
+        };
         let family = class["family"]
             .as_str()
             .map_or_else(String::new, |it| format!(" {it}"));
         let shown = format!("{}{family}", text(class, "class"));
-        match causes.iter_mut().find(|(known, _)| *known == missing) {
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
             Some((_, classes)) => classes.push(shown),
-            None => causes.push((missing, vec![shown])),
+            None => causes.push((cause, vec![shown])),
         }
     }
-    for (missing, classes) in causes {
-        let relies_on_routes = matches!(
-            missing,
-            "not-published"
-                | "not-received"
-                | "loading"
-                | "empty"
-                | "session-down"
-                | "feed-lost"
-                | "count-mismatch"
-                | "shrink-unconfirmed"
-                | "too-many-ribs"
-        );
-        let cause = sentence.filter(|_| relies_on_routes || missing == "tags-hidden");
-        let what = format!(
-            "not in force: {}: {}",
-            classes.join(", "),
-            cause.unwrap_or(missing)
-        );
+    for (cause, classes) in causes {
+        let what = format!("not in force: {}: {}", classes.join(", "), cause.text());
         let mut finding = Finding::new("class", what, "the configuration wants it")
             .about(name)
             .problem(true);
-        finding.fix = fix_of(missing, name, sentence);
+        finding.fix = fix_of(cause, name);
         found.push(finding);
     }
 }
 
 /// The command that is likely to mend it.
-fn fix_of(missing: &str, name: &str, sentence: Option<&str>) -> Option<String> {
-    Some(match missing {
+fn fix_of(cause: Cause<'_>, name: &str) -> Option<String> {
+    Some(match cause.missing {
         "not-allowed" => format!("bcp38 enforce {name}"),
+        "all-off" => "bcp38 enforce --all".to_owned(),
         // The sentence holds the command between backticks.
-        "tags-hidden" => sentence?.split('`').nth(1)?.to_owned(),
+        "tags-hidden" => cause.sentence?.split('`').nth(1)?.to_owned(),
         "not-attached" | "no-record" => "ip -d link show".to_owned(),
         "no-station" => format!("add `macs` to the peer {name}, or ping its addresses"),
         "lease-ended" => "bcp38 events --since 1h".to_owned(),
@@ -380,7 +407,8 @@ mod tests {
     #[test]
     fn a_wanted_class_out_of_force_is_a_problem_in_the_words_of_status() {
         let finding = found(|status| {
-            status["peers"][0]["missing"] = "its ipv4 sources are still being received".into();
+            status["peers"][0]["classes"][0]["lacks"] =
+                "its ipv4 sources are still being received".into();
             status["peers"][0]["classes"][0]["in_force"] = false.into();
             status["peers"][0]["classes"][0]["missing"] = "loading".into();
         });
@@ -391,7 +419,7 @@ mod tests {
         assert!(finding.keeps_out_of_force);
         assert_eq!(finding.subject.as_deref(), Some("p1"));
         let hidden = found(|status| {
-            status["peers"][0]["missing"] =
+            status["peers"][0]["classes"][0]["lacks"] =
                 "the driver hides vlan tags: `ethtool -K ixp0 rxvlan off`".into();
             status["peers"][0]["classes"][0]["in_force"] = false.into();
             status["peers"][0]["classes"][0]["missing"] = "tags-hidden".into();
@@ -402,6 +430,11 @@ mod tests {
             status["peers"][0]["classes"][0]["missing"] = "not-allowed".into();
         });
         assert_eq!(off.fix.as_deref(), Some("bcp38 enforce p1"));
+        assert!(
+            off.what.ends_with("an operator switched it off"),
+            "{}",
+            off.what
+        );
         let unwanted = |status: &mut Value| {
             status["peers"][0]["classes"][0]["in_force"] = false.into();
             status["peers"][0]["classes"][0]["wanted"] = false.into();
@@ -409,6 +442,60 @@ mod tests {
         let mut status = good();
         unwanted(&mut status);
         assert_eq!(look(&status), []);
+    }
+
+    fn out_of_force(status: &mut Value, missing: &str) {
+        let class = &mut status["peers"][0]["classes"][0];
+        class["in_force"] = false.into();
+        class["missing"] = missing.into();
+    }
+
+    #[test]
+    fn enforce_all_is_advised_where_the_whole_filter_is_what_keeps_classes_out() {
+        let fixes = |missing: &str| {
+            let mut status = good();
+            status["allowed"] = false.into();
+            out_of_force(&mut status, missing);
+            let found = look(&status);
+            assert!(found.iter().all(|it| it.keeps_out_of_force), "{found:#?}");
+            let fixes = found.into_iter().map(|it| it.fix.unwrap());
+            fixes.collect::<Vec<_>>()
+        };
+        assert_eq!(fixes("all-off"), ["bcp38 enforce --all"; 2]);
+        // Both are off: one command alone mends nothing.
+        assert_eq!(
+            fixes("not-allowed"),
+            ["bcp38 enforce --all", "bcp38 enforce p1"]
+        );
+    }
+
+    #[test]
+    fn nothing_is_kept_out_of_force_that_is_not_wanted() {
+        type Change = fn(&mut Value);
+        let cases: [(&str, Change); 4] = [
+            ("all-off", |it| it["allowed"] = false.into()),
+            ("lease-ended", |it| it["lease_seconds_left"] = 0.into()),
+            ("not-attached", |it| {
+                it["interfaces"][0]["attached"] = false.into();
+                it["peers"][0]["classes"][0]["lacks"] = "the program is not on `ixp0`".into();
+            }),
+            ("no-station", |it| it["peers"][0]["stations"] = json!([])),
+        ];
+        for (missing, change) in cases {
+            for is_wanted in [true, false] {
+                let mut status = good();
+                change(&mut status);
+                out_of_force(&mut status, missing);
+                status["peers"][0]["classes"][0]["wanted"] = is_wanted.into();
+                let found = look(&status);
+                assert!(!found.is_empty());
+                let keeps: Vec<bool> = found.iter().map(|it| it.keeps_out_of_force).collect();
+                assert!(
+                    keeps.iter().all(|&it| it == is_wanted),
+                    "{missing}: {found:#?}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -489,6 +576,6 @@ mod tests {
             it["interfaces"][0]["attached"] = false.into();
             it["interfaces"][0]["why"] = "no such device".into();
         });
-        assert!(detached.keeps_out_of_force && detached.what.contains("no such device"));
+        assert!(detached.what.contains("no such device"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use filter_core::Reason;
+use filter_lifecycle::Side;
 use filter_loader::{Counters, Fates};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,12 +79,18 @@ impl Count {
         std::array::from_fn(|index| a[index].saturating_add(b[index])).into()
     }
 
+    /// Counters only grow, unless counting begins anew.
+    fn is_less(self, earlier: Self) -> bool {
+        let (a, b): ([u64; 4], [u64; 4]) = (self.into(), earlier.into());
+        a.iter().zip(&b).any(|(now, before)| now < before)
+    }
+
     /// What was counted since; everything, if counting began anew meanwhile.
     fn since(self, earlier: Self) -> Self {
-        let (a, b): ([u64; 4], [u64; 4]) = (self.into(), earlier.into());
-        if a.iter().zip(&b).any(|(now, before)| now < before) {
+        if self.is_less(earlier) {
             return self;
         }
+        let (a, b): ([u64; 4], [u64; 4]) = (self.into(), earlier.into());
         std::array::from_fn(|index| a[index] - b[index]).into()
     }
 }
@@ -135,6 +142,14 @@ impl ByReason {
         )
     }
 
+    /// Did counting begin anew since?
+    fn began_anew(&self, earlier: &Self) -> bool {
+        earlier.0.iter().any(|(reason, before)| {
+            let now = self.0.get(reason).copied().unwrap_or_default();
+            now.is_less(*before)
+        })
+    }
+
     /// Both together.
     pub fn add(&mut self, more: &Self) {
         for (reason, &count) in &more.0 {
@@ -170,9 +185,68 @@ pub struct CounterRecord {
     pub peers: BTreeMap<String, ByReason>,
     /// By the interface's name: frames of no peer.
     pub interfaces: BTreeMap<String, ByReason>,
+    /// By the peer's name: the sides that were not known then in each of its families. None where both were.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, UnknownSides>,
 }
 
-/// The counters of one peer over time, oldest first.
+/// Sides of a peer by which nothing is judged, in some family of its.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownSides {
+    /// What it announces to us.
+    pub sources: bool,
+    /// What we announce to it.
+    pub destinations: bool,
+}
+
+impl UnknownSides {
+    fn has(self, side: Side) -> bool {
+        match side {
+            Side::Sources => self.sources,
+            Side::Destinations => self.destinations,
+        }
+    }
+
+    const fn or(self, other: Self) -> Self {
+        Self {
+            sources: self.sources || other.sources,
+            destinations: self.destinations || other.destinations,
+        }
+    }
+}
+
+/// The counters of one peer at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub time: f64,
+    /// Since the filter was loaded.
+    pub counts: ByReason,
+    /// The sides that were not known.
+    pub unknown: UnknownSides,
+}
+
+/// When both sides were known.
+impl From<(f64, ByReason)> for Moment {
+    fn from((time, counts): (f64, ByReason)) -> Self {
+        Self {
+            time,
+            counts,
+            unknown: UnknownSides::default(),
+        }
+    }
+}
+
+/// Whose counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of<'a> {
+    /// A peer's, by its name.
+    Peer(&'a str),
+    /// Those of frames of no peer, by the interface's name.
+    Interface(&'a str),
+}
+
+/// The counters of one peer or interface over time, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct PeerHistory {
     /// What was counted between two records that follow each other.
@@ -188,39 +262,67 @@ pub struct Step {
     pub to: f64,
     /// What was counted.
     pub counts: ByReason,
+    /// The sides that were not known all of the time, as far as that shows.
+    pub unknown: UnknownSides,
+    /// Did counting begin anew meanwhile, or was nothing recorded for long? Then nothing shows what was known.
+    pub is_gap: bool,
+}
+
+/// Between two records of a daemon that runs lies an hour at most, and the time it takes to read the counters.
+const MAX_STEP: f64 = 2.0 * 3600.0;
+
+impl Step {
+    fn between(earlier: &Moment, later: &Moment) -> Self {
+        let counts = later.counts.since(&earlier.counts);
+        let unjudged = counts.0.contains_key(Reason::Unjudged.name());
+        let while_unjudged = UnknownSides {
+            sources: unjudged,
+            destinations: unjudged,
+        };
+        Self {
+            from: earlier.time,
+            to: later.time,
+            unknown: earlier.unknown.or(later.unknown).or(while_unjudged),
+            is_gap: later.time - earlier.time > MAX_STEP
+                || later.counts.began_anew(&earlier.counts),
+            counts,
+        }
+    }
 }
 
 impl PeerHistory {
-    /// Of one peer, since then: minutes as far as they go back, hours before, and what the counters are now.
+    /// Of one peer or interface, since then: minutes as far as they go back, hours before, and what the counters are now.
     ///
     /// # Errors
     /// [`RecordsError`].
     pub fn read(
         directory: &Path,
-        peer: &str,
+        of: Of<'_>,
         since: f64,
-        now: (f64, ByReason),
+        now: Option<(f64, ByReason)>,
     ) -> Result<Self, RecordsError> {
-        let minutes = moments(directory, Kind::Minutes, peer)?;
-        let mut moments = moments(directory, Kind::Hours, peer)?;
-        let begin = minutes.first().map_or(f64::INFINITY, |(time, _)| *time);
-        moments.retain(|(time, _)| *time < begin);
+        let minutes = moments(directory, Kind::Minutes, of)?;
+        let mut moments = moments(directory, Kind::Hours, of)?;
+        let begin = minutes.first().map_or(f64::INFINITY, |it| it.time);
+        moments.retain(|it| it.time < begin);
         moments.extend(minutes);
-        moments.push(now);
+        let last = moments.last().map(|it| it.unknown);
+        moments.extend(now.map(|(time, counts)| Moment {
+            time,
+            counts,
+            unknown: last.unwrap_or_default(),
+        }));
         Ok(Self::of(moments, since))
     }
 
     /// From what the counters were at some moments, oldest first. The first step is the one that `since` lies in.
     #[must_use]
-    pub fn of(mut moments: Vec<(f64, ByReason)>, since: f64) -> Self {
-        let first = moments.partition_point(|(time, _)| *time <= since);
+    pub fn of(moments: Vec<impl Into<Moment>>, since: f64) -> Self {
+        let mut moments: Vec<Moment> = moments.into_iter().map(Into::into).collect();
+        let first = moments.partition_point(|it| it.time <= since);
         moments.drain(..first.saturating_sub(1));
-        let step = |pair: &[(f64, ByReason)]| match pair {
-            [(from, earlier), (to, later)] => Some(Step {
-                from: *from,
-                to: *to,
-                counts: later.since(earlier),
-            }),
+        let step = |pair: &[Moment]| match pair {
+            [earlier, later] => Some(Step::between(earlier, later)),
             _ => None,
         };
         Self {
@@ -238,6 +340,15 @@ impl PeerHistory {
         total
     }
 
+    /// For how long a side was known, or, without one, counted, in seconds.
+    #[must_use]
+    pub fn seconds_known(&self, side: Option<Side>) -> f64 {
+        let is_known =
+            |step: &&Step| !step.is_gap && side.is_none_or(|side| !step.unknown.has(side));
+        let known = self.steps.iter().filter(is_known);
+        known.map(|step| step.to - step.from).sum()
+    }
+
     /// For how long, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -248,14 +359,20 @@ impl PeerHistory {
     }
 }
 
-type Moments = Vec<(f64, ByReason)>;
-
 /// A record that was cut costs detail only.
-fn moments(directory: &Path, kind: Kind, peer: &str) -> Result<Moments, RecordsError> {
+fn moments(directory: &Path, kind: Kind, of: Of<'_>) -> Result<Vec<Moment>, RecordsError> {
     let mut found = Vec::new();
     read(directory, kind, |mut record: CounterRecord| {
-        if let Some(counts) = record.peers.remove(peer) {
-            found.push((record.time, counts));
+        let (counts, unknown) = match of {
+            Of::Peer(name) => (record.peers.remove(name), record.unknown.remove(name)),
+            Of::Interface(name) => (record.interfaces.remove(name), None),
+        };
+        if let Some(counts) = counts {
+            found.push(Moment {
+                time: record.time,
+                counts,
+                unknown: unknown.unwrap_or_default(),
+            });
         }
     })?;
     Ok(found)
@@ -290,10 +407,47 @@ mod tests {
         assert_eq!(history.total().violations().packets(), 2);
         assert_eq!(history.total().total().bytes(), 1700);
         assert!((history.seconds() - 180.0).abs() < 1e-9);
+        let known = history.seconds_known(None);
+        assert!(
+            (known - 120.0).abs() < 1e-9,
+            "{known}: a reboot is not watched"
+        );
         let last = PeerHistory::of(moments.clone(), 130.0);
         assert_eq!(last.steps.len(), 1, "the step that the time lies in");
         assert_eq!(PeerHistory::of(moments[..1].to_vec(), 0.0).steps.len(), 0);
-        assert_eq!(PeerHistory::of(Vec::new(), 0.0).seconds(), 0.0);
+        assert_eq!(PeerHistory::of(Vec::<Moment>::new(), 0.0).seconds(), 0.0);
+    }
+
+    #[test]
+    fn time_in_which_a_side_was_not_known_is_not_watched() {
+        let unjudged = |packets: u64| {
+            let count = Count::from([packets, 0, 0, 0]);
+            ByReason([(Reason::Unjudged.name().to_owned(), count)].into())
+        };
+        let moment = |minute: u32, sources, unjudged| Moment {
+            time: f64::from(minute) * 60.0,
+            counts: unjudged,
+            unknown: UnknownSides {
+                sources,
+                destinations: false,
+            },
+        };
+        let moments = vec![
+            moment(0, true, unjudged(0)),
+            moment(1, false, unjudged(0)), // known only since some time in it
+            moment(2, false, unjudged(0)),
+            moment(3, false, unjudged(1)), // a short time shows only by what could not be judged
+            moment(4, true, unjudged(1)),
+            moment(124, false, unjudged(1)), // two hours: as long as a step may be
+            moment(245, false, unjudged(1)), // a daemon that was away
+            moment(246, false, unjudged(1)),
+        ];
+        let history = PeerHistory::of(moments, 0.0);
+        let minutes = |side| history.seconds_known(side) / 60.0;
+        assert!((minutes(Some(Side::Sources)) - 2.0).abs() < 1e-9);
+        assert!((minutes(Some(Side::Destinations)) - 124.0).abs() < 1e-9);
+        assert!((minutes(None) - 125.0).abs() < 1e-9);
+        assert!((history.seconds() / 60.0 - 246.0).abs() < 1e-9);
     }
 
     #[test]
@@ -301,7 +455,7 @@ mod tests {
         let record = CounterRecord {
             time: 1.5,
             peers: [("p1".to_owned(), counts(1, 0))].into(),
-            interfaces: BTreeMap::new(),
+            ..CounterRecord::default()
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(

@@ -1,9 +1,13 @@
 //! Records outlive a crash, another version, a full disk's half line, and their own limit.
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
 
 struct Place(PathBuf);
 
@@ -95,9 +99,9 @@ fn another_version_is_refused_with_both_named_and_left_as_it_is() {
     );
     let recorder = Recorder::start(&place.0).unwrap();
     recorder.record(Kind::Violations, &json!({"n": 2}));
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let end = Instant::now() + SOON;
     while recorder.problems().is_empty() {
-        assert!(std::time::Instant::now() < end, "no problem is reported");
+        assert!(Instant::now() < end, "no problem is reported");
         std::thread::yield_now();
     }
     assert_eq!(recorder.problems(), [error]);
@@ -145,9 +149,9 @@ fn a_record_at_its_limit_is_written_and_a_longer_one_is_counted_as_lost() {
     recorder.record(Kind::Events, &of(MAX_RECORD));
     recorder.record(Kind::Events, &of(MAX_RECORD + 1));
     recorder.record(Kind::Events, &json!("after"));
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let end = Instant::now() + SOON;
     while recorder.lost() == 0 {
-        assert!(std::time::Instant::now() < end, "none is lost");
+        assert!(Instant::now() < end, "none is lost");
         std::thread::yield_now();
     }
     drop(recorder);
@@ -173,4 +177,107 @@ fn the_last_number_is_that_of_the_last_whole_record() {
         [json!({"number": 9, "fill": "x".repeat(MAX_RECORD / 2)})],
     );
     assert_eq!(last(), 9);
+}
+
+/// Records of a peer that fill nearly a MiB each.
+fn flood(peer: Option<&str>, numbers: std::ops::RangeInclusive<u64>) -> Vec<Value> {
+    let fill = "x".repeat((1 << 20) - 128);
+    let of = |number| json!({ "number": number, "time": 1.0, "peer": peer, "fill": fill });
+    numbers.map(of).collect()
+}
+
+fn numbers(records: &[Value], peer: Option<&str>) -> Vec<u64> {
+    let of_peer = records.iter().filter(|it| it["peer"].as_str() == peer);
+    of_peer.filter_map(|it| it["number"].as_u64()).collect()
+}
+
+#[test]
+fn what_one_peer_causes_pushes_out_no_record_of_another() {
+    for kind in [Kind::Violations, Kind::Events, Kind::Routes] {
+        let place = Place::new();
+        let quiet = |number: u64, peer: Option<&str>| json!({ "number": number, "time": 1.0, "peer": peer });
+        place.write(kind, [quiet(1, Some("p1")), quiet(2, None)]);
+        for piece in flood(Some("p2"), 3..=100).chunks(6) {
+            place.write(kind, piece.iter().cloned()); // no more than may wait, also of routes
+        }
+        place.write(kind, [quiet(101, Some("p1"))]);
+        let (records, dropped) = place.read(kind);
+        assert_eq!(dropped, 0);
+        assert_eq!(numbers(&records, Some("p1")), [1, 101]);
+        assert_eq!(numbers(&records, None), [2]);
+        let flooded = numbers(&records, Some("p2"));
+        let last = 100;
+        let first = flooded[0];
+        assert!(first > 3, "its own oldest records go");
+        assert_eq!(flooded, (first..=last).collect::<Vec<_>>());
+        let files = fs::read_dir(&place.0).unwrap();
+        let on_disk: u64 = files.map(|it| it.unwrap().metadata().unwrap().len()).sum();
+        assert!(on_disk <= 2 * kind.max_file_bytes(), "{on_disk}");
+        assert!(on_disk > kind.max_file_bytes(), "{on_disk}");
+        assert_eq!(last_number(&place.0, kind).unwrap(), 101);
+    }
+}
+
+#[test]
+fn a_crash_while_the_room_is_shared_out_shows_no_record_twice() {
+    let place = Place::new();
+    let kind = Kind::Violations;
+    let of = |number: u64| json!({ "number": number, "time": number as f64, "peer": "p1" });
+    place.write(kind, (1..=3).map(of));
+    let written = fs::read(kind.path(&place.0)).unwrap();
+    fair::merge(&place.0, kind, kind.max_file_bytes()).unwrap();
+    assert!(!kind.path(&place.0).exists());
+    assert_eq!(place.read(kind), ((1..=3).map(of).collect(), 0));
+    // As if it had ended before the file that was merged was removed.
+    fs::write(kind.path(&place.0), written).unwrap();
+    assert_eq!(place.read(kind), ((1..=3).map(of).collect(), 0));
+    place.write(kind, [of(4)]);
+    assert_eq!(place.read(kind), ((1..=4).map(of).collect(), 0));
+    // Numbers that start anew are not taken for those of the former file.
+    let again = json!({ "number": 1, "time": 9.0, "peer": "p1" });
+    fs::remove_file(kind.path(&place.0)).unwrap();
+    place.write(kind, [again.clone()]);
+    assert_eq!(place.read(kind).0.last(), Some(&again));
+}
+
+#[test]
+fn only_the_daemons_user_reads_records_also_those_of_an_earlier_version() {
+    let place = Place::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let path = Kind::Events.path(&place.0);
+    for _ in 0..2 {
+        place.write(Kind::Events, [json!({"n": 1})]);
+        assert_eq!((mode(&place.0), mode(&path)), (0o700, 0o600));
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+}
+
+/// A FIFO without a writer: whoever opens it to read waits, as on a disk that hangs.
+#[test]
+fn a_disk_that_hangs_costs_so_many_bytes_of_memory_and_no_more() {
+    let place = Place::new();
+    fs::create_dir(&place.0).unwrap();
+    let path = Kind::Events.path(&place.0);
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let recorder = Recorder::start(&place.0).unwrap();
+    let of = |bytes: usize| json!("x".repeat(bytes - 3)); // two quotes and the end of the line
+    let fitting = MAX_WAITING_BYTES / MAX_RECORD;
+    for _ in 1..fitting {
+        recorder.record(Kind::Events, &of(MAX_RECORD));
+    }
+    recorder.record(Kind::Events, &of(MAX_RECORD - 3));
+    assert_eq!(recorder.lost(), 0);
+    recorder.record(Kind::Events, &of(4));
+    assert_eq!(recorder.lost(), 1, "one byte too many");
+    recorder.record(Kind::Events, &of(3));
+    assert_eq!(recorder.lost(), 1, "at the limit");
+    recorder.record(Kind::Routes, &json!({"n": 1}));
+    assert_eq!(recorder.lost(), 1, "the reader knows by its number");
+    let waits = fs::File::options().write(true).open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    drop(waits);
+    drop(recorder);
+    assert_eq!(place.read(Kind::Events).0.len(), fitting + 1);
+    assert_eq!(place.read(Kind::Routes).0.len(), 0);
 }

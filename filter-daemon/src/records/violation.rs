@@ -198,7 +198,7 @@ pub fn describe(config: &Config, flow: &Flow) -> String {
             let names: Vec<&str> = others.iter().map(name).collect();
             format!("source advertised by {}", names.join(", "))
         }
-        SourceStory::Nobody => "source advertised by no peer".to_owned(),
+        SourceStory::NoPeer => "source advertised by no peer".to_owned(),
     };
     let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",
@@ -221,23 +221,10 @@ mod tests {
     use filter_lifecycle::route::PeerId;
 
     use super::*;
-
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-[[interface]]
-name = "ixp0"
-kind = "lan"
-lan = ["203.0.113.0/24"]
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "ixp0"
-addresses = ["203.0.113.11"]
-"#;
+    use crate::config::ONE_PEER;
 
     fn record(reason: Reason, header: Vec<u8>, flow: Option<Flow>) -> ViolationRecord {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let (config, _) = Config::parse(ONE_PEER, "test").unwrap();
         let violation = Violation {
             peer: Some(PeerId(0)),
             interface: "ixp0".to_owned(),

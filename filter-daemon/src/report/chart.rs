@@ -33,7 +33,7 @@ pub(super) fn stacked(points: &[Point]) -> Markup {
     let end = points.last().map_or(0.0, |it| it.to);
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + BOTTOM)) role="img" aria-label="packets that broke the policy, over time" {
-            line x1=(LEFT) y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) stroke="#888";
+            line x1=(LEFT) y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) stroke="#888" {} // never `;`: in SVG what is not closed holds all that follows, unseen
             text x=(LEFT - 6.0) y="12" text-anchor="end" { (format!("{highest:.0}")) }
             text x=(LEFT - 6.0) y=(HEIGHT) text-anchor="end" { "0" }
             text x=(LEFT) y=(HEIGHT + 20.0) { (when::local(begin)) }

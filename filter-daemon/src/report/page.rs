@@ -59,6 +59,7 @@ fn summary(report: &Report) -> Markup {
         p {
             "Seen by AS" (report.our_asn) " from " (when::local(report.from)) " to " (when::local(report.to)) ": "
             (report.packets) " packets, " (bytes(report.bytes)) ", were received from you."
+            @if report.from > report.since { " Nothing is recorded of before that." }
         }
         @if report.is_clean() {
             p { strong { "None of them broke the peering policy." } }

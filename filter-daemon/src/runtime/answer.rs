@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_core::packet::Mac;
-use filter_core::{Class, Classes, Mode, Prefix};
+use filter_core::{Class, Classes, Family, Mode, Prefix};
 use filter_engine::peering::interface_classes;
 use filter_engine::{Engine, Explanation, StationStatus};
-use filter_lifecycle::RecentlyValid;
 use filter_lifecycle::json::{optional_text, text, texts};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::{RecentlyValid, Side};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::keeper::{Keeper, Name};
 use super::polled::{self, Polled};
 use super::prefixes::{self, PrefixReport, RouteReport};
 use super::recorded::Recording;
+use super::routes::{Reach, RouteJournal};
 use super::status::{Parts, Report};
 use super::trials::Trials;
 use crate::config::Config;
@@ -53,6 +54,8 @@ struct InterfaceModeSet<'a> {
     interface: &'a str,
     #[serde(serialize_with = "text")]
     mode: Mode,
+    /// What keeps its classes from being in force all the same.
+    missing: Option<String>,
     not_kept: Option<String>,
 }
 
@@ -91,6 +94,14 @@ struct Explained<'a> {
     remedy: Option<String>,
     story: Option<String>,
     missing: Option<String>,
+    /// All valid prefixes that cover the source now, longest first.
+    #[serde(serialize_with = "texts")]
+    source_valid: Vec<Prefix>,
+    /// The same of the destination.
+    #[serde(serialize_with = "texts")]
+    destination_valid: Vec<Prefix>,
+    /// How far the journal of routes should reach.
+    journal: Reach,
 }
 
 /// From where a peer's frames come.
@@ -100,6 +111,14 @@ struct Macs<'a> {
     stations: Vec<StationStatus>,
     #[serde(serialize_with = "texts")]
     unknown_macs: Vec<Mac>,
+}
+
+/// What a peer's sources grew to counts.
+#[derive(Debug, Serialize)]
+struct GrowthAccepted<'a> {
+    peer: &'a str,
+    #[serde(serialize_with = "texts")]
+    families: Vec<Family>,
 }
 
 /// A MAC is a peer's.
@@ -156,6 +175,7 @@ pub(super) struct Answering<'a> {
     pub(super) feeding: &'a Feeding,
     pub(super) history: &'a History,
     pub(super) trials: &'a mut Trials,
+    pub(super) routes: &'a RouteJournal,
     pub(super) recording: &'a Recording,
 }
 
@@ -183,7 +203,7 @@ impl Answering<'_> {
                 only,
                 seconds,
             } => self
-                .peer_named(peer)
+                .peer_not_interface(peer)
                 .and_then(|id| self.try_enforce(id, only, Duration::from_secs(*seconds))),
             Request::Confirm { peer } => self.peer_named(peer).and_then(|id| self.confirm(id)),
             Request::Acknowledge { peer, note } => self
@@ -193,6 +213,9 @@ impl Answering<'_> {
             Request::Prefixes { peer, within } => self
                 .peer_named(peer)
                 .and_then(|id| value(prefixes::Prefixes::of(&self, id, *within))),
+            Request::AcceptGrowth { peer } => {
+                self.peer_named(peer).and_then(|id| self.accept_growth(id))
+            }
             Request::Macs { peer } => self.peer_named(peer).and_then(|id| self.macs(id)),
             Request::AcceptMac { peer, mac } => self
                 .peer_named(peer)
@@ -213,6 +236,7 @@ impl Answering<'_> {
             feeding: self.feeding,
             history: self.history,
             trials: self.trials,
+            routes: self.routes,
             recording: self.recording,
         })
     }
@@ -242,6 +266,15 @@ impl Answering<'_> {
         })
     }
 
+    /// As [`Answering::peer_named`], where an interface may be meant.
+    fn peer_not_interface(&self, name: &str) -> Result<PeerId, String> {
+        let is_interface = self.config.spec.interface_named(name).is_some();
+        self.peer_named(name).map_err(|unknown| match is_interface {
+            true => format!("`{name}` is an interface: only a peer is enforced for a time; leave `--confirm-within` out"),
+            false => unknown,
+        })
+    }
+
     /// Notes that somebody answered for a peer.
     fn acknowledge(&mut self, peer: &str, note: &str) -> Result<Value, String> {
         if note.len() > MAX_NOTE {
@@ -261,12 +294,26 @@ impl Answering<'_> {
         })
     }
 
+    fn accept_growth(&mut self, id: PeerId) -> Result<Value, String> {
+        let name = &self.config.spec.peers[id.0 as usize].name;
+        let families = self.engine.accept_growth(id);
+        if families.is_empty() {
+            return Err(format!(
+                "the sources of `{name}` cover no more than they may: nothing is to be accepted; `max_prefixes` is raised in the configuration"
+            ));
+        }
+        value(GrowthAccepted {
+            peer: name,
+            families,
+        })
+    }
+
     fn accept_mac(&mut self, id: PeerId, mac: Mac) -> Result<Value, String> {
         let accepted = self.engine.accept_mac(id, mac);
         accepted.map_err(|error| error.to_string())?;
         let name = self.config.spec.peers[id.0 as usize].name.clone();
-        self.journal
-            .note("mac-accepted", &format!("{mac} is {name}'s"));
+        let text = format!("{mac} is {name}'s");
+        self.journal.note_of("mac-accepted", &name, &text);
         let not_kept = self.keep_switched(Name::Accepted);
         value(MacAccepted {
             peer: &name,
@@ -322,9 +369,11 @@ impl Answering<'_> {
         self.journal
             .note("switched", &format!("interface {name}: {mode}"));
         let not_kept = self.keep_switched(Name::Interface(name.to_owned()));
+        let lacks = (mode == Mode::Enforce).then(|| self.engine.interface_lacks(name));
         value(InterfaceModeSet {
             interface: name,
             mode,
+            missing: lacks.flatten(),
             not_kept,
         })
     }
@@ -385,6 +434,11 @@ impl Answering<'_> {
             destination_odd: destination_odd.map(|it| PrefixReport::new(self.config, it)),
             story,
             missing: missing.map(|missing| missing.to_string()),
+            source_valid: self.engine.all_covering(id, Side::Sources, source),
+            destination_valid: self
+                .engine
+                .all_covering(id, Side::Destinations, destination),
+            journal: self.routes.reach(id),
         })
     }
 }

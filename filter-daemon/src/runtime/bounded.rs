@@ -2,7 +2,7 @@
 //! long. Never decides what becomes of it.
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,22 @@ pub(super) fn start<T: Send + 'static>(
     })
 }
 
+impl<T> std::fmt::Debug for Started<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started").finish_non_exhaustive()
+    }
+}
+
 impl<T> Started<T> {
+    /// Its result, if it has ended.
+    pub(super) fn result(&self) -> Option<Result<T, Unfinished>> {
+        match self.result.try_recv() {
+            Ok(result) => Some(Ok(result)),
+            Err(TryRecvError::Disconnected) => Some(Err(Unfinished::Failed)),
+            Err(TryRecvError::Empty) => None,
+        }
+    }
+
     /// Its result, if it takes no longer than that since it was started.
     pub(super) fn within(self, time: Duration) -> Result<T, Unfinished> {
         let left = time.saturating_sub(self.at.elapsed());

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use filter_core::Family;
 use filter_engine::{Counted, Engine};
 use serde::Serialize;
 
 use super::violations;
-use crate::records::{ByReason, CounterRecord, Kind, Recorder};
+use crate::records::{ByReason, CounterRecord, Kind, Recorder, UnknownSides};
 
 /// How often the counters are read.
 const EVERY: Duration = Duration::from_secs(10);
@@ -104,7 +105,28 @@ fn read(engine: &Engine) -> CounterRecord {
         time: violations::now(),
         peers: by_name(engine.peer_counters()),
         interfaces: by_name(engine.interface_counters()),
+        unknown: unknown(engine),
     }
+}
+
+/// The peers of which a side is not known in a family of theirs.
+fn unknown(engine: &Engine) -> BTreeMap<String, UnknownSides> {
+    let peers = engine.fitted().spec().peer_ids();
+    let sides = peers.map(|(id, peer)| {
+        let (known, families) = (engine.known(id), peer.families);
+        let lacks = |has: &dyn Fn(Family) -> bool| {
+            let mut its = Family::ALL.into_iter().filter(|&it| families.contains(it));
+            its.any(|family| !has(family))
+        };
+        let unknown = UnknownSides {
+            sources: lacks(&|family| known.source(family)),
+            destinations: lacks(&|family| known.destination(family)),
+        };
+        (peer.name.clone(), unknown)
+    });
+    sides
+        .filter(|(_, unknown)| *unknown != UnknownSides::default())
+        .collect()
 }
 
 fn by_name(counted: impl Iterator<Item = Counted>) -> BTreeMap<String, ByReason> {
@@ -127,7 +149,7 @@ mod tests {
         CounterRecord {
             time,
             peers: [("p1".to_owned(), counts)].into(),
-            interfaces: BTreeMap::new(),
+            ..CounterRecord::default()
         }
     }
 

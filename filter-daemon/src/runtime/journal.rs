@@ -81,9 +81,11 @@ impl Journal {
                 self.note("lease-ended", text);
             }
             Notice::PublishFailed(id, error) => {
-                let peer = config.spec.peer(*id);
-                let name = peer.map_or("?", |peer| peer.name.as_str());
-                self.note("publish-failed", &format!("{name}: {error}"));
+                let name = peers::name(config, *id);
+                self.note_of("publish-failed", name, &format!("{name}: {error}"));
+            }
+            Notice::TrialEnded { peer, mode, why } => {
+                self.record(peers::trial_ended(config, *peer, *mode, *why));
             }
             Notice::StationsFailed(error) => self.note("stations-failed", &error.to_string()),
             Notice::KernelFailed(error) => log::error!("{error}"),
@@ -127,6 +129,17 @@ impl Journal {
     /// An event of the daemon itself.
     pub fn note(&mut self, name: &'static str, text: &str) {
         self.record(Noted::plain(name, text.to_owned()));
+    }
+
+    /// As [`Journal::note`], of one peer.
+    pub(super) fn note_of(&mut self, event: &'static str, peer: &str, text: &str) {
+        self.record(Noted {
+            event,
+            text: text.to_owned(),
+            fields: Fields::Peer {
+                peer: peer.to_owned(),
+            },
+        });
     }
 
     /// Events after this number, oldest first; all of them if the number is of another life of the records.

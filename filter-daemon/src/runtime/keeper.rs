@@ -1,18 +1,19 @@
 //! Keeps what operators switch, and what limits froze, in the state file, for reboots. A disk that hangs costs the run loop [`KEEP_WITHIN`], no
 //! more. Never decides what is switched.
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use filter_engine::Switched;
 use filter_lifecycle::spec::Spec;
 
-use super::bounded;
-use crate::state::StateFile;
+use super::bounded::{self, Started};
+use crate::state::{StateError, StateFile};
 
 /// How long the run loop waits for the state file to be read or written.
 pub(super) const KEEP_WITHIN: Duration = Duration::from_secs(1);
+/// What limits froze is written no more often than this: a peer that flaps must not make the daemon write all the time.
+pub(super) const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long a write waits for a command that writes the file.
 const LOCK: Duration = Duration::from_millis(100);
 
@@ -43,16 +44,99 @@ pub(super) struct Keeper {
     file: StateFile,
     /// A write that hung and goes on later writes what is switched then, not what was when it began.
     latest: Arc<Mutex<Latest>>,
-    /// Whether a write has not ended yet.
-    is_writing: Arc<AtomicBool>,
+    /// Since when a write has not ended yet.
+    writing: Arc<Writing>,
+}
+
+/// Since when a write goes on, and who waits for its end.
+#[derive(Debug, Default)]
+struct Writing {
+    since: Mutex<Option<Instant>>,
+    ended: Condvar,
+}
+
+impl Writing {
+    /// Begins a write. One that goes on is waited for, but in all no longer than [`KEEP_WITHIN`].
+    fn begin(self: &Arc<Self>) -> Option<WriteEnd> {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = since.map_or(Duration::ZERO, |at| {
+            KEEP_WITHIN.saturating_sub(at.elapsed())
+        });
+        let waited = self
+            .ended
+            .wait_timeout_while(since, left, |since| since.is_some());
+        let (mut since, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if since.is_some() {
+            return None;
+        }
+        *since = Some(Instant::now());
+        Some(WriteEnd(Arc::clone(self)))
+    }
+
+    fn is_going_on(&self) -> bool {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|at| at.elapsed() < KEEP_WITHIN)
+    }
 }
 
 /// Ends when the write does, however that is.
-struct Writing(Arc<AtomicBool>);
+struct WriteEnd(Arc<Writing>);
 
-impl Drop for Writing {
+impl Drop for WriteEnd {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.ended.notify_all();
+    }
+}
+
+/// What limits froze, as it is to be kept: written soon after it changed, and not waited for.
+#[derive(Debug, Default)]
+pub(super) struct Freezes {
+    changed: bool,
+    tried_at: Option<Instant>,
+    writing: Option<Started<Result<(), StateError>>>,
+}
+
+impl Freezes {
+    /// What limits froze is not what was kept any more.
+    pub(super) const fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Does something wait to be kept?
+    pub(super) const fn wait(&self) -> bool {
+        self.changed
+    }
+
+    /// Is it time to keep it?
+    pub(super) fn are_due(&self, keeper: &Keeper) -> bool {
+        let is_soon = self.tried_at.is_some_and(|at| at.elapsed() < KEEP_EVERY);
+        self.changed && !is_soon && !keeper.writing.is_going_on()
+    }
+
+    /// Begins to keep what is frozen now.
+    ///
+    /// # Errors
+    /// Why it cannot be kept; it is tried again later.
+    pub(super) fn keep(
+        &mut self,
+        keeper: &Keeper,
+        now: &Switched,
+        spec: &Arc<Spec>,
+    ) -> Result<(), String> {
+        self.tried_at = Some(Instant::now());
+        self.writing = Some(keeper.begin(Name::Frozen, now, spec)?);
+        self.changed = false;
+        Ok(())
+    }
+
+    /// Why the write that has ended since the last call kept nothing, if it did not.
+    pub(super) fn failure(&mut self, keeper: &Keeper) -> Option<String> {
+        let result = self.writing.as_ref()?.result()?;
+        self.writing = None;
+        let why = keeper.outcome("write", result).err()?;
+        self.changed = true;
+        Some(why)
     }
 }
 
@@ -66,7 +150,7 @@ impl Keeper {
         Self {
             file,
             latest: Arc::new(Mutex::new(latest)),
-            is_writing: Arc::default(),
+            writing: Arc::default(),
         }
     }
 
@@ -76,7 +160,8 @@ impl Keeper {
     /// Why it is not known.
     pub(super) fn read(&self) -> Result<Switched, String> {
         let file = self.file.clone();
-        self.bounded("read", move || file.read())
+        let read = bounded::within(KEEP_WITHIN, move || file.read());
+        self.outcome("read", read)
     }
 
     /// Keeps what is switched now under this name. What commands wrote meanwhile under others stays; what the specification
@@ -85,36 +170,54 @@ impl Keeper {
     /// # Errors
     /// Why it does not outlive a reboot.
     pub(super) fn keep(&self, name: Name, now: &Switched, spec: &Arc<Spec>) -> Result<(), String> {
+        let started = self.begin(name, now, spec)?;
+        self.outcome("write", started.within(KEEP_WITHIN))
+    }
+
+    /// Begins to keep it.
+    fn begin(
+        &self,
+        name: Name,
+        now: &Switched,
+        spec: &Arc<Spec>,
+    ) -> Result<Started<Result<(), StateError>>, String> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.switched = now.clone();
+        let mut now = now.clone();
+        if name != Name::Frozen {
+            // What waits to be written is newer than what the command knows of.
+            now.frozen = std::mem::take(&mut latest.switched.frozen);
+            now.too_wide = std::mem::take(&mut latest.switched.too_wide);
+        }
+        latest.switched = now;
         latest.spec = Arc::clone(spec);
         latest.names.insert(name);
         drop(latest);
-        if self.is_writing.swap(true, Ordering::AcqRel) {
+        let Some(end) = self.writing.begin() else {
             let path = self.file.path().display();
             return Err(format!(
                 "cannot write `{path}`: an earlier write still hangs; see whether its disk or server answers"
             ));
-        }
-        let writing = Writing(Arc::clone(&self.is_writing));
+        };
         let (file, latest) = (self.file.clone(), Arc::clone(&self.latest));
         let write = move || {
-            let _writing = writing;
+            let _end = end;
             let change = |kept: &mut Switched| {
                 let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
                 latest.hand_over(kept);
             };
             file.change(LOCK, change).map(|_| ())
         };
-        self.bounded("write", write)
+        let started = bounded::start(write);
+        started.map_err(|error| format!("cannot write `{}`: {error}", self.file.path().display()))
     }
 
-    fn bounded<T: Send + 'static>(
+    /// What became of the work, or why nothing did.
+    fn outcome<T>(
         &self,
         what: &str,
-        work: impl FnOnce() -> Result<T, crate::state::StateError> + Send + 'static,
+        result: Result<Result<T, StateError>, bounded::Unfinished>,
     ) -> Result<T, String> {
-        match bounded::within(KEEP_WITHIN, work) {
+        match result {
             Ok(done) => done.map_err(|error| error.to_string()),
             Err(error) => Err(format!(
                 "cannot {what} `{}`: {error}",
@@ -143,14 +246,18 @@ impl Latest {
                     None => _ = kept.interfaces.remove(&name),
                 },
                 Name::Accepted => kept.accepted.clone_from(&switched.accepted),
-                Name::Frozen => kept.frozen.clone_from(&switched.frozen),
+                Name::Frozen => {
+                    kept.frozen.clone_from(&switched.frozen);
+                    kept.too_wide.clone_from(&switched.too_wide);
+                }
             }
         }
         kept.peers.retain(|name, _| spec.peer_named(name).is_some());
         kept.accepted
             .retain(|name, _| spec.peer_named(name).is_some());
-        kept.frozen
-            .retain(|name, _| spec.peer_named(name).is_some());
+        for frozen in [&mut kept.frozen, &mut kept.too_wide] {
+            frozen.retain(|name, _| spec.peer_named(name).is_some());
+        }
         let interfaces = &mut kept.interfaces;
         interfaces.retain(|name, _| spec.interface_named(name).is_some());
     }
@@ -167,20 +274,8 @@ mod tests {
     use nix::sys::stat::Mode;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, ONE_PEER};
 
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-[[interface]]
-name = "ixp0"
-kind = "port"
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "ixp0"
-addresses = ["192.0.2.11"]
-"#;
     const SOON: Duration = Duration::from_secs(20);
 
     fn directory(name: &str) -> PathBuf {
@@ -191,7 +286,7 @@ addresses = ["192.0.2.11"]
     }
 
     fn keeper(directory: &std::path::Path) -> (Keeper, Arc<Spec>) {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let (config, _) = Config::parse(ONE_PEER, "test").unwrap();
         let file = StateFile::new(&directory.join("state.json"));
         (Keeper::new(file, Arc::clone(&config.spec)), config.spec)
     }
@@ -227,6 +322,44 @@ addresses = ["192.0.2.11"]
             .keep(Name::Peer("p1".to_owned()), &observed(&[]), &spec)
             .unwrap();
         assert!(keeper.read().unwrap().peers.is_empty());
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// A peer that flaps over its limit: one write at once, one later, none of them waited for; and what an operator switches
+    /// meanwhile is kept.
+    #[test]
+    fn what_limits_froze_is_written_seldom_and_not_waited_for() {
+        let _alone = bounded::ALONE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let directory = directory("frozen");
+        let (keeper, spec) = keeper(&directory);
+        let mut freezes = Freezes::default();
+        assert!(!freezes.are_due(&keeper));
+        let mut writes = 0;
+        for round in 0..1000 {
+            freezes.changed();
+            if freezes.are_due(&keeper) {
+                let mut now = observed(&[]);
+                let good = vec![format!("10.{}.0.0/16", round % 256).parse().unwrap()];
+                now.frozen.insert("p1".to_owned(), good);
+                now.too_wide.clone_from(&now.frozen);
+                freezes.keep(&keeper, &now, &spec).unwrap();
+                writes += 1;
+            }
+        }
+        assert_eq!((writes, freezes.wait()), (1, true));
+        keeper
+            .keep(Name::Peer("p1".to_owned()), &observed(&["p1"]), &spec)
+            .unwrap();
+        assert_eq!(freezes.failure(&keeper), None);
+        let kept = keeper.read().unwrap();
+        let frozen = [("p1".to_owned(), vec!["10.0.0.0/16".parse().unwrap()])];
+        assert_eq!(kept.frozen, frozen.into());
+        assert_eq!(kept.too_wide, kept.frozen);
+        assert!(kept.peers.contains_key("p1"));
+        freezes.tried_at = freezes.tried_at.and_then(|at| at.checked_sub(KEEP_EVERY));
+        assert!(freezes.are_due(&keeper));
         fs::remove_dir_all(directory).unwrap();
     }
 

@@ -92,18 +92,9 @@ mod tests {
     use filter_lifecycle::route::{AdjRib, Session};
 
     use super::*;
+    use crate::config::ONE_PEER;
 
-    const CONFIG: &str = r#"
-[router]
-asn = 64500
-[[interface]]
-name = "ixp0"
-kind = "port"
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "ixp0"
-addresses = ["192.0.2.11"]
+    const FEEDS: &str = r#"
 [[feed]]
 kind = "frr"
 interval = 30
@@ -151,7 +142,7 @@ advertised_by_peer = ["45.146.194.0/23"]
 
     #[test]
     fn a_side_that_is_known_from_polls_only_costs_an_interval() {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
+        let (config, _) = Config::parse(&format!("{ONE_PEER}{FEEDS}"), "test").unwrap();
         let (sources, destinations) = (AdjRib::InPrePolicy, AdjRib::OutPostPolicy);
         let both = [rib(FRR, sources, 3), rib(FRR, destinations, 2)];
         let cases: [(&[SourceStatus], &[Polled]); 7] = [

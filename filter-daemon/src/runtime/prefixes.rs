@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use filter_core::{Family, Prefix, Reason};
 use filter_lifecycle::json::text;
 use filter_lifecycle::route::PeerId;
-use filter_lifecycle::{ListedPrefix, Listing, Side, Standing, Told};
+use filter_lifecycle::{ListedPrefix, ListedRoute, Listing, Side, Standing};
 use serde::Serialize;
 
 use super::answer::Answering;
@@ -54,8 +54,8 @@ pub(super) struct RouteReport {
     seconds_ago: u64,
 }
 
-pub(super) fn routes(config: &Config, routes: &[Told]) -> Vec<RouteReport> {
-    let report = |route: &Told| RouteReport {
+pub(super) fn routes(config: &Config, routes: &[ListedRoute]) -> Vec<RouteReport> {
+    let report = |route: &ListedRoute| RouteReport {
         prefix: route.prefix,
         feed: config.feeds.get(usize::from(route.feed.0)).map(Feed::kind),
         session: route.session.map(|session| session.to_string()),

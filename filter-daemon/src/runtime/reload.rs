@@ -74,9 +74,14 @@ impl Runtime {
         self.take_notices(); // they are of the former configuration
         let exports = self.read_exports_of(&config);
         self.engine.renew_lease(self.now());
-        self.engine.apply(self.now(), fitted, exports)?;
+        self.routes.work(self.now(), &self.config, &mut self.engine);
+        let former = Arc::clone(self.engine.fitted().spec());
+        let applied = self.engine.apply(self.now(), fitted, exports);
+        if !Arc::ptr_eq(self.engine.fitted().spec(), &former) {
+            self.routes.begin_anew();
+        }
+        applied?;
         self.config = config;
-        self.trials.mark(&self.config, &mut self.engine);
         self.polled_sides = PolledSides::default();
         self.engine.renew_lease(self.now());
         self.feeding.end();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::feeding::Feeding;
 use super::history::{History, Rates};
 use super::recorded::Recording;
+use super::routes::RouteJournal;
 use super::trials::Trials;
 use crate::config::{Config, Feed};
 use crate::logging;
@@ -36,6 +37,8 @@ struct PeerReport {
     status: PeerStatus,
     rates: Option<Rates>,
     trial_seconds_left: Option<u64>,
+    /// When its valid prefixes changed last, seconds since 1970; none if they have not since the daemon started.
+    last_change: Option<f64>,
 }
 
 /// What a status is made of.
@@ -47,6 +50,7 @@ pub(super) struct Parts<'a> {
     pub(super) feeding: &'a Feeding,
     pub(super) history: &'a History,
     pub(super) trials: &'a Trials,
+    pub(super) routes: &'a RouteJournal,
     pub(super) recording: &'a Recording,
 }
 
@@ -98,9 +102,18 @@ impl Report {
         let mut engine = parts.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
         let peers = std::mem::take(&mut engine.peers).into_iter();
+        let trial_left = |name: &str| {
+            let (id, _) = config.spec.peer_named(name)?;
+            parts.trials.seconds_left(now, parts.engine, id, name)
+        };
+        let last_change = |name: &str| {
+            let (id, _) = config.spec.peer_named(name)?;
+            parts.routes.last_change(id)
+        };
         let peers = peers.map(|status| PeerReport {
+            last_change: last_change(&status.name),
             rates: parts.history.rates(&status.name),
-            trial_seconds_left: parts.trials.seconds_left(now, &status.name),
+            trial_seconds_left: trial_left(&status.name),
             status,
         });
         let feeds = config.feeds.iter().zip(feeds).enumerate();

@@ -1,5 +1,5 @@
 //! Sampled violations, the last of them in memory for who asks the daemon; all of them go to the records. A flood costs
-//! older violations, never an event.
+//! older violations of the peer that sends it, never those of another, and never an event.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,9 @@ pub const MAX_VIOLATIONS: usize = 10_000;
 /// See the file's head.
 #[derive(Debug, Default)]
 pub struct Violations {
-    kept: VecDeque<ViolationRecord>,
+    /// By the peer's name; none for those of no peer.
+    kept: BTreeMap<Option<String>, VecDeque<ViolationRecord>>,
+    count: usize,
     last: u64,
     /// Where the program sits, by interface, as reported last.
     hooks: BTreeMap<String, &'static str>,
@@ -49,17 +51,32 @@ impl Violations {
         if let Some(recorder) = &self.recorder {
             recorder.record(Kind::Violations, &record);
         }
-        if self.kept.len() >= MAX_VIOLATIONS {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(record);
+        self.keep(record);
     }
 
-    /// Those after this number, oldest first; all of them if the number is of another life of the records.
+    /// The peer that has most of them loses its oldest.
+    fn keep(&mut self, record: ViolationRecord) {
+        let of_peer = self.kept.entry(record.peer.clone()).or_default();
+        of_peer.push_back(record);
+        self.count += 1;
+        if self.count > MAX_VIOLATIONS
+            && let Some(most) = self.kept.values_mut().max_by_key(|it| it.len())
+        {
+            most.pop_front();
+            self.count -= 1;
+        }
+    }
+
+    /// Those after this number, oldest first; all of them if the number is of another life of the records. Where numbers
+    /// are missing, the records may still have them.
     pub(super) fn after(&self, number: u64) -> Vec<&ViolationRecord> {
         let number = if number > self.last { 0 } else { number };
-        let skip = self.kept.partition_point(|it| it.number <= number);
-        self.kept.range(skip..).collect()
+        let of_peer =
+            |kept: &VecDeque<ViolationRecord>| kept.partition_point(|it| it.number <= number);
+        let kept = self.kept.values();
+        let mut after: Vec<_> = kept.flat_map(|it| it.range(of_peer(it)..)).collect();
+        after.sort_unstable_by_key(|it| it.number);
+        after
     }
 }
 
@@ -73,18 +90,14 @@ pub(super) fn now() -> f64 {
 mod tests {
     use filter_core::Reason;
     use filter_core::packet::Vlans;
+    use filter_lifecycle::route::PeerId;
 
     use super::*;
+    use crate::config::ONE_PEER;
 
-    const CONFIG: &str = "[router]\nasn = 64500\n[[interface]]\nname = \"ixp0\"\nkind = \"port\"\n";
-
-    #[test]
-    fn a_flood_pushes_out_the_oldest_and_numbers_go_on() {
-        let (config, _) = Config::parse(CONFIG, "test").unwrap();
-        let mut violations = Violations::new(5, None);
-        violations.attached("ixp0", "tc");
-        let violation = Violation {
-            peer: None,
+    fn violation(peer: Option<PeerId>) -> Violation {
+        Violation {
+            peer,
             interface: "ixp0".to_owned(),
             ifindex: 2,
             vlans: Vlans::NONE,
@@ -94,10 +107,17 @@ mod tests {
             header: Vec::new(),
             is_ethernet: true,
             flow: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_flood_pushes_out_the_oldest_of_its_peer_and_numbers_go_on() {
+        let (config, _) = Config::parse(ONE_PEER, "test").unwrap();
+        let mut violations = Violations::new(5, None);
+        violations.attached("ixp0", "tc");
         let flood = MAX_VIOLATIONS as u64 + 1;
         for _ in 0..flood {
-            violations.take(&config, &violation);
+            violations.take(&config, &violation(None));
         }
         let numbers = |after| {
             let found = violations.after(after);
@@ -109,5 +129,19 @@ mod tests {
         assert_eq!(numbers(last), (None, 0));
         assert_eq!(numbers(last + 1), (Some(7), MAX_VIOLATIONS));
         assert_eq!(violations.after(0)[0].hook.as_deref(), Some("tc"));
+
+        let p1 = Some(PeerId(0));
+        for (quiet, loud) in [(p1, None), (None, p1)] {
+            let mut violations = Violations::default();
+            violations.take(&config, &violation(quiet));
+            for _ in 0..flood {
+                violations.take(&config, &violation(loud));
+            }
+            let kept = violations.after(0);
+            assert_eq!(kept.len(), MAX_VIOLATIONS);
+            let first = (kept[0].number, kept[0].peer.as_deref());
+            assert_eq!(first, (1, quiet.map(|_| "p1")));
+            assert!(kept.is_sorted_by_key(|it| it.number));
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Request {
 
 /// What one message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum News {
     /// A device is there, and how it is.
     Device(u32, Device),
     /// A device is gone, or in another namespace.
@@ -85,52 +85,52 @@ pub(super) enum Told {
 }
 
 /// Reads a datagram of messages.
-pub(super) fn parse(datagram: &[u8]) -> Result<Vec<Told>, String> {
-    let mut told = Vec::new();
+pub(super) fn parse(datagram: &[u8]) -> Result<Vec<News>, String> {
+    let mut news = Vec::new();
     for message in netlink::messages(datagram) {
-        read_message(message?, &mut told);
+        read_message(message?, &mut news);
     }
-    Ok(told)
+    Ok(news)
 }
 
-fn read_message(bytes: &[u8], told: &mut Vec<Told>) {
+fn read_message(bytes: &[u8], news: &mut Vec<News>) {
     // A device that this library cannot read is of an unknown kind: it is not followed.
     let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
         return;
     };
     if message.header.flags & DUMP_INTERRUPTED != 0 {
-        told.push(Told::Interrupted);
+        news.push(News::Interrupted);
     }
     let sequence = message.header.sequence_number;
     match message.payload {
-        NetlinkPayload::Done(_) => told.push(Told::Done(sequence)),
+        NetlinkPayload::Done(_) => news.push(News::Done(sequence)),
         NetlinkPayload::Error(error) if error.code.is_some() => {
-            told.push(Told::Refused(sequence, error.to_io().to_string()));
+            news.push(News::Refused(sequence, error.to_io().to_string()));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-            told.extend(device(&link));
+            news.extend(device(&link));
         }
         // A port that leaves a bridge is announced likewise, as one of the bridge's family.
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
             if link.header.interface_family == AddressFamily::Unspec =>
         {
-            told.push(Told::DeviceGone(link.header.index));
+            news.push(News::DeviceGone(link.header.index));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
-            told.extend(own_address(&message).map(|address| Told::Address {
+            news.extend(own_address(&message).map(|address| News::Address {
                 index: message.header.index,
                 address,
                 length: message.header.prefix_len,
             }));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
-            told.extend(own_address(&message).map(|address| Told::AddressGone {
+            news.extend(own_address(&message).map(|address| News::AddressGone {
                 index: message.header.index,
                 address,
             }));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => {
-            told.extend(filter(&entry));
+            news.extend(filter(&entry));
         }
         _ => {}
     }
@@ -152,7 +152,7 @@ fn own_address(message: &AddressMessage) -> Option<IpAddr> {
 }
 
 /// A device's own list, not what a bridge has learned or a VXLAN device sends elsewhere.
-fn filter(entry: &NeighbourMessage) -> Option<Told> {
+fn filter(entry: &NeighbourMessage) -> Option<News> {
     let is_remote = |each: &NeighbourAttribute| matches!(each, NeighbourAttribute::Destination(_));
     if entry.header.family != AddressFamily::Bridge
         || entry.header.state != NeighbourState::Permanent
@@ -165,10 +165,10 @@ fn filter(entry: &NeighbourMessage) -> Option<Told> {
         NeighbourAttribute::LinkLayerAddress(bytes) => mac(bytes),
         _ => None,
     })?;
-    (!mac.is_group()).then_some(Told::Filter(entry.header.ifindex, mac))
+    (!mac.is_group()).then_some(News::Filter(entry.header.ifindex, mac))
 }
 
-fn device(link: &LinkMessage) -> Option<Told> {
+fn device(link: &LinkMessage) -> Option<News> {
     if link.header.interface_family != AddressFamily::Unspec {
         return None;
     }
@@ -212,7 +212,7 @@ fn device(link: &LinkMessage) -> Option<Told> {
         (Some(InfoKind::Other(name)), _) if name == "team" => DeviceKind::Bond,
         _ => DeviceKind::Other,
     };
-    Some(Told::Device(link.header.index, device))
+    Some(News::Device(link.header.index, device))
 }
 
 fn vlan_id(data: &[InfoVlan]) -> Option<u16> {

@@ -17,7 +17,7 @@ const EBUSY: i32 = -16;
 
 /// What one message holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum News {
     /// Where an address answers; nowhere if the kernel does not know.
     Entry {
         link: u32,
@@ -48,34 +48,34 @@ pub(super) fn list_request(sequence: u32) -> Vec<u8> {
 }
 
 /// Reads a datagram of messages.
-pub(super) fn parse(datagram: &[u8]) -> Result<Vec<Told>, String> {
-    let mut told = Vec::new();
+pub(super) fn parse(datagram: &[u8]) -> Result<Vec<News>, String> {
+    let mut news = Vec::new();
     for message in netlink::messages(datagram) {
-        read_message(message?, &mut told)?;
+        read_message(message?, &mut news)?;
     }
-    Ok(told)
+    Ok(news)
 }
 
-fn read_message(bytes: &[u8], told: &mut Vec<Told>) -> Result<(), String> {
+fn read_message(bytes: &[u8], news: &mut Vec<News>) -> Result<(), String> {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes);
     let message = message.map_err(|error| format!("unreadable message: {error}"))?;
     if message.header.flags & DUMP_INTERRUPTED != 0 {
-        told.push(Told::Interrupted);
+        news.push(News::Interrupted);
     }
     let sequence = message.header.sequence_number;
     match message.payload {
-        NetlinkPayload::Done(_) => told.push(Told::Done { sequence }),
+        NetlinkPayload::Done(_) => news.push(News::Done { sequence }),
         NetlinkPayload::Error(error) => match error.code {
             None => {}
-            Some(code) if code.get() == EBUSY => told.push(Told::Busy),
-            Some(_) => told.push(Told::Refused(error.to_io().to_string())),
+            Some(code) if code.get() == EBUSY => news.push(News::Busy),
+            Some(_) => news.push(News::Refused(error.to_io().to_string())),
         },
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => {
             let mac = has_mac(entry.header.state).then(|| mac(&entry)).flatten();
-            told.extend(entry_of(&entry, mac));
+            news.extend(entry_of(&entry, mac));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(entry)) => {
-            told.extend(entry_of(&entry, None));
+            news.extend(entry_of(&entry, None));
         }
         // Nothing else is sent to this group; new kinds of messages are no neighbours.
         _ => {}
@@ -84,7 +84,7 @@ fn read_message(bytes: &[u8], told: &mut Vec<Told>) -> Result<(), String> {
 }
 
 /// Nothing for entries that are not of IPv4 or IPv6.
-fn entry_of(entry: &NeighbourMessage, mac: Option<Mac>) -> Option<Told> {
+fn entry_of(entry: &NeighbourMessage, mac: Option<Mac>) -> Option<News> {
     let address = entry
         .attributes
         .iter()
@@ -93,7 +93,7 @@ fn entry_of(entry: &NeighbourMessage, mac: Option<Mac>) -> Option<Told> {
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
             _ => None,
         })?;
-    Some(Told::Entry {
+    Some(News::Entry {
         link: entry.header.ifindex,
         address,
         mac,
@@ -151,8 +151,8 @@ mod tests {
         bytes
     }
 
-    fn told(mac: Option<Mac>) -> Told {
-        Told::Entry {
+    fn news(mac: Option<Mac>) -> News {
+        News::Entry {
             link: 7,
             address: "2001:db8::11".parse().unwrap(),
             mac,
@@ -164,7 +164,7 @@ mod tests {
         let mac = Mac::from_bytes([2, 0, 0, 0, 0, 0x11]);
         let mut bytes = datagram(NeighbourState::Stale, 0);
         bytes.extend(datagram(NeighbourState::Failed, 0));
-        assert_eq!(parse(&bytes), Ok(vec![told(Some(mac)), told(None)]));
+        assert_eq!(parse(&bytes), Ok(vec![news(Some(mac)), news(None)]));
         assert_eq!(parse(&[]), Ok(Vec::new()));
     }
 

@@ -121,6 +121,8 @@ pub(crate) struct Protocol {
     pub(crate) established: bool,
     /// The neighbour; a dynamic template has none.
     pub(crate) address: Option<IpAddr>,
+    /// Ours.
+    pub(crate) local: Option<IpAddr>,
     /// The kernel's VRF it is bound to, if not the default one.
     pub(crate) vrf: Option<String>,
     pub(crate) asn: Option<Asn>,
@@ -275,6 +277,7 @@ impl ProtocolBuilder {
                 since,
                 established: false,
                 address: None,
+                local: None,
                 vrf: None,
                 asn: None,
                 restart_time: None,
@@ -320,6 +323,10 @@ impl ProtocolBuilder {
             }
             (4, _) if self.in_channel() => self.channel_line(key, value),
             (4, "Neighbor address") => self.address(value),
+            (4, "Source address") => {
+                self.protocol.local = value.parse().ok(); // a link-local one carries its interface
+                Ok(())
+            }
             (4, "Neighbor AS") => {
                 let asn = value
                     .parse()

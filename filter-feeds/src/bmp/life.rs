@@ -8,7 +8,7 @@ use crate::wire::WireError;
 use crate::wire::bgp::{PathIds, Update};
 use crate::wire::bmp::{Counted, PeerUp, Statistic};
 use filter_core::Family;
-use filter_lifecycle::route::{AdjRib, Origin, RouteEvent, Session};
+use filter_lifecycle::route::{AdjRib, LossCause, Origin, RouteEvent, Session};
 
 /// A session. Outlives its Peer Down, to know a restart from a first start.
 #[derive(Clone, Debug)]
@@ -132,16 +132,15 @@ impl RibState {
         Ok(any)
     }
 
-    /// Its routes are not hidden after all: what was reported as lost begins with those from `before` on. An End-of-RIB that
-    /// was kept back counts behind them; one before the first route says only that the table is not lost.
+    /// Its routes are not hidden after all: what was reported as lost begins with those from `before` on, and an
+    /// End-of-RIB before the first of them says only that. One that was kept back counts behind them.
     fn show(&self, (origin, rib): (Origin, AdjRib), before: usize, events: &mut Vec<RouteEvent>) {
         for family in Family::ALL {
             let end = end_of_rib(origin, rib, family);
             if self.end_of_rib[family as usize] {
-                events.push(end);
-            } else {
-                events.insert(before, end);
+                events.push(end.clone());
             }
+            events.insert(before, end);
         }
     }
 
@@ -165,6 +164,7 @@ impl RibState {
         events.push(RouteEvent::RibLost {
             origin: Origin::Session(session),
             rib: Some(rib),
+            cause: LossCause::Session,
             why: why.into(),
         });
     }

@@ -26,6 +26,7 @@ pub(crate) struct Neighbor {
     last_reset_due_to: Option<String>,
     neighbor_capabilities: Option<Capabilities>,
     address_family_info: Option<AddressFamilyInfo>,
+    host_local: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -145,6 +146,7 @@ impl Neighbor {
                 .and_then(|capabilities| capabilities.graceful_restart_remote_timer_msecs)
                 .map(Duration::from_millis),
             families: Some(Family::ALL.map(|family| self.families().any(|(had, _)| had == family))),
+            local: self.host_local.as_ref().and_then(|text| text.parse().ok()),
             life: self.life(),
         }
     }

@@ -55,7 +55,15 @@ pub(crate) struct Neighbor {
     route_server: RouteServer,
     state: PeerState,
     timers: Timers,
+    #[serde(default)]
+    transport: Transport,
     afi_safis: Vec<AfiSafi>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Transport {
+    local_address: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -177,6 +185,7 @@ impl Neighbor {
             asn: Some(Asn::new(self.state.peer_asn)),
             restart_time: None,
             families: Some(Family::ALL.map(|family| self.families().contains(&family))),
+            local: self.transport.local_address.parse().ok(),
             life: self.life(),
         }
     }

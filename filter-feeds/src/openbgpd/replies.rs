@@ -63,6 +63,12 @@ struct Messages {
 #[derive(Debug, Deserialize)]
 struct Established {
     capabilities: Option<Capabilities>,
+    local: Option<Local>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Local {
+    address: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,8 +130,14 @@ impl Neighbor {
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
             families: Some(Family::ALL.map(|family| self.families().contains(&family))),
+            local: self.local_address(),
             life: self.life(),
         }
+    }
+
+    fn local_address(&self) -> Option<IpAddr> {
+        let local = self.session.as_ref()?.local.as_ref()?;
+        local.address.as_ref()?.parse().ok()
     }
 
     fn capabilities(&self) -> Option<&Capabilities> {

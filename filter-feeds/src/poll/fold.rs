@@ -6,7 +6,7 @@ use filter_core::Family;
 
 use super::{Counted, Reading, RibReading, SessionReading, State};
 use crate::skipped::Skipped;
-use filter_lifecycle::route::{AdjRib, DownCause, Origin, Route, RouteEvent, Session};
+use filter_lifecycle::route::{AdjRib, DownCause, LossCause, Origin, Route, RouteEvent, Session};
 
 /// What was reported since the feed came up, to report changes only.
 #[derive(Debug, Default)]
@@ -56,6 +56,7 @@ impl Known {
                 events.push(RouteEvent::RibLost {
                     origin: Origin::Session(session),
                     rib: None,
+                    cause: LossCause::Feed,
                     why,
                 });
             }
@@ -104,8 +105,12 @@ impl Known {
                     }
                     // It was read before: believing the old one for ever would be wrong.
                     if self.reported.remove(&key) {
-                        let rib = Some(rib);
-                        events.push(RouteEvent::RibLost { origin, rib, why });
+                        events.push(RouteEvent::RibLost {
+                            origin,
+                            rib: Some(rib),
+                            cause: LossCause::Feed,
+                            why,
+                        });
                     }
                 }
             }
@@ -134,6 +139,7 @@ impl Known {
                 asn,
                 restart_time,
                 families,
+                local,
                 life,
             } => {
                 if matches!(before, Some(State::Up { life: former, .. }) if former == life) {
@@ -149,6 +155,7 @@ impl Known {
                     asn: *asn,
                     restart_time: *restart_time,
                     families: *families,
+                    local: *local,
                 });
             }
             State::Down(cause) => {

@@ -10,7 +10,7 @@ use filter_core::Family;
 
 use super::fold::Known;
 use super::*;
-use filter_lifecycle::route::{Batch, FeedId, Origin};
+use filter_lifecycle::route::{Batch, FeedId, LossCause, Origin};
 
 fn session(last: u8) -> Session {
     Session::global(IpAddr::from([192, 0, 2, last]))
@@ -21,6 +21,7 @@ fn up(life: &str) -> State {
         asn: None,
         restart_time: None,
         families: None,
+        local: None,
         life: life.to_owned(),
     }
 }
@@ -62,6 +63,7 @@ fn session_up(last: u8) -> RouteEvent {
         asn: None,
         restart_time: None,
         families: None,
+        local: None,
     }
 }
 
@@ -139,6 +141,7 @@ fn a_table_that_can_no_longer_be_read_is_lost_alone() {
     let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
         rib: Some(AdjRib::OutPostPolicy),
+        cause: LossCause::Feed,
         why: "it lists 1 route and counts 2".to_owned(),
     };
     let sent = snapshot(2, &["100.64.0.0/24"]);
@@ -176,6 +179,7 @@ fn a_neighbour_that_cannot_be_read_is_lost_alone() {
     let lost = RouteEvent::RibLost {
         origin: Origin::Session(session(1)),
         rib: None,
+        cause: LossCause::Feed,
         why: "it is in the unknown state 9".to_owned(),
     };
     let sent = snapshot(2, &["100.64.0.0/24"]);
@@ -306,22 +310,29 @@ fn polls_when_asked() {
     running.stop();
 }
 
-/// Between two polls the router is asked which sessions are up: one that came up is polled within seconds.
-#[test]
-fn a_session_that_came_up_is_polled_at_once() {
-    /// Has one session from its third answer on.
-    struct Router(usize);
+/// Polls a router whose only session comes up at the given one of its answers; the next poll is an hour away.
+/// Returns once that session was reported.
+fn comes_up_at_answer(number: usize) {
+    struct Router {
+        answered: usize,
+        comes_up: usize,
+    }
+    impl Router {
+        fn is_up(&mut self) -> bool {
+            self.answered += 1;
+            self.answered >= self.comes_up
+        }
+    }
     impl Source for Router {
         fn name(&self) -> String {
             "router".to_owned()
         }
         fn glance(&mut self, _: &PollConfig, _: &Stop) -> Result<Lives, PollError> {
-            self.0 += 1;
-            let up = (self.0 > 2).then(|| (session(1).address, "a".to_owned()));
+            let up = self.is_up().then(|| (session(1).address, "a".to_owned()));
             Ok(up.into_iter().collect())
         }
         fn poll(&mut self, _: &PollConfig, _: &Stop) -> Result<Reading, PollError> {
-            let found = (self.0 > 2).then(|| found(1, up("a"), &[]));
+            let found = self.is_up().then(|| found(1, up("a"), &[]));
             Ok(reading(found.into_iter().collect()))
         }
     }
@@ -332,13 +343,36 @@ fn a_session_that_came_up_is_polled_at_once() {
         interval: Duration::from_secs(3600),
         ..PollConfig::default()
     };
-    let feed = Polling::new(Router(0), config);
+    let router = Router {
+        answered: 0,
+        comes_up: number,
+    };
+    let feed = Polling::new(router, config);
     let thread = std::thread::spawn(move || Box::new(feed).run(&outlet));
-    let next = || batches.recv_timeout(4 * GLANCE_INTERVAL).unwrap().events;
-    assert_eq!(next(), [RouteEvent::FeedUp]);
-    assert_eq!(next(), [session_up(1)]);
+    let mut reported = Vec::new();
+    while !reported.contains(&session_up(1)) {
+        let next = batches.recv_timeout(4 * GLANCE_INTERVAL);
+        reported.extend(next.expect("the session was never reported").events);
+    }
     stop.stop();
     thread.join().unwrap();
+    assert_eq!(reported, [RouteEvent::FeedUp, session_up(1)]);
+}
+
+/// The answers of a feed's first round are: the sessions before the poll, the poll, the sessions after it.
+#[test]
+fn a_session_that_comes_up_between_two_polls_is_polled_within_seconds() {
+    comes_up_at_answer(4);
+}
+
+#[test]
+fn a_session_that_comes_up_during_a_poll_is_polled_within_seconds() {
+    comes_up_at_answer(3);
+}
+
+#[test]
+fn a_session_that_comes_up_before_a_poll_is_in_it() {
+    comes_up_at_answer(2);
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub enum PeerKind {
 /// What a Peer Up holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerUp {
+    /// The router's address; none if the router does not know it (RFC 7854 section 4.10).
+    pub local_address: Option<IpAddr>,
     /// The router's port.
     pub local_port: u16,
     /// The neighbour's port.
@@ -149,7 +151,10 @@ impl<'a> Monitored<'a> {
 
 /// What a Peer Up holds, not yet read.
 #[derive(Clone, Copy, Debug)]
-pub struct Established<'a>(Reader<'a>);
+pub struct Established<'a> {
+    body: Reader<'a>,
+    is_ipv6: bool,
+}
 
 impl Established<'_> {
     /// Reads it. Information fields behind the OPENs are passed over.
@@ -157,9 +162,10 @@ impl Established<'_> {
     /// # Errors
     /// What is wrong with it.
     pub fn up(self) -> Result<PeerUp, WireError> {
-        let mut body = self.0;
-        body.array::<16>("the local address")?;
+        let mut body = self.body;
+        let address = address(body.array("the local address")?, self.is_ipv6);
         Ok(PeerUp {
+            local_address: Some(address).filter(|address| !address.is_unspecified()),
             local_port: body.u16("the local port")?,
             remote_port: body.u16("the remote port")?,
             sent: open(&mut body)?,
@@ -256,7 +262,10 @@ pub fn read(message: &[u8]) -> Result<Message<'_>, WireError> {
         0 => Message::RouteMonitoring(about, Monitored(body)),
         1 => Message::Statistics(about, Statistics::read(body)),
         2 => Message::PeerDown(about, DownReason::read(&body)),
-        _ => Message::PeerUp(about, Established(body)),
+        _ => {
+            let is_ipv6 = about.session.address.is_ipv6();
+            Message::PeerUp(about, Established { body, is_ipv6 })
+        }
     })
 }
 
@@ -300,12 +309,7 @@ impl PeerHeader {
         body.u32("the peer BGP identifier")?;
         let timestamp = (body.u32("the timestamp")?, body.u32("the timestamp")?);
         // V, L and O (RFC 7854 section 4.2, RFC 8671 section 4). A, two-octet AS paths, is of no interest here.
-        let address = if flags & 0x80 != 0 && kind == PeerKind::Peer {
-            IpAddr::V6(Ipv6Addr::from(address))
-        } else {
-            let [.., a, b, c, d] = address;
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        };
+        let address = self::address(address, flags & 0x80 != 0 && kind == PeerKind::Peer);
         let rib = match (flags & 0x10 != 0, flags & 0x40 != 0) {
             (false, false) => Some(AdjRib::InPrePolicy),
             (false, true) => Some(AdjRib::InPostPolicy),
@@ -322,6 +326,15 @@ impl PeerHeader {
             timestamp,
         }))
     }
+}
+
+/// An address of a per-peer header or a Peer Up: IPv4 in its last four bytes.
+fn address(bytes: [u8; 16], is_ipv6: bool) -> IpAddr {
+    if is_ipv6 {
+        return IpAddr::V6(Ipv6Addr::from(bytes));
+    }
+    let [.., a, b, c, d] = bytes;
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }
 
 fn open(body: &mut Reader<'_>) -> Result<Open, WireError> {

@@ -69,6 +69,8 @@ pub enum Event {
     CoverageExceeded(PeerId, Family),
     /// They do not any more.
     CoverageCleared(PeerId, Family),
+    /// An operator says that what covers too much is right.
+    GrowthAccepted(PeerId, Family),
     /// Within `max_prefixes` again.
     MaxPrefixCleared(PeerId, Family),
     /// A route's next hop is not its neighbour. Once for each next hop.
@@ -158,6 +160,7 @@ impl Event {
             Self::FeedDisagreement { .. } => "feed-disagreement",
             Self::CoverageExceeded(..) => "coverage-exceeded",
             Self::CoverageCleared(..) => "coverage-cleared",
+            Self::GrowthAccepted(..) => "growth-accepted",
             Self::Breaker { .. } => "breaker",
             Self::ModeChanged(..) => "mode-changed",
         }

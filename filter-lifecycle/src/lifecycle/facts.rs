@@ -158,7 +158,7 @@ impl Facts {
             (Owner::RouteServer(_), Whom::Only(peer)) => {
                 return Targets::one(Some(peer).filter(|id| self.uses(*id, key)));
             }
-            (Owner::RouteServer(_), Whom::Nobody) => return Targets::default(),
+            (Owner::RouteServer(_), Whom::NoMember) => return Targets::default(),
             (Owner::RouteServer(index), Whom::All | Whom::Scoped) => index,
         };
         let server = &self.spec.route_servers[index];
@@ -181,7 +181,7 @@ impl Facts {
             (Side::Sources, _) => {
                 let member = self.member(index, route);
                 let member = member.filter(|id| self.begins_with(index, *id, route));
-                (member.map_or(Whom::Nobody, Whom::Only), None)
+                (member.map_or(Whom::NoMember, Whom::Only), None)
             }
             (Side::Destinations, Reach::Communities) => {
                 let none = || Arc::from([]);
@@ -272,7 +272,8 @@ impl Facts {
             Owner::RouteServer(index) => {
                 let interface = self.spec.route_servers[index].interface;
                 let lan = self.spec.interface(interface).map_or(&[][..], |i| &i.lan);
-                scope.whom == Whom::Nobody && !lan.iter().any(|prefix| prefix.contains(hop.into()))
+                scope.whom == Whom::NoMember
+                    && !lan.iter().any(|prefix| prefix.contains(hop.into()))
             }
         };
         is_strange.then_some(StrangeHop {

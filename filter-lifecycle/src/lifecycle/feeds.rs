@@ -1,6 +1,7 @@
 //! Feeds and the sessions they report: which feed is connected and how much it reports, which session is up, which one
 //! has a neighbour with another AS number than the configured one. Knows no Adj-RIB and no peer.
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Asn, Family};
@@ -43,6 +44,8 @@ pub(super) struct SessionState {
     pub restart_time: Option<Duration>,
     /// The families it exchanges, by [`Family`](filter_core::Family), if the feed reports them.
     pub families: Option<[bool; 2]>,
+    /// Our address of it, if the feed reports it; that of its last life while it is down.
+    pub local: Option<IpAddr>,
     /// Which of the feed's routers it is a session of.
     pub router: u64,
 }
@@ -141,6 +144,13 @@ impl Feeds {
     /// What the feed reports of the session, if it does.
     pub(super) fn session(&self, feed: FeedId, session: Session) -> Option<SessionState> {
         self.sessions.get(&(feed, session)).copied()
+    }
+
+    /// Our addresses of a session, as the feeds report them.
+    pub(super) fn locals(&self, session: Session) -> impl Iterator<Item = IpAddr> + '_ {
+        (0..self.each.len() as u16)
+            .map(FeedId)
+            .filter_map(move |feed| self.session(feed, session)?.local)
     }
 
     /// Takes note of a session's state; returns the one before.

@@ -1,6 +1,7 @@
 //! How what a feed reports, and the time that passes, change the parts of the lifecycle: everything but what a peer is
 //! granted, which follows from it. Here: the dispatch of events, and how a source is opened and changed; `sessions` has
 //! feeds and sessions, `foreign` feeds that speak of another router, `ribs` routes, ends of Adj-RIBs and counts, `time` what a tick does.
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::directory::Owner;
@@ -74,12 +75,14 @@ impl Fold<'_> {
                 asn,
                 restart_time,
                 families,
+                local,
                 router,
             } => {
                 let state = SessionState {
                     up: true,
                     restart_time: *restart_time,
                     families: *families,
+                    local: local.filter(is_of_a_session),
                     router: *router,
                 };
                 self.session_came_up(feed, *session, *asn, state);
@@ -112,16 +115,18 @@ impl Fold<'_> {
                 family,
                 routes,
             } => self.snapshot(reported(origin, rib).of(*family), routes),
-            RouteEvent::RibLost { origin, rib, why } => self.rib_lost(feed, *origin, *rib, why),
+            RouteEvent::RibLost {
+                origin,
+                rib,
+                cause,
+                why,
+            } => self.rib_lost(feed, (*origin, *rib), (*cause, why)),
             RouteEvent::Count {
                 origin,
                 rib,
                 family,
                 prefixes,
-            } => match family {
-                Some(family) => self.counted(reported(origin, rib).of(*family), *prefixes),
-                None => self.counted_together(reported(origin, rib), *prefixes),
-            },
+            } => self.count(reported(origin, rib), *family, *prefixes),
         }
     }
 
@@ -263,4 +268,13 @@ pub(super) const fn family_of(session: Session) -> Family {
         std::net::IpAddr::V4(_) => Family::Ipv4,
         std::net::IpAddr::V6(_) => Family::Ipv6,
     }
+}
+
+/// May a session of a peer have this address of ours? Others would admit what never comes from there.
+fn is_of_a_session(local: &IpAddr) -> bool {
+    let is_scoped = match local {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !is_scoped && !local.is_unspecified() && !local.is_loopback() && !local.is_multicast()
 }

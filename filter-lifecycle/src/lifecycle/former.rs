@@ -205,23 +205,38 @@ impl Formers {
         lapses
     }
 
-    /// Takes two neighbours that count alike together: of both the longer hold, and no more time to return than the older
+    /// Takes neighbours that count alike together: of both the longer hold, and no more time to return than the older
     /// has. Those for whom that changes least, so that however many there are, none stays for much longer than its own hold.
     fn limit(&mut self) {
-        if self.0.len() <= MAX_FORMER {
-            return;
+        while self.0.len() > MAX_FORMER {
+            let pairs = self.0.windows(2).enumerate();
+            let span = |pair: &[Former]| pair[1].hold_until.saturating_sub(pair[0].ended_at);
+            let alike = pairs
+                .clone()
+                .filter(|(_, pair)| pair[0].muted == pair[1].muted);
+            if let Some((index, _)) = alike.min_by_key(|(_, pair)| span(pair)) {
+                self.join(index);
+            } else if let Some((index, _)) = pairs.min_by_key(|(_, pair)| span(pair)) {
+                // Taken together they would count, and one's hold is over: so the other's ends now, and they are alike.
+                self.end_holds(index);
+                return;
+            }
         }
-        let pairs = self.0.windows(2).enumerate();
-        let alike = pairs.filter(|(_, pair)| pair[0].muted == pair[1].muted);
-        let span = |pair: &[Former]| pair[1].hold_until.saturating_sub(pair[0].ended_at);
-        let Some((index, _)) = alike.min_by_key(|(_, pair)| span(pair)) else {
-            return; // of three, two count alike
-        };
+    }
+
+    fn join(&mut self, index: usize) {
         let older = self.0.remove(index);
         let younger = &mut self.0[index];
         younger.ended_at = older.ended_at;
         younger.hold_until = younger.hold_until.max(older.hold_until);
         younger.waited = younger.waited.max(older.waited);
+    }
+
+    fn end_holds(&mut self, index: usize) {
+        for former in self.0.iter_mut().skip(index).take(2) {
+            former.hold_until = former.ended_at;
+            former.returned_at = None;
+        }
     }
 }
 
@@ -308,6 +323,30 @@ mod tests {
             formers.lapse(REVIVAL, SETTLE_MAX, false),
             [lapse(0, 1, true, true)]
         );
+    }
+
+    /// Neighbours that never count alike, as their holds differ: nothing whose hold is over counts again.
+    #[test]
+    fn those_that_do_not_count_alike_are_not_taken_together() {
+        let former = |number: u32| Former {
+            up_to: number,
+            ended_at: at(u64::from(number)),
+            hold_until: at(if number.is_multiple_of(2) { 1000 } else { 5000 }),
+            returned_at: None,
+            waited: Duration::ZERO,
+            muted: number.is_multiple_of(2),
+        };
+        let mut formers = Formers((1..=MAX_FORMER as u32).map(former).collect());
+        formers.end(at(2000), MAX_FORMER as u32 + 1, at(0));
+        assert_eq!(formers.0.len(), MAX_FORMER + 1);
+        let lapses = formers.lapse(at(2000), SETTLE_MAX, false);
+        let counted = lapses.iter().filter(|lapse| lapse.counted).count();
+        assert_eq!(counted, 2, "the one whose hold was ended, and the last");
+        formers.end(at(2001), MAX_FORMER as u32 + 2, at(100));
+        assert_eq!(formers.0.len(), MAX_FORMER);
+        for number in (1..=MAX_FORMER as u32).filter(|number| number.is_multiple_of(2)) {
+            assert!(formers.is_muted(number), "{number}");
+        }
     }
 
     /// A session that ends every second for half an hour: the hold of each is its own, or a little longer.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use filter_core::layout::Families;
-use filter_core::set::PrefixSet;
-use filter_core::{Family, Prefix};
+use filter_core::set::{PrefixSet, Ranges};
+use filter_core::{Address, Family, Prefix};
 
-use super::coverage::{self, Largest};
+use super::coverage::{self, Stood};
 use super::portion::Portion;
 use super::source::SourceKey;
 use crate::route::FeedId;
@@ -18,34 +18,34 @@ use crate::route::FeedId;
 pub(super) struct Limits {
     /// Of families with `max_prefixes`: what each session, and its part of each route server's, has. By the Adj-RIB.
     portions: BTreeMap<SourceKey, Portion>,
-    /// What was good when an earlier process, or specification, froze them.
-    restored: BTreeSet<Prefix>,
+    /// By family: what was good when an earlier process, or specification, froze them.
+    restored: [BTreeSet<Prefix>; 2],
     coverage: Coverage,
-    /// By family: was an Adj-RIB complete for the first time since S'(p) was published? Then there is nothing yet that a jump
-    /// could be measured against.
-    is_first: [bool; 2],
-    /// Which families of S'(p) cover too much of the address space.
-    too_wide: [bool; 2],
+    /// By family: what the coverage of S'(p) was measured against.
+    measured: [Option<u128>; 2],
 }
 
 /// What growth of a peer's sources is measured against: to be kept where another specification is taken in force.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    /// The Adj-RIBs that were complete once.
-    completed: BTreeSet<SourceKey>,
-    /// S'(p) as it was last to be published.
+    /// By family: does S'(p) cover too much of the address space?
+    too_wide: [bool; 2],
+    /// By family: was this side known when S'(p) was published? Before, there is nothing that a jump could be measured
+    /// against.
+    was_known: [bool; 2],
+    /// S'(p) as it was last to be published; where it was known once, as it was last published while it was known.
     published: PrefixSet,
-    /// By family: the most that was covered within the last day.
-    largest: [Largest; 2],
+    /// By family: the most that was covered for long enough within the last day.
+    stood: [Stood; 2],
 }
 
 impl Limits {
     /// What one of its sessions, or its part of a route server's, has, whichever feeds report it.
     pub(super) fn portion(&mut self, key: SourceKey) -> &mut Portion {
         let key = of_any_feed(key);
-        let of_family = |prefix: &Prefix| prefix.family() == key.family;
+        let was_frozen = !self.restored[key.family as usize].is_empty();
         let portion = self.portions.entry(key);
-        portion.or_insert_with(|| match self.restored.iter().any(of_family) {
+        portion.or_insert_with(|| match was_frozen {
             true => Portion::restored(),
             false => Portion::default(),
         })
@@ -53,24 +53,24 @@ impl Limits {
 
     /// Was nothing of the family frozen before, or was this good then?
     pub(super) fn was_good(&self, prefix: Prefix) -> bool {
-        let mut of_family = self
-            .restored
-            .iter()
-            .filter(|each| each.family() == prefix.family());
-        of_family.next().is_none() || self.restored.contains(&prefix)
+        let restored = &self.restored[prefix.family() as usize];
+        restored.is_empty() || restored.contains(&prefix)
     }
 
     /// These were the last good sources when they froze, before this process or specification.
     pub(super) fn restore(&mut self, good: impl IntoIterator<Item = Prefix>) {
-        self.restored = good.into_iter().collect();
+        self.restored = Default::default();
+        for prefix in good {
+            self.restored[prefix.family() as usize].insert(prefix);
+        }
     }
 
     /// The last good sources of what is frozen of a family; those from before as long as nothing has replaced them.
     pub(super) fn good(&self, family: Family, limit: u32) -> BTreeSet<Prefix> {
         let mut portions = self.portions(family).peekable();
         let is_restoring = portions.peek().is_none() || portions.any(Portion::is_restoring);
-        let restored = self.restored.iter().copied();
-        let restored = restored.filter(|prefix| is_restoring && prefix.family() == family);
+        let restored = self.restored[family as usize].iter().copied();
+        let restored = restored.filter(|_| is_restoring);
         let portions = self.portions(family);
         let good = portions.flat_map(|portion| portion.good(family, limit));
         good.chain(restored).collect()
@@ -104,44 +104,143 @@ impl Limits {
         self.coverage = coverage;
     }
 
-    /// An Adj-RIB is complete. Returns whether that is the first time.
-    pub(super) fn completed(&mut self, key: SourceKey) -> bool {
-        let is_first = self.coverage.completed.insert(of_any_feed(key));
-        self.is_first[key.family as usize] |= is_first;
-        is_first
+    /// What grew and covers too much counts from now on, and further growth is measured against it: an operator says so.
+    /// Returns the families of which that is true.
+    pub(super) fn accept_growth(&mut self) -> Vec<Family> {
+        let mut wide = Family::ALL.to_vec();
+        wide.retain(|&family| self.is_too_wide(family));
+        for &family in &wide {
+            self.coverage.forget(family);
+        }
+        wide
+    }
+
+    /// The last good sources of the families whose growth is frozen because of how much they cover.
+    pub(super) fn narrow(&self) -> Vec<Prefix> {
+        let wide = Family::ALL
+            .into_iter()
+            .filter(|&family| self.coverage.is_frozen(family));
+        wide.flat_map(|family| coverage::prefixes(&self.coverage.published, family))
+            .collect()
     }
 
     /// Takes back what a family of S'(p) grew by since it was last published, if it covers too much of the address
-    /// space, or, if it is `known`, much more than it ever did within the last day. Returns the families for which that
-    /// began, or ended.
+    /// space, or, if it is `known`, much more than it did for long enough within the last day; not what is `always` in it.
+    /// Until it is known again a freeze goes on. Returns the families for which one began, or ended.
     pub(super) fn cover(
         &mut self,
         now: Duration,
         known: Families,
-        sources: &mut PrefixSet,
+        (sources, always): (&mut PrefixSet, &PrefixSet),
     ) -> Vec<(Family, bool)> {
-        let was = self.too_wide;
-        let is_first = std::mem::take(&mut self.is_first);
-        self.too_wide = Family::ALL.map(|family| {
-            let may_jump = known.contains(family) && !is_first[family as usize];
-            let largest = self.coverage.largest[family as usize].within_a_day(now);
-            let largest = Some(largest).filter(|_| may_jump);
-            coverage::freeze(sources, &self.coverage.published, family, largest)
-        });
+        let was = self.coverage.too_wide;
         for family in Family::ALL {
-            self.coverage.largest[family as usize].set(now, coverage::covered(sources, family));
+            let is_known = known.contains(family);
+            let stood = self.coverage.stood(now, family).filter(|_| is_known);
+            self.measured[family as usize] = stood;
+            let goes_on = !is_known && self.coverage.is_frozen(family);
+            let is_too_wide = goes_on || coverage::is_too_wide(sources, family, stood);
+            self.coverage.too_wide[family as usize] = is_too_wide;
+            if is_too_wide {
+                coverage::freeze(sources, &self.coverage.published, always, family);
+            }
+            self.coverage
+                .publish(now, (family, known.contains(family)), sources);
         }
-        self.coverage.published = sources.clone();
-        let changed = |family: &Family| was[*family as usize] != self.too_wide[*family as usize];
+        let changed = |family: &Family| was[*family as usize] != self.is_too_wide(*family);
         let changed = Family::ALL.into_iter().filter(changed);
         changed
             .map(|family| (family, self.is_too_wide(family)))
             .collect()
     }
 
+    /// May time have made room for what covers too much?
+    pub(super) fn has_room(&mut self, now: Duration) -> bool {
+        Family::ALL.into_iter().any(|family| {
+            self.is_too_wide(family)
+                && self.measured[family as usize].is_some()
+                && self.measured[family as usize] != self.coverage.stood(now, family)
+        })
+    }
+
+    /// Does this address not count, although it is advertised, because the family's sources cover too much?
+    pub(super) fn withholds(&self, address: Address) -> bool {
+        self.is_too_wide(address.family) && !self.coverage.published.contains(address)
+    }
+
+    /// Does any address of this prefix not count for that reason, apart from those that never do?
+    pub(super) fn withholds_some_of(&self, prefix: Prefix, never: &PrefixSet) -> bool {
+        let family = prefix.family();
+        let published = coverage::ranges(&self.coverage.published, family);
+        let all: PrefixSet = std::iter::once(prefix).collect();
+        let may_count = all.subtract(never);
+        let mut may_count = coverage::ranges(&may_count, family).as_slice().iter();
+        self.is_too_wide(family) && may_count.any(|&range| !published.covers(range))
+    }
+
     /// Do the family's sources cover too much of the address space?
     pub(super) const fn is_too_wide(&self, family: Family) -> bool {
-        self.too_wide[family as usize]
+        self.coverage.too_wide[family as usize]
+    }
+}
+
+impl Coverage {
+    /// The last good sources of families that covered too much when an earlier process ended.
+    #[must_use]
+    pub fn frozen(good: impl IntoIterator<Item = Prefix>) -> Self {
+        let mut coverage = Self {
+            published: good.into_iter().collect(),
+            ..Self::default()
+        };
+        for family in Family::ALL {
+            let covered = coverage::covered(&coverage.published, family);
+            coverage.too_wide[family as usize] = covered > 0;
+            coverage.was_known[family as usize] = covered > 0;
+            coverage.stood[family as usize].begin(Duration::ZERO, covered);
+        }
+        coverage
+    }
+
+    /// Does growth of the family wait?
+    const fn is_frozen(&self, family: Family) -> bool {
+        self.too_wide[family as usize] && self.was_known[family as usize]
+    }
+
+    /// There is nothing that growth of the family could be measured against.
+    fn forget(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.published.ipv4 = Ranges::default(),
+            Family::Ipv6 => self.published.ipv6 = Ranges::default(),
+        }
+        self.was_known[family as usize] = false;
+        self.stood[family as usize] = Stood::default();
+    }
+
+    /// The most that the family covered for long enough within the last day, if it was known before.
+    fn stood(&mut self, now: Duration, family: Family) -> Option<u128> {
+        let was_known = self.was_known[family as usize];
+        was_known.then(|| self.stood[family as usize].within_a_day(now))
+    }
+
+    /// The family is published. What it covers while it is not known, although it was, is no measure: growth would go
+    /// round the limit.
+    fn publish(&mut self, now: Duration, (family, is_known): (Family, bool), sources: &PrefixSet) {
+        let was_known = self.was_known[family as usize];
+        if was_known && !is_known {
+            return;
+        }
+        match family {
+            Family::Ipv4 => self.published.ipv4 = sources.ipv4.clone(),
+            Family::Ipv6 => self.published.ipv6 = sources.ipv6.clone(),
+        }
+        let covered = coverage::covered(sources, family);
+        let stood = &mut self.stood[family as usize];
+        match (was_known, is_known) {
+            (true, _) => stood.set(now, covered),
+            (false, true) => stood.begin(now, covered),
+            (false, false) => {}
+        }
+        self.was_known[family as usize] |= is_known;
     }
 }
 

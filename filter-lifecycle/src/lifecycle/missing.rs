@@ -38,6 +38,10 @@ pub enum Missing {
     TagsHidden(String),
     /// No MAC is known for it, so that no packet is. As above.
     NoStation,
+    /// An operator switched the peer off, in the data plane's own word. As above.
+    NotAllowed,
+    /// An operator switched everything off, and not this peer. As above.
+    AllOff,
 }
 
 impl Missing {
@@ -59,6 +63,8 @@ impl Missing {
             Self::NoRecord => Obstacle::NoRecord,
             Self::TagsHidden(_) => Obstacle::TagsHidden,
             Self::NoStation => Obstacle::NoStation,
+            Self::NotAllowed => Obstacle::NotAllowed,
+            Self::AllOff => Obstacle::AllOff,
         }
     }
 }
@@ -103,6 +109,8 @@ impl fmt::Display for Missing {
             Self::NoStation => {
                 f.write_str("no mac of its is known: add `macs`, or its `addresses`")
             }
+            Self::NotAllowed => f.write_str("an operator switched it off"),
+            Self::AllOff => f.write_str("`bcp38 observe --all` is in force"),
         }
     }
 }
@@ -110,7 +118,7 @@ impl fmt::Display for Missing {
 /// The name of what a peer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// Everything is there; its mode is `observe`.
+    /// Everything is there; its mode is `observe`, or an operator switched it, or everything, off.
     Observing,
     /// Every class that is wanted is granted.
     Enforcing,
@@ -153,6 +161,7 @@ impl PeerState {
                 Self::Syncing
             }
             Some(Missing::SessionDown(..)) => Self::Holding,
+            Some(Missing::NotAllowed | Missing::AllOff) => Self::Observing,
             Some(
                 Missing::CountMismatch(..)
                 | Missing::ShrinkUnconfirmed(..)

@@ -61,7 +61,7 @@ impl Peer {
         address: Address,
         until: Moment,
     ) -> Vec<(Prefix, Departure)> {
-        if self.covering(side, address).is_some() {
+        if self.counts(side, address) {
             return Vec::new(); // it was dropped before it came back
         }
         let mut back = Vec::new();
@@ -121,7 +121,7 @@ impl Peer {
         extras: &PrefixSet,
     ) -> (PrefixSet, Vec<(Family, bool)>) {
         let mut sources = self.update(Side::Sources, withheld, extras);
-        let covers = self.limits.cover(now, known, &mut sources);
+        let covers = self.limits.cover(now, known, (&mut sources, extras));
         (sources, covers)
     }
 
@@ -153,6 +153,12 @@ impl Peer {
     /// The longest of them that covers this address.
     pub(super) fn covering(&self, side: Side, address: Address) -> Option<Prefix> {
         self.ledger(side).covering(Prefix::host(address))
+    }
+
+    /// Is this address valid? Not one that a side covers only by what it grew to beyond its limit.
+    pub(super) fn counts(&self, side: Side, address: Address) -> bool {
+        let is_withheld = side == Side::Sources && self.limits.withholds(address);
+        self.covering(side, address).is_some() && !is_withheld
     }
 
     /// Every valid prefix of a side, ascending by family.

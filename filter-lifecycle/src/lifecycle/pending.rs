@@ -1,6 +1,8 @@
-//! Which peers have to be looked at: those whose state may have changed, and those whose tables have. Knows ids only.
+//! Which peers have to be looked at: those whose state may have changed, and those whose tables have; and what changed in
+//! these. Decides nothing.
 use std::collections::BTreeSet;
 
+use super::changes::Changes;
 use crate::route::PeerId;
 
 /// See the file's head.
@@ -10,6 +12,8 @@ pub(super) struct Pending {
     dirty: BTreeSet<PeerId>,
     /// What is known of them, and so what they are granted, may have changed.
     unsettled: BTreeSet<PeerId>,
+    /// How the valid prefixes changed, to be taken.
+    pub(super) changes: Changes,
 }
 
 impl Pending {
@@ -19,6 +23,7 @@ impl Pending {
         Self {
             dirty: peers.clone(),
             unsettled: peers,
+            changes: Changes::default(),
         }
     }
 

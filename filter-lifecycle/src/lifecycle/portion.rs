@@ -51,10 +51,12 @@ pub(super) struct Received {
 }
 
 impl Portion {
-    /// One of a family that was frozen in an earlier process, or by an earlier specification.
+    /// One of a family that was frozen in an earlier process, or by an earlier specification, which reported that: its
+    /// end is to be reported, so that nothing is kept of it for the next process.
     pub(super) fn restored() -> Self {
         Self {
             restores: true,
+            reported: true,
             ..Self::default()
         }
     }

@@ -12,9 +12,9 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// A route is received.
-    pub(super) fn go_on(&mut self, now: Duration) {
-        self.since.get_or_insert(now);
+    /// A route is received, in a session that came up then.
+    pub(super) fn go_on(&mut self, started: Duration) {
+        self.since.get_or_insert(started);
     }
 
     /// Its session ended, or began anew: nothing is received until the next route.

@@ -10,7 +10,7 @@ use super::Refusal;
 /// Refused prefixes a peer's status lists; all are counted.
 pub const MAX_REFUSED_LISTED: usize = 100;
 /// Refused prefixes of one peer that are reported as events in [`REFUSED_PERIOD`].
-pub const MAX_REFUSED_TOLD: usize = 100;
+pub const MAX_REFUSED_EVENTS: usize = 100;
 /// How long a refused prefix that was reported is not reported again.
 pub const REFUSED_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -37,7 +37,7 @@ impl Refused {
             self.reported.clear();
             self.reported_since = now;
         }
-        self.reported.len() < MAX_REFUSED_TOLD && self.reported.insert(prefix)
+        self.reported.len() < MAX_REFUSED_EVENTS && self.reported.insert(prefix)
     }
 
     /// A route of this prefix less.

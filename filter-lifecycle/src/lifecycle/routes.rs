@@ -26,7 +26,7 @@ pub(super) enum Whom {
     /// One member of a route server's LAN.
     Only(PeerId),
     /// No peer.
-    Nobody,
+    NoMember,
     /// Whom its communities name.
     Scoped,
 }
@@ -331,7 +331,7 @@ impl Routes {
     fn described(&self, key: RouteKey, whom: Whom) -> Gone {
         let communities = match whom {
             Whom::Scoped => self.communities.get(&key).cloned(),
-            Whom::All | Whom::Only(_) | Whom::Nobody => None,
+            Whom::All | Whom::Only(_) | Whom::NoMember => None,
         };
         Gone {
             prefix: key.prefix(self.family),

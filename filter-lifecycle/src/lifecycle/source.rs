@@ -85,6 +85,8 @@ pub(super) struct Source {
     ended: bool,
     /// What comes is known to be wrong, until the feed sends the Adj-RIB in full.
     lost: bool,
+    /// What its session brings of it cannot be read, or not all of it.
+    unreadable: bool,
     /// Since when it is not known whether its table is whole: it was lost, and not complete since.
     lost_since: Option<Duration>,
     /// Its feed knows no sessions, and the session is down and its hold over: the routes are kept and do not count.
@@ -133,6 +135,7 @@ impl Source {
             silent: false,
             ended: false,
             lost: false,
+            unreadable: false,
             lost_since: None,
             muted: false,
             formers: Formers::default(),
@@ -246,7 +249,7 @@ impl Source {
     }
 
     /// Is its session over? What is received of it then is late.
-    const fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         matches!(self.state, State::Held | State::Down)
     }
 
@@ -261,6 +264,7 @@ impl Source {
         self.silent = false;
         self.ended = false;
         self.lost = false;
+        self.unreadable = false;
         self.doubts.restart();
     }
 
@@ -294,6 +298,11 @@ impl Source {
         self.lost
     }
 
+    /// Can what its session brings of it not be read, or not all of it?
+    pub(super) const fn is_unreadable(&self) -> bool {
+        self.unreadable
+    }
+
     /// Was it taken as complete by quiet alone, without a route?
     pub(super) const fn is_silent(&self) -> bool {
         self.silent
@@ -323,7 +332,8 @@ impl Source {
         scope: &Scope,
     ) -> Announced {
         if self.telling && !self.is_over() {
-            self.received.go_on(now);
+            // Since its session came up: one that announces only right before it ends puts off nothing by that.
+            self.received.go_on(self.started);
         }
         let formers = &self.formers;
         let is_muted = |telling| formers.is_muted(telling);
@@ -412,6 +422,7 @@ impl Source {
             self.kind.quiet_is_enough() || !self.heard || self.kind == Kind::Shadow && self.ended;
         self.telling
             && !self.lost
+            && !self.unreadable
             && self.reported
             && self.doubts.allows_quiet()
             && !self.is_over()

@@ -105,7 +105,7 @@ pub struct PeerStatus {
 
 /// A route that makes an address valid: its feed, its session, its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ListedRoute {
     /// Which route covers the address.
     pub prefix: Prefix,
     /// The feed that reports it.
@@ -172,13 +172,14 @@ impl View<'_> {
     }
 
     /// The routes that make an address valid on one side of a peer, longest first.
-    pub(super) fn told(self, id: PeerId, side: Side, address: Address) -> Vec<Told> {
+    pub(super) fn routes_over(self, id: PeerId, side: Side, address: Address) -> Vec<ListedRoute> {
         let covers = |prefix: Prefix| prefix.contains(address);
-        let mut told = self.received(id, side, address.family, covers);
-        told.sort_by_key(|told| {
-            let longest = std::cmp::Reverse(told.prefix.len());
-            (longest, told.feed, told.session)
+        let mut routes: Vec<ListedRoute> =
+            self.received(id, side, address.family, covers).collect();
+        routes.sort_by_key(|route| {
+            let longest = std::cmp::Reverse(route.prefix.len());
+            (longest, route.feed, route.session)
         });
-        told
+        routes
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use filter_core::{Address, Prefix};
 
+use super::changes::{Changed, How};
 use super::facts::Facts;
 use super::holds::{Holds, Place};
 use super::kind::Kind;
@@ -16,7 +17,7 @@ use super::portion::{Received, Report, Standing};
 use super::routes::{Gone, Scope};
 use super::source::SourceKey;
 use super::sources::Sources;
-use super::{Event, Owner, Side};
+use super::{Event, Owner, Side, session_of};
 use crate::route::PeerId;
 
 /// Holds ended by one tick: 1.06 million at once would keep every peer waiting for 200 ms.
@@ -50,9 +51,14 @@ impl Wanted {
         &mut self.peers[id.0 as usize]
     }
 
-    /// The time of the last tick.
+    /// When it was looked at last.
     pub(super) const fn now(&self) -> Duration {
         self.now
+    }
+
+    /// It is looked at now.
+    pub(super) const fn look(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// A packet of the peer from there, or to there, was dropped. Returns what is valid again until then because of it: see
@@ -73,9 +79,15 @@ impl Wanted {
         back.into_iter().map(|(prefix, _)| prefix).collect()
     }
 
-    /// Ends holds, so many at once that nothing else waits for long: late is harmless.
+    /// Ends holds, and freezes that time has made room for. So many holds at once that nothing else waits for long: late is harmless.
     pub(super) fn expire(&mut self, now: Duration, pending: &mut Pending) {
-        self.now = now;
+        self.look(now);
+        let at = now;
+        for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
+            if peer.limits_mut().has_room(now) {
+                pending.publish(id);
+            }
+        }
         let now = Moment::until(now);
         for (due, place) in self.holds.over(now, MAX_EXPIRED) {
             let Place { peer, side, prefix } = place;
@@ -84,7 +96,12 @@ impl Wanted {
                 pending.publish(peer);
             }
             match expiry {
-                Expiry::Gone(_) => pending.settle(peer),
+                Expiry::Gone(_) => {
+                    pending.settle(peer);
+                    let (how, by) = (How::Left, None);
+                    let left = Changed::Prefix { prefix, how, by };
+                    pending.changes.push(at, (peer, side), left);
+                }
                 Expiry::Later(departure) => self.holds.add(departure, place),
                 Expiry::Stays => {}
             }
@@ -150,7 +167,7 @@ impl Counting<'_> {
                 }
                 Ok(()) if standing == Standing::Counts => {
                     let holder = Holder { by_hand, is_new };
-                    self.hold((id, side), prefix, holder);
+                    self.hold((id, key), prefix, holder);
                 }
                 Ok(()) => {}
             }
@@ -159,11 +176,13 @@ impl Counting<'_> {
     }
 
     /// A prefix has one holder more.
-    fn hold(&mut self, (id, side): (PeerId, Side), prefix: Prefix, holder: Holder) {
+    fn hold(&mut self, (id, key): (PeerId, SourceKey), prefix: Prefix, holder: Holder) {
+        let side = Side::of(key.rib);
         let peer = self.wanted.peer_mut(id);
         let was_empty = peer.len_of(side, prefix.family()) == 0;
         if peer.add(side, prefix, holder) == Change::Changed {
             self.pending.publish(id);
+            self.report_change((id, key), prefix, How::Announced);
         }
         if was_empty {
             self.pending.settle(id);
@@ -196,9 +215,25 @@ impl Counting<'_> {
                     };
                     self.wanted.holds.add(departure, place);
                 }
+                let peer = self.wanted.peer(id);
+                if peer.hold_left(self.now, side, prefix).is_some() {
+                    let how = match left {
+                        Left::Withdrawn => How::Withdrawn,
+                        Left::Vanished => How::Vanished,
+                    };
+                    self.report_change((id, key), prefix, how);
+                }
             }
             self.limit(id, key);
         }
+    }
+
+    /// A feed changed whether a prefix is held.
+    fn report_change(&mut self, (id, key): (PeerId, SourceKey), prefix: Prefix, how: How) {
+        let by = Some((key.feed, session_of(key.origin)));
+        let changed = Changed::Prefix { prefix, how, by };
+        let side = Side::of(key.rib);
+        self.pending.changes.push(self.now, (id, side), changed);
     }
 
     /// How many prefixes of this Adj-RIB may count for the peer, if that is limited.
@@ -222,7 +257,7 @@ impl Counting<'_> {
                     by_hand: false,
                     is_new: true,
                 };
-                self.hold((id, Side::Sources), prefix, holder);
+                self.hold((id, key), prefix, holder);
             }
         }
         self.report_limit(id, key, limit);
@@ -239,7 +274,7 @@ impl Counting<'_> {
     fn report_limit(&mut self, id: PeerId, key: SourceKey, limit: u32) {
         let is_loading = self.is_loading(key);
         let portion = self.wanted.peer_mut(id).limits_mut().portion(key);
-        if is_loading && portion.is_over(limit) {
+        if is_loading && (portion.is_over(limit) || portion.is_restoring()) {
             return;
         }
         if !is_loading {
@@ -268,9 +303,6 @@ impl Counting<'_> {
             return;
         }
         for id in self.facts.concerned(key) {
-            if self.wanted.peer_mut(id).limits_mut().completed(key) {
-                self.pending.publish(id);
-            }
             if let Some(limit) = self.limit_of(id, key) {
                 self.report_limit(id, key, limit);
             }

@@ -8,6 +8,7 @@ use filter_core::set::PrefixSet;
 use filter_core::{Address, Classes, Family, Mode, Prefix};
 
 use super::breaker::BREAKER_HOLD;
+use super::changes::{Changed, How, RouteChange};
 use super::evidence::View;
 use super::facts::Facts;
 use super::feeds::Feeds;
@@ -19,11 +20,11 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, ListedPrefix, Listing, Missing, PeerStatus, RecentlyValid, Side,
-    SourceStatus, Told,
+    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Missing, PeerStatus,
+    RecentlyValid, Side, SourceStatus,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
-use crate::spec::Spec;
+use crate::spec::{Attachment, Spec};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -96,6 +97,7 @@ impl Lifecycle {
     /// Looks at the peers of which anything changed: takes note of what is known of them, and reports those whose state is
     /// another one.
     pub fn settle(&mut self, now: Duration) {
+        self.wanted.look(now);
         for id in self.pending.take_unsettled() {
             // Not `self.view`: what is granted changes while this looks at the rest.
             let view = View {
@@ -214,8 +216,17 @@ impl Lifecycle {
         sources
     }
 
-    /// D'(p): the routes of D(p), our own addresses where the peer is attached, and what is in it always. Works out
-    /// anew only what changed since the last call.
+    /// Our addresses of the peer's sessions, as the feeds report them: those of multihop sessions may be on any device.
+    #[must_use]
+    pub fn own_session_addresses(&self, id: PeerId) -> Vec<Address> {
+        let attachments = self.facts.peer(id).attachments.iter();
+        let sessions = attachments.flat_map(Attachment::sessions);
+        let locals = sessions.flat_map(|session| self.feeds.locals(session));
+        locals.map(Address::from).collect()
+    }
+
+    /// D'(p): the routes of D(p), `own_addresses`, which are ours where the peer is attached and those of its sessions,
+    /// and what is in it always. Works out anew only what changed since the last call.
     pub fn destinations(&mut self, id: PeerId, own_addresses: &[Address]) -> PrefixSet {
         let always = self.facts.peer(id).always_destinations();
         let own = own_addresses.iter().copied().map(Prefix::host);
@@ -247,7 +258,7 @@ impl Lifecycle {
         address: Address,
     ) -> Option<RecentlyValid> {
         let peer = self.wanted.peer(id);
-        let is_valid = peer.covering(side, address).is_some();
+        let is_valid = peer.counts(side, address);
         let recent = peer.recently_valid(now, side, address);
         recent.filter(|_| !is_valid)
     }
@@ -263,6 +274,11 @@ impl Lifecycle {
             }
             self.pending.publish(id);
             self.pending.settle(id);
+            for &prefix in &back {
+                let (how, by) = (How::Revived, None);
+                let revived = Changed::Prefix { prefix, how, by };
+                self.pending.changes.push(now, (id, side), revived);
+            }
             let prefixes = back.len();
             back.truncate(MAX_EXAMPLES);
             self.outbox.push(Event::Breaker {
@@ -291,6 +307,26 @@ impl Lifecycle {
     /// What [`Lifecycle::frozen`] returned before. To be called before anything is received.
     pub fn restore_frozen(&mut self, id: PeerId, good: impl IntoIterator<Item = Prefix>) {
         self.wanted.peer_mut(id).limits_mut().restore(good);
+    }
+
+    /// The last good sources of the peer's families that are frozen because of how much they cover: what
+    /// [`Coverage::frozen`] makes of them keeps that across a restart.
+    #[must_use]
+    pub fn too_wide(&self, id: PeerId) -> Vec<Prefix> {
+        self.wanted.peer(id).limits().narrow()
+    }
+
+    /// An operator says that what covers too much is right: it counts, and further growth is measured against it. Returns
+    /// the families of which that is true.
+    pub fn accept_growth(&mut self, id: PeerId) -> Vec<Family> {
+        let accepted = self.wanted.peer_mut(id).limits_mut().accept_growth();
+        for &family in &accepted {
+            self.outbox.push(Event::GrowthAccepted(id, family));
+        }
+        if !accepted.is_empty() {
+            self.pending.publish(id);
+        }
+        accepted
     }
 
     /// What growth of the peer's sources is measured against.
@@ -322,6 +358,20 @@ impl Lifecycle {
     /// Events since the last call, oldest first.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.outbox.take()
+    }
+
+    /// How the valid prefixes of the peers changed since the last call, oldest first.
+    pub fn take_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.pending.changes.take(now)
+    }
+
+    /// All of a side's valid prefixes that cover an address, longest first.
+    #[must_use]
+    pub fn all_covering(&self, id: PeerId, side: Side, address: Address) -> Vec<Prefix> {
+        let peer = self.wanted.peer(id);
+        let lens = (0..=address.family.bits()).rev();
+        let prefixes = lens.filter_map(|len| Prefix::new(address, len).ok());
+        prefixes.filter(|&prefix| peer.has(side, prefix)).collect()
     }
 
     /// Events that were pushed out unread.
@@ -356,8 +406,14 @@ impl Lifecycle {
 
     /// The routes that make an address valid on one side of a peer, longest first.
     #[must_use]
-    pub fn told(&self, now: Duration, id: PeerId, side: Side, address: Address) -> Vec<Told> {
-        self.view(now).told(id, side, address)
+    pub fn routes_over(
+        &self,
+        now: Duration,
+        id: PeerId,
+        side: Side,
+        address: Address,
+    ) -> Vec<ListedRoute> {
+        self.view(now).routes_over(id, side, address)
     }
 
     /// The prefixes of a side of a peer, those that do not count too; with `within`, only those that lie in it.

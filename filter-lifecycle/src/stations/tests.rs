@@ -2,7 +2,8 @@
 use filter_core::Asn;
 
 use super::*;
-use crate::neighbour::{CONFIRM_AFTER, STATION_HOLD};
+use crate::neighbour::CONFIRM_AFTER;
+use crate::route::Vrf;
 use crate::spec::Interface;
 
 const A: PeerId = PeerId(0);
@@ -11,6 +12,7 @@ const C: PeerId = PeerId(2);
 /// The interface, and its VLAN device.
 const LINK: u32 = 5;
 const VLAN_LINK: u32 = 9;
+const STATION_HOLD: Duration = Duration::from_secs(7 * 3600);
 
 struct World {
     spec: Spec,
@@ -59,17 +61,18 @@ impl World {
     }
 
     fn up(&mut self, address: &str) {
-        self.stations.session_up(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, Session::global(address.parse().unwrap()));
+        self.with(|stations, facts| stations.session_up(facts, now, session));
     }
 
     fn down(&mut self, address: &str) {
-        self.stations
-            .session_down(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, Session::global(address.parse().unwrap()));
+        self.with(|stations, facts| stations.session_down(facts, now, session));
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now);
+        self.stations.age(self.now, STATION_HOLD);
     }
 
     /// Are all distinguished, with sessions up at these addresses?
@@ -216,6 +219,52 @@ fn a_stranger_that_answers_for_a_peer_gains_nothing() {
     world.down(PEER_A);
     world.learn(LINK, PEER_A, 0x33);
     assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+}
+
+/// Neither at the end of the trial, when it would count for the rest of the session.
+#[test]
+fn a_stranger_that_answers_at_the_end_of_the_trial_locks_nobody_out() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.up(PEER_A);
+    world.wait(CONFIRM_AFTER - Duration::from_secs(1));
+    world.learn(LINK, PEER_A, 0x66);
+    for _ in 0..3 {
+        world.wait(CONFIRM_AFTER);
+        assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+    }
+}
+
+/// A feed that connects again, or a second one, reports a session that came up long ago: where the address is then shows
+/// nothing.
+#[test]
+fn a_session_that_is_reported_again_did_not_come_up() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.up(PEER_A);
+    world.wait(CONFIRM_AFTER);
+    world.learn(LINK, PEER_A, 0x66);
+    world.up(PEER_A);
+    assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x33, A)]);
+}
+
+/// A session counts where its peer has that address, and in its routing instance.
+#[test]
+fn a_session_shows_nothing_of_another_link_or_vrf() {
+    let mut world = World::new();
+    world.spec.peers[2].attachments[0].addresses = vec![PEER_A.parse().unwrap()];
+    world.spec.peers[2].attachments[0].vrf = Some(Vrf(7));
+    world.learn(LINK, PEER_A, 0x33);
+    world.learn(VLAN_LINK, PEER_A, 0x13);
+    world.up(PEER_A);
+    // What a session shows, forged answers do not add to.
+    world.learn(LINK, PEER_A, 0x66);
+    world.learn(VLAN_LINK, PEER_A, 0x14);
+    let stations = vec![(0, 0x22, B), (0, 0x33, A), (7, 0x13, C), (7, 0x14, C)];
+    assert_eq!(world.settle().1, stations);
+    let other = Session::of(PEER_A.parse().unwrap(), Some(Vrf(9)));
+    let now = world.now;
+    assert!(!world.with(|stations, facts| stations.session_up(facts, now, other)));
 }
 
 /// A peer that moves to another router: its session comes up there, and the former MAC stays for a day.

@@ -56,6 +56,12 @@ impl Stored {
         (self.descriptor, place)
     }
 
+    /// What it takes up, lines that it shares with other sets too.
+    pub(super) fn line_count(&self) -> usize {
+        let pieces = self.pieces.iter().map(|piece| piece.lines as usize);
+        self.head.lines as usize + pieces.sum::<usize>()
+    }
+
     /// Where it differs from the set it follows, or has a piece of its own.
     pub(super) fn unlike(&self, before: &Self) -> Ranges {
         let differs = before.content.ranges.difference(&self.content.ranges);

@@ -11,7 +11,7 @@ use filter_core::table::{Answers, SetDescriptor};
 #[cfg(feature = "test-hooks")]
 use super::poison;
 use super::sets::{self, Made, Stored};
-use super::{Arena, Slot};
+use super::{Arena, Slot, room};
 use crate::error::Error;
 use crate::tables::{Fault, PeerTables, SET_NAMES};
 
@@ -36,9 +36,12 @@ impl Arena {
         table: &PeerTables<'_>,
     ) -> Result<(), Error> {
         let (sets, made) = self.store_all(slot, table)?;
-        let record = match self.sets.allocate(record::LINES) {
+        let taken = room::lines_of(sets.iter().map(|set| &**set));
+        let room = self.check_room(slot, taken);
+        let record = match room.and_then(|()| self.sets.allocate(record::LINES)) {
             Ok(record) => record,
             Err(error) => {
+                drop(made); // or a set it follows would seem to be in use
                 self.release_all(sets);
                 return Err(error);
             }
@@ -60,6 +63,7 @@ impl Arena {
             made,
             table: Slot {
                 record,
+                lines: taken,
                 generation: table.generation,
                 sets,
             },

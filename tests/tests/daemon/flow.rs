@@ -5,7 +5,9 @@ use filter_core::{Family, Mode};
 use filter_daemon::control::Request;
 use tests::lab::{Package, require, wait_for};
 
-use super::{DOWN_HOLD, ELSEWHERE, HOLD, OURS, OURS_TO_P1, P1_SOURCE, SPOOFED, Scene, WITHIN};
+use super::{
+    DOWN_HOLD, ELSEWHERE, HOLD, OURS, OURS_TO_P1, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN,
+};
 
 /// Until a change at a router must be in the kernel: FRR's route-map delay and a poll on a busy machine.
 const SOON: Duration = Duration::from_secs(20);

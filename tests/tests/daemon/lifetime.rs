@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use filter_core::Mode;
 use tests::lab::{Package, require, wait_for};
 
-use super::{LEASE, OURS, P1_SOURCE, SPOOFED, STALE_HOLD, Scene, WITHIN};
+use super::{LEASE, OURS, P1_SOURCE, SPOOFED, STALE_HOLD, Scene, Suite, WITHIN};
 
 #[test]
 fn a_killed_daemon_filters_until_the_lease_ends_and_its_successor_takes_over() {

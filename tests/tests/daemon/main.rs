@@ -3,11 +3,9 @@
 //! never wrongly in between.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use filter_core::Family;
-use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
+use tests::lab::{Bcp38, FrrScene, Sections, wait_for};
 
 mod flow;
 mod learned;
@@ -35,81 +33,27 @@ const OURS_TO_P1: &str = "100.64.1.1";
 const ELSEWHERE: &str = "100.64.7.1";
 
 /// The lab, FRR in it, the daemon beside FRR.
-struct Scene {
-    traffic: Traffic,
-    frr: FrrRouter,
-    site: Site,
-    lab: Peering,
+type Scene = FrrScene;
+
+/// What this suite does with the lab.
+trait Suite: Sized {
+    /// The configuration; `more` goes into P1's section.
+    fn config(&self, more: &str) -> String;
+
+    /// Starts the daemon and waits until everything is received.
+    fn start(&mut self) -> Bcp38;
+
+    /// A child that another thread of this process is just about to run holds the link until it is.
+    fn until_detached(&self);
+
+    /// Stops the daemon, takes everything down, and looks for what is left.
+    fn end(self, daemon: Bcp38);
 }
 
-impl Scene {
-    /// Every session is established and has sent its routes; no daemon yet.
-    fn new() -> Self {
-        let lab = Peering::new();
-        let bmp: SocketAddr = "127.0.0.1:11019".parse().unwrap();
-        let frr = lab.frr(&FrrOptions {
-            bmp: Some(bmp),
-            ..FrrOptions::default()
-        });
-        for peer in [&lab.p1, &lab.p2] {
-            for family in Family::ALL {
-                wait_for("the session", WITHIN, || {
-                    peer.is_established(family).then_some(())
-                });
-            }
-        }
-        wait_for("P1's routes", WITHIN, || {
-            let shown = frr.vtysh(&["show bgp ipv4 unicast neighbors 192.0.2.11 received-routes"]);
-            shown.contains("198.51.100.0").then_some(())
-        });
-        let peers = [("p1", lab.p1.namespace()), ("p2", lab.p2.namespace())];
-        Self {
-            traffic: Traffic::new(&lab.router, &peers),
-            site: Site::new(&lab.router),
-            frr,
-            lab,
-        }
-    }
-
-    /// The configuration; `more` goes into P1's section.
+impl Suite for FrrScene {
     fn config(&self, more: &str) -> String {
-        let mac = |peer: &tests::lab::Peer| peer.namespace().mac("eth0");
-        format!(
-            r#"
-[router]
-asn = 64500
-prefixes = ["100.64.0.0/23", "2001:db8:a::/48", "2001:db8:b::/48"]
-bogon_exceptions = ["100.64.0.0/10", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
-
-[[interface]]
-name = "eth0"
-kind = "lan"
-lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
-
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "eth0"
-addresses = ["192.0.2.11", "2001:db8:ff::11"]
-macs = ["{p1}"]
-{more}
-
-[[peer]]
-name = "p2"
-asn = 4200000002
-interface = "eth0"
-addresses = ["192.0.2.12", "2001:db8:ff::12"]
-macs = ["{p2}"]
-
-[[feed]]
-kind = "bmp"
-listen = "127.0.0.1:11019"
-
-[[feed]]
-kind = "frr"
-socket = "{frr}"
-interval = 1
-
+        let rest = format!(
+            r"
 [timers]
 withdraw_hold = {hold}
 peer_down_hold = {down_hold}
@@ -119,30 +63,24 @@ stale_hold = {stale_hold}
 [limits]
 max_peers = 16
 table_memory_mib = 8
-"#,
-            p1 = mac(&self.lab.p1),
-            p2 = mac(&self.lab.p2),
-            frr = self.frr.socket().display(),
+",
             hold = HOLD.as_secs(),
             down_hold = DOWN_HOLD.as_secs(),
             lease = LEASE.as_secs(),
             stale_hold = STALE_HOLD.as_secs(),
-        )
+        );
+        self.config_with(Sections {
+            interface: "",
+            p1: more,
+            rest: &rest,
+        })
     }
 
-    /// Starts the daemon and waits until everything is received.
     fn start(&mut self) -> Bcp38 {
-        let daemon = self.site.start(&self.config(""));
-        for peer in ["p1", "p2"] {
-            daemon.until("it to be known and published", peer, |status| {
-                status["state"] == "observing" && status["publish_pending"] == false
-            });
-        }
-        self.traffic.reset(&daemon);
-        daemon
+        let config = self.config("");
+        self.start_with(&config)
     }
 
-    /// A child that another thread of this process is just about to run holds the link until it is.
     fn until_detached(&self) {
         wait_for("the program to be detached", WITHIN, || {
             let shown = self.lab.router.ip(&["link", "show", "dev", "eth0"]);
@@ -150,7 +88,6 @@ table_memory_mib = 8
         });
     }
 
-    /// Stops the daemon, takes everything down, and looks for what is left.
     fn end(self, daemon: Bcp38) {
         let request = filter_daemon::control::Request::Detach {
             interface: "eth0".to_owned(),

@@ -38,6 +38,7 @@ fn the_documented_obstacles_are_those_there_are() {
         "wanted",
         "allowed",
         "in_force",
+        "lacks",
         "since_seconds",
         "expected_seconds",
         "missing",
@@ -89,6 +90,7 @@ fn a_live_status_is_as_documented() {
             "allowed",
             "in_force",
             "missing",
+            "lacks",
             "since_seconds",
             "expected_seconds",
         ];

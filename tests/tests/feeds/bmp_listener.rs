@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use filter_feeds::skipped::Skipped;
 use filter_feeds::wire::bgp::{PathIds, Update};
 use filter_feeds::wire::bmp::{self, Message, Monitored};
 use filter_feeds::{Feed, MAX_BATCH_EVENTS, MAX_WAITING_BATCHES, Outlet, Stop};
-use filter_lifecycle::route::{AdjRib, Batch, FeedId, Origin, RouteEvent, Session};
+use filter_lifecycle::route::{AdjRib, Batch, FeedId, LossCause, Origin, RouteEvent, Session};
 use tests::captures::{capture, fold, messages, session};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -140,8 +140,19 @@ fn one_router_comes_speaks_and_goes() {
     assert_eq!(events[0], RouteEvent::FeedUp);
     let (mut reference, _) = fold(&[initiation("R"), stream].concat(), Memory::default());
     for event in &mut reference.events {
-        if let RouteEvent::SessionUp { router, .. } = event {
+        if let RouteEvent::SessionUp {
+            router,
+            session,
+            local,
+            ..
+        } = event
+        {
             *router = 1; // the listener's first connection
+            let ours = match session.address {
+                IpAddr::V4(_) => "192.0.2.1",
+                IpAddr::V6(_) => "2001:db8:ff::1",
+            };
+            assert_eq!(*local, Some(ours.parse().unwrap()), "{session}");
         }
     }
     assert_eq!(events[1..events.len() - 1], reference.events);
@@ -173,7 +184,7 @@ fn the_feed_is_up_while_one_router_is() {
     drop(first);
     let lost = listener.until(|event| matches!(event, RouteEvent::RibLost { .. }));
     assert!(
-        matches!(lost.last(), Some(RouteEvent::RibLost { origin, rib: None, .. })
+        matches!(lost.last(), Some(RouteEvent::RibLost { origin, rib: None, cause: LossCause::Feed, .. })
         if *origin == Origin::Session(session("192.0.2.11")))
     );
     drop(second);
@@ -478,7 +489,7 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
         .filter(|event| matches!(event, RouteEvent::RibLost { .. }))
         .collect();
     assert!(
-        matches!(lost[..], [RouteEvent::RibLost { origin: Origin::Session(session), rib: Some(AdjRib::InPrePolicy), why }]
+        matches!(lost[..], [RouteEvent::RibLost { origin: Origin::Session(session), rib: Some(AdjRib::InPrePolicy), cause: LossCause::Session, why }]
         if *session == p1 && why.contains("soft-reconfiguration inbound")),
         "{lost:?}"
     );

@@ -60,7 +60,12 @@ impl Watched {
         match event {
             RouteEvent::FeedUp => self.feed_up = true,
             RouteEvent::FeedDown { .. } => self.feed_up = false,
-            RouteEvent::SessionUp { session, .. } => {
+            RouteEvent::SessionUp { session, local, .. } => {
+                let ours = match session.address {
+                    IpAddr::V4(_) => "192.0.2.1",
+                    IpAddr::V6(_) => "2001:db8:ff::1",
+                };
+                assert_eq!(local, ours.parse().ok(), "{session}");
                 self.sessions.insert(session.address, None);
             }
             RouteEvent::SessionDown { session, cause } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use filter_lifecycle::route::DownCause;
 use filter_lifecycle::{Missing, SETTLE, Side, State};
 
-use super::world::{BMP_LISTENER, MINE, ONE, POST, PRE, V4, V6, World, secs};
+use super::world::{BMP_LISTENER, MINE, ONE, OUT, POST, PRE, V4, V6, World, secs};
 
 const P1: &str = "192.0.2.11";
 const A: &str = "45.146.194.0/23";
@@ -378,22 +378,77 @@ fn a_table_known_to_be_wrong() {
     world.enforcing(0);
 }
 
-/// … nor one of which nothing was received before.
+/// … nor one of which nothing was received before: a session that cannot be read counts as down.
 #[test]
 fn a_table_that_is_wrong_from_its_first_route() {
     let mut world = listener();
     world.at(100);
     world.up(0, P1);
-    world.lost(0, P1, Some(PRE));
+    world.unreadable(0, P1, PRE);
     world.announce(0, P1, PRE, B);
-    world.at(1000);
-    world.lacks(0, Missing::FeedLost(Side::Sources, V4));
+    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.at(219);
     world.sources(0, &[B]);
+    world.at(1000);
+    world.lacks(0, Missing::SessionDown(Side::Sources, V4));
+    world.sources(0, &[]);
+    // Its first route shows that it can be read after all, as of FRR whose first UPDATE only withdraws.
+    world.end(0, P1, PRE, V4);
+    world.announce(0, P1, PRE, A);
+    world.sources(0, &[A, B]);
+    world.lacks(0, Missing::Loading(Side::Sources, V4));
+    world.at(1020);
+    world.enforcing(0);
+    world.sources(0, &[A]);
 }
 
-/// … and one that was complete stays, as the last known, for `stale_hold`.
+/// … and one that was complete is held, in force, as when its session ends: by what it sends, a peer opens nothing.
 #[test]
 fn a_table_that_goes_wrong() {
+    let mut world = World::synced(&[A]);
+    world.at(10);
+    world.unreadable(0, P1, PRE);
+    world.enforcing(0);
+    assert_eq!(world.states(0), [(PRE, V4, State::Held)]);
+    world.announce(0, P1, PRE, B);
+    world.at(129);
+    world.sources(0, &[A, B]);
+    world.at(131);
+    world.sources(0, &[]);
+    assert_eq!(world.states(0), [(PRE, V4, State::Down)]);
+    world.at(1000);
+    world.enforcing(0);
+    // The session comes up again: what it held counts until its table is complete.
+    world.up(0, P1);
+    world.sources(0, &[A, B]);
+    world.announce(0, P1, PRE, A);
+    world.at(1140);
+    world.sources(0, &[A]);
+    world.enforcing(0);
+}
+
+/// What we advertise to the peer is not the peer's to empty, nor to make unknown: what cannot be read of it costs itself.
+#[test]
+fn an_adj_rib_out_that_goes_wrong() {
+    let mut world = World::new(&[ONE, BMP_LISTENER]);
+    world.feed_up(0);
+    world.up(0, P1);
+    for (rib, text) in [(PRE, A), (OUT, MINE_OUT)] {
+        world.announce(0, P1, rib, text);
+        world.end(0, P1, rib, V4);
+    }
+    world.at(10);
+    world.enforcing(0);
+    world.unreadable(0, P1, OUT);
+    world.announce(0, P1, OUT, "198.51.101.0/24");
+    world.at(1000);
+    world.enforcing(0);
+    world.destinations(0, &[MINE_OUT, "198.51.101.0/24"]);
+}
+
+/// What the feed itself lost of a session is our own ignorance: the last known stays for `stale_hold`.
+#[test]
+fn a_session_that_its_feed_does_not_hear_any_more() {
     let mut world = World::synced(&[A]);
     world.at(10);
     world.lost(0, P1, None);

@@ -17,6 +17,7 @@ fn up_as(world: &mut World, feed: u16, asn: u32) {
         asn: Some(Asn::new(asn)),
         restart_time: None,
         families: Some([true, false]),
+        local: None,
     };
     world.tell(feed, event);
 }
@@ -256,6 +257,7 @@ impl Mixed {
             asn: Some(Asn::new(asn)),
             restart_time: None,
             families: Some([true, false]),
+            local: None,
         };
         self.0.tell(feed, event);
         let route = format!("45.{peer}.0.0/16");

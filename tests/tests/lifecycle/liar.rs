@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use filter_core::{Asn, Family};
-use filter_lifecycle::route::{AdjRib, Community, DownCause, Route, RouteEvent};
+use filter_lifecycle::route::{AdjRib, Community, DownCause, LossCause, Route, RouteEvent};
 use proptest::prelude::*;
 
 use super::world::{World, origin, prefix, session};
@@ -89,6 +89,7 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
         asn: asn.map(Asn::new),
         restart_time: restart.map(|seconds| Duration::from_secs(seconds.into())),
         families,
+        local: None,
     });
     let down = (address(), 0..CAUSES.len()).prop_map(|(address, cause)| RouteEvent::SessionDown {
         session: session(address),
@@ -110,9 +111,15 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
         rib,
         family,
     });
-    let lost = (origin(), prop::option::of(rib())).prop_map(|(origin, rib)| {
-        let why = "a lie".to_owned();
-        RouteEvent::RibLost { origin, rib, why }
+    let lost = (origin(), prop::option::of(rib()), any::<bool>());
+    let lost = lost.prop_map(|(origin, rib, by_session)| RouteEvent::RibLost {
+        origin,
+        rib,
+        cause: match by_session {
+            true => LossCause::Session,
+            false => LossCause::Feed,
+        },
+        why: "a lie".to_owned(),
     });
     let count = (origin(), rib(), prop::option::of(family()), any::<u64>());
     let count = count.prop_map(|(origin, rib, family, prefixes)| RouteEvent::Count {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use filter_core::{Address, Mode, Prefix};
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
 use filter_lifecycle::{
-    self, Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_LISTED, MAX_REFUSED_TOLD,
+    self, Event, MAX_EVENTS, MAX_EXPIRED, MAX_NEXT_HOPS, MAX_REFUSED_EVENTS, MAX_REFUSED_LISTED,
     MAX_SOURCES, MAX_UNKNOWN, Missing, PeerState, REFUSED_PERIOD, Side, TICK,
 };
 
@@ -98,7 +98,7 @@ fn events() {
 fn refused_prefixes() {
     let mut world = World::synced(&[A]);
     let leak = |world: &mut World| {
-        for number in 0..=MAX_REFUSED_TOLD {
+        for number in 0..=MAX_REFUSED_EVENTS {
             world.announce(0, P1, PRE, &format!("45.0.0.{number}/32"));
         }
         world
@@ -107,9 +107,9 @@ fn refused_prefixes() {
             .filter(|name| **name == "prefix-refused")
             .count()
     };
-    assert_eq!(leak(&mut world), MAX_REFUSED_TOLD);
+    assert_eq!(leak(&mut world), MAX_REFUSED_EVENTS);
     let status = world.status(0);
-    assert_eq!(status.refused, MAX_REFUSED_TOLD + 1);
+    assert_eq!(status.refused, MAX_REFUSED_EVENTS + 1);
     assert_eq!(status.refused_list.len(), MAX_REFUSED_LISTED);
     world.withdraw(0, P1, PRE, "45.0.0.0/32");
     world.announce(0, P1, PRE, "45.0.0.0/32");
@@ -219,6 +219,7 @@ fn values() -> Vec<(&'static str, String)> {
         ("BREAKER_HOLD", filter_lifecycle::BREAKER_HOLD),
         ("BREAKER_DAY", filter_lifecycle::BREAKER_DAY),
         ("JUMP_MEMORY", filter_lifecycle::JUMP_MEMORY),
+        ("JUMP_STANDS", filter_lifecycle::JUMP_STANDS),
     ];
     let numbers = [
         ("QUIET_PERCENT", filter_lifecycle::QUIET_PERCENT),
@@ -246,7 +247,7 @@ fn values() -> Vec<(&'static str, String)> {
         ("MAX_EVENTS", MAX_EVENTS),
         ("MAX_UNKNOWN", MAX_UNKNOWN),
         ("MAX_REFUSED_LISTED", MAX_REFUSED_LISTED),
-        ("MAX_REFUSED_TOLD", MAX_REFUSED_TOLD),
+        ("MAX_REFUSED_EVENTS", MAX_REFUSED_EVENTS),
         ("MAX_NEXT_HOPS", MAX_NEXT_HOPS),
         ("MAX_EXAMPLES", filter_lifecycle::MAX_EXAMPLES),
         ("MAX_DIFFERENCES", filter_lifecycle::MAX_DIFFERENCES),

@@ -148,7 +148,7 @@ fn as214312_is_ipv6_only() {
         world.announce(0, address, PRE, "0.0.0.0/0");
         world.end(0, address, PRE, V4);
         world.count(0, address, PRE, Some(V4), 77);
-        world.lost(0, address, Some(PRE));
+        world.unreadable(0, address, PRE);
     }
     world.announce(0, "2001:db8:ff::20", PRE, "2a06:de00::/29");
     world.end(0, "2001:db8:ff::20", PRE, V6);

@@ -9,7 +9,7 @@ use filter_core::{Address, Classes, Family, Mode, Prefix};
 use filter_daemon::config::Config;
 use filter_lifecycle::policy::Withheld;
 use filter_lifecycle::route::{
-    AdjRib, Community, DownCause, FeedId, Origin, PeerId, Route, RouteEvent, Session,
+    AdjRib, Community, DownCause, FeedId, LossCause, Origin, PeerId, Route, RouteEvent, Session,
 };
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Event, Lifecycle, Missing, PeerState, PeerStatus, Side, State, TICK};
@@ -247,6 +247,7 @@ impl World {
                 asn: None,
                 restart_time: restart.map(secs),
                 families: None,
+                local: None,
             },
         );
     }
@@ -339,9 +340,27 @@ impl World {
         );
     }
 
+    /// The feed itself lost what it reports of the session.
     pub fn lost(&mut self, feed: u16, address: &str, rib: Option<AdjRib>) {
+        self.lost_by(feed, address, (rib, LossCause::Feed));
+    }
+
+    /// What the session brings of this Adj-RIB cannot be read.
+    pub fn unreadable(&mut self, feed: u16, address: &str, rib: AdjRib) {
+        self.lost_by(feed, address, (Some(rib), LossCause::Session));
+    }
+
+    fn lost_by(&mut self, feed: u16, address: &str, (rib, cause): (Option<AdjRib>, LossCause)) {
         let (origin, why) = (origin(address), "test".into());
-        self.tell(feed, RouteEvent::RibLost { origin, rib, why });
+        self.tell(
+            feed,
+            RouteEvent::RibLost {
+                origin,
+                rib,
+                cause,
+                why,
+            },
+        );
     }
 
     pub fn count(

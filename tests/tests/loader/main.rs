@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod lease;
 #[cfg(test)]
 mod peers;

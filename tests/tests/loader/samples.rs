@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use filter_core::layout::{LinkLayer, SAMPLE_BYTES, Sample};
 use filter_core::packet::Vlans;
 use filter_core::{Classes, Family, Mode, Reason};
-use filter_loader::{Engine, Filter, Options, PeerSlot, Samples, TEST_IFINDEX};
+use filter_loader::{Engine, Filter, Options, PeerSlot, PeerTables, Samples, TEST_IFINDEX};
 use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, SPOOFED, build};
 use tests::wire::{PATIENCE, until};
@@ -132,6 +132,30 @@ fn a_peer_sends_ten_samples_at_once_and_ten_a_second() {
                 .any(|sample| sample.reason == Reason::UnknownPeer),
             "{others:?}"
         );
+        assert_eq!(filter.samples_lost().unwrap(), 0);
+    }
+}
+
+/// The breaker's evidence are a peer's samples: nobody else's flood takes them.
+#[test]
+fn a_flood_from_one_peer_takes_no_sample_of_anothers() {
+    if !require_kernel("a_flood_from_one_peer_takes_no_sample_of_anothers") {
+        return;
+    }
+    for &engine in engines("a_flood_from_one_peer_takes_no_sample_of_anothers") {
+        let (mut filter, peer, mut samples) = filter(&rig::options(engine), Mode::Enforce);
+        let flooder = filter.add_peer("flooder").unwrap();
+        filter.publish(flooder, &PeerTables::default()).unwrap();
+        let stations = [rig::station(TEST_IFINDEX, "icrc2")];
+        filter.set_stations(flooder, &stations).unwrap();
+        filter
+            .run(&build(&SPOOFED.replace("icrc", "icrc2")), 10_000)
+            .unwrap();
+        filter.run(&build(SPOOFED), 1).unwrap();
+        let of = |sample: &Sample| (sample.slot, sample.dropped);
+        let all: Vec<_> = drain(&mut samples).iter().map(of).collect();
+        assert!(all.contains(&(flooder.number(), false)), "{all:?}");
+        assert_eq!(all.last(), Some(&(peer.number(), true)), "{all:?}");
         assert_eq!(filter.samples_lost().unwrap(), 0);
     }
 }

@@ -2,7 +2,7 @@
 use filter_core::Mode;
 use tests::lab::{Bcp38, Package, require};
 
-use super::{OURS, P1_SOURCE, SPOOFED, Scene, WITHIN, wait_for};
+use super::{OURS, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN, wait_for};
 
 const GOOD: (&str, &str, &str) = ("p1", P1_SOURCE, OURS);
 /// More than one in a hundred, whatever the routers send meanwhile.
@@ -66,6 +66,21 @@ fn advice_has_the_exact_numbers_and_enforce_refuses_what_would_cost_too_much() {
         .expect(&daemon, BAD, "source-unannounced", true);
     let unknown = scene.run(&["advise", "p3"]);
     assert_eq!(unknown.code, Some(2), "{}", unknown.err);
+    let interface = scene.run(&["enforce", "eth0", "--confirm-within", "1m"]);
+    assert_eq!(interface.code, Some(2), "{}", interface.out);
+    let why = "`eth0` is an interface";
+    assert!(interface.err.contains(why), "{}", interface.err);
+
+    // Where the counters of before cannot be read, nothing is known, and nothing is dared unasked.
+    let records = scene.site.state_file().with_extension("records");
+    let other = "{\"bcp38\":\"minutes\",\"version\":7}\n";
+    std::fs::write(records.join("minutes.jsonl"), other).unwrap();
+    daemon.set_mode("p1", Mode::Observe);
+    let refused = scene.run(&["enforce", "p1"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("is not known"), "{}", refused.err);
+    assert_eq!(mode(&daemon), "observe");
+    scene.run(&["enforce", "p1", "--force"]).good();
     daemon.stop();
 }
 

@@ -3,7 +3,7 @@ use filter_core::Mode;
 use serde_json::Value;
 use tests::lab::{Package, require};
 
-use super::{Ran, Scene, WITHIN, program, wait_for};
+use super::{Ran, Scene, Suite, WITHIN, program, wait_for};
 
 fn findings(ran: &Ran) -> Vec<Value> {
     let report: Value =
@@ -45,6 +45,15 @@ fn what_keeps_a_class_out_of_force_is_found_with_its_cause_and_exit_code() {
     assert_eq!(off[0]["keeps_out_of_force"], true);
     let class = of(&found, "class");
     assert_eq!(class[0]["subject"], "p1", "{found:#?}");
+    assert_eq!(class[0]["fix"], "bcp38 enforce --all", "{found:#?}");
+    let peer = daemon.peer("p1");
+    assert_eq!(peer["state"], "observing", "{peer:#}");
+    let enforced = scene.run(&["enforce", "p1", "--force"]).good();
+    assert!(
+        enforced.contains("p1: mode enforce, observing")
+            && enforced.contains("`bcp38 observe --all` is in force"),
+        "{enforced}"
+    );
     let text = scene.run(&["doctor"]);
     assert!(
         text.out.contains("fix: bcp38 enforce --all"),
@@ -75,10 +84,16 @@ fn a_daemon_that_is_not_there_and_a_neighbour_that_is_not_known_are_found() {
     let silent = silent.iter().find(|it| it["fix"] == "ping -c 1 192.0.2.77");
     assert_eq!(silent.unwrap()["subject"], "p2", "{found:#?}");
     daemon.stop();
-    let away = scene.run(&["doctor", "--json"]);
-    assert_eq!(away.code, Some(1));
-    let found = findings(&away);
-    assert_eq!(of(&found, "daemon").len(), 1, "{found:#?}");
+    // Without a daemon nothing is kept out of force that nobody wants.
+    let enforcing = scene
+        .config()
+        .replace("macs = [", "mode = \"enforce\"\nmacs = [");
+    for (config, code) in [(scene.config(), 0), (enforcing, 1)] {
+        let away = scene.run_with(&config, &["doctor", "--json"]);
+        assert_eq!(away.code, Some(code));
+        let found = findings(&away);
+        assert_eq!(of(&found, "daemon").len(), 1, "{found:#?}");
+    }
     let nowhere = Ran::of(
         &program(&["doctor", "--config", "/nowhere.toml"])
             .output()

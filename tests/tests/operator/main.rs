@@ -2,16 +2,15 @@
 //! frames, and the program's own commands, run as processes of their own.
 #![expect(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
 
 use clap::Parser as _;
-use filter_core::Family;
 use filter_daemon::cli::Cli;
 use serde_json::Value;
-use tests::lab::{Bcp38, FrrOptions, FrrRouter, Peering, Site, Traffic, wait_for};
+use tests::lab::{Bcp38, FrrScene, Sections, wait_for};
 
+mod browser;
 mod dare;
 mod doctor;
 mod proof;
@@ -90,76 +89,35 @@ fn program(arguments: &[&str]) -> Command {
 }
 
 /// The lab, FRR in it, the daemon beside FRR.
-struct Scene {
-    traffic: Traffic,
-    frr: FrrRouter,
-    site: Site,
-    lab: Peering,
+type Scene = FrrScene;
+
+/// What this suite does with the lab.
+trait Suite: Sized {
+    fn config(&self) -> String;
+
+    /// Starts the daemon and waits until every side is known and published.
+    fn start(&mut self) -> Bcp38;
+
+    /// As [`Scene::start`], where P1 is enforced.
+    fn start_enforcing(&mut self) -> Bcp38;
+
+    /// The command's arguments, and which daemon to ask.
+    fn program(&self, arguments: &[&str]) -> Command;
+
+    /// Runs a command of the program to its end, on the router.
+    fn run(&self, arguments: &[&str]) -> Ran;
+
+    /// As [`Scene::run`], with another configuration than the daemon's.
+    fn run_with(&self, config: &str, arguments: &[&str]) -> Ran;
 }
 
-impl Scene {
-    /// Every session is established and its routes are there; no daemon yet.
-    fn new() -> Self {
-        let lab = Peering::new();
-        let bmp: SocketAddr = "127.0.0.1:11019".parse().unwrap();
-        let frr = lab.frr(&FrrOptions {
-            bmp: Some(bmp),
-            ..FrrOptions::default()
-        });
-        for peer in [&lab.p1, &lab.p2] {
-            for family in Family::ALL {
-                wait_for("the session", WITHIN, || {
-                    peer.is_established(family).then_some(())
-                });
-            }
-        }
-        let peers = [("p1", lab.p1.namespace()), ("p2", lab.p2.namespace())];
-        Self {
-            traffic: Traffic::new(&lab.router, &peers),
-            site: Site::new(&lab.router),
-            frr,
-            lab,
-        }
-    }
-
+impl Suite for FrrScene {
     fn config(&self) -> String {
-        let mac = |peer: &tests::lab::Peer| peer.namespace().mac("eth0");
-        format!(
-            r#"
-[router]
-asn = 64500
-prefixes = ["100.64.0.0/23", "2001:db8:a::/48", "2001:db8:b::/48"]
-bogon_exceptions = ["100.64.0.0/10", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
-
-[[interface]]
-name = "eth0"
-kind = "lan"
-lan = ["192.0.2.0/24", "2001:db8:ff::/64"]
-lan_rules = "pass"                  # the lab's hosts solicit routers when they like
-
-[[peer]]
-name = "p1"
-asn = 64501
-interface = "eth0"
-addresses = ["192.0.2.11", "2001:db8:ff::11"]
-macs = ["{p1}"]
-
-[[peer]]
-name = "p2"
-asn = 4200000002
-interface = "eth0"
-addresses = ["192.0.2.12", "2001:db8:ff::12"]
-macs = ["{p2}"]
-
-[[feed]]
-kind = "bmp"
-listen = "127.0.0.1:11019"
-
-[[feed]]
-kind = "frr"
-socket = "{frr}"
-interval = 1
-
+        self.config_with(Sections {
+            // The lab's hosts solicit routers when they like.
+            interface: "lan_rules = \"pass\"",
+            p1: "",
+            rest: r"
 [timers]
 withdraw_hold = 3
 peer_down_hold = 4
@@ -168,26 +126,15 @@ peer_down_hold = 4
 max_peers = 16
 table_memory_mib = 8
 samples_per_second = 100
-"#,
-            p1 = mac(&self.lab.p1),
-            p2 = mac(&self.lab.p2),
-            frr = self.frr.socket().display(),
-        )
+",
+        })
     }
 
-    /// Starts the daemon and waits until every side is known and published.
     fn start(&mut self) -> Bcp38 {
-        let daemon = self.site.start(&self.config());
-        for peer in ["p1", "p2"] {
-            daemon.until("it to be known and published", peer, |status| {
-                status["state"] == "observing" && status["publish_pending"] == false
-            });
-        }
-        self.traffic.reset(&daemon);
-        daemon
+        let config = self.config();
+        self.start_with(&config)
     }
 
-    /// As [`Scene::start`], where P1 is enforced.
     fn start_enforcing(&mut self) -> Bcp38 {
         let daemon = self.site.start(&self.config());
         daemon.until("it to be enforced", "p1", |status| {
@@ -197,18 +144,15 @@ samples_per_second = 100
         daemon
     }
 
-    /// The command's arguments, and which daemon to ask.
     fn program(&self, arguments: &[&str]) -> Command {
         let file = self.site.write(&self.config());
         program(&[arguments, &["--config", file.to_str().unwrap()]].concat())
     }
 
-    /// Runs a command of the program to its end, on the router.
     fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(&self.config(), arguments)
     }
 
-    /// As [`Scene::run`], with another configuration than the daemon's.
     fn run_with(&self, config: &str, arguments: &[&str]) -> Ran {
         let file = self.site.write(config);
         let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();

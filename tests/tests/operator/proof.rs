@@ -2,7 +2,7 @@
 use serde_json::Value;
 use tests::lab::{Directory, Package, require};
 
-use super::{OURS, P1_SOURCE, SPOOFED, Scene, WITHIN, wait_for};
+use super::{OURS, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN, browser, wait_for};
 
 #[test]
 fn a_report_holds_what_was_seen_and_one_of_a_peer_that_behaves_says_so() {
@@ -33,8 +33,18 @@ fn a_report_holds_what_was_seen_and_one_of_a_peer_that_behaves_says_so() {
         let report: Value = serde_json::from_str(&read(json)).unwrap();
         let samples = report["samples"].as_array().unwrap().len();
         let is_noted = !report["acknowledgements"].as_array().unwrap().is_empty();
-        (samples == 3 && is_noted).then(|| (read(html), report))
+        (samples == 3 && is_noted).then(|| (html.to_owned(), report))
     });
+    if let Some((shown, complaints)) = browser::open(&html) {
+        assert_eq!(complaints, [""; 0]);
+        for element in ["<svg", "<rect", "9.9.9.0/24", "ticket &lt;7&gt;"] {
+            assert!(shown.contains(element), "{element}: {shown}");
+        }
+        let (_, line) = shown.split_once("<line").unwrap();
+        let (_, inside) = line.split_once('>').unwrap();
+        assert!(inside.starts_with("</line>"), "it hides the chart: {shown}");
+    }
+    let html = std::fs::read_to_string(html).unwrap();
     let reason = &json["reasons"][0];
     assert_eq!(reason["reason"], "source-unannounced", "{json:#}");
     assert_eq!(

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use tests::lab::{Package, require};
 
-use super::{ELSEWHERE, OURS, P1_SOURCE, SPOOFED, Scene, WITHIN, wait_for};
+use super::{ELSEWHERE, OURS, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN, wait_for};
 
 #[test]
 fn violations_name_their_sender_and_are_captured_with_comments() {

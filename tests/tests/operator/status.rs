@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use filter_core::Mode;
 use tests::lab::{Package, require};
 
-use super::{OURS, Ran, SPOOFED, Scene, WITHIN, program, wait_for};
+use super::{OURS, Ran, SPOOFED, Scene, Suite, WITHIN, program, wait_for};
 
 #[test]
 fn status_shows_what_is_in_force_and_waits_for_it() {

@@ -1,8 +1,10 @@
 //! `prefixes` and `explain`: what counts, what does not and why, and what would make a packet pass.
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use tests::lab::{Package, require};
 
-use super::{OURS, SPOOFED, Scene, WITHIN, wait_for};
+use super::{OURS, Ran, SPOOFED, Scene, Suite, WITHIN, wait_for};
 
 fn of<'a>(prefixes: &'a Value, side: &str, prefix: &str) -> Option<&'a Value> {
     let all = prefixes[side]["prefixes"].as_array()?;
@@ -14,13 +16,30 @@ fn prefixes(scene: &Scene) -> Value {
     shown.lines().pop().unwrap()
 }
 
-fn a_withdrawn_prefix_is_held_and_was_valid_until_lately(scene: &mut Scene) {
+/// Asks what would have become of a packet of the prefix that came and went, so long ago.
+fn then(scene: &Scene, ago: Duration) -> Ran {
+    let ago = format!("{}s", ago.as_secs_f64().round());
+    let arguments = [
+        "explain",
+        "--peer",
+        "p1",
+        "198.18.9.1",
+        OURS,
+        "--json",
+        "--at",
+    ];
+    scene.run(&[&arguments[..], &[&ago]].concat())
+}
+
+/// Returns a time in the middle of those at which the prefix was valid.
+fn a_withdrawn_prefix_is_held_and_was_valid_until_lately(scene: &mut Scene) -> Instant {
     scene.lab.p1.announce("198.18.9.0/24");
     wait_for("the new prefix", WITHIN, || {
         let found = prefixes(scene);
         let found = of(&found, "sources", "198.18.9.0/24")?;
         (found["standing"] == "valid").then_some(())
     });
+    let valid = Instant::now();
     scene.lab.p1.withdraw("198.18.9.0/24");
     wait_for("its hold", WITHIN, || {
         let found = prefixes(scene);
@@ -35,6 +54,28 @@ fn a_withdrawn_prefix_is_held_and_was_valid_until_lately(scene: &mut Scene) {
             .map(str::to_owned)
     });
     assert_eq!(left, "198.18.9.0/24");
+    valid + valid.elapsed() / 2
+}
+
+/// The prefix that came and went was valid then, by what the journal has of it.
+fn was_valid_then(scene: &Scene, then_at: Instant) {
+    let past = wait_for("the journal", WITHIN, || {
+        let past = then(scene, then_at.elapsed()).lines().pop()?;
+        past["sources"]["after"].is_object().then_some(past)
+    });
+    assert_eq!(past["reason"], "permitted", "{past:#}");
+    let sources = &past["sources"];
+    assert_eq!(sources["prefix"], "198.18.9.0/24", "{past:#}");
+    assert_eq!(sources["after"]["how"], "left", "{past:#}");
+    let before: Vec<&str> = sources["before"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["how"].as_str().unwrap())
+        .collect();
+    assert_eq!(before, ["announced", "withdrawn"], "{past:#}");
+    assert_eq!(sources["before"][0]["session"], "192.0.2.11", "{past:#}");
+    assert_eq!(past["state"]["state"], "observing", "{past:#}");
 }
 
 #[test]
@@ -77,7 +118,8 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
         "{remedy}"
     );
 
-    a_withdrawn_prefix_is_held_and_was_valid_until_lately(&mut scene);
+    let then_at = a_withdrawn_prefix_is_held_and_was_valid_until_lately(&mut scene);
+    was_valid_then(&scene, then_at);
 
     let text = scene
         .run(&["explain", "--peer", "p1", SPOOFED, OURS])
@@ -88,6 +130,17 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
     );
     let unknown = scene.run(&["prefixes", "p9"]);
     assert_eq!(unknown.code, Some(2), "{}", unknown.err);
+
+    // Another daemon knows it still, and knows nothing of yesterday.
+    daemon.stop();
+    let daemon = scene.start();
+    was_valid_then(&scene, then_at);
+    let yesterday = then(&scene, Duration::from_secs(86_400));
+    assert_eq!(yesterday.code, Some(1), "{}", yesterday.out);
+    let why = "the journal does not reach back so far";
+    assert!(yesterday.err.contains(why), "{}", yesterday.err);
+    let changed = daemon.peer("p1")["last_change"].as_f64();
+    assert!(changed.is_some_and(|at| at > 0.0));
     daemon.stop();
 }
 

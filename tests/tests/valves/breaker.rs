@@ -81,7 +81,7 @@ fn what_a_poll_no_longer_shows_comes_back_once_for_a_while() {
 
 /// "A flood of what was never announced, however large, opens nothing", and cannot hide the evidence from the breaker.
 #[test]
-fn a_flood_opens_nothing_and_hides_nothing() {
+fn what_was_never_announced_opens_nothing_and_hides_nothing() {
     let mut world = polled();
     world.at(60);
     world.snapshot(0, P1, PRE, V4, &[A, B]);

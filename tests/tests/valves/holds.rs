@@ -55,6 +55,53 @@ fn a_flapping_peer_keeps_nothing_beyond_its_holds() {
     }
 }
 
+/// Nor does announcing only right before it closes: what counts is the time for which its sessions were up.
+#[test]
+fn a_peer_that_announces_only_before_it_closes_is_enforced() {
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    for _ in 0..43 {
+        world.up(0, P1);
+        world.wait(7);
+        world.announce(0, P1, PRE, A);
+        world.down(0, P1, DownCause::Notification);
+        world.wait(3);
+    }
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    world.wait(1);
+    world.enforcing(0);
+    world.passes(IN_A);
+    world.drops(SPOOFED);
+}
+
+/// "a session that cannot be read counts as down", and "no other session is affected".
+#[test]
+fn a_session_that_cannot_be_read_counts_as_down() {
+    const SECOND: &str = "192.0.2.21";
+    let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let mut world = World::new(&[&two, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    for (session, text) in [(P1, A), (SECOND, B)] {
+        world.up(0, session);
+        world.announce(0, session, PRE, text);
+        world.end(0, session, PRE, V4);
+    }
+    world.at(100);
+    world.unreadable(0, SECOND, PRE);
+    world.at(219);
+    world.passes(IN_B);
+    for seconds in [221, 399, 401, 4000] {
+        world.at(seconds);
+        world.passes(IN_A);
+        world.drops(IN_B);
+        world.drops(SPOOFED);
+        assert_eq!(world.granted(0), ALL_V4, "at {seconds}");
+    }
+}
+
 /// The same with a router that does not report the end of the session.
 #[test]
 fn a_session_that_only_ever_comes_up_keeps_nothing_either() {

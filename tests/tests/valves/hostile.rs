@@ -52,6 +52,8 @@ enum Step {
     Announce(usize, usize),
     Withdraw(usize, usize),
     EndOfRib(usize),
+    /// What it sends in a session cannot be read.
+    Unreadable(usize),
     /// By the route server: its own, or with the other peer's next hop or AS number.
     ByServer(usize, bool, bool),
     GoneFromServer(usize),
@@ -68,7 +70,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (session.clone(), any::<bool>()).prop_map(|(s, n)| Step::Down(s, n)),
         8 => (session.clone(), route.clone()).prop_map(|(s, r)| Step::Announce(s, r)),
         4 => (session.clone(), route.clone()).prop_map(|(s, r)| Step::Withdraw(s, r)),
-        2 => session.prop_map(Step::EndOfRib),
+        2 => session.clone().prop_map(Step::EndOfRib),
+        2 => session.prop_map(Step::Unreadable),
         3 => (route.clone(), any::<bool>(), any::<bool>()).prop_map(|(r, h, a)| Step::ByServer(r, h, a)),
         1 => route.clone().prop_map(Step::GoneFromServer),
         2 => prop::option::of(route).prop_map(Step::Lost),
@@ -162,8 +165,12 @@ impl Run {
             Step::EndOfRib(session) if self.is_up[session] => {
                 self.world.end(0, SESSIONS[session], PRE, V4);
             }
+            Step::Unreadable(session) if self.is_up[session] => {
+                self.end(session);
+                self.world.unreadable(0, SESSIONS[session], PRE);
+            }
             // A router sends no routes of a session that is down.
-            Step::Announce(..) | Step::Withdraw(..) | Step::EndOfRib(_) => {}
+            Step::Announce(..) | Step::Withdraw(..) | Step::EndOfRib(_) | Step::Unreadable(_) => {}
             Step::ByServer(route, others_hop, others_asn) => {
                 let hop = if others_hop { VICTIM } else { SESSIONS[0] };
                 let asn = if others_asn { 64999 } else { 64501 };

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use filter_core::Classes;
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
-use filter_lifecycle::{JUMP_MEMORY, Lifecycle};
+use filter_lifecycle::{Coverage, JUMP_MEMORY, JUMP_STANDS, Lifecycle, Side, Standing};
 
 use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
@@ -154,10 +154,27 @@ fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
     world.drops("8.8.8.8");
     world.passes("100.0.0.1");
     assert_eq!(world.status(0).too_wide, [V4]);
+    // What does not count is listed so, and an address in it is not called valid.
+    for (text, counts) in [("8.0.0.0/8", false), (GOOD[1], true)] {
+        let listed = world
+            .life
+            .listing(world.now, PeerId(0), Side::Sources, Some(prefix(text)));
+        let standing = listed.prefixes[0].standing;
+        assert_eq!(standing == Standing::Valid, counts, "{text}");
+        assert_eq!(standing == Standing::NotCounted, !counts, "{text}");
+    }
     world.withdraw(0, P1, PRE, GOOD[1]);
     world.wait(31);
     world.drops("100.0.0.1");
+    world.announce(0, P1, PRE, "100.0.0.0/8");
+    world.drops("100.0.0.1");
+    let gone = prefix("100.0.0.1/32").address();
+    let recent = world
+        .life
+        .recently_valid(world.now, PeerId(0), Side::Sources, gone);
+    assert!(recent.is_some_and(|recent| recent.prefix == prefix(GOOD[1])));
     // It fits again: then growth counts as ever.
+    world.withdraw(0, P1, PRE, "100.0.0.0/8");
     for first in leak() {
         world.withdraw(0, P1, PRE, &format!("{first}.0.0.0/8"));
     }
@@ -166,6 +183,41 @@ fn a_leak_of_much_of_the_internet_is_growth_that_freezes() {
     world.passes("101.0.0.1");
     world.drops("8.8.8.8");
     assert_eq!(world.status(0).too_wide, []);
+}
+
+/// A jump in steps, each published as the daemon does, is measured against what stood for an hour; and a session that is
+/// complete for the first time is no way around.
+#[test]
+fn a_jump_in_steps_is_one_and_growth_that_stands_is_none() {
+    const SECOND: &str = "192.0.2.21";
+    let two = ONE.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let mut world = World::new(&[&two, BMP_LISTENER, MINE]);
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    world.announce(0, P1, PRE, "100.0.0.0/11");
+    world.end(0, P1, PRE, V4);
+    world.at(20);
+    world.passes("100.0.0.1");
+    world.announce(0, P1, PRE, "101.0.0.0/8");
+    world.passes("101.0.0.1");
+    world.announce(0, P1, PRE, "102.0.0.0/8");
+    world.drops("102.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    world.withdraw(0, P1, PRE, "102.0.0.0/8");
+    world.wait(40);
+    world.up(0, SECOND);
+    world.announce(0, SECOND, PRE, "103.0.0.0/8");
+    world.end(0, SECOND, PRE, V4);
+    world.wait(60);
+    world.drops("103.0.0.1");
+    world.passes("101.0.0.1");
+    // After an hour what it grew to is what growth is measured against.
+    world.skip(world.now + JUMP_STANDS);
+    for source in ["101.0.0.1", "103.0.0.1"] {
+        world.passes(source);
+    }
+    assert!(world.status(0).too_wide.is_empty());
 }
 
 /// What was large within the last day may be so again: a full table that its session took away.
@@ -237,6 +289,33 @@ fn a_freeze_survives_a_restart() {
     assert!(world.life.frozen(PeerId(0)).is_empty());
 }
 
+/// Within the limit when it is received anew: the end of a freeze that an earlier process reported is reported, so that
+/// nothing is kept of it for the next process; and a freeze that goes on is no news.
+#[test]
+fn a_freeze_that_ended_over_a_restart_is_reported_to_have_ended() {
+    let frozen = over().life.frozen(PeerId(0));
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
+    let both = [&GOOD[..], &MORE].concat();
+    for (received, expected) in [(&GOOD[..], vec!["max-prefix-cleared"]), (&both, vec![])] {
+        let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
+        world.life.restore_frozen(PeerId(0), frozen.clone());
+        world.feed_up(0);
+        world.by_hand(1, &["198.51.100.0/24"]);
+        world.up(0, P1);
+        for prefix in received {
+            world.announce(0, P1, PRE, prefix);
+        }
+        let mut names = world.names();
+        assert!(!names.iter().any(|name| name.starts_with("max-prefix")));
+        world.end(0, P1, PRE, V4);
+        world.at(10);
+        names = world.names();
+        names.retain(|name| name.starts_with("max-prefix"));
+        assert_eq!(names, expected);
+        assert_eq!(world.life.frozen(PeerId(0)).is_empty(), received.len() <= 2);
+    }
+}
+
 /// The same where another specification is taken in force: nothing is published before all is received anew.
 #[test]
 fn a_jump_is_measured_across_a_reload() {
@@ -271,4 +350,113 @@ fn a_jump_is_measured_across_a_reload() {
         assert!(sources.contains(prefix("100.0.0.1/32").address()));
         assert_eq!(sources.contains(prefix("8.8.8.8/32").address()), leaks);
     }
+}
+
+/// A /8 and ninety-eight more that its sources jump to.
+fn leak() -> impl Iterator<Item = String> {
+    let firsts = (1..100).filter(|first| *first != 10);
+    firsts.map(|first| format!("{first}.0.0.0/8"))
+}
+
+/// A peer that is frozen because of how much it covers.
+fn leaking() -> World {
+    let mut world = World::synced(&GOOD);
+    world.at(20);
+    world.passes("100.0.0.1");
+    for prefix in leak() {
+        world.announce(0, P1, PRE, &prefix);
+    }
+    world.drops("8.8.8.8");
+    world
+}
+
+/// "The freeze survives restarts" holds for the coverage too: while the feeds report anew, in whatever order, nothing counts
+/// but what was good, until what is known fits.
+#[test]
+fn a_freeze_by_coverage_survives_a_restart() {
+    let mut before = leaking();
+    let good = before.life.too_wide(PeerId(0));
+    let expected = [&GOOD[..], &["192.0.2.11/32"]].concat();
+    assert_eq!(
+        good.iter()
+            .copied()
+            .collect::<std::collections::BTreeSet<_>>(),
+        set(&expected)
+    );
+    let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
+    world
+        .life
+        .restore_coverage(PeerId(0), Coverage::frozen(good.clone()));
+    assert_eq!(
+        world.life.too_wide(PeerId(0)),
+        good,
+        "before anything is received"
+    );
+    world.feed_up(0);
+    world.by_hand(1, &["198.51.100.0/24"]);
+    world.up(0, P1);
+    for prefix in leak() {
+        world.announce(0, P1, PRE, &prefix);
+    }
+    for prefix in GOOD {
+        world.announce(0, P1, PRE, prefix);
+    }
+    let covers = |world: &mut World, host| {
+        let sources = world.life.sources(PeerId(0));
+        sources.contains(prefix(host).address())
+    };
+    assert!(!covers(&mut world, "8.8.8.8/32"), "not known yet");
+    world.end(0, P1, PRE, V4);
+    world.at(20);
+    world.drops("8.8.8.8");
+    world.passes("100.0.0.1");
+    assert_eq!(world.status(0).too_wide, [V4]);
+    assert!(!world.names().contains(&"coverage-cleared"));
+    for prefix in leak() {
+        world.withdraw(0, P1, PRE, &prefix);
+    }
+    world.wait(31);
+    world.announce(0, P1, PRE, MORE[0]);
+    world.passes("101.0.0.1");
+    world.passes("100.0.0.1");
+    assert_eq!(world.status(0).too_wide, []);
+    assert!(
+        world.names().contains(&"coverage-cleared"),
+        "so that it is kept no longer"
+    );
+    assert_eq!(world.life.too_wide(PeerId(0)), []);
+    assert_eq!(before.life.accept_growth(PeerId(0)), [V4]);
+}
+
+/// The operator's word ends it, without a restart; and growth beyond what was accepted is measured again.
+#[test]
+fn an_operator_accepts_what_a_peer_grew_to() {
+    let mut world = leaking();
+    world.names();
+    assert_eq!(world.life.accept_growth(PeerId(0)), [V4]);
+    assert_eq!(world.names(), ["growth-accepted"]);
+    world.passes("8.8.8.8");
+    world.drops("120.0.0.1");
+    assert_eq!(world.status(0).too_wide, []);
+    assert_eq!(world.names(), ["coverage-cleared"]);
+    assert_eq!(world.life.accept_growth(PeerId(0)), []);
+    // 86 % of the space is too much whatever it was before, and accepted likewise.
+    for first in 100..224 {
+        world.announce(0, P1, PRE, &format!("{first}.0.0.0/8"));
+    }
+    world.passes("120.0.0.1");
+    world.announce(0, P1, PRE, "0.0.0.0/1");
+    world.enforcing(0);
+}
+
+/// What the operator wrote by hand is no growth of the peer's.
+#[test]
+fn a_frozen_peer_has_what_the_operator_wrote_by_hand() {
+    let mut before = leaking();
+    let text = format!("{ONE}extra_sources = [\"150.0.0.0/24\"]\n");
+    let mut life = Lifecycle::new(Arc::new(spec_of(&[&text, BMP_LISTENER, MINE])));
+    life.restore_coverage(PeerId(0), before.life.coverage(PeerId(0)));
+    let sources = life.sources(PeerId(0));
+    assert!(sources.contains(prefix("150.0.0.1/32").address()));
+    before.drops("150.0.0.1");
 }

@@ -65,6 +65,7 @@ impl World {
             asn: None,
             restart_time: None,
             families: None,
+            local: None,
             router,
         };
         self.tell(0, event);

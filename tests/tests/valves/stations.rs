@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use filter_core::layout::Station;
 use filter_core::packet::{Mac, Vlans};
-use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent, STATION_HOLD};
+use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent};
 use filter_lifecycle::policy::Link;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
 use filter_lifecycle::stations::{Facts, StationEvent, Stations};
 
-use super::world::{ONE, spec_of};
+use super::world::{ONE, session, spec_of};
 
 const LINK: u32 = 5;
 const P1: &str = "192.0.2.11";
@@ -22,6 +22,7 @@ const ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_11);
 const OTHER_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_44);
 const STRANGER: Mac = Mac::from_bits(0x02_00_00_00_00_66);
 const SECOND_ROUTER: Mac = Mac::from_bits(0x02_00_00_00_00_22);
+const STATION_HOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// Two peers on a LAN, without configured MACs.
 struct Lan {
@@ -68,17 +69,18 @@ impl Lan {
     }
 
     fn up(&mut self, address: &str) {
-        self.stations.session_up(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, session(address));
+        self.with(|stations, facts| stations.session_up(facts, now, session));
     }
 
     fn down(&mut self, address: &str) {
-        self.stations
-            .session_down(self.now, address.parse().unwrap());
+        let (now, session) = (self.now, session(address));
+        self.with(|stations, facts| stations.session_down(facts, now, session));
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now);
+        self.stations.age(self.now, STATION_HOLD);
     }
 
     /// Whose frames from this MAC are now.
@@ -122,6 +124,33 @@ fn forged_answers_gain_nothing_where_a_session_is() {
     lan.answers(P1, ROUTER);
     assert_eq!(lan.owner(ROUTER), Some(FIRST));
     assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+}
+
+/// "lapses unless the session lasts one hold time", whoever answers at the start, in the middle or at the end of that time.
+#[test]
+fn forged_answers_lock_nobody_out_however_they_are_timed() {
+    let second = Duration::from_secs(1);
+    for (from, until) in [
+        (second, 2 * second),
+        (CONFIRM_AFTER - second, CONFIRM_AFTER),
+    ] {
+        let mut lan = Lan::new();
+        lan.answers(P1, ROUTER);
+        lan.up(P1);
+        lan.wait(from);
+        lan.answers(P1, STRANGER);
+        lan.wait(until - from);
+        // More answers than are remembered of one address.
+        for last in 0..40 {
+            lan.answers(P1, Mac::from_bits(0x02_00_00_00_01_00 + last));
+        }
+        lan.answers(P1, ROUTER);
+        for _ in 0..3 {
+            lan.wait(CONFIRM_AFTER);
+            assert_eq!(lan.owner(ROUTER), Some(FIRST));
+            assert_eq!(lan.owner(STRANGER), None);
+        }
+    }
 }
 
 /// "while two peers claim one its packets are `unjudged` (event)": then nothing that comes from no peer's MAC is dropped.

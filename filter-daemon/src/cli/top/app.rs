@@ -95,6 +95,11 @@ impl App {
         self.away = why;
     }
 
+    /// Of the last answer, seconds since 1970.
+    pub(super) const fn time(&self) -> f64 {
+        self.time
+    }
+
     /// The peers, in the order that is wanted.
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows

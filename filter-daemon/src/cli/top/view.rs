@@ -43,7 +43,7 @@ fn headline(app: &App) -> Line<'static> {
         Some(why) => Line::styled(format!("no answer: {why}"), Style::new().fg(Color::Red)),
         None => Line::from(format!(
             "bcp38 top  {}  {} peers, by {}",
-            when::local(when::now()),
+            when::local(app.time()),
             app.rows().len(),
             app.sort.name()
         )),

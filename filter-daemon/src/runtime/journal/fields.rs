@@ -16,6 +16,9 @@ use crate::config::{Config, Feed};
 #[serde(untagged)]
 pub(super) enum Fields {
     None {},
+    Peer {
+        peer: String,
+    },
     Feed {
         feed: Option<&'static str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,7 +285,18 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
                 family: family.name(),
             },
             format!(
-                "the {family} sources of {} cover too much of the address space: they stop growing",
+                "the {family} sources of {} cover too much of the address space: they stop growing; if it is right, `bcp38 prefixes {} --accept-growth`",
+                name(*id),
+                name(*id)
+            ),
+        ),
+        Event::GrowthAccepted(id, family) => (
+            Fields::PeerFamily {
+                peer: peer(config, *id),
+                family: family.name(),
+            },
+            format!(
+                "the {family} sources of {} count as they are, however much they cover: an operator says so",
                 name(*id)
             ),
         ),

@@ -1,4 +1,6 @@
 //! Events of peers and their MACs, in the operator's language. Never decides whose a MAC is.
+use filter_core::Mode;
+use filter_engine::TrialEnd;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::stations::StationEvent;
 use filter_lifecycle::violation::DefaultPointing;
@@ -7,7 +9,7 @@ use super::Noted;
 use super::fields::{Fields, peer};
 use crate::config::Config;
 
-fn name(config: &Config, id: PeerId) -> &str {
+pub(super) fn name(config: &Config, id: PeerId) -> &str {
     config.spec.peer(id).map_or("?", |peer| peer.name.as_str())
 }
 
@@ -26,6 +28,25 @@ pub(super) fn default_pointing(config: &Config, id: PeerId, finding: DefaultPoin
             bytes,
             blocks,
             seconds,
+        },
+    }
+}
+
+/// What `enforce --confirm-within` had switched on is as before.
+pub(super) fn trial_ended(config: &Config, id: PeerId, mode: Mode, why: TrialEnd) -> Noted {
+    let name = name(config, id);
+    let why = match why {
+        TrialEnd::NotConfirmed => "it was not confirmed in time",
+        TrialEnd::Stopping => "the daemon stops",
+        TrialEnd::Interrupted => "the daemon ended before it was confirmed",
+        TrialEnd::Respecified => "the configuration says another mode now",
+    };
+    Noted {
+        event: "trial-rolled-back",
+        text: format!("{name}: {mode} again, because {why}"),
+        fields: Fields::Mode {
+            peer: peer(config, id),
+            mode,
         },
     }
 }
@@ -58,7 +79,7 @@ pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
         } => Noted {
             event: "mac-contested",
             text: format!(
-                "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames are not judged; `bcp38 macs PEER accept {mac}` decides",
+                "{mac} answers for addresses of {} and of {}, and no session shows whose it is: its frames count as of no peer; `bcp38 macs PEER accept {mac}` decides",
                 name(config, one),
                 name(config, other)
             ),

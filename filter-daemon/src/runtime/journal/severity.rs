@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 21] = [
+const WARNINGS: [&str; 20] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
@@ -48,7 +48,6 @@ const WARNINGS: [&str; 21] = [
     "reload-refused",
     "shrink-refused",
     "state-unreadable",
-    "trial-unreadable",
 ];
 
 impl Severity {

@@ -126,6 +126,7 @@ impl Router {
             }),
             restart_time: longer_restart_time(&up),
             families: up.sent.families_with(&up.received),
+            local: up.local_address,
             router: self.number,
         });
         Ok(())

@@ -99,6 +99,9 @@ impl Fold<'_> {
     }
 
     pub(super) fn end_of_rib(&mut self, key: SourceKey) {
+        if self.readable_again(key) {
+            return; // it says only that what follows can be read
+        }
         let Some(source) = self.opened(key) else {
             return;
         };
@@ -110,6 +113,7 @@ impl Fold<'_> {
     }
 
     pub(super) fn snapshot(&mut self, key: SourceKey, routes: &Arc<[Route]>) {
+        self.readable_again(key);
         let Some(source) = self.opened(key) else {
             return;
         };
@@ -148,7 +152,15 @@ impl Fold<'_> {
         }
     }
 
-    pub(super) fn counted(&mut self, key: SourceKey, prefixes: u64) {
+    /// The router counts prefixes of one family, or of both together.
+    pub(super) fn count(&mut self, reported: Reported, family: Option<Family>, prefixes: u64) {
+        match family {
+            Some(family) => self.counted(reported.of(family), prefixes),
+            None => self.counted_together(reported, prefixes),
+        }
+    }
+
+    fn counted(&mut self, key: SourceKey, prefixes: u64) {
         if let Some(source) = self.sources.get_mut(key) {
             source.counted(self.now, prefixes);
         }
@@ -156,7 +168,7 @@ impl Fold<'_> {
 
     /// Both families in one number. If it fits, it confirms both; if not, it speaks against an Adj-RIB that stands
     /// alone, and of two it is not known which is meant.
-    pub(super) fn counted_together(&mut self, reported: Reported, prefixes: u64) {
+    fn counted_together(&mut self, reported: Reported, prefixes: u64) {
         let keys = Family::ALL.map(|family| reported.of(family));
         let routes = keys.map(|key| {
             let source = self.sources.get(key)?;

@@ -7,10 +7,10 @@ use filter_core::{Asn, Family};
 use super::super::directory::Owner;
 use super::super::feeds::SessionState;
 use super::super::kind::Kind;
-use super::super::source::{Holds, SourceKey};
-use super::super::{Event, STRANGER_HOLD};
+use super::super::source::{Holds, Source, SourceKey};
+use super::super::{Event, STRANGER_HOLD, Side};
 use super::{Fold, Reported, family_of};
-use crate::route::{AdjRib, DownCause, FeedId, Origin, Session};
+use crate::route::{AdjRib, DownCause, FeedId, LossCause, Origin, Session};
 
 impl Fold<'_> {
     pub(super) fn feed_up(&mut self, feed: FeedId) {
@@ -47,9 +47,8 @@ impl Fold<'_> {
     pub(super) fn rib_lost(
         &mut self,
         feed: FeedId,
-        origin: Origin,
-        rib: Option<AdjRib>,
-        why: &str,
+        (origin, rib): (Origin, Option<AdjRib>),
+        (cause, why): (LossCause, &str),
     ) {
         let which = rib.map_or("every Adj-RIB", AdjRib::name);
         log::debug!("feed {}: {which} of {origin} is lost: {why}", feed.0);
@@ -66,7 +65,43 @@ impl Fold<'_> {
             (key.feed, key.origin) == (feed, origin) && rib.is_none_or(|rib| key.rib == rib)
         };
         for key in self.sources.keys(lost) {
-            self.lose(key);
+            match cause {
+                LossCause::Feed => self.lose(key),
+                LossCause::Session => self.end_unreadable(key),
+            }
+        }
+    }
+
+    /// What the session brings of this Adj-RIB cannot be read. What its neighbour advertises to us is then held, and
+    /// gone, as when the session ends. What we advertise to it is not its to empty, nor to make unknown: that stays as
+    /// far as it can be read.
+    fn end_unreadable(&mut self, key: SourceKey) {
+        let (now, hold) = (self.now, self.holds().peer_down);
+        match Side::of(key.rib) {
+            Side::Sources => self.with(key, |source| source.end_unreadable(now, hold)),
+            Side::Destinations => self.with(key, Source::mark_unreadable),
+        }
+    }
+
+    /// What comes of an Adj-RIB that could not be read can be read. Returns whether its table begins by that, as if its
+    /// session came up.
+    pub(super) fn readable_again(&mut self, key: SourceKey) -> bool {
+        let source = self.sources.get(key);
+        let Some(source) = source.filter(|source| source.is_unreadable()) else {
+            return false;
+        };
+        let (now, holds, begins) = (self.now, self.holds(), source.is_over());
+        let revived = self.with_routes(key, |source| source.readable_again(now, holds));
+        self.add_again(key, &revived);
+        begins
+    }
+
+    /// How long a former session's routes count.
+    fn holds(&self) -> Holds {
+        let timers = self.facts.timers();
+        Holds {
+            peer_down: timers.peer_down_hold.max(timers.withdraw_hold),
+            settle_max: timers.settle_max,
         }
     }
 
@@ -122,13 +157,14 @@ impl Fold<'_> {
 
     fn session_up(&mut self, feed: FeedId, session: Session, owner: Owner, state: SessionState) {
         let before = self.feeds.remember(feed, session, state);
-        let (now, timers) = (self.now, self.facts.timers());
+        if let Owner::Peer(peer) = owner
+            && before.and_then(|before| before.local) != state.local
+        {
+            self.pending.publish(peer); // D'(p) holds that address
+        }
+        let (now, holds) = (self.now, self.holds());
         let mid_life = before.is_some() || self.feeds.is_mid_life(now, feed);
         let exchanged = |family: Family| state.families.is_none_or(|all| all[family as usize]);
-        let holds = Holds {
-            peer_down: timers.peer_down_hold.max(timers.withdraw_hold),
-            settle_max: timers.settle_max,
-        };
         let origin = Origin::Session(session);
         for key in self
             .sources
@@ -195,6 +231,7 @@ impl Fold<'_> {
             up: false,
             restart_time,
             families: known.and_then(|state| state.families),
+            local: known.and_then(|state| state.local),
             router: known.map_or(0, |state| state.router),
         };
         self.feeds.remember(feed, session, state);

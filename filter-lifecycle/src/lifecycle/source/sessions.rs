@@ -56,7 +56,10 @@ impl Source {
     /// Ends the holds of former sessions whose time has come. Returns the routes that do not count any more.
     pub(in super::super) fn lapse(&mut self, now: Duration, settle_max: Duration) -> Vec<Gone> {
         let mut gone = Vec::new();
-        for lapse in self.formers.lapse(now, settle_max, self.lost) {
+        for lapse in self
+            .formers
+            .lapse(now, settle_max, self.lost || self.unreadable)
+        {
             let mut routes = if lapse.forgotten {
                 self.routes.take_of(lapse.routes)
             } else {
@@ -107,7 +110,30 @@ impl Source {
             self.doubts.forget();
         }
         self.silent = false;
+        self.unreadable = false;
         self.cue(now, Cue::SessionDown);
+    }
+
+    /// What its session brings of it cannot be read: as if the session went down, until it can.
+    pub(in super::super) fn end_unreadable(&mut self, now: Duration, hold: Duration) {
+        if !self.is_over() {
+            self.session_down(now, hold);
+            self.unreadable = true;
+        }
+    }
+
+    /// Some of what its session brings of it cannot be read: what can be counts, and nothing completes it.
+    pub(in super::super) const fn mark_unreadable(&mut self) {
+        self.unreadable = true;
+    }
+
+    /// What comes of it can be read. Returns the routes that did not count, and do now.
+    pub(in super::super) fn readable_again(&mut self, now: Duration, holds: Holds) -> Vec<Gone> {
+        self.unreadable = false;
+        if self.is_over() {
+            return self.session_up(now, self.mid_life, holds);
+        }
+        Vec::new()
     }
 
     /// Its session came up with a neighbour that is not the configured one: nothing of this session counts, and what

@@ -22,6 +22,8 @@ use filter_loader::{Switch, hooks};
 use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
+mod trials;
+
 const BMP_LISTENER: FeedId = FeedId(0);
 const BY_HAND: FeedId = FeedId(1);
 const P: PeerId = PeerId(0);
@@ -49,6 +51,10 @@ struct Scene {
 
 impl Scene {
     fn new(pins: Option<PathBuf>) -> Self {
+        Self::with(spec(), pins)
+    }
+
+    fn with(spec: Spec, pins: Option<PathBuf>) -> Self {
         let pair = Pair::new(1500);
         tests::netns::ip(&format!("address add 192.0.2.1/24 dev {NEAR}"));
         let mut scene = Self {
@@ -57,14 +63,20 @@ impl Scene {
             now: Duration::from_secs(1),
             number: 0,
         };
-        scene.load(pins);
+        scene.load_with(spec, pins, |_| {});
         scene
     }
 
     /// Another process, as far as the filter can see.
     fn load(&mut self, pins: Option<PathBuf>) {
+        self.load_with(spec(), pins, |_| {});
+    }
+
+    /// As [`Scene::load`], with another specification, and with what it is given before it starts.
+    fn load_with(&mut self, spec: Spec, pins: Option<PathBuf>, prepare: impl FnOnce(&mut Engine)) {
         drop(self.engine.take());
-        let mut engine = Engine::load(Fitted::new(Arc::new(spec())).unwrap(), pins).unwrap();
+        let mut engine = Engine::load(Fitted::new(Arc::new(spec)).unwrap(), pins).unwrap();
+        prepare(&mut engine);
         engine.start(self.now, Exports::new()).unwrap();
         self.engine = Some(engine);
     }
@@ -93,6 +105,11 @@ impl Scene {
     }
 
     fn session_up(&mut self) {
+        self.session_up_at(None);
+    }
+
+    /// At this address of ours, as the router reports.
+    fn session_up_at(&mut self, local: Option<IpAddr>) {
         let families = Some([true, true]);
         self.tell(
             BMP_LISTENER,
@@ -102,6 +119,7 @@ impl Scene {
                 asn: None,
                 restart_time: None,
                 families,
+                local,
             },
         );
     }
@@ -281,6 +299,47 @@ fn withdrawing_ipv6_opens_neither_family() {
         scene.all_pass(GOOD);
     }
     scene.all_dropped(GOOD6);
+    scene.end();
+}
+
+/// The session of a peer that is not our neighbour on the link, as by `ebgp-multihop`, ends at an address of ours that is on
+/// another device and that nobody announces: the filter must not cut it.
+#[test]
+fn the_router_keeps_its_multihop_session() {
+    const LOOPBACK: &str = "192.88.98.1";
+    if !require_kernel("the_router_keeps_its_multihop_session") {
+        return;
+    }
+    let mut scene = Scene::new(None);
+    scene.receive(&Family::ALL);
+    scene.advertise();
+    scene.wait(1);
+    let (to_loopback, beside) = (("192.0.2.10", LOOPBACK), ("192.0.2.10", "192.88.98.2"));
+    scene.all_dropped(to_loopback);
+    scene.session_up_at(Some(LOOPBACK.parse().unwrap()));
+    scene.wait(1);
+    scene.all_pass(to_loopback);
+    scene.all_dropped(beside);
+    scene.all_dropped(SPOOFED);
+    scene.all_dropped(("9.9.9.9", LOOPBACK));
+    let now = scene.now;
+    let explained = scene.engine().explain(
+        now,
+        P,
+        to_loopback.0.parse().unwrap(),
+        to_loopback.1.parse().unwrap(),
+    );
+    assert!(!explained.unwrap().judgement.action.is_violation());
+    // It ended, and is to be able to come back.
+    let (session, cause) = (session(), DownCause::Lost);
+    scene.tell(BMP_LISTENER, &RouteEvent::SessionDown { session, cause });
+    scene.wait(5);
+    scene.all_pass(to_loopback);
+    scene.all_dropped(beside);
+    // What cannot be a session's address admits nothing.
+    scene.session_up_at(Some("127.0.0.1".parse().unwrap()));
+    scene.wait(1);
+    scene.all_dropped(to_loopback);
     scene.end();
 }
 

@@ -1,0 +1,246 @@
+//! `bcp38 explain --at`: what would have become of a packet then, by the journal of routes, what the daemon has now, and the
+//! recorded events. What these do not show is not known, and the command fails with the reason. Decides nothing.
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use filter_core::{Prefix, Reason};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::client::Daemon;
+use super::recorded::directory;
+use super::table::{array, text};
+use super::{Failure, warn};
+use crate::past::{self, Material, Then};
+use crate::records::{self, Kind, RouteRecord};
+use crate::when;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Past {
+    peer: String,
+    source: IpAddr,
+    destination: IpAddr,
+    /// Seconds since 1970.
+    at: f64,
+    /// The verdict's reason by the routes of then and the configuration of now; null if it is not known.
+    reason: Option<&'static str>,
+    sources: Side,
+    destinations: Side,
+    /// The last event before that says what state the peer was in.
+    state: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Side {
+    /// Was the address valid? null if that is not known.
+    valid: Option<bool>,
+    prefix: Option<String>,
+    /// What happened until then to the prefixes that cover the address, the latest last.
+    before: Vec<RouteRecord>,
+    /// What happened next.
+    after: Option<RouteRecord>,
+    why_not_known: Option<String>,
+}
+
+impl From<Then> for Side {
+    fn from(then: Then) -> Self {
+        Self {
+            valid: then.valid,
+            prefix: then.prefix.map(|it| it.to_string()),
+            before: then.before,
+            after: then.after,
+            why_not_known: then.why,
+        }
+    }
+}
+
+/// Looks it up; `now` is the daemon's answer about the same packet.
+pub(super) fn look(daemon: &Daemon, now: &Value, at: f64) -> Result<Past, Failure> {
+    if at > when::now() {
+        return Err(Failure::usage(format!(
+            "{} is still to come",
+            when::local(at)
+        )));
+    }
+    let address = |key: &str| text(now, key).parse::<IpAddr>().map_err(Failure::failed);
+    let (source, destination) = (address("source")?, address("destination")?);
+    let peer = text(now, "peer");
+    let directory = directory(daemon)?;
+    let (mut of_sources, mut of_destinations) = (Vec::new(), Vec::new());
+    let read = records::read(&directory, Kind::Routes, |it: RouteRecord| {
+        if it.peer == peer {
+            let is_source = it.side == "sources";
+            let side = if is_source {
+                &mut of_sources
+            } else {
+                &mut of_destinations
+            };
+            side.push(it);
+        }
+    });
+    let damage = read.map_err(Failure::failed)?;
+    if damage.dropped > 0 {
+        warn(format!(
+            "{} records of routes were cut or are damaged, and are left out",
+            damage.dropped
+        ));
+    }
+    let side = |records: &[RouteRecord], key: &str, side: &str, address: IpAddr| {
+        let journal = &now["journal"];
+        let valid = array(now, key).iter().filter_map(Value::as_str);
+        let valid_now: Vec<Prefix> = valid.filter_map(|it| it.parse().ok()).collect();
+        let material = Material {
+            records,
+            began: journal["began"].as_u64().unwrap_or_default(),
+            changes: journal[side].as_u64().unwrap_or_default(),
+            valid_now: &valid_now,
+        };
+        Side::from(past::at(material, at, address.into()))
+    };
+    let sources = side(&of_sources, "source_valid", "sources", source);
+    let destinations = side(
+        &of_destinations,
+        "destination_valid",
+        "destinations",
+        destination,
+    );
+    Ok(Past {
+        reason: reason(text(now, "reason"), sources.valid, destinations.valid),
+        state: state(daemon, peer, at)?,
+        peer: peer.to_owned(),
+        source,
+        destination,
+        at,
+        sources,
+        destinations,
+    })
+}
+
+/// What the routes decide, they decided then; everything else is as the configuration says now.
+fn reason(now: &str, source: Option<bool>, destination: Option<bool>) -> Option<&'static str> {
+    let reason = match Reason::from_name(now)? {
+        Reason::Permitted
+        | Reason::SourceUnannounced
+        | Reason::DestinationUnannounced
+        | Reason::BothUnannounced
+        | Reason::Unjudged => match (source?, destination?) {
+            (true, true) => Reason::Permitted,
+            (false, true) => Reason::SourceUnannounced,
+            (true, false) => Reason::DestinationUnannounced,
+            (false, false) => Reason::BothUnannounced,
+        },
+        other => other,
+    };
+    Some(reason.name())
+}
+
+/// The peer's state then, as an event reported it.
+fn state(daemon: &Daemon, peer: &str, at: f64) -> Result<Option<Value>, Failure> {
+    let mut last = None;
+    let read = records::read(&directory(daemon)?, Kind::Events, |event: Value| {
+        let is_its = event["event"] == "peer-state" && event["peer"] == peer;
+        if is_its && event["time"].as_f64().is_some_and(|time| time <= at) {
+            last = Some(event);
+        }
+    });
+    read.map_err(Failure::failed)?;
+    Ok(last)
+}
+
+/// Prints it; fails if the verdict is not known.
+pub(super) fn show(out: &mut dyn Write, past: &Past, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        serde_json::to_writer(&mut *out, past).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write(out, past)?;
+    }
+    if past.reason.is_some() {
+        return Ok(());
+    }
+    let sides = [&past.sources, &past.destinations].into_iter();
+    let why: Vec<&str> = sides.filter_map(|it| it.why_not_known.as_deref()).collect();
+    Err(Failure::failed(format!(
+        "what would have become of it then is not known: {}",
+        why.join("; ")
+    )))
+}
+
+fn write(out: &mut dyn Write, past: &Past) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} {} > {} at {}: {}",
+        past.peer,
+        past.source,
+        past.destination,
+        when::local(past.at),
+        past.reason.unwrap_or("not known")
+    )?;
+    for (name, side) in [
+        ("source", &past.sources),
+        ("destination", &past.destinations),
+    ] {
+        let then = match (side.valid, &side.prefix) {
+            (Some(true), Some(prefix)) => prefix.as_str(),
+            (Some(_), _) => "covered by no prefix",
+            (None, _) => "not known",
+        };
+        writeln!(out, "  {name:<12} {then}")?;
+        for record in &side.before {
+            writeln!(out, "               {}", line(record))?;
+        }
+        if let Some(record) = &side.after {
+            writeln!(out, "               then {}", line(record))?;
+        }
+    }
+    match &past.state {
+        Some(event) => writeln!(
+            out,
+            "  {:<12} {} (since {})",
+            "state",
+            text(event, "text"),
+            when::local(event["time"].as_f64().unwrap_or_default())
+        ),
+        None => writeln!(out, "  {:<12} not recorded", "state"),
+    }
+}
+
+fn line(record: &RouteRecord) -> String {
+    let prefix = record.prefix.as_deref().unwrap_or_default();
+    let by = match (&record.feed, &record.session) {
+        (Some(feed), Some(session)) => format!(", as {feed} reported of session {session}"),
+        (Some(feed), None) => format!(", as {feed} reported"),
+        _ => String::new(),
+    };
+    let what = match record.how.as_str() {
+        "withdrawn" => "withdrawn, or its session ended",
+        "vanished" => "not there any more when its table was received again",
+        "left" => "no longer valid: its hold was over",
+        "revived" => "valid again: packets of it were dropped although nothing had withdrawn it",
+        how => how,
+    };
+    format!("{} {prefix} {what}{by}", when::local(record.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_decide_what_they_decided_then_and_nothing_else() {
+        let yes = Some(true);
+        let no = Some(false);
+        for (source, destination, expected) in [
+            (yes, yes, Some("permitted")),
+            (no, yes, Some("source-unannounced")),
+            (yes, no, Some("destination-unannounced")),
+            (no, no, Some("both-unannounced")),
+            (None, no, None),
+            (yes, None, None),
+        ] {
+            assert_eq!(reason("permitted", source, destination), expected);
+        }
+        assert_eq!(reason("source-bogon", None, None), Some("source-bogon"));
+    }
+}
