@@ -20,6 +20,9 @@ pub const MAX_SESSIONS: usize = 65_536;
 pub(super) struct Feeds {
     each: Vec<FeedState>,
     sessions: HashMap<(FeedId, Session), SessionState>,
+    /// Our address of each session that came up. It stays while the session is down or its feed connects anew: the
+    /// filter must let the session come back.
+    locals: HashMap<(FeedId, Session), IpAddr>,
     /// Sessions that are up with another AS than the configured one.
     strangers: HashMap<(FeedId, Session), Asn>,
 }
@@ -44,8 +47,6 @@ pub(super) struct SessionState {
     pub restart_time: Option<Duration>,
     /// The families it exchanges, by [`Family`](filter_core::Family), if the feed reports them.
     pub families: Option<[bool; 2]>,
-    /// Our address of it, if the feed reports it; that of its last life while it is down.
-    pub local: Option<IpAddr>,
     /// Which of the feed's routers it is a session of.
     pub router: u64,
 }
@@ -66,6 +67,7 @@ impl Feeds {
                 .take(count)
                 .collect(),
             sessions: HashMap::new(),
+            locals: HashMap::new(),
             strangers: HashMap::new(),
         }
     }
@@ -150,7 +152,23 @@ impl Feeds {
     pub(super) fn locals(&self, session: Session) -> impl Iterator<Item = IpAddr> + '_ {
         (0..self.each.len() as u16)
             .map(FeedId)
-            .filter_map(move |feed| self.session(feed, session)?.local)
+            .filter_map(move |feed| self.locals.get(&(feed, session)).copied())
+    }
+
+    /// A session came up at this address of ours, if the feed reports it. Returns whether that is another than before.
+    pub(super) fn came_up_at(
+        &mut self,
+        feed: FeedId,
+        session: Session,
+        local: Option<IpAddr>,
+    ) -> bool {
+        let key = (feed, session);
+        let has_room = self.locals.len() < MAX_SESSIONS || self.locals.contains_key(&key);
+        let former = match local.filter(|_| has_room) {
+            Some(local) => self.locals.insert(key, local),
+            None => self.locals.remove(&key),
+        };
+        former != local
     }
 
     /// Takes note of a session's state; returns the one before.

@@ -82,10 +82,10 @@ impl Fold<'_> {
                     up: true,
                     restart_time: *restart_time,
                     families: *families,
-                    local: local.filter(is_of_a_session),
                     router: *router,
                 };
                 self.session_came_up(feed, *session, *asn, state);
+                self.came_up_at(feed, *session, local.filter(is_of_a_session));
             }
             RouteEvent::SessionDown { session, cause } => self.session_down(feed, *session, *cause),
             RouteEvent::Announce { origin, .. }

@@ -336,6 +336,12 @@ fn the_router_keeps_its_multihop_session() {
     scene.wait(5);
     scene.all_pass(to_loopback);
     scene.all_dropped(beside);
+    // Its feed connects anew, and has not reported the session yet.
+    scene.tell(BMP_LISTENER, &RouteEvent::FeedUp);
+    scene.announce("45.146.198.0/24");
+    scene.wait(5);
+    scene.all_pass(to_loopback);
+    scene.all_dropped(beside);
     // What cannot be a session's address admits nothing.
     scene.session_up_at(Some("127.0.0.1".parse().unwrap()));
     scene.wait(1);

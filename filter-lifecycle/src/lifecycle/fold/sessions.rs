@@ -1,5 +1,6 @@
 //! Feeds that connect and are lost, sessions that come up and go down, Adj-RIBs that a feed can no longer vouch for.
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::{Asn, Family};
@@ -132,6 +133,17 @@ impl Fold<'_> {
         }
     }
 
+    /// D'(p) holds our address of the session, unless its neighbour is another than the configured one.
+    pub(super) fn came_up_at(&mut self, feed: FeedId, session: Session, local: Option<IpAddr>) {
+        let Some(Owner::Peer(peer)) = self.facts.owner(session) else {
+            return;
+        };
+        let is_its = !self.feeds.is_estranged(feed, session);
+        if is_its && self.feeds.came_up_at(feed, session, local) {
+            self.pending.publish(peer);
+        }
+    }
+
     /// The AS at a configured address is another: nothing of the session counts, and nothing grows by it. What was
     /// known before stays for [`STRANGER_HOLD`].
     fn estrange(&mut self, feed: FeedId, session: Session, asn: Asn, configured: Asn) {
@@ -157,11 +169,6 @@ impl Fold<'_> {
 
     fn session_up(&mut self, feed: FeedId, session: Session, owner: Owner, state: SessionState) {
         let before = self.feeds.remember(feed, session, state);
-        if let Owner::Peer(peer) = owner
-            && before.and_then(|before| before.local) != state.local
-        {
-            self.pending.publish(peer); // D'(p) holds that address
-        }
         let (now, holds) = (self.now, self.holds());
         let mid_life = before.is_some() || self.feeds.is_mid_life(now, feed);
         let exchanged = |family: Family| state.families.is_none_or(|all| all[family as usize]);
@@ -231,7 +238,6 @@ impl Fold<'_> {
             up: false,
             restart_time,
             families: known.and_then(|state| state.families),
-            local: known.and_then(|state| state.local),
             router: known.map_or(0, |state| state.router),
         };
         self.feeds.remember(feed, session, state);
