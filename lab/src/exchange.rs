@@ -95,6 +95,7 @@ impl Exchange {
     #[must_use]
     pub fn member(&self, name: &str, host: u8) -> Namespace {
         let namespace = Namespace::new(name);
+        namespace.solicit_no_router();
         let (v4, v6) = Self::addresses(host);
         let addresses = [format!("{v4}/24"), format!("{v6}/64")];
         self.lan.plug(

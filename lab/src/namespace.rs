@@ -131,6 +131,15 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Its devices yet to come solicit no router, as a router's do not (RFC 4861 section 6.3.7 is for hosts).
+    ///
+    /// # Panics
+    /// If the kernel has no IPv6.
+    pub fn solicit_no_router(&self) {
+        let switch = "/proc/sys/net/ipv6/conf/default/router_solicitations";
+        self.run(|| std::fs::write(switch, "0").unwrap());
+    }
+
     /// Its name, as `ip netns exec` takes it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -117,6 +117,7 @@ impl Peering {
         lan.plug(&router, "eth0", &["192.0.2.1/24", "2001:db8:ff::1/64"]);
         let peer = |name, (asn, host): (u32, u8), announces: &[&str]| {
             let namespace = Namespace::new(name);
+            namespace.solicit_no_router();
             let v4 = Ipv4Addr::new(192, 0, 2, host);
             // Written alike: ::11 and .11.
             let v6: Ipv6Addr = format!("2001:db8:ff::{host}").parse().unwrap();
@@ -172,6 +173,7 @@ impl Peering {
     #[must_use]
     pub fn member(&self, name: &str, host: u8) -> Namespace {
         let namespace = Namespace::new(name);
+        namespace.solicit_no_router();
         let addresses = [
             format!("192.0.2.{host}/24"),
             format!("2001:db8:ff::{host}/64"),

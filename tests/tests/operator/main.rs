@@ -114,8 +114,7 @@ trait Suite: Sized {
 impl Suite for FrrScene {
     fn config(&self) -> String {
         self.config_with(Sections {
-            // The lab's hosts solicit routers when they like.
-            interface: "lan_rules = \"pass\"",
+            interface: "",
             p1: "",
             rest: r"
 [timers]
