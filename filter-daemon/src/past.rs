@@ -3,7 +3,7 @@
 use filter_core::{Address, Prefix};
 use filter_lifecycle::How;
 
-use crate::records::RouteRecord;
+use crate::records::{ENDED, RouteRecord};
 
 /// What is known of one side of one peer.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,14 @@ impl<'a> Run<'a> {
 
     fn gaps(&self, changes: Option<u64>) -> Vec<(f64, f64)> {
         let (mut last, mut number, mut gaps) = (self.began, 0, Vec::new());
+        let mut ended = None;
         for record in &self.records {
+            if record.how == ENDED {
+                // It goes on where a configuration was refused after all.
+                ended = (record.change == number).then_some(record.time);
+                continue;
+            }
+            ended = None;
             if record.change != number + 1 {
                 gaps.push((last, record.time));
             }
@@ -135,8 +142,11 @@ impl<'a> Run<'a> {
             }
             (last, number) = (record.time, record.change);
         }
-        if changes.is_some_and(|changes| changes != number) {
-            gaps.push((last, f64::INFINITY));
+        match (changes, ended) {
+            (Some(changes), _) if changes == number => {}
+            // Of an earlier run nobody knows how many there were, but for what it recorded when it ended.
+            (None, Some(ended)) => gaps.push((ended, f64::INFINITY)),
+            _ => gaps.push((last, f64::INFINITY)),
         }
         gaps
     }

@@ -18,7 +18,7 @@ mod writer;
 pub use history::{
     ByReason, Count, CounterRecord, MAX_AGE, Moment, Of, PeerHistory, Step, UnknownSides,
 };
-pub use route::RouteRecord;
+pub use route::{ENDED, RouteRecord};
 pub use violation::{Seen, ViolationRecord, describe};
 pub use writer::{MAX_WAITING_BYTES, MAX_WAITING_RECORDS, Recorder};
 

@@ -260,6 +260,7 @@ impl Runtime {
         let now = self.now();
         self.trials.end_all(now, &self.config, &mut self.engine);
         self.take_notices();
+        self.routes.end(now, &self.config, &mut self.engine);
         let fate = match self.options.at_exit {
             AtExit::Leave => "the filter stays attached until the lease decides",
             AtExit::Detach => "the filter is detached",
@@ -301,6 +302,11 @@ impl Runtime {
     }
 
     fn answer(&mut self, request: &Request) -> Reply {
+        if matches!(request, Request::Explain { .. }) {
+            // What is valid now and the counts of changes are to be of one moment.
+            let now = self.now();
+            self.routes.catch_up(now, &self.config, &mut self.engine);
+        }
         let answering = Answering {
             now: self.now(),
             config: &self.config,

@@ -143,9 +143,31 @@ impl Engine {
         self.lifecycle.all_covering(id, side, address.into())
     }
 
+    /// The longest prefix that covers an address and is in a side of a peer whatever its routes are: its sessions'
+    /// addresses, ours, and what the operator adds.
+    #[must_use]
+    pub fn always_covering(&self, id: PeerId, side: Side, address: IpAddr) -> Option<Prefix> {
+        let peer = self.fitted.spec().peer(id)?;
+        let own = || own_addresses(id, &self.fitted, &self.lifecycle).into_iter();
+        let always = match side {
+            Side::Sources => peer.always_sources(),
+            Side::Destinations => {
+                let configured = peer.always_destinations().into_iter();
+                configured.chain(own().map(Prefix::host)).collect()
+            }
+        };
+        let covering = always.into_iter().filter(|it| it.contains(address.into()));
+        covering.max_by_key(|it| it.len())
+    }
+
     /// How the valid prefixes of the peers changed since the last call, oldest first.
     pub fn take_route_changes(&mut self, now: Duration) -> Vec<RouteChange> {
         self.lifecycle.take_changes(now)
+    }
+
+    /// As [`Engine::take_route_changes`], with what is still being counted.
+    pub fn take_all_route_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.lifecycle.take_all_changes(now)
     }
 
     /// Every Adj-RIB that matters for a peer, as each feed reports it.

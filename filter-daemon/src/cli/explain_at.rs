@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use filter_core::{Prefix, Reason};
+use filter_lifecycle::PeerState;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) struct Past {
     destinations: Side,
     /// The last event before that says what state the peer was in.
     state: Option<Value>,
+    /// Why no verdict is given although both sides are known.
+    why_not_judged: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,6 +44,18 @@ struct Side {
     /// What happened next.
     after: Option<RouteRecord>,
     why_not_known: Option<String>,
+}
+
+impl Side {
+    /// It was valid whatever the routes were.
+    fn always(self, prefix: &str) -> Self {
+        Self {
+            valid: Some(true),
+            prefix: Some(prefix.to_owned()),
+            why_not_known: None,
+            ..self
+        }
+    }
 }
 
 impl From<Then> for Side {
@@ -66,8 +81,55 @@ pub(super) fn look(daemon: &Daemon, now: &Value, at: f64) -> Result<Past, Failur
     let address = |key: &str| text(now, key).parse::<IpAddr>().map_err(Failure::failed);
     let (source, destination) = (address("source")?, address("destination")?);
     let peer = text(now, "peer");
+    let [of_sources, of_destinations] = records_of(daemon, peer)?;
+    let side = |records: &[RouteRecord], [key, always, side]: [&str; 3], address: IpAddr| {
+        let journal = &now["journal"];
+        let valid = array(now, key).iter().filter_map(Value::as_str);
+        let valid_now: Vec<Prefix> = valid.filter_map(|it| it.parse().ok()).collect();
+        let material = Material {
+            records,
+            began: journal["began"].as_u64().unwrap_or_default(),
+            changes: journal[side].as_u64().unwrap_or_default(),
+            valid_now: &valid_now,
+        };
+        let then = Side::from(past::at(material, at, address.into()));
+        match now[always].as_str() {
+            Some(prefix) if then.valid != Some(true) => then.always(prefix),
+            _ => then,
+        }
+    };
+    let sources = side(
+        &of_sources,
+        ["source_valid", "source_always", "sources"],
+        source,
+    );
+    let destinations = side(
+        &of_destinations,
+        ["destination_valid", "destination_always", "destinations"],
+        destination,
+    );
+    let state = state(daemon, peer, at)?;
+    let reason = reason(text(now, "reason"), sources.valid, destinations.valid);
+    let judged = reason.filter(|reason| *reason == PERMITTED || was_judged(state.as_ref()));
+    Ok(Past {
+        why_not_judged: (reason != judged).then_some(
+            "whether what its routes lacked was known, or still being received, is not recorded",
+        ),
+        reason: judged,
+        state,
+        peer: peer.to_owned(),
+        source,
+        destination,
+        at,
+        sources,
+        destinations,
+    })
+}
+
+/// What became of the routes of one peer, as far back as the records reach: of its sources, and of its destinations.
+fn records_of(daemon: &Daemon, peer: &str) -> Result<[Vec<RouteRecord>; 2], Failure> {
     let directory = directory(daemon)?;
-    let (mut of_sources, mut of_destinations) = (Vec::new(), Vec::new());
+    let [mut of_sources, mut of_destinations] = [Vec::new(), Vec::new()];
     let read = records::read(&directory, Kind::Routes, |it: RouteRecord| {
         if it.peer == peer {
             let is_source = it.side == "sources";
@@ -86,35 +148,7 @@ pub(super) fn look(daemon: &Daemon, now: &Value, at: f64) -> Result<Past, Failur
             damage.dropped
         ));
     }
-    let side = |records: &[RouteRecord], key: &str, side: &str, address: IpAddr| {
-        let journal = &now["journal"];
-        let valid = array(now, key).iter().filter_map(Value::as_str);
-        let valid_now: Vec<Prefix> = valid.filter_map(|it| it.parse().ok()).collect();
-        let material = Material {
-            records,
-            began: journal["began"].as_u64().unwrap_or_default(),
-            changes: journal[side].as_u64().unwrap_or_default(),
-            valid_now: &valid_now,
-        };
-        Side::from(past::at(material, at, address.into()))
-    };
-    let sources = side(&of_sources, "source_valid", "sources", source);
-    let destinations = side(
-        &of_destinations,
-        "destination_valid",
-        "destinations",
-        destination,
-    );
-    Ok(Past {
-        reason: reason(text(now, "reason"), sources.valid, destinations.valid),
-        state: state(daemon, peer, at)?,
-        peer: peer.to_owned(),
-        source,
-        destination,
-        at,
-        sources,
-        destinations,
-    })
+    Ok([of_sources, of_destinations])
 }
 
 /// What the routes decide, they decided then; everything else is as the configuration says now.
@@ -133,6 +167,14 @@ fn reason(now: &str, source: Option<bool>, destination: Option<bool>) -> Option<
         other => other,
     };
     Some(reason.name())
+}
+
+const PERMITTED: &str = Reason::Permitted.name();
+
+/// Was every side known then? Else what lacked a route was not judged, or by the tables of before.
+fn was_judged(state: Option<&Value>) -> bool {
+    let all = [PeerState::Observing, PeerState::Enforcing].map(PeerState::name);
+    state.is_some_and(|event| all.contains(&text(event, "state")) && event["missing"].is_null())
 }
 
 /// The peer's state then, as an event reported it.
@@ -160,7 +202,8 @@ pub(super) fn show(out: &mut dyn Write, past: &Past, as_json: bool) -> Result<()
         return Ok(());
     }
     let sides = [&past.sources, &past.destinations].into_iter();
-    let why: Vec<&str> = sides.filter_map(|it| it.why_not_known.as_deref()).collect();
+    let why = sides.filter_map(|it| it.why_not_known.as_deref());
+    let why: Vec<&str> = why.chain(past.why_not_judged).collect();
     Err(Failure::failed(format!(
         "what would have become of it then is not known: {}",
         why.join("; ")
@@ -225,6 +268,8 @@ fn line(record: &RouteRecord) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -242,5 +287,16 @@ mod tests {
             assert_eq!(reason("permitted", source, destination), expected);
         }
         assert_eq!(reason("source-bogon", None, None), Some("source-bogon"));
+    }
+
+    #[test]
+    fn a_packet_without_a_route_was_judged_only_where_every_side_was_known() {
+        let state = |state: &str, missing: Value| {
+            was_judged(Some(&json!({ "state": state, "missing": missing })))
+        };
+        assert!(state("enforcing", Value::Null) && state("observing", Value::Null));
+        assert!(!state("syncing", Value::Null) && !state("partly", Value::Null));
+        assert!(!state("observing", "a feed is lost".into()));
+        assert!(!was_judged(None));
     }
 }

@@ -146,4 +146,22 @@ fn an_earlier_run_answers_for_what_it_recorded_and_the_present_for_nothing_of_it
     let times = [1015.0, 1025.0, 1040.0, 2001.0];
     let expected = [yes(LONG), NO, UNKNOWN, yes(WIDE)];
     assert_eq!(answers(material, &times), expected);
+    // Its last changes may not have been written before it ended.
+    let ended = Material {
+        records: &records[..2],
+        ..material
+    };
+    assert_eq!(answers(ended, &[1015.0, 1025.0]), [yes(LONG), UNKNOWN]);
+    // Unless it recorded how many there were; what it did not write is missing then.
+    let mut whole = [&records[..2], &[record(1027.0, 2, ENDED, "")]].concat();
+    whole[2].prefix = None;
+    let times = [1015.0, 1025.0, 1028.0];
+    for (changes, then) in [(2, NO), (3, UNKNOWN)] {
+        whole[2].change = changes;
+        let orderly = Material {
+            records: &whole,
+            ..material
+        };
+        assert_eq!(answers(orderly, &times), [yes(LONG), then, UNKNOWN]);
+    }
 }

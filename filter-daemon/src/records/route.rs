@@ -1,6 +1,9 @@
 //! What became of a peer's valid prefix, as it is kept and read again. Never decides what is valid.
 use serde::{Deserialize, Serialize};
 
+/// What [`RouteRecord::how`] says where the daemon, or its configuration, ended.
+pub const ENDED: &str = "ended";
+
 /// One change of the valid prefixes of one side of a peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteRecord {
@@ -16,7 +19,8 @@ pub struct RouteRecord {
     pub side: String,
     /// Counts the changes of this side of this peer since `began`, from 1: where one is missing, a record was lost.
     pub change: u64,
-    /// `announced`, `withdrawn`, `vanished`, `left` or `revived`; `many` stands for all from `since` on.
+    /// `announced`, `withdrawn`, `vanished`, `left` or `revived`; `many` stands for all from `since` on. [`ENDED`] is no change:
+    /// until then there were `change` of them.
     pub how: String,
     /// Which prefix; none of many.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -100,6 +100,12 @@ struct Explained<'a> {
     /// The same of the destination.
     #[serde(serialize_with = "texts")]
     destination_valid: Vec<Prefix>,
+    /// What covers the source whatever the routes are.
+    #[serde(serialize_with = "optional_text")]
+    source_always: Option<Prefix>,
+    /// The same of the destination.
+    #[serde(serialize_with = "optional_text")]
+    destination_always: Option<Prefix>,
     /// How far the journal of routes should reach.
     journal: Reach,
 }
@@ -438,6 +444,10 @@ impl Answering<'_> {
             destination_valid: self
                 .engine
                 .all_covering(id, Side::Destinations, destination),
+            source_always: self.engine.always_covering(id, Side::Sources, source),
+            destination_always: self
+                .engine
+                .always_covering(id, Side::Destinations, destination),
             journal: self.routes.reach(id),
         })
     }

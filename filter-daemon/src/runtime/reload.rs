@@ -74,7 +74,7 @@ impl Runtime {
         self.take_notices(); // they are of the former configuration
         let exports = self.read_exports_of(&config);
         self.engine.renew_lease(self.now());
-        self.routes.work(self.now(), &self.config, &mut self.engine);
+        self.routes.end(self.now(), &self.config, &mut self.engine);
         let former = Arc::clone(self.engine.fitted().spec());
         let applied = self.engine.apply(self.now(), fitted, exports);
         if !Arc::ptr_eq(self.engine.fitted().spec(), &former) {

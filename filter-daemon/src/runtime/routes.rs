@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::violations;
 use crate::config::{Config, Feed};
-use crate::records::{Kind, Recorder, RouteRecord};
+use crate::records::{ENDED, Kind, Recorder, RouteRecord};
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -53,13 +53,40 @@ impl RouteJournal {
     /// Takes what changed since the last turn.
     pub(super) fn work(&mut self, now: Duration, config: &Config, engine: &mut Engine) {
         let changes = engine.take_route_changes(now);
+        self.take_all(now, config, &changes);
+    }
+
+    /// As [`RouteJournal::work`], with what is still being counted: afterwards the counts are those of now.
+    pub(super) fn catch_up(&mut self, now: Duration, config: &Config, engine: &mut Engine) {
+        let changes = engine.take_all_route_changes(now);
+        self.take_all(now, config, &changes);
+    }
+
+    /// Records how many changes there were of each side, before the daemon or its configuration goes: until then all of them
+    /// are known to whoever has so many.
+    pub(super) fn end(&mut self, now: Duration, config: &Config, engine: &mut Engine) {
+        self.catch_up(now, config, engine);
+        for (id, peer) in config.spec.peer_ids() {
+            for side in Side::ALL {
+                let changes = self.sides.get(&(id, side)).map_or(0, |it| it.changes);
+                let record = RouteRecord {
+                    change: changes,
+                    how: ENDED.to_owned(),
+                    ..self.record_of(&peer.name, side, violations::now())
+                };
+                self.write(&record);
+            }
+        }
+    }
+
+    fn take_all(&mut self, now: Duration, config: &Config, changes: &[RouteChange]) {
         if changes.is_empty() {
             return;
         }
         let wall = violations::now();
         let time = |at: Duration| wall - now.saturating_sub(at).as_secs_f64();
         for change in changes {
-            self.take(config, &change, time);
+            self.take(config, change, time);
         }
     }
 
@@ -73,23 +100,13 @@ impl RouteJournal {
         let count = self.sides.entry((*id, *side)).or_default();
         count.changes += 1;
         count.last = Some(time(*at));
-        self.number += 1;
-        let (Some(recorder), Some(peer)) = (&self.recorder, config.spec.peer(*id)) else {
+        let change = count.changes;
+        let Some(peer) = config.spec.peer(*id) else {
             return;
         };
         let empty = RouteRecord {
-            number: self.number,
-            time: time(*at),
-            began: self.began,
-            peer: peer.name.clone(),
-            side: side.name().to_owned(),
-            change: count.changes,
-            how: "many".to_owned(),
-            prefix: None,
-            feed: None,
-            session: None,
-            since: None,
-            count: None,
+            change,
+            ..self.record_of(&peer.name, *side, time(*at))
         };
         let record = match what {
             Changed::Many { since, count } => RouteRecord {
@@ -108,7 +125,32 @@ impl RouteJournal {
                 ..empty
             },
         };
-        recorder.record(Kind::Routes, &record);
+        self.write(&record);
+    }
+
+    /// The next record of a side, with nothing in it yet.
+    fn record_of(&mut self, peer: &str, side: Side, time: f64) -> RouteRecord {
+        self.number += 1;
+        RouteRecord {
+            number: self.number,
+            time,
+            began: self.began,
+            peer: peer.to_owned(),
+            side: side.name().to_owned(),
+            change: 0,
+            how: "many".to_owned(),
+            prefix: None,
+            feed: None,
+            session: None,
+            since: None,
+            count: None,
+        }
+    }
+
+    fn write(&self, record: &RouteRecord) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(Kind::Routes, record);
+        }
     }
 
     /// How far the records should reach, of one peer.

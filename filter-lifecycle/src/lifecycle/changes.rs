@@ -164,14 +164,23 @@ impl Changes {
         }));
     }
 
-    /// Everything since the last call, oldest first.
+    /// Everything since the last call, oldest first; what is being counted only once it is due.
     pub(super) fn take(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.take_counted(now, REPORT)
+    }
+
+    /// Everything since the last call, with what is being counted.
+    pub(super) fn take_all(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.take_counted(now, Duration::ZERO)
+    }
+
+    fn take_counted(&mut self, now: Duration, report: Duration) -> Vec<RouteChange> {
         let mut taken = std::mem::take(&mut self.waiting);
         self.counting.retain(|&(peer, side)| {
             let Some(budget) = self.sides.get_mut(&(peer, side)) else {
                 return false;
             };
-            let is_due = now.saturating_sub(budget.since) >= REPORT;
+            let is_due = now.saturating_sub(budget.since) >= report;
             if is_due && let Some(what) = budget.counted() {
                 taken.push(RouteChange {
                     at: now,
@@ -215,14 +224,25 @@ mod tests {
         let taken = changes.take(at(999));
         assert_eq!(taken.len(), MAX_CHANGES as usize + 1);
         assert!(taken.iter().all(|it| it.what == announced()));
+        changes.push(at(999), other, announced());
         let many = Changed::Many {
             since: at(0),
             count: 1_000_000 - u64::from(MAX_CHANGES),
         };
         let taken = changes.take(at(1000));
-        assert_eq!(taken.len(), 1);
-        assert_eq!((taken[0].at, &taken[0].what), (at(1000), &many));
+        let taken: Vec<_> = taken.iter().map(|it| (it.at, &it.what)).collect();
+        assert_eq!(taken, [(at(999), &announced()), (at(1000), &many)]);
         assert_eq!(changes.take(at(5000)), []);
+        changes.push(at(5000), SIDE, announced());
+        for _ in 0..MAX_CHANGES {
+            changes.push(at(5000), SIDE, announced());
+        }
+        let named = changes.take(at(5000)).len();
+        assert_eq!(
+            changes.take_all(at(5000)).len(),
+            1,
+            "and is counted: {named} were named"
+        );
     }
 
     #[test]

@@ -365,6 +365,11 @@ impl Lifecycle {
         self.pending.changes.take(now)
     }
 
+    /// As [`Lifecycle::take_changes`], with what is still being counted.
+    pub fn take_all_changes(&mut self, now: Duration) -> Vec<RouteChange> {
+        self.pending.changes.take_all(now)
+    }
+
     /// All of a side's valid prefixes that cover an address, longest first.
     #[must_use]
     pub fn all_covering(&self, id: PeerId, side: Side, address: Address) -> Vec<Prefix> {

@@ -16,18 +16,15 @@ fn prefixes(scene: &Scene) -> Value {
     shown.lines().pop().unwrap()
 }
 
-/// Asks what would have become of a packet of the prefix that came and went, so long ago.
-fn then(scene: &Scene, ago: Duration) -> Ran {
+/// A source of the prefix that comes and goes.
+const GONE: &str = "198.18.9.1";
+/// Where P1's session is: valid whatever it announces.
+const SESSION: &str = "192.0.2.11";
+
+/// Asks what would have become of a packet from there, so long ago.
+fn then(scene: &Scene, source: &str, ago: Duration) -> Ran {
     let ago = format!("{}s", ago.as_secs_f64().round());
-    let arguments = [
-        "explain",
-        "--peer",
-        "p1",
-        "198.18.9.1",
-        OURS,
-        "--json",
-        "--at",
-    ];
+    let arguments = ["explain", "--peer", "p1", source, OURS, "--json", "--at"];
     scene.run(&[&arguments[..], &[&ago]].concat())
 }
 
@@ -60,7 +57,7 @@ fn a_withdrawn_prefix_is_held_and_was_valid_until_lately(scene: &mut Scene) -> I
 /// The prefix that came and went was valid then, by what the journal has of it.
 fn was_valid_then(scene: &Scene, then_at: Instant) {
     let past = wait_for("the journal", WITHIN, || {
-        let past = then(scene, then_at.elapsed()).lines().pop()?;
+        let past = then(scene, GONE, then_at.elapsed()).lines().pop()?;
         past["sources"]["after"].is_object().then_some(past)
     });
     assert_eq!(past["reason"], "permitted", "{past:#}");
@@ -76,6 +73,10 @@ fn was_valid_then(scene: &Scene, then_at: Instant) {
     assert_eq!(before, ["announced", "withdrawn"], "{past:#}");
     assert_eq!(sources["before"][0]["session"], "192.0.2.11", "{past:#}");
     assert_eq!(past["state"]["state"], "observing", "{past:#}");
+    let session = then(scene, SESSION, then_at.elapsed()).lines().pop();
+    let session = session.unwrap();
+    assert_eq!(session["reason"], "permitted", "{session:#}");
+    assert_eq!(session["sources"]["prefix"], "192.0.2.11/32", "{session:#}");
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn prefixes_have_their_standing_and_explain_names_what_is_refused_or_held() {
     daemon.stop();
     let daemon = scene.start();
     was_valid_then(&scene, then_at);
-    let yesterday = then(&scene, Duration::from_secs(86_400));
+    let yesterday = then(&scene, GONE, Duration::from_secs(86_400));
     assert_eq!(yesterday.code, Some(1), "{}", yesterday.out);
     let why = "the journal does not reach back so far";
     assert!(yesterday.err.contains(why), "{}", yesterday.err);
