@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args as ClapArgs;
+use filter_core::Mode;
+use filter_engine::Permit;
 use serde::Serialize;
 
 use super::Failure;
@@ -12,6 +14,7 @@ use super::client::Daemon;
 use crate::config::Config;
 use crate::control::Request;
 use crate::doctor::{Finding, Severity, host, plan, status};
+use crate::state::StateFile;
 
 /// The configuration that the packages install.
 const INSTALLED: &str = "/etc/bcp38/bcp38.toml";
@@ -63,6 +66,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     )))
 }
 
+/// Does the configuration want anything in force, or did an operator switch on something at run time?
+fn is_anything_wanted(config: &Config) -> bool {
+    let Ok(switched) = StateFile::new(&config.daemon.state_file).read() else {
+        return true; // nobody knows
+    };
+    let is_on = |permit: &Permit| permit.mode == Mode::Enforce;
+    config.wants_any() || switched.peers.values().any(is_on)
+}
+
 fn look(daemon: &Daemon) -> Result<Report, Failure> {
     let mut findings = Vec::new();
     let mut not_checked = Vec::new();
@@ -80,7 +92,7 @@ fn look(daemon: &Daemon) -> Result<Report, Failure> {
         Ok(answer) => Some(answer),
         Err(Failure::Failed(why)) => {
             let finding = Finding::new("daemon", why, "nothing follows the router's routes");
-            let keeps_out = config.as_ref().is_none_or(Config::wants_any);
+            let keeps_out = config.as_ref().is_none_or(is_anything_wanted);
             findings.push(finding.problem(keeps_out).fix("systemctl start bcp38"));
             None
         }
@@ -157,4 +169,33 @@ fn show(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ONE_PEER;
+
+    #[test]
+    fn what_operators_switched_on_is_wanted_too() {
+        let place = format!("bcp38-doctor-{}", std::process::id());
+        let place = std::env::temp_dir().join(place);
+        let (mut config, _) = Config::parse(ONE_PEER, "test").unwrap();
+        config.daemon.state_file = place.join("state.json");
+        assert!(!config.wants_any());
+        assert!(!is_anything_wanted(&config), "nothing was switched");
+        let file = StateFile::new(&config.daemon.state_file);
+        let change = |permit: Permit| {
+            let patience = std::time::Duration::from_secs(20);
+            let changed = file.change(patience, |kept| kept.set_peer("p1", permit));
+            changed.unwrap();
+        };
+        change(Permit::enforce());
+        assert!(is_anything_wanted(&config));
+        change(Permit::observe());
+        assert!(!is_anything_wanted(&config));
+        std::fs::write(&config.daemon.state_file, "not ours").unwrap();
+        assert!(is_anything_wanted(&config), "nobody knows");
+        std::fs::remove_dir_all(place).unwrap();
+    }
 }

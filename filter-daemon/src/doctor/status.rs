@@ -107,30 +107,32 @@ fn is_out(holder: &Value, is_meant: impl Fn(&Value) -> bool) -> bool {
     classes.any(|it| it["wanted"] == true && it["in_force"] != true && is_meant(it))
 }
 
+/// What is wrong with the program's place on an interface.
+fn attachment(status: &Value, interface: &Value) -> Option<Finding> {
+    let why_not = interface["why"].as_str();
+    if interface["attached"] == true {
+        let why = "it is attached otherwise than the configuration asks";
+        return why_not.map(|why_not| Finding::new("hook", why_not, why));
+    }
+    let why_not = why_not.unwrap_or("the kernel's devices cannot be read");
+    let finding = if interface["attached"].is_null() {
+        let what = format!("whether the program is attached cannot be read: {why_not}");
+        Finding::new("attached", what, "what is in force there is not known")
+            .problem(is_out(interface, |_| true))
+    } else {
+        let its = format!("`{}`", text(interface, "name"));
+        let is_there = |class: &Value| class["lacks"].as_str().is_some_and(|it| it.contains(&its));
+        let what = format!("the program is not attached: {why_not}");
+        Finding::new("attached", what, "nothing is filtered there")
+            .problem(is_out(interface, |_| true) || keeps_out(status, is_there))
+    };
+    Some(finding.fix("ip -d link show"))
+}
+
 fn look_at_interface(status: &Value, interface: &Value, found: &mut Vec<Finding>) {
     let name = text(interface, "name");
+    found.extend(attachment(status, interface).map(|it| it.about(name)));
     let mut push = |finding: Finding| found.push(finding.about(name));
-    let why_not = interface["why"].as_str();
-    if interface["attached"] != true {
-        let what = format!(
-            "the program is not attached: {}",
-            why_not.unwrap_or("the kernel's devices cannot be read")
-        );
-        let its = format!("`{name}`");
-        let is_there = |class: &Value| class["lacks"].as_str().is_some_and(|it| it.contains(&its));
-        let keeps_out = is_out(interface, |_| true) || keeps_out(status, is_there);
-        push(
-            Finding::new("attached", what, "nothing is filtered there")
-                .problem(keeps_out)
-                .fix("ip -d link show"),
-        );
-    } else if let Some(why_not) = why_not {
-        push(Finding::new(
-            "hook",
-            why_not,
-            "it is attached otherwise than the configuration asks",
-        ));
-    }
     if interface["hook"] == "xdp-generic" {
         let why = "generic XDP costs several times as much for each packet as a driver's own";
         push(Finding::new("hook", "the program runs as generic XDP", why).note());
@@ -577,5 +579,8 @@ mod tests {
             it["interfaces"][0]["why"] = "no such device".into();
         });
         assert!(detached.what.contains("no such device"));
+        let unread = found(|it| it["interfaces"][0]["attached"] = Value::Null);
+        assert!(unread.what.contains("cannot be read"), "{unread:?}");
+        assert!(!unread.why.contains("nothing is filtered"), "{unread:?}");
     }
 }
