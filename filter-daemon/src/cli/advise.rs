@@ -174,8 +174,16 @@ pub(super) fn preview(
         write_class(out, class)?;
         write_groups(out, class)?;
     }
-    let new = advice.classes.iter().filter(|it| it.in_force.is_empty());
-    let shares = new.filter_map(|it| Some((it.share?, it.class)));
+    let new = || advice.classes.iter().filter(|it| it.in_force.is_empty());
+    let relies_on_routes = |it: &&ClassAdvice| ["sources", "destinations"].contains(&it.class);
+    let is_unknown = new().filter(relies_on_routes).any(|it| it.share.is_none());
+    if advice.unjudged > 0 && is_unknown && !is_forced {
+        return Err(Failure::failed(format!(
+            "`{name}` stays as it is: what enforcing it would have cost in the last {} is not known, because its routes were not known; --force enforces it all the same",
+            hours(advice.watched_seconds)
+        )));
+    }
+    let shares = new().filter_map(|it| Some((it.share?, it.class)));
     let worst = shares.max_by(|(a, _), (b, _)| a.total_cmp(b));
     match worst {
         Some((share, class)) if share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
