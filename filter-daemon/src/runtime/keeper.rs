@@ -103,9 +103,9 @@ impl Freezes {
         self.changed = true;
     }
 
-    /// Does something wait to be kept?
+    /// Does something wait to be kept, or is it being written?
     pub(super) const fn wait(&self) -> bool {
-        self.changed
+        self.changed || self.writing.is_some()
     }
 
     /// Is it time to keep it?

@@ -1,9 +1,11 @@
 //! `status`: what the engine does now, with what only the daemon knows: its version, and what its feeds are called. The
 //! form is documented in docs/status.md; the command line makes a table of it.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use filter_engine::{Engine, FeedStatus, PeerStatus, Status};
 use filter_feeds::lag::Polled;
+use filter_lifecycle::route::PeerId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -102,14 +104,13 @@ impl Report {
         let mut engine = parts.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
         let peers = std::mem::take(&mut engine.peers).into_iter();
+        let ids = config.spec.peer_ids();
+        let ids: BTreeMap<&str, PeerId> = ids.map(|(id, it)| (it.name.as_str(), id)).collect();
         let trial_left = |name: &str| {
-            let (id, _) = config.spec.peer_named(name)?;
+            let id = *ids.get(name)?;
             parts.trials.seconds_left(now, parts.engine, id, name)
         };
-        let last_change = |name: &str| {
-            let (id, _) = config.spec.peer_named(name)?;
-            parts.routes.last_change(id)
-        };
+        let last_change = |name: &str| parts.routes.last_change(*ids.get(name)?);
         let peers = peers.map(|status| PeerReport {
             last_change: last_change(&status.name),
             rates: parts.history.rates(&status.name),
