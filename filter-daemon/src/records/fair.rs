@@ -3,7 +3,7 @@
 //! peer are one more share.
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -58,8 +58,14 @@ pub(super) fn merge(directory: &Path, kind: Kind, room: u64) -> Result<(), Recor
         }
         true
     })?;
-    written.and_then(|()| file.flush()).map_err(&write)?;
+    let synced = written
+        .and_then(|()| file.flush())
+        .and_then(|()| file.get_ref().sync_all());
+    synced.map_err(&write)?;
     fs::rename(&merged, &old).map_err(failed("rename", &merged))?;
+    // Before the other goes, also if the power does.
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(&write)?;
     // A crash before this leaves records in both files: readers know them by their place.
     let path = kind.path(directory);
     fs::remove_file(&path).map_err(failed("remove", &path))

@@ -117,11 +117,10 @@ impl Recorder {
         })
     }
 
-    /// Hands a record over; never waits. Routes are many when tables are received: they leave half of the room to others, and
-    /// where one is missing its reader knows by its number.
+    /// Hands a record over; never waits. Routes are many when tables are received: they leave half of the room to others.
     pub fn record(&self, kind: Kind, record: &impl Serialize) {
         if kind == Kind::Routes && self.shared.is_half_full() {
-            return;
+            return self.shared.lose();
         }
         let Ok(mut line) = serde_json::to_vec(record) else {
             return self.shared.lose();
@@ -154,12 +153,19 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Takes no more; true once what waits is written, if the disk takes it in time.
+    pub(super) fn end(&mut self, within: Duration) -> bool {
+        self.lines = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(within) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
 /// What waits is written, if the disk takes it in time.
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.lines = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ended.recv_timeout(END_WITHIN) == Err(RecvTimeoutError::Timeout) {
+        if !self.end(END_WITHIN) {
             log::warn!("records: the disk does not answer: the last ones are lost");
         }
     }
