@@ -13,7 +13,7 @@ use super::client::Daemon;
 use super::table::{array, text};
 use crate::config::duration;
 use crate::control::Request;
-use crate::names;
+use crate::{names, when};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -188,8 +188,16 @@ fn show(out: &mut dyn Write, status: &Value, in_detail: bool) -> io::Result<()> 
     let width = names.max().unwrap_or(0).max(4);
     writeln!(
         out,
-        "{HEAD}{:width$}  {:>10}  {:<9}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}  in force{HEAD:#}",
-        "peer", "as", "state", "sources", "dests", "passed/s", "would drop/s", "dropped/s"
+        "{HEAD}{:width$}  {:>10}  {:<9}  {:>8}  {:>8}  {:>7}  {:>10}  {:>12}  {:>10}  in force{HEAD:#}",
+        "peer",
+        "as",
+        "state",
+        "sources",
+        "dests",
+        "changed",
+        "passed/s",
+        "would drop/s",
+        "dropped/s"
     )?;
     for peer in peers {
         Row { peer, width }.write(out, in_detail)?;
@@ -217,13 +225,18 @@ impl Row<'_> {
             let rate = peer["rates"][name].as_f64();
             rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
         };
+        let size = |side: &str| {
+            let size = peer[side].as_u64();
+            size.map_or_else(|| "-".to_owned(), |size| size.to_string())
+        };
         writeln!(
             out,
-            "{:width$}  {:>10}  {style}{state:<9}{style:#}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}  {}",
+            "{:width$}  {:>10}  {style}{state:<9}{style:#}  {:>8}  {:>8}  {:>7}  {:>10}  {:>12}  {:>10}  {}",
             text(peer, "name"),
             peer["asn"].to_string(),
-            peer["sources"].to_string(),
-            peer["destinations"].to_string(),
+            size("sources"),
+            size("destinations"),
+            last_change(peer),
             rate("passed"),
             rate("would_drop"),
             rate("dropped"),
@@ -295,6 +308,12 @@ impl Row<'_> {
         }
         Ok(())
     }
+}
+
+/// How long ago its valid prefixes changed.
+fn last_change(peer: &Value) -> String {
+    let seconds = peer["last_change"].as_f64().map(|at| when::now() - at);
+    seconds.map_or_else(|| "-".to_owned(), |seconds| short(seconds as u64))
 }
 
 fn state_style(state: &str) -> Style {
@@ -521,12 +540,15 @@ fn write_rest(out: &mut dyn Write, status: &Value) -> io::Result<()> {
 
 /// Seconds, as people say them.
 fn ago(seconds: &Value) -> String {
-    match seconds.as_u64() {
-        None => "?".to_owned(),
-        Some(seconds @ 0..120) => format!("{seconds} s"),
-        Some(seconds @ 120..7200) => format!("{} min", seconds / 60),
-        Some(seconds @ 7200..172_800) => format!("{} h", seconds / 3600),
-        Some(seconds) => format!("{} d", seconds / 86_400),
+    seconds.as_u64().map_or_else(|| "?".to_owned(), short)
+}
+
+fn short(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 

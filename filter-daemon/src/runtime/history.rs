@@ -8,8 +8,8 @@ use filter_core::Family;
 use filter_engine::{Counted, Engine};
 use serde::Serialize;
 
-use super::violations;
 use crate::records::{ByReason, CounterRecord, Kind, Recorder, UnknownSides};
+use crate::when;
 
 /// How often the counters are read.
 const EVERY: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ impl History {
 
 fn read(engine: &Engine) -> CounterRecord {
     CounterRecord {
-        time: violations::now(),
+        time: when::now(),
         peers: by_name(engine.peer_counters()),
         interfaces: by_name(engine.interface_counters()),
         unknown: unknown(engine),

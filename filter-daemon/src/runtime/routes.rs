@@ -9,9 +9,9 @@ use filter_lifecycle::route::PeerId;
 use filter_lifecycle::{Changed, RouteChange, Side};
 use serde::Serialize;
 
-use super::violations;
 use crate::config::{Config, Feed};
 use crate::records::{ENDED, Kind, Recorder, RouteRecord};
+use crate::when;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub(super) struct Reach {
 impl RouteJournal {
     pub(super) fn new(recorder: Option<Arc<Recorder>>) -> Self {
         Self {
-            began: micros(violations::now()),
+            began: micros(when::now()),
             recorder,
             ..Self::default()
         }
@@ -72,7 +72,7 @@ impl RouteJournal {
                 let record = RouteRecord {
                     change: changes,
                     how: ENDED.to_owned(),
-                    ..self.record_of(&peer.name, side, violations::now())
+                    ..self.record_of(&peer.name, side, when::now())
                 };
                 self.write(&record);
             }
@@ -83,7 +83,7 @@ impl RouteJournal {
         if changes.is_empty() {
             return;
         }
-        let wall = violations::now();
+        let wall = when::now();
         let time = |at: Duration| wall - now.saturating_sub(at).as_secs_f64();
         for change in changes {
             self.take(config, change, time);

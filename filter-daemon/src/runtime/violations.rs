@@ -2,12 +2,12 @@
 //! older violations of the peer that sends it, never those of another, and never an event.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use filter_engine::Violation;
 
 use crate::config::Config;
 use crate::records::{Kind, Recorder, Seen, ViolationRecord};
+use crate::when;
 
 /// Violations that are kept in memory.
 pub const MAX_VIOLATIONS: usize = 10_000;
@@ -44,7 +44,7 @@ impl Violations {
         self.last += 1;
         let seen = Seen {
             number: self.last,
-            time: now(),
+            time: when::now(),
             hook: self.hooks.get(&violation.interface).copied(),
         };
         let record = ViolationRecord::new(config, violation, seen);
@@ -78,12 +78,6 @@ impl Violations {
         after.sort_unstable_by_key(|it| it.number);
         after
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]

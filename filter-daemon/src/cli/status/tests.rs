@@ -21,6 +21,7 @@ fn status() -> Value {
                 "sources": 3, "destinations": 4, "publish_pending": false, "publish_error": null,
                 "missing": "its ipv6 sources are still being received", "refused": 2,
                 "bypass": "another MAC passes", "unknown_macs": ["02:00:00:00:00:99"],
+                "last_change": when::now() - 180.5,
                 "rates": { "seconds": 10.0, "passed": 12.34, "would_drop": 0.0, "dropped": 1.5 },
                 "classes": [
                     class("bogons", Some("ipv4"), true, None), class("bogons", Some("ipv6"), true, None),
@@ -58,14 +59,14 @@ fn shown(status: &Value, in_detail: bool) -> String {
 #[test]
 fn a_status_is_read_in_ten_seconds() {
     let expected = "\
-peer           as  state       sources     dests    passed/s  would drop/s   dropped/s  in force
-icrc        57965  partly            3         4        12.3           0.0         1.5  bogons, sources ipv4, malformed
+peer           as  state       sources     dests  changed    passed/s  would drop/s   dropped/s  in force
+icrc        57965  partly            3         4    3 min        12.3           0.0         1.5  bogons, sources ipv4, malformed
        not in force: sources ipv6, destinations ipv6: loading for 12 s, expected within 288 s
        its ipv6 sources are still being received
        2 announced prefixes are not admitted: `bcp38 prefixes` lists them
        bypass: another MAC passes: `unknown` is not in force there
        02:00:00:00:00:99 sends what only this peer announces: `bcp38 macs icrc accept 02:00:00:00:00:99`, if it is its router
-other       64502  observing      null      null           -             -           -  nothing
+other       64502  observing         -         -        -           -             -           -  nothing
 feed 0 bmp 127.0.0.1:11019: up for 30 s
 feed 1 frr: down for 90 s: no such socket; skipped 4 unreadable
 interface ixp0: xdp-native; in force for frames of no peer: lan

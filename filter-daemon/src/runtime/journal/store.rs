@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::severity::Severity;
 use super::{MAX_ENTRIES, Noted};
 use crate::records::{Kind, Recorder};
-use crate::runtime::violations::now;
+use crate::when::now;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
