@@ -115,6 +115,9 @@ pub const fn counter_entries(slots: u32) -> u32 {
 pub struct Families(u8);
 
 impl Families {
+    /// Both.
+    pub const ALL: Self = Self(3);
+
     /// Those for which `peered` says yes.
     #[must_use]
     pub fn new(peered: impl Fn(Family) -> bool) -> Self {

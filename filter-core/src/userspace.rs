@@ -1,13 +1,13 @@
 //! The policy in user space: what `replay`, `explain` and the tests judge packets by, with the same
 //! [`judge`](crate::verdict::judge) the kernel runs. Never the packet path of a router.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Address;
 use crate::classes::Classes;
-use crate::layout::{ANY_MAC, Interface as Record, Network, Rules, Station};
+use crate::layout::{ANY_MAC, Families, Interface as Record, Known, Network, Rules, Station};
 use crate::packet::{Bytes, Mac, Vlans};
 use crate::set::{ExplainedSet, PrefixSet};
-use crate::verdict::{self, Judgement, Listed, Membership, Policy};
+use crate::verdict::{self, Judgement, Listed, Membership, Policy, Verdict};
 
 /// One peer's part of the policy.
 #[derive(Debug, Default)]
@@ -46,7 +46,12 @@ pub struct Peering {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The peer of each station, as its place in `peers`.
     pub stations: BTreeMap<Station, usize>,
+    /// Stations of whom nobody knows whose they are: frames from there are not judged, and have no peer.
+    pub contested: BTreeSet<Station>,
 }
+
+/// Whose frames are judged: a peer's, by its place, or of [`Peering::contested`].
+type Sender = Option<usize>;
 
 impl Peering {
     /// Judges one frame as if it had come in on this interface. The peer comes back as its place in `peers`. There is
@@ -60,9 +65,21 @@ impl Peering {
             ifindex,
             interface,
         };
-        verdict::judge(frame, &policy)
+        let Judgement { verdict, action } = verdict::judge(frame, &policy);
+        let verdict = Verdict {
+            reason: verdict.reason,
+            broken: verdict.broken,
+            peer: verdict.peer.flatten(),
+        };
+        Judgement { verdict, action }
     }
 }
+
+/// What is known of a sender of whom nobody knows which peer it is.
+const NOTHING_KNOWN: Rules = Rules {
+    families: Families::ALL,
+    known: Known::NONE,
+};
 
 struct OnInterface<'a> {
     peering: &'a Peering,
@@ -71,7 +88,7 @@ struct OnInterface<'a> {
 }
 
 impl Policy for OnInterface<'_> {
-    type Peer = usize;
+    type Peer = Sender;
 
     fn interface(&self) -> &Record {
         &self.interface.record
@@ -81,14 +98,16 @@ impl Policy for OnInterface<'_> {
         self.interface.networks.get(&vlans)
     }
 
-    fn peer(&self, vlans: Vlans, source: Mac) -> Option<usize> {
+    fn peer(&self, vlans: Vlans, source: Mac) -> Option<Sender> {
         let of = |mac| {
             let station = Station {
                 ifindex: self.ifindex,
                 vlans,
                 mac,
             };
-            self.peering.stations.get(&station).copied()
+            let known = self.peering.stations.get(&station).copied().map(Some);
+            let is_contested = || self.peering.contested.contains(&station);
+            known.or_else(|| is_contested().then_some(None))
         };
         let any = || {
             let is_port = self.interface.record.is_port();
@@ -97,15 +116,15 @@ impl Policy for OnInterface<'_> {
         of(source).or_else(any)
     }
 
-    fn rules(&self, peer: usize) -> Rules {
-        self.peering.peers[peer].rules
+    fn rules(&self, sender: Sender) -> Rules {
+        sender.map_or(NOTHING_KNOWN, |peer| self.peering.peers[peer].rules)
     }
 
-    fn membership(&self, peer: usize, source: Address, destination: Address) -> Membership {
-        let peer = &self.peering.peers[peer];
+    fn membership(&self, sender: Sender, source: Address, destination: Address) -> Membership {
+        let peer = sender.map(|peer| &self.peering.peers[peer]);
         Membership {
-            source: peer.source.addresses().contains(source),
-            destination: peer.destination.addresses().contains(destination),
+            source: peer.is_some_and(|it| it.source.addresses().contains(source)),
+            destination: peer.is_some_and(|it| it.destination.addresses().contains(destination)),
         }
     }
 
@@ -116,12 +135,14 @@ impl Policy for OnInterface<'_> {
         }
     }
 
-    fn admits_icmp_error(&self, _peer: usize, _too_big: bool) -> bool {
+    fn admits_icmp_error(&self, _sender: Sender, _too_big: bool) -> bool {
         true
     }
 
-    fn peer_in_force(&self, peer: usize) -> Classes {
-        self.peering.peers[peer].in_force
+    fn peer_in_force(&self, sender: Sender) -> Classes {
+        sender.map_or(self.interface.in_force, |peer| {
+            self.peering.peers[peer].in_force
+        })
     }
 
     fn interface_in_force(&self) -> Classes {

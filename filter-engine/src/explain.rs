@@ -231,6 +231,7 @@ impl Engine {
             peers: vec![compiled],
             interfaces: [(link.ifindex, interface)].into(),
             stations: [(station, 0)].into(),
+            contested: [].into(),
         };
         Ok((peering, link.ifindex, link.mac))
     }

@@ -166,6 +166,7 @@ pub fn compile(
             .into_iter()
             .map(|(station, id)| (station, id.0 as usize))
             .collect(),
+        contested: [].into(), // only a running router learns of claims
         bogons: withheld.bogons,
         ours: withheld.ours,
     })

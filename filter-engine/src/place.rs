@@ -174,7 +174,8 @@ impl Placer {
         let slots = wanted
             .into_iter()
             .map(|(station, id)| (station, hands.slots.of(id)));
-        let placed = hands.filter.assign_stations(&slots.collect());
+        let contested = self.stations.contested();
+        let placed = hands.filter.assign_stations(&slots.collect(), contested);
         if placed.as_ref().is_ok_and(|&left_out| left_out > 0) {
             self.again_at = Some(now + RETRY);
         }

@@ -8,6 +8,7 @@ use filter_core::packet::Mac;
 use filter_core::{Asn, Class, Classes, Mode, Reason};
 use filter_lifecycle::route::{FeedId, PeerId};
 use filter_lifecycle::spec::InterfaceId;
+use filter_lifecycle::stations::KnownBy;
 use filter_lifecycle::status::{ClassStatus, Obstacle};
 use filter_lifecycle::violation::DefaultPointing;
 use filter_lifecycle::{Missing, PeerState};
@@ -81,6 +82,8 @@ pub struct InterfaceStatus {
     /// Was a frame that came in over the wire counted since the program was attached? If not, none has come yet; none where
     /// that cannot be known: frames of a peer that is on several interfaces are counted for all of them together.
     pub frame_seen: Option<bool>,
+    /// MACs that two peers' addresses are at: nobody knows whose frames these are, and none is judged.
+    pub contested: Vec<StationStatus>,
     /// Frames that nothing judges: `no-record` and `not-for-us`, each if there are enough for an alarm.
     pub alarms: Vec<&'static str>,
     /// What is in force for packets of no peer.
@@ -261,12 +264,20 @@ impl Engine {
             why,
             left_out: self.devices.left_out(id).to_vec(),
             frame_seen: attached.and_then(|_| self.wire.frame_seen(&interface.name)),
+            contested: self.contested(ifindex),
             alarms: self.alarms(id),
             classes: self
                 .class_watch
                 .status(now, holder, &self.interface_switch(id)),
             counters: self.filter.interface_counters(&interface.name).ok(),
         }
+    }
+
+    fn contested(&self, ifindex: Option<u32>) -> Vec<StationStatus> {
+        let contested = self.filter.contested();
+        let here = contested.filter(|it| Some(it.ifindex) == ifindex);
+        here.map(|it| self.station(it, KnownBy::Neighbour))
+            .collect()
     }
 
     fn alarms(&self, id: InterfaceId) -> Vec<&'static str> {
@@ -367,8 +378,12 @@ impl Engine {
     }
 
     fn station_status(&self, station: Station, id: PeerId) -> StationStatus {
+        self.station(station, self.placer.known_by(&self.fitted, station, id))
+    }
+
+    fn station(&self, station: Station, known_by: KnownBy) -> StationStatus {
         StationStatus {
-            known_by: self.placer.known_by(&self.fitted, station, id).name(),
+            known_by: known_by.name(),
             interface: self.interface_name(station.ifindex).map(str::to_owned),
             ifindex: station.ifindex,
             mac: (station.mac != ANY_MAC).then_some(station.mac),

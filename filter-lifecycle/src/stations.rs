@@ -236,8 +236,8 @@ impl Stations {
         self.macs.age(now, station_hold)
     }
 
-    /// Is every peer on an interface distinguished by its MACs? Each has a station, none is contested, and no address whose session is up is
-    /// without one: then frames from other MACs are no peer's.
+    /// Is every peer on an interface distinguished by its MACs? Each has a station, and no address whose session is up is without
+    /// one: then frames from other MACs are no peer's, but for contested ones, which are not judged.
     #[must_use]
     pub fn are_whole(
         &self,
@@ -265,11 +265,6 @@ impl Stations {
                 .filter(|address| is_up(peer, **address));
             has_station(id, place) && up.all(is_seen)
         };
-        let link = facts.links.get(&interface);
-        let is_contested = self
-            .contested
-            .iter()
-            .any(|at| link.is_some_and(|link| link.ifindex == at.ifindex));
         let mut here = facts.spec.peer_ids().flat_map(|(id, peer)| {
             let attachments = peer
                 .attachments
@@ -277,7 +272,7 @@ impl Stations {
                 .filter(|each| each.interface == interface);
             attachments.map(move |attachment| (id, peer, attachment))
         });
-        !is_contested && here.all(|(id, peer, attachment)| is_told(id, peer, attachment))
+        here.all(|(id, peer, attachment)| is_told(id, peer, attachment))
     }
 
     /// Peers have other numbers now, or none.
@@ -355,6 +350,12 @@ impl Stations {
         }
         self.owners = owners;
         (wanted, events)
+    }
+
+    /// The stations that two peers claim and nothing confirms, by the last [`Stations::settle`]: frames from there are not judged.
+    #[must_use]
+    pub const fn contested(&self) -> &BTreeSet<Station> {
+        &self.contested
     }
 
     /// The stations of the configuration and of operators' commands, on interfaces of kind `lan`.

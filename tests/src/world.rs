@@ -22,7 +22,12 @@ pub struct World {
     pub is_port: bool,
     /// Who is there.
     pub peers: &'static [Peer],
+    /// Stations that two peers claim, and nobody knows whose they are.
+    pub contested: &'static [StationText],
 }
+
+/// Outer VLAN, inner VLAN, source MAC (`*` for any).
+pub type StationText = (u16, u16, &'static str);
 
 /// What is behind some tags.
 #[derive(Debug)]
@@ -44,8 +49,8 @@ pub struct Peer {
     pub name: &'static str,
     /// Which IP versions it is configured for.
     pub families: &'static [u8],
-    /// Outer VLAN, inner VLAN, source MAC (`*` for any).
-    pub stations: &'static [(u16, u16, &'static str)],
+    /// Where its frames come from.
+    pub stations: &'static [StationText],
     /// Families whose source side, and whose destination side, is known.
     pub known: (&'static [u8], &'static [u8]),
     /// The addresses of its sessions with us.
@@ -62,6 +67,19 @@ pub struct Peer {
 
 /// Everything is known.
 const KNOWN: (&[u8], &[u8]) = (&[4, 6], &[4, 6]);
+
+/// Of no peer that anybody knows: of both families, and of neither side anything is known.
+pub const UNKNOWN: &Peer = &Peer {
+    name: "",
+    families: &[4, 6],
+    stations: &[],
+    known: (&[], &[]),
+    sessions: &[],
+    advertises: &[],
+    extra_sources: &[],
+    advertised: &[],
+    extra_destinations: &[],
+};
 
 const PEERS: &[Peer] = &[
     Peer {
@@ -241,6 +259,7 @@ pub const LAN: World = World {
     passes_lan: false,
     is_port: false,
     peers: PEERS,
+    contested: &[(0, 0, "02:00:00:00:00:98")],
 };
 
 /// The same, but no special-purpose block is excepted, and what has no business on the LAN is no peer's violation.
@@ -257,6 +276,7 @@ pub const BARE: World = World {
     recorded: false,
     networks: &[],
     peers: &[],
+    contested: &[],
     ..LAN
 };
 
@@ -318,6 +338,7 @@ pub const PORT: World = World {
             extra_destinations: &[],
         },
     ],
+    contested: &[],
 };
 
 /// All worlds.

@@ -2,7 +2,7 @@
 //!
 //! Reads files: the capture, the configuration, the dumps of `mrt` feeds and the exchanges' member exports. Attaches
 //! nothing, and asks no router: a capture judged twice must come out the same. With `--daemon` the running daemon is asked.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ fn offline(config: &Arc<Config>, links: &BTreeMap<InterfaceId, Link>) -> Result<
     let Snapshot { routes, notes } = snapshot::read(config).map_err(Failure::failed)?;
     notes.iter().for_each(warn);
     let mut peering = compile(&config.spec, &routes, links)?;
-    peering.stations = stations(config, links)?;
+    (peering.stations, peering.contested) = stations(config, links)?;
     Ok(peering)
 }
 
@@ -263,7 +263,7 @@ fn facts(name: &str) -> Option<DeviceFacts> {
 fn stations(
     config: &Config,
     links: &BTreeMap<InterfaceId, Link>,
-) -> Result<BTreeMap<Station, usize>, Failure> {
+) -> Result<(BTreeMap<Station, usize>, BTreeSet<Station>), Failure> {
     let mut exports = BTreeMap::new();
     for (&id, path) in &config.exports {
         let seeds = ixf::read(path).map_err(Failure::failed)?;
@@ -279,7 +279,8 @@ fn stations(
     };
     let (wanted, _) = stations.settle(&facts);
     let place = |(station, id): (Station, PeerId)| (station, id.0 as usize);
-    Ok(wanted.into_iter().map(place).collect())
+    let owned = wanted.into_iter().map(place).collect();
+    Ok((owned, stations.contested().clone()))
 }
 
 /// MACs are learned from the neighbour table of a running router, which a capture does not have.

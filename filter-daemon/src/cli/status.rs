@@ -491,6 +491,13 @@ fn write_interface(out: &mut dyn Write, interface: &Value) -> io::Result<()> {
         };
         writeln!(out, "  {BAD}{alarm}: {meaning}{BAD:#}")?;
     }
+    for contested in array(interface, "contested") {
+        let mac = text(contested, "mac");
+        writeln!(
+            out,
+            "  {WAITING}{mac} answers for two peers, and what it sends is not judged: `bcp38 macs PEER accept {mac}` of the one it is{WAITING:#}"
+        )?;
+    }
     let left_out: Vec<&str> = array(interface, "left_out")
         .iter()
         .filter_map(Value::as_str)

@@ -300,6 +300,7 @@ impl Filter {
             .copied()
             .collect();
         self.stations.remove(&gone)?;
+        self.tables.retire(slot)?;
         self.set_tagged(slot, "", &BTreeMap::new())?;
         self.switch.want(slot, Wanted::NONE);
         self.indices.remove(&slot);

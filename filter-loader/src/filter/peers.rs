@@ -1,11 +1,15 @@
 //! The peers of a filter: their slots and where their frames come from. Never knows what is in a table.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use filter_core::layout::{MAX_INTERFACES, PeerKey, SlotStation, Station, Wanted, map};
+use filter_core::layout::{
+    Families, Known, MAX_INTERFACES, PeerKey, Rules, SlotStation, Station, Wanted, map,
+};
+use filter_core::set::PrefixSet;
 
 use super::{Filter, SELF_TEST, name_hash};
 use crate::error::Error;
 use crate::slot::{Identity, PeerSlot};
+use crate::tables::PeerTables;
 
 impl Filter {
     /// A slot for the peer of this name: the one it had before, or a fresh one with counters at zero.
@@ -116,7 +120,7 @@ impl Filter {
                 .stations
                 .known()
                 .get(key)
-                .filter(|&&owner| owner != peer.0)
+                .filter(|&&owner| owner >= MAX_INTERFACES && owner != peer.0)
             {
                 return Err(Error::StationTaken {
                     mac: station.mac,
@@ -136,21 +140,29 @@ impl Filter {
     }
 
     /// Says from where every peer's frames come, all at once: a station that changes from one peer to
-    /// another has a peer all the while.
+    /// another has a peer all the while. `contested` ones are no peer's, and their frames are not judged: they count as
+    /// `unjudged` on their interface.
     /// Stations of whoever is not listed go. Those on an interface that is not set yet are left out, and keep no other
     /// station waiting; returns how many: assign again once the interface is set.
     ///
     /// # Errors
-    /// Map errors.
+    /// Map errors; [`Error::TableTooLarge`] if there is no room to say that frames are not judged: nothing is changed then.
     pub fn assign_stations(
         &mut self,
         stations: &BTreeMap<Station, PeerSlot>,
+        contested: &BTreeSet<Station>,
     ) -> Result<usize, Error> {
-        let placed = stations
-            .iter()
-            .filter_map(|(station, slot)| Some((self.key_of(station).ok()?, slot.0)));
-        let wanted: BTreeMap<PeerKey, u32> = placed.collect();
-        let left_out = stations.len() - wanted.len();
+        let place = |station| self.key_of(station).ok();
+        let unjudged: BTreeSet<PeerKey> = contested.iter().filter_map(place).collect();
+        let placed = stations.iter();
+        let placed = placed.filter_map(|(station, slot)| Some((place(station)?, slot.0)));
+        let mut wanted: BTreeMap<PeerKey, u32> = placed.collect();
+        for key in unjudged {
+            let interface = SlotStation::from_key(&key).slot;
+            self.know_nothing(interface)?;
+            wanted.entry(key).or_insert(interface);
+        }
+        let left_out = (stations.len() + contested.len()).saturating_sub(wanted.len());
         for (key, &slot) in &wanted {
             self.stations.insert(key, slot)?;
         }
@@ -163,14 +175,44 @@ impl Filter {
         Ok(left_out)
     }
 
+    /// The interface's own slot answers for stations whose peer is not known: of all families, and of neither side anything.
+    fn know_nothing(&mut self, interface: u32) -> Result<(), Error> {
+        if self.tables.generation(interface).is_some() {
+            return Ok(());
+        }
+        let nothing = PrefixSet::default();
+        let table = PeerTables {
+            rules: Rules {
+                families: Families::ALL,
+                known: Known::NONE,
+            },
+            generation: 1,
+            sources: &nothing,
+            destinations: &nothing,
+        };
+        self.tables.stage(interface, None, &table)?;
+        self.tables.commit()
+    }
+
     /// From where each peer's frames come now, also as an earlier process left it; without those on interfaces that
     /// nothing leads to.
     pub fn stations(&self) -> impl Iterator<Item = (Station, PeerSlot)> {
         let all = self.stations.known().iter();
-        all.filter_map(|(key, &slot)| {
+        let of_peers = all.filter(|&(_, &slot)| slot >= MAX_INTERFACES);
+        of_peers.filter_map(|(key, &slot)| {
             let held = SlotStation::from_key(key);
             let ifindex = *self.indices.get(&held.slot)?;
             Some((held.on(ifindex), PeerSlot(slot)))
+        })
+    }
+
+    /// The stations whose frames are not judged, because nobody knows which peer's they are.
+    pub fn contested(&self) -> impl Iterator<Item = Station> {
+        let all = self.stations.known().iter();
+        all.filter_map(|(key, &slot)| {
+            let held = SlotStation::from_key(key);
+            let ifindex = *self.indices.get(&held.slot)?;
+            (slot == held.slot).then(|| held.on(ifindex))
         })
     }
 

@@ -1,6 +1,8 @@
 //! A loaded program under BPF_PROG_TEST_RUN as an engine. It shows what it decided only by its counters,
 //! as it does on a real interface. Never attaches anything.
 
+use std::collections::BTreeMap;
+
 use filter_core::Classes;
 use filter_loader::{
     Filter, LeaseEnd, Options, PeerSlot, PeerTables, Shell, TEST_IFINDEX, Target, Wanted,
@@ -59,12 +61,11 @@ impl Kernel {
                 .set_interface(TEST_IFINDEX, &userspace::interface(world))
                 .expect("setting the interface");
         }
-        let mut peers = Vec::new();
+        let (mut peers, mut stations) = (Vec::new(), BTreeMap::new());
         for peer in world.peers {
             let slot = filter.add_peer(peer.name).expect("a slot");
-            filter
-                .set_stations(slot, &userspace::stations(peer))
-                .expect("stations");
+            let owned = userspace::stations(peer.stations).into_iter();
+            stations.extend(owned.map(|station| (station, slot)));
             let (sources, destinations) = userspace::sides(world, peer);
             let table = PeerTables {
                 rules: userspace::rules(peer),
@@ -75,6 +76,10 @@ impl Kernel {
             filter.publish(slot, &table).expect("publishing");
             peers.push(slot);
         }
+        let contested = userspace::stations(world.contested).into_iter().collect();
+        filter
+            .assign_stations(&stations, &contested)
+            .expect("stations");
         filter.lease().keep();
         Self {
             world,

@@ -7,7 +7,7 @@ use filter_core::{Classes, Reason};
 
 use crate::engines::{Broken, Engine, Tally, breaks, is_dropped};
 use crate::frame::station;
-use crate::world::{Network, Peer, World};
+use crate::world::{Network, Peer, UNKNOWN, World};
 
 /// The IANA special-purpose registries, read a second time: what is not globally reachable.
 const BOGONS: &[&str] = &[
@@ -125,12 +125,16 @@ impl Oracle {
         let Some(network) = self.world.networks.iter().find(|each| each.vlans == vlans) else {
             return (peer, row("other-vlan"), ""); // 3a
         };
+        let mut contested = self.world.contested.iter();
+        let is_contested =
+            contested.any(|&(outer, inner, text)| (outer, inner) == vlans && mac(text) == source);
+        let sender = peer.or(is_contested.then_some(UNKNOWN));
         let row = match ethertype {
             0x0806 => row("arp"),                   // 4
             0x8809 | 0x888e => row("link-control"), // 4
             0x0800 | 0x86dd => match Packet::parse(ethertype, packet) {
                 None => row("malformed"), // 6
-                Some(packet) => self.ip_row(network, peer, &packet),
+                Some(packet) => self.ip_row(network, sender, &packet),
             },
             _ => row("non-ip"), // 5
         };

@@ -12,7 +12,7 @@ use filter_core::{Address, Classes, Family, Prefix, bogon};
 use filter_loader::{InterfaceSpec, NetworkSpec, Station, TEST_IFINDEX};
 
 use crate::engines::{Engine, Tally};
-use crate::world::{Peer, World};
+use crate::world::{Peer, StationText, World};
 
 /// The policy in user space.
 pub struct Userspace {
@@ -42,11 +42,12 @@ impl Userspace {
                 source,
                 destination,
             });
-            let owned = stations(peer).into_iter();
+            let owned = stations(peer.stations).into_iter();
             peering
                 .stations
                 .extend(owned.map(|station| (station, place)));
         }
+        peering.contested.extend(stations(world.contested));
         if world.recorded {
             let spec = interface(world);
             let interface = userspace::Interface {
@@ -150,8 +151,8 @@ pub(super) fn rules(peer: &Peer) -> Rules {
     }
 }
 
-pub(super) fn stations(peer: &Peer) -> Vec<Station> {
-    let station = |&(outer, inner, mac): &(u16, u16, &str)| Station {
+pub(super) fn stations(of: &[StationText]) -> Vec<Station> {
+    let station = |&(outer, inner, mac): &StationText| Station {
         ifindex: TEST_IFINDEX,
         vlans: Vlans { outer, inner },
         mac: if mac == "*" {
@@ -160,7 +161,7 @@ pub(super) fn stations(peer: &Peer) -> Vec<Station> {
             mac.parse().expect("a MAC")
         },
     };
-    peer.stations.iter().map(station).collect()
+    of.iter().map(station).collect()
 }
 
 pub(super) fn interface(world: &World) -> InterfaceSpec {

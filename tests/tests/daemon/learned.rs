@@ -196,10 +196,12 @@ fn a_mac_that_two_peers_claim_is_neithers_until_an_operator_decides() {
         let fate = place.traffic.send(&daemon, peer, source, destination);
         assert_eq!(
             (fate.owner.as_str(), fate.reason.as_str()),
-            ("eth0", "unknown-peer")
+            ("eth0", "unjudged")
         );
     }
     assert_eq!(macs(&daemon, "p1"), [] as [String; 0]);
+    let contested = &daemon.status()["interfaces"][0]["contested"];
+    assert_eq!(contested[0]["mac"], *mac, "{contested}");
 
     // The operator knows whose it is.
     let accept = Request::AcceptMac {

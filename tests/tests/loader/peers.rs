@@ -1,4 +1,5 @@
 //! Peers and the places they send from: who has them, who takes them over, what a slot's next holder inherits.
+use std::collections::{BTreeMap, BTreeSet};
 
 use filter_core::layout::station::{Key, PLACES};
 use filter_core::packet::Mac;
@@ -70,15 +71,52 @@ fn a_station_on_an_interface_without_a_record_keeps_no_other_waiting() {
     filter.set_stations(icrc, &[]).unwrap();
     let (here, elsewhere) = (station(TEST_IFINDEX, "icrc"), station(4_000, "icrc"));
     let wanted = [(here, icrc), (elsewhere, other)].into();
-    assert_eq!(filter.assign_stations(&wanted).unwrap(), 1);
+    assert_eq!(
+        filter.assign_stations(&wanted, &BTreeSet::new()).unwrap(),
+        1
+    );
     assert_eq!(reason(&mut filter, Some(icrc)), Reason::Permitted);
     assert_eq!(filter.stations().collect::<Vec<_>>(), [(here, icrc)]);
     let spec = filter_loader::InterfaceSpec::new("later0", Mac::from_bits(0x02_00_00_00_00_77));
     filter.set_interface(4_000, &spec).unwrap();
-    assert_eq!(filter.assign_stations(&wanted).unwrap(), 0);
+    assert_eq!(
+        filter.assign_stations(&wanted, &BTreeSet::new()).unwrap(),
+        0
+    );
     let mut stations: Vec<_> = filter.stations().collect();
     stations.sort();
     assert_eq!(stations, [(here, icrc), (elsewhere, other)]);
+}
+
+#[test]
+fn a_contested_station_is_no_peers_and_is_not_judged() {
+    let name = "a_contested_station_is_no_peers_and_is_not_judged";
+    if !require_kernel(name) {
+        return;
+    }
+    for &engine in engines(name) {
+        let (mut filter, icrc) = filter(engine);
+        let here = station(TEST_IFINDEX, "icrc");
+        let (owned, nobodys) = (BTreeMap::from([(here, icrc)]), BTreeMap::new());
+        let contested = BTreeSet::from([here]);
+        let used = filter.memory().used;
+        for _ in 0..2 {
+            assert_eq!(filter.assign_stations(&nobodys, &contested).unwrap(), 0);
+            assert_eq!(reason(&mut filter, None), Reason::Unjudged);
+            assert_eq!(filter.contested().collect::<Vec<_>>(), [here]);
+            assert_eq!(filter.stations().count(), 0);
+            // Whose it turns out to be has it.
+            assert_eq!(filter.assign_stations(&owned, &BTreeSet::new()).unwrap(), 0);
+            assert_eq!(reason(&mut filter, Some(icrc)), Reason::Permitted);
+            assert_eq!(filter.contested().count(), 0);
+        }
+        filter.assign_stations(&nobodys, &contested).unwrap();
+        filter.set_stations(icrc, &[here]).unwrap();
+        assert_eq!(reason(&mut filter, Some(icrc)), Reason::Permitted);
+        // With the interface goes what answered for it.
+        filter.keep_only(&[]).unwrap();
+        assert_eq!(filter.memory().used, used);
+    }
 }
 
 #[test]
@@ -211,11 +249,13 @@ fn stations_beyond_a_line_of_the_quick_copy_are_known_all_the_same() {
         let wanted = swapped
             .iter()
             .map(|&(station, slot)| (station, slot.unwrap()));
-        filter.assign_stations(&wanted.collect()).unwrap();
+        filter
+            .assign_stations(&wanted.collect(), &BTreeSet::new())
+            .unwrap();
         check(&mut filter, &peers, &swapped);
         assert_eq!(filter.stations().count(), stations.len());
         filter
-            .assign_stations(&std::collections::BTreeMap::new())
+            .assign_stations(&BTreeMap::new(), &BTreeSet::new())
             .unwrap();
         check(&mut filter, &peers, &nobodys);
     }

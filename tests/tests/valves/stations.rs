@@ -93,6 +93,12 @@ impl Lan {
         self.with(Stations::settle).0.get(&station).copied()
     }
 
+    /// The MACs that two peers claim.
+    fn contested(&self) -> Vec<Mac> {
+        let contested = self.stations.contested().iter();
+        contested.map(|station| station.mac).collect()
+    }
+
     /// May frames of no peer be dropped, with these sessions up?
     fn is_whole(&mut self, up: &[&str]) -> bool {
         let is_up = |_: &Peer, address: IpAddr| up.contains(&address.to_string().as_str());
@@ -153,7 +159,22 @@ fn forged_answers_lock_nobody_out_however_they_are_timed() {
     }
 }
 
-/// "while two peers claim one its packets are `unjudged` (event)": then nothing that comes from no peer's MAC is dropped.
+/// "every peer on those tags has a station": one that two of them claim opens nothing for the MACs of strangers.
+#[test]
+fn a_mac_that_two_peers_claim_lets_no_stranger_pass() {
+    let mut lan = Lan::new();
+    for mac in [OTHER_ROUTER, ROUTER] {
+        lan.answers(P1, mac);
+    }
+    lan.answers(P2, SECOND_ROUTER);
+    lan.answers(P2, ROUTER);
+    assert_eq!(lan.owner(OTHER_ROUTER), Some(FIRST));
+    assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+    assert_eq!((lan.owner(ROUTER), lan.contested()), (None, vec![ROUTER]));
+    assert!(lan.is_whole(&[P1, P2]));
+}
+
+/// "while two peers claim one its packets are `unjudged` (event)".
 #[test]
 fn what_two_peers_claim_is_judged_as_neithers() {
     let mut lan = Lan::new();
@@ -169,9 +190,11 @@ fn what_two_peers_claim_is_judged_as_neithers() {
     };
     assert_eq!(events, [contested]);
     assert_eq!((lan.owner(ROUTER), lan.is_whole(&[])), (None, false));
+    assert_eq!(lan.contested(), [ROUTER]);
     // It never locks the member out: once its session shows whose it is, it is.
     lan.up(P1);
     assert_eq!((lan.owner(ROUTER), lan.is_whole(&[])), (Some(FIRST), true));
+    assert_eq!(lan.contested(), []);
 }
 
 /// "because p's session came up while the address was at that MAC (it counts from then)"; "Each stays until `station_hold`".

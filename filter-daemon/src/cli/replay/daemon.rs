@@ -71,6 +71,7 @@ impl Tables {
             Some(links.get(&id)?.ifindex)
         };
         peering.stations.clear();
+        peering.contested.clear();
         for (id, peer) in config.spec.peer_ids() {
             let place = id.0 as usize;
             let mut all = array(&self.status, "peers").iter();
@@ -90,6 +91,9 @@ impl Tables {
             if let Some(here) = found.and_then(|index| peering.interfaces.get_mut(&index)) {
                 here.in_force = in_force(interface);
             }
+            let contested = array(interface, "contested").iter();
+            let contested = contested.filter_map(|it| station(it, found?));
+            peering.contested.extend(contested);
         }
     }
 }

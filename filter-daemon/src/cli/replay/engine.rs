@@ -1,11 +1,13 @@
 //! The two engines of `replay`: the verdict in this process, and the same frame through the loaded XDP program.
 //! Which prefix covers an address is always looked up here: the kernel knows membership only.
+use std::collections::BTreeMap;
+
 use filter_core::packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip};
 use filter_core::userspace::Peering;
 use filter_core::{Family, Prefix, Reason};
 use filter_loader::{
-    Counters, Filter, InterfaceSpec, LeaseEnd, Options, PeerSlot, PeerTables, Station,
-    TEST_IFINDEX, Target, Wanted,
+    Counters, Filter, InterfaceSpec, LeaseEnd, Options, PeerSlot, PeerTables, TEST_IFINDEX, Target,
+    Wanted,
 };
 
 use super::cut::Cut;
@@ -173,6 +175,7 @@ impl<'a> Kernel<'a> {
             peer: None,
             counters: filter.interface_counters(&spec.name)?,
         }];
+        let mut stations = BTreeMap::new();
         for (place, (peer, named)) in peering.peers.iter().zip(&config.spec.peers).enumerate() {
             let slot = filter.add_peer(&named.name)?;
             filter.publish(
@@ -184,19 +187,19 @@ impl<'a> Kernel<'a> {
                     destinations: peer.destination.addresses(),
                 },
             )?;
-            let owned = peering
-                .stations
-                .iter()
-                .filter(|&(station, &owner)| station.ifindex == TEST_IFINDEX && owner == place);
-            let stations: Vec<Station> = owned.map(|(&station, _)| station).collect();
-            filter.set_stations(slot, &stations)?;
             filter.set_wanted(slot, Wanted::new(peer.in_force, LeaseEnd::Keep))?;
-            if !stations.is_empty() {
+            let owned = peering.stations.iter();
+            let owned = owned
+                .filter(|&(station, &owner)| station.ifindex == TEST_IFINDEX && owner == place);
+            let before = stations.len();
+            stations.extend(owned.map(|(&station, _)| (station, slot)));
+            if stations.len() > before {
                 let counters = filter.counters(slot)?;
                 let peer = Some((place, slot));
                 slots.push(Slot { peer, counters });
             }
         }
+        filter.assign_stations(&stations, &peering.contested)?;
         Ok(Self {
             filter,
             peering,

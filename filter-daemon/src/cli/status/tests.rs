@@ -43,6 +43,7 @@ fn status() -> Value {
         ],
         "interfaces": [
             { "name": "ixp0", "hook": "xdp-native", "attached": true, "why": null, "alarms": ["no-record"],
+              "contested": [{ "interface": "ixp0", "mac": "02:00:00:00:00:98", "vlan": null, "inner_vlan": null }],
               "left_out": [], "classes": [class("lan", None, true, None)] },
             { "name": "pni0", "hook": null, "attached": false, "why": "no such device", "alarms": [], "left_out": [],
               "classes": [] },
@@ -71,6 +72,7 @@ feed 0 bmp 127.0.0.1:11019: up for 30 s
 feed 1 frr: down for 90 s: no such socket; skipped 4 unreadable
 interface ixp0: xdp-native; in force for frames of no peer: lan
   no-record: frames come in from a device that has no record, and pass
+  02:00:00:00:00:98 answers for two peers, and what it sends is not judged: `bcp38 macs PEER accept 02:00:00:00:00:98` of the one it is
 interface pni0: not attached: no such device; in force for frames of no peer: nothing
 3 records were not written
 tables: 1 of 2 bytes; lease: 59 s left; daemon 0.1.0, up for 2 h
