@@ -150,17 +150,15 @@ pub fn advise(evidence: Evidence<'_>, only: &[Class]) -> Advice {
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    let classes = classes_of(evidence.peer, only);
-    let classes: Vec<ClassAdvice> = classes
+    let classes: Vec<ClassAdvice> = classes_of(evidence.peer, only)
         .into_iter()
         .map(|class| class_advice(evidence, &total, class))
         .collect();
     let worst = classes.iter().map(|class| class.verdict).max();
     let verdict = worst.unwrap_or(Verdict::NotYet);
-    let because = classes
+    let because: Vec<String> = classes
         .iter()
-        .filter_map(|it| Some((it.class, it.because.as_ref()?)));
-    let because: Vec<String> = because
+        .filter_map(|it| Some((it.class, it.because.as_ref()?)))
         .map(|(class, why)| format!("{class}: {why}"))
         .collect();
     Advice {
@@ -193,8 +191,12 @@ fn unjudged(total: &ByReason) -> u64 {
 
 /// In the order in which they are best switched on: those that need no routes first.
 fn classes_of(peer: &Value, only: &[Class]) -> Vec<Class> {
-    let listed = peer["classes"].as_array().into_iter().flatten();
-    let listed: BTreeSet<&str> = listed.filter_map(|it| it["class"].as_str()).collect();
+    let listed: BTreeSet<&str> = peer["classes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it["class"].as_str())
+        .collect();
     let order = [
         Class::Malformed,
         Class::Lan,
@@ -219,8 +221,11 @@ fn class_advice(evidence: Evidence<'_>, total: &ByReason, class: Class) -> Class
         bytes += count.bytes();
         reasons.insert(reason.clone(), count.packets());
     }
-    let samples = evidence.samples().iter();
-    let samples: Vec<&ViolationRecord> = samples.filter(|it| breaks(&it.reason, class)).collect();
+    let samples: Vec<&ViolationRecord> = evidence
+        .samples()
+        .iter()
+        .filter(|it| breaks(&it.reason, class))
+        .collect();
     let judged = total.total().packets().saturating_sub(unjudged(total));
     let share = share(packets, judged);
     let watched = evidence.history.seconds_known(side_of(class));
@@ -402,8 +407,10 @@ fn groups(
 
 /// Everything that is safe and not in force yet.
 fn command(peer: &str, classes: &[ClassAdvice]) -> Option<String> {
-    let safe = classes.iter().filter(|it| it.verdict != Verdict::NotYet);
-    let safe: Vec<&ClassAdvice> = safe.collect();
+    let safe: Vec<&ClassAdvice> = classes
+        .iter()
+        .filter(|it| it.verdict != Verdict::NotYet)
+        .collect();
     if safe.is_empty() || safe.iter().all(|it| !it.in_force.is_empty()) {
         return None;
     }

@@ -147,13 +147,20 @@ fn sessions(config: &Config) -> Sessions {
     let mut wanted: BTreeMap<IpAddr, AdjRibs> = BTreeMap::new();
     let global = |session: &Session| session.vrf.is_none();
     for peer in &config.spec.peers {
-        let own = peer.attachments.iter();
-        let own = own.flat_map(spec::Attachment::sessions).filter(global);
+        let own = peer
+            .attachments
+            .iter()
+            .flat_map(spec::Attachment::sessions)
+            .filter(global);
         wanted.extend(own.map(|session| (session.address, ribs(&[peer.view]))));
     }
     let views: Vec<spec::View> = config.spec.peers.iter().map(|peer| peer.view).collect();
-    let servers = config.spec.route_servers.iter();
-    let servers = servers.flat_map(spec::RouteServer::sessions).filter(global);
+    let servers = config
+        .spec
+        .route_servers
+        .iter()
+        .flat_map(spec::RouteServer::sessions)
+        .filter(global);
     wanted.extend(servers.map(|session| (session.address, ribs(&views))));
     Sessions::Only(
         wanted

@@ -29,8 +29,8 @@ mod tests {
     fn the_next_is_due_an_hour_after_the_last_and_not_before() {
         let mut warning = Hourly::default();
         let short = HOUR - Duration::from_millis(1);
-        let due = [Duration::ZERO, short, HOUR, HOUR + short, 2 * HOUR];
-        let due = due.map(|now| warning.is_due(now));
+        let due =
+            [Duration::ZERO, short, HOUR, HOUR + short, 2 * HOUR].map(|now| warning.is_due(now));
         assert_eq!(due, [true, false, true, false, true]);
     }
 }

@@ -77,12 +77,13 @@ pub fn at(material: Material<'_>, time: f64, address: Address) -> Then {
         Some(_) => Some(true),
         None => is_known.then_some(false),
     };
-    let before = its
+    let mut before: Vec<RouteRecord> = its
         .iter()
         .filter(|it| it.time <= time)
         .rev()
-        .take(MAX_SHOWN);
-    let mut before: Vec<RouteRecord> = before.map(|&it| it.clone()).collect();
+        .take(MAX_SHOWN)
+        .map(|&it| it.clone())
+        .collect();
     before.reverse();
     Then {
         valid,
@@ -109,8 +110,11 @@ fn seconds(began: u64) -> f64 {
 impl<'a> Run<'a> {
     /// The one that the time lies in.
     fn of(material: Material<'a>, time: f64) -> Option<Self> {
-        let known = material.records.iter().map(|it| it.began);
-        let known = known.chain([material.began]);
+        let known = material
+            .records
+            .iter()
+            .map(|it| it.began)
+            .chain([material.began]);
         let began = known.filter(|&it| seconds(it) <= time).max()?;
         let records = material.records.iter().filter(|it| it.began == began);
         let is_current = began == material.began;

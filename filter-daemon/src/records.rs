@@ -276,8 +276,10 @@ fn open(path: &Path) -> Result<Option<File>, RecordsError> {
 }
 
 fn identity(file: Option<&File>, path: &Path) -> Result<Option<(u64, u64)>, RecordsError> {
-    let found = file.map(File::metadata).transpose();
-    let found = found.map_err(failed("read", path))?;
+    let found = file
+        .map(File::metadata)
+        .transpose()
+        .map_err(failed("read", path))?;
     Ok(found.map(|found| (found.dev(), found.ino())))
 }
 

@@ -44,11 +44,12 @@ fn parse_at(text: &str, now: &Zoned) -> Result<f64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(seconds(time));
     }
-    let civil = text.parse::<DateTime>().ok();
-    let civil = civil.or_else(|| Some(text.parse::<Date>().ok()?.to_datetime(Time::midnight())));
-    let civil = civil.or_else(|| Some(now.date().to_datetime(text.parse::<Time>().ok()?)));
-    let zoned = civil.and_then(|civil| civil.to_zoned(now.time_zone().clone()).ok());
-    let zoned = zoned.ok_or_else(|| {
+    let civil = text
+        .parse::<DateTime>()
+        .ok()
+        .or_else(|| Some(text.parse::<Date>().ok()?.to_datetime(Time::midnight())))
+        .or_else(|| Some(now.date().to_datetime(text.parse::<Time>().ok()?)));
+    let zoned = civil.and_then(|civil| civil.to_zoned(now.time_zone().clone()).ok()).ok_or_else(|| {
         "write how long ago (`10m`, `2h`, `7d`) or a time (`2026-11-20T03:12`, `03:12`, with an offset if it is not local)"
             .to_owned()
     })?;

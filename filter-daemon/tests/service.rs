@@ -343,8 +343,11 @@ fn prometheus_takes_the_alert_rules_and_the_dashboard_is_json() {
 fn reload_needs_a_daemon_and_says_so() {
     let scratch = Scratch::new("reload");
     let socket = scratch.0.join("none.sock");
-    let none = bcp38("reload").arg("--socket").arg(&socket).output();
-    let none = none.unwrap();
+    let none = bcp38("reload")
+        .arg("--socket")
+        .arg(&socket)
+        .output()
+        .unwrap();
     assert_eq!(none.status.code(), Some(1));
     let why = said(&none);
     let begins = format!("error: no daemon answers on `{}`", socket.display());
@@ -410,8 +413,8 @@ fn the_unit_gives_only_the_capabilities_that_are_documented() {
     let line = UNIT
         .lines()
         .find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
-    let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md"));
-    let documented = documented.unwrap();
+    let documented =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md")).unwrap();
     for capability in line.unwrap().split(' ') {
         let written = format!("`{capability}`");
         assert!(

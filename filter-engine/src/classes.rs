@@ -76,12 +76,14 @@ impl ClassWatch {
     /// Looks at one holder's classes; often, so that `since` is true to the second.
     pub(crate) fn look(&mut self, now: Duration, holder: Holder, switch: &Switch) {
         for row in rows(switch) {
-            let said = self.0.entry((holder, row.class, row.family));
-            let said = said.or_insert(Said {
-                in_force: row.in_force,
-                missing: row.missing,
-                since: now,
-            });
+            let said = self
+                .0
+                .entry((holder, row.class, row.family))
+                .or_insert(Said {
+                    in_force: row.in_force,
+                    missing: row.missing,
+                    since: now,
+                });
             if (said.in_force, said.missing) != (row.in_force, row.missing) {
                 (said.in_force, said.missing, said.since) = (row.in_force, row.missing, now);
             }

@@ -290,8 +290,9 @@ impl Devices {
             (Some(_), None, None) => Some("no program is on it".to_owned()),
         };
         let released = state.released.then(|| "an operator detached it".to_owned());
-        let refused = released.or_else(|| state.refused.clone());
-        let refused = refused.filter(|_| why.is_some());
+        let refused = released
+            .or_else(|| state.refused.clone())
+            .filter(|_| why.is_some());
         let unlike = state.unlike.clone().filter(|_| hook.is_some());
         let hook_why = state.ours.as_ref().map(|ours| ours.why.clone());
         Attachment {

@@ -49,8 +49,9 @@ impl Engine {
             vrfs.any(|vrf| lifecycle.is_up(Session::of(address, vrf)))
         };
         let interfaces = self.fitted.spec().interface_ids().map(|(id, _)| id);
-        let mixed = interfaces.filter(|&id| !self.placer.are_whole(&self.fitted, id, is_up));
-        let mixed: Mixed = mixed.collect();
+        let mixed: Mixed = interfaces
+            .filter(|&id| !self.placer.are_whole(&self.fitted, id, is_up))
+            .collect();
         let changed: Vec<InterfaceId> = self.mixed.symmetric_difference(&mixed).copied().collect();
         self.mixed = mixed;
         for id in changed {
@@ -72,8 +73,11 @@ impl Engine {
             let in_force = self.filter.in_force(Target::Interface(&interface.name));
             !in_force.is_ok_and(|classes| classes.meets(Classes::UNKNOWN))
         };
-        let lans = peer.attachments.iter().map(|each| each.interface);
-        let mut lans = lans.filter(|&id| self.fitted.is_lan(id));
+        let mut lans = peer
+            .attachments
+            .iter()
+            .map(|each| each.interface)
+            .filter(|&id| self.fitted.is_lan(id));
         is_enforced && lans.any(passes)
     }
 }

@@ -60,8 +60,9 @@ impl Engine {
     }
 
     fn attach_one(&mut self, now: Duration, id: InterfaceId) -> Result<(), Error> {
-        let attached = self.try_to_attach(id);
-        let attached = attached.map_err(|error| self.name_occupant(id, error));
+        let attached = self
+            .try_to_attach(id)
+            .map_err(|error| self.name_occupant(id, error));
         match attached {
             Ok(Some(attached)) => {
                 self.is_attached_at(now, id, &attached);
@@ -88,8 +89,9 @@ impl Engine {
             self.test_again();
         }
         let is_tc = attached.kind.is_tc();
-        let why = self.why_auto(id, is_tc, attached.program);
-        let why = why.unwrap_or_else(|| attached.why.clone());
+        let why = self
+            .why_auto(id, is_tc, attached.program)
+            .unwrap_or_else(|| attached.why.clone());
         self.devices.tried(now, id, Ok((attached, why)));
     }
 

@@ -56,8 +56,7 @@ impl Engine {
         replaced: &BTreeSet<PeerSlot>,
     ) {
         for (name, coverage) in coverages {
-            let found = self.fitted.spec().peer_named(&name);
-            let found = found.map(|(id, _)| id);
+            let found = self.fitted.spec().peer_named(&name).map(|(id, _)| id);
             if let Some(id) = found.filter(|id| !replaced.contains(&self.slots.of(*id))) {
                 self.lifecycle.restore_coverage(id, coverage);
             }
@@ -76,8 +75,7 @@ impl Engine {
     /// What was frozen before stays so, of peers that are the same still.
     pub(crate) fn restore_frozen(&mut self, frozen: &Frozen, replaced: &BTreeSet<PeerSlot>) {
         for (name, good) in frozen {
-            let found = self.fitted.spec().peer_named(name);
-            let found = found.map(|(id, _)| id);
+            let found = self.fitted.spec().peer_named(name).map(|(id, _)| id);
             if let Some(id) = found.filter(|id| !replaced.contains(&self.slots.of(*id))) {
                 self.lifecycle.restore_frozen(id, good.iter().copied());
             }

@@ -288,8 +288,10 @@ impl Engine {
     fn next_work(&self) -> Duration {
         let waits = self.publisher.has_pending() || self.lifecycle.has_dirty();
         let publish = waits.then(|| self.publisher.at());
-        let timers = [self.lease.next(), self.devices.look_at()].into_iter();
-        let timers = timers.chain(publish).chain(self.follower.look_at());
+        let timers = [self.lease.next(), self.devices.look_at()]
+            .into_iter()
+            .chain(publish)
+            .chain(self.follower.look_at());
         timers.fold(self.next_tick, Duration::min)
     }
 

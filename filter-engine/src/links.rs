@@ -211,8 +211,11 @@ impl Links {
         if self.interrupted {
             self.waiting.push(listing);
         } else if listing == Listing::Links {
-            let gone = self.devices.indices();
-            let gone: Vec<u32> = gone.filter(|index| !self.seen.contains(index)).collect();
+            let gone: Vec<u32> = self
+                .devices
+                .indices()
+                .filter(|index| !self.seen.contains(index))
+                .collect();
             for index in gone {
                 self.changed |= self.devices.remove(index);
             }

@@ -41,11 +41,12 @@ fn network(interface: &Interface, link: &Link, vlans: Vlans) -> NetworkSpec {
         .filter(here)
         .partition(|address| address.is_ipv4());
     let room = |addresses: Vec<IpAddr>| addresses.into_iter().take(MAX_OWN_ADDRESSES);
-    let subnets = link.networks.iter().filter(|((tags, _), _)| *tags == vlans);
-    let subnets = subnets
+    let subnets: BTreeSet<Prefix> = link
+        .networks
+        .iter()
+        .filter(|((tags, _), _)| *tags == vlans)
         .map(|(_, &subnet)| subnet)
-        .filter(|&subnet| subnet != Prefix::host(subnet.address()));
-    let subnets: BTreeSet<Prefix> = subnets
+        .filter(|&subnet| subnet != Prefix::host(subnet.address()))
         .filter(|subnet| !interface.lan.iter().any(|lan| lan.covers(*subnet)))
         .collect();
     NetworkSpec {

@@ -209,10 +209,15 @@ impl Engine {
             FeedStatus { up, age, why }
         });
         let seen = self.with_stations();
-        let peers = self.slots.iter();
-        let peers = peers.map(|(id, _)| self.peer_status(now, id, &seen));
-        let interfaces = self.fitted.spec().interface_ids();
-        let interfaces = interfaces.map(|(id, _)| self.interface_status(now, id));
+        let peers = self
+            .slots
+            .iter()
+            .map(|(id, _)| self.peer_status(now, id, &seen));
+        let interfaces = self
+            .fitted
+            .spec()
+            .interface_ids()
+            .map(|(id, _)| self.interface_status(now, id));
         Status {
             schema: SCHEMA,
             lease_left,
@@ -236,8 +241,9 @@ impl Engine {
     pub fn macs(&self, id: PeerId) -> (Vec<StationStatus>, Vec<Mac>) {
         let slot = self.slots.of(id);
         let stations = self.filter.stations();
-        let mine = stations.filter(|(_, owner)| *owner == slot);
-        let mine = mine.map(|(held, _)| self.station_status(held, id));
+        let mine = stations
+            .filter(|(_, owner)| *owner == slot)
+            .map(|(held, _)| self.station_status(held, id));
         (mine.collect(), self.sampler.unknown_macs(id))
     }
 
@@ -523,8 +529,10 @@ impl Engine {
         let attachments = spec.peers[id.0 as usize].attachments.iter();
         let off = attachments
             .filter(|each| self.devices.attachment(each.interface).attached != Some(true));
-        let names = off.filter_map(|each| spec.interface(each.interface));
-        let names: Vec<String> = names.map(|each| format!("`{}`", each.name)).collect();
+        let names: Vec<String> = off
+            .filter_map(|each| spec.interface(each.interface))
+            .map(|each| format!("`{}`", each.name))
+            .collect();
         names.join(", ")
     }
 }

@@ -351,8 +351,8 @@ impl Connection<'_> {
         if self.events.is_empty() {
             return Ok(());
         }
-        let events = std::mem::replace(&mut self.events, Vec::with_capacity(MAX_BATCH_EVENTS));
-        let mut events = events.into_iter();
+        let mut events =
+            std::mem::replace(&mut self.events, Vec::with_capacity(MAX_BATCH_EVENTS)).into_iter();
         loop {
             let batch: Vec<_> = events.by_ref().take(MAX_BATCH_EVENTS).collect();
             if batch.is_empty() || !self.hand_over(batch)? {

@@ -324,8 +324,9 @@ fn add(
     }
     for entry in entries.rib_entries {
         let peer = entry.peer_index;
-        let known = peers.get_peer_by_id(&peer);
-        let known = known.ok_or(MrtError::UnknownPeer { number, peer })?;
+        let known = peers
+            .get_peer_by_id(&peer)
+            .ok_or(MrtError::UnknownPeer { number, peer })?;
         let mut warnings = entry.attributes.validation_warnings().iter();
         if let Some(warning) = warnings.find(|warning| !is_harmless(warning)) {
             let why = format!("{prefix} has malformed path attributes: {warning}");

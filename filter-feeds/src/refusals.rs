@@ -32,8 +32,7 @@ impl Refusals {
     /// Counts a refusal. Is it one to log?
     pub(crate) fn add(&self, from: IpAddr, why: &'static str) -> bool {
         self.skipped.add(REFUSED, 1);
-        let logged = self.logged.lock();
-        let mut logged = logged.unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         logged.len() < MAX_LOGGED && logged.insert((from.to_canonical(), why))
     }
 }

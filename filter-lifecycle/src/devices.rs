@@ -181,8 +181,10 @@ impl Devices {
             waiting.extend(self.above(index, vlans));
         }
         if device.kind == DeviceKind::Bond {
-            let members = self.devices.iter();
-            let members = members.filter(|(_, each)| each.master == Some(index));
+            let members = self
+                .devices
+                .iter()
+                .filter(|(_, each)| each.master == Some(index));
             own.members = members.map(|(&member, _)| member).collect();
         }
         Some(own)
@@ -209,13 +211,15 @@ impl Devices {
             let kind = self.devices.get(master).map(|device| device.kind);
             matches!(kind, Some(DeviceKind::Bond | DeviceKind::Bridge))
         });
-        let stacked = self.devices.iter();
-        let stacked = stacked.filter(|(_, each)| each.lower == Some(index));
-        let stacked = stacked.filter_map(|(&upper, each)| match each.kind {
-            DeviceKind::Vlan(id) => Some((upper, inside(vlans, id)?)),
-            DeviceKind::Stacked => Some((upper, vlans)),
-            DeviceKind::Bond | DeviceKind::Bridge | DeviceKind::Other => None,
-        });
+        let stacked = self
+            .devices
+            .iter()
+            .filter(|(_, each)| each.lower == Some(index))
+            .filter_map(|(&upper, each)| match each.kind {
+                DeviceKind::Vlan(id) => Some((upper, inside(vlans, id)?)),
+                DeviceKind::Stacked => Some((upper, vlans)),
+                DeviceKind::Bond | DeviceKind::Bridge | DeviceKind::Other => None,
+            });
         stacked
             .chain(master.map(|master| (master, vlans)))
             .collect()

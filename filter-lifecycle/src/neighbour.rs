@@ -253,8 +253,10 @@ impl Macs {
             let ends = at.seen.iter().filter_map(|each| each.until);
             ends.map(|at| at + station_hold).min()
         };
-        let ends = self.0.values();
-        let ends = ends.flat_map(|at| [at.trial.map(Trial::end), holds(at)]);
+        let ends = self
+            .0
+            .values()
+            .flat_map(|at| [at.trial.map(Trial::end), holds(at)]);
         ends.flatten().min()
     }
 

@@ -219,8 +219,11 @@ impl Stations {
             return KnownBy::Operator;
         }
         // What other peers claim shows nothing of this one.
-        let fixed = self.fixed_of(facts, peer);
-        let fixed = fixed.into_iter().map(|station| (station, id)).collect();
+        let fixed = self
+            .fixed_of(facts, peer)
+            .into_iter()
+            .map(|station| (station, id))
+            .collect();
         let mut claims = Claims::new();
         self.claim(facts, (id, peer), &fixed, &mut claims);
         match claims.get(&station) {
@@ -428,8 +431,7 @@ impl Stations {
             claimants,
             ..
         } = *claim;
-        let others = claimants.all().filter(|other| *other != owner);
-        let others: BTreeSet<PeerId> = others.collect();
+        let others: BTreeSet<PeerId> = claimants.all().filter(|other| *other != owner).collect();
         self.refused
             .retain(|(at, id)| *at != station || others.contains(id));
         for other in others {
@@ -559,8 +561,12 @@ fn place_of(facts: &Facts<'_>, attachment: &Attachment) -> Option<(u32, Vlans)> 
 
 /// Is the peer still attached where this station is?
 fn is_lan(facts: &Facts<'_>, id: PeerId, station: Station) -> bool {
-    let attachments = facts.spec.peer(id).map(|peer| &peer.attachments);
-    let mut attachments = attachments.into_iter().flatten();
+    let mut attachments = facts
+        .spec
+        .peer(id)
+        .map(|peer| &peer.attachments)
+        .into_iter()
+        .flatten();
     attachments
         .any(|attachment| place_of(facts, attachment) == Some((station.ifindex, station.vlans)))
 }

@@ -92,8 +92,11 @@ impl Release {
             Package::OpenBgpd => "-V",
             _ => "--version",
         };
-        let output = self.client(programs[0]).arg(option).output();
-        let output = output.unwrap_or_else(|error| panic!("{programs:?}: {error}"));
+        let output = self
+            .client(programs[0])
+            .arg(option)
+            .output()
+            .unwrap_or_else(|error| panic!("{programs:?}: {error}"));
         // OpenBGPD and BIRD say it on standard error.
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);

@@ -56,11 +56,13 @@ impl Wire {
     fn open_for(device: &str, protocols: &[u16]) -> Result<Self, NetError> {
         let fail = || format!("open a packet socket on device {device}");
         let mut devices = getifaddrs().map_err(NetError::os(fail()))?;
-        let address = devices.find_map(|entry| {
-            let address = entry.address.filter(|_| entry.interface_name == device)?;
-            address.as_link_addr().copied()
-        });
-        let address = address.ok_or(Errno::ENODEV).map_err(NetError::os(fail()))?;
+        let address = devices
+            .find_map(|entry| {
+                let address = entry.address.filter(|_| entry.interface_name == device)?;
+                address.as_link_addr().copied()
+            })
+            .ok_or(Errno::ENODEV)
+            .map_err(NetError::os(fail()))?;
         let open = |&protocol: &u16| {
             let socket = packet_socket(protocol)?;
             bind(socket.as_raw_fd(), &address)?;

@@ -214,8 +214,11 @@ fn what_is_odd_about_counts_and_addresses_is_no_reason_to_doubt() {
 #[test]
 fn every_odd_stream_is_sent() {
     let alone = OF_ONE_PEER.map(|(name, _)| name);
-    let sent = BESIDE_A_HEALTHY_PEER.into_iter().chain(alone);
-    let sent: BTreeSet<String> = sent.map(str::to_owned).collect();
+    let sent: BTreeSet<String> = BESIDE_A_HEALTHY_PEER
+        .into_iter()
+        .chain(alone)
+        .map(str::to_owned)
+        .collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/control");
     let files = fs::read_dir(folder).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());

@@ -251,8 +251,10 @@ fn configuration_keys_that_are_named_exist() {
             continue;
         }
         for (number, quoted) in text.quoted() {
-            let named = assigned.captures(&quoted).map(|found| found[1].to_owned());
-            let named = named.or_else(|| Some(sectioned.captures(&quoted)?[2].to_owned()));
+            let named = assigned
+                .captures(&quoted)
+                .map(|found| found[1].to_owned())
+                .or_else(|| Some(sectioned.captures(&quoted)?[2].to_owned()));
             let Some(named) = named else { continue };
             seen += 1;
             if !keys.contains(&named) {
@@ -326,11 +328,11 @@ fn shipped() -> Vec<Text> {
 
 #[test]
 fn no_argument_is_a_tuple_of_three() {
-    let arguments = Regex::new(r"\bfn \w+(?:<[^>]*>)?\(([^{;]*?)\)\s*(?:->[^{;]*)?\{");
-    let arguments = arguments.expect("a valid pattern");
+    let arguments = Regex::new(r"\bfn \w+(?:<[^>]*>)?\(([^{;]*?)\)\s*(?:->[^{;]*)?\{")
+        .expect("a valid pattern");
     // Its parts: types without tuples in them.
-    let tuple = Regex::new(r":\s*&?(?:mut )?\((?:[^(),]+,\s*){2,}[^(),]+,?\s*\)");
-    let tuple = tuple.expect("a valid pattern");
+    let tuple =
+        Regex::new(r":\s*&?(?:mut )?\((?:[^(),]+,\s*){2,}[^(),]+,?\s*\)").expect("a valid pattern");
     assert!(tuple.is_match("(name, asn): (&str, u32, u8)"));
     let mut problems = Vec::new();
     for text in shipped() {
@@ -357,9 +359,11 @@ fn no_output_is_written_for_developers() {
     let mut problems = Vec::new();
     for text in shipped() {
         let for_developers = ["lab", "xtask"].iter().any(|of| text.path.starts_with(of));
-        let lines = text.content.lines().enumerate();
-        let lines =
-            lines.filter(|(_, line)| !for_developers && !line.trim_start().starts_with("//"));
+        let lines = text
+            .content
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !for_developers && !line.trim_start().starts_with("//"));
         let shown = lines.filter(|(_, line)| debug.is_match(line) && !line.contains("assert"));
         problems.extend(shown.map(|(number, line)| text.at(number, line.trim())));
     }

@@ -120,9 +120,10 @@ impl Storm {
     /// Packets whose verdict is neither policy's, or that counted for no peer.
     fn wrong(&self) -> u64 {
         let permitted = self.counted.get(Reason::Permitted).passed.packets;
-        let refused = [Reason::SourceUnannounced, Reason::DestinationUnannounced]
-            .map(|reason| self.counted.get(reason).dropped.packets);
-        let refused: u64 = refused.iter().sum();
+        let refused: u64 = [Reason::SourceUnannounced, Reason::DestinationUnannounced]
+            .map(|reason| self.counted.get(reason).dropped.packets)
+            .iter()
+            .sum();
         let total = self.counted.total();
         let lost =
             (self.common + self.mixed).abs_diff(total.passed.packets + total.dropped.packets);

@@ -87,8 +87,8 @@ fn version() -> Result<String> {
         "pkgid",
         "--package",
         "filter-daemon",
-    ]));
-    let id = id.ok_or("cargo pkgid failed")?;
+    ]))
+    .ok_or("cargo pkgid failed")?;
     let version = id.trim().rsplit(['#', '@']).next().unwrap_or_default();
     Ok(version.to_owned())
 }

@@ -115,8 +115,9 @@ fn all_guests(
         for _ in 0..guests() {
             scope.spawn(|| {
                 while let Some((index, (asked, runs, kernel))) = next() {
-                    let report = kernel.and_then(|kernel| one_guest(&kernel, runs, image, dir));
-                    let report = report.unwrap_or_else(|why| Report::failed(asked, why));
+                    let report = kernel
+                        .and_then(|kernel| one_guest(&kernel, runs, image, dir))
+                        .unwrap_or_else(|why| Report::failed(asked, why));
                     eprintln!("kernel {asked}: {}", report.summary());
                     if let Ok(mut done) = done.lock() {
                         done.insert(index, report);

@@ -159,9 +159,10 @@ impl<W: Words + ?Sized> Answers<'_, W> {
             if is_known || !(first..=last).contains(&key) {
                 continue;
             }
-            let beside = [key.checked_sub(unit), Some(key), key.checked_add(unit)];
-            let beside = beside.into_iter().flatten();
-            let mut beside = beside.filter(|key| (first..=last).contains(key));
+            let mut beside = [key.checked_sub(unit), Some(key), key.checked_add(unit)]
+                .into_iter()
+                .flatten()
+                .filter(|key| (first..=last).contains(key));
             let wrong = |&key: &u64| self.is_wrong_among(u128::from(key) << 64, ranges);
             if let Some(key) = beside.find(wrong) {
                 return Some(u128::from(key) << 64);
@@ -194,8 +195,9 @@ impl<W: Words + ?Sized> Answers<'_, W> {
     /// An address beside either end of one of these ranges.
     fn wrong_edge<'b>(&self, mut ranges: impl Iterator<Item = &'b Range>) -> Option<u128> {
         ranges.find_map(|&(first, last)| {
-            let outside = [first.checked_sub(1), last.checked_add(1)];
-            let outside = outside.into_iter().flatten();
+            let outside = [first.checked_sub(1), last.checked_add(1)]
+                .into_iter()
+                .flatten();
             let mut inside = [first, last].into_iter();
             inside
                 .find(|&bits| !self.is_member(bits))

@@ -258,8 +258,9 @@ fn random_edit(random: &mut Random, family: Family, changing: &Changing) -> Rang
 
 /// All addresses outside the table.
 fn outside([first, last_slot, _]: [Option<u128>; 3]) -> Ranges {
-    let below = first.and_then(|first| first.checked_sub(1));
-    let below = below.map(|end| (0, end));
+    let below = first
+        .and_then(|first| first.checked_sub(1))
+        .map(|end| (0, end));
     let above = last_slot.map(|start| (start, u128::MAX));
     Ranges::new(below.into_iter().chain(above).collect())
 }
@@ -300,12 +301,16 @@ fn random_probes(
     let one = 1u128 << (128 - family.bits());
     let edges = span_edges(changing.chunk.descriptor);
     let ranges = changing.ranges.as_slice();
-    let some = (0..20).filter_map(|_| random.pick(ranges)).copied();
-    let some: Vec<Range> = some.chain(edit.as_slice().iter().copied()).collect();
+    let some: Vec<Range> = (0..20)
+        .filter_map(|_| random.pick(ranges))
+        .copied()
+        .chain(edit.as_slice().iter().copied())
+        .collect();
     let ends = some
         .iter()
-        .flat_map(|&(first, last)| [first, last.wrapping_add(1)]);
-    let ends = ends.chain(edges.into_iter().flatten()).chain([0]);
+        .flat_map(|&(first, last)| [first, last.wrapping_add(1)])
+        .chain(edges.into_iter().flatten())
+        .chain([0]);
     let mut probes: Vec<u128> = ends.flat_map(|end| [end.wrapping_sub(one), end]).collect();
     for _ in 0..20 {
         let near = random.pick(ranges).map_or(0, |range| range.0);

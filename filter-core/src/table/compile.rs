@@ -292,8 +292,11 @@ impl Layout {
             return None;
         }
         let differs = |keys| within(before, keys) != within(after, keys);
-        let pieces = self.span.pieces().enumerate();
-        let pieces = pieces.map(|(number, slots)| (number, self.span.keys(&slots), slots));
+        let pieces = self
+            .span
+            .pieces()
+            .enumerate()
+            .map(|(number, slots)| (number, self.span.keys(&slots), slots));
         let changed = pieces.filter(|&(_, keys, _)| differs(keys));
         let compiled = changed.map(|(number, keys, slots)| {
             let boundaries = Boundaries::of(after, keys);

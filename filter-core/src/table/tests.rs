@@ -380,8 +380,7 @@ fn crowded(family: Family) -> impl Strategy<Value = Ranges> {
         let anchor = [0, u128::MAX, 0x2001_0db8 << 96, 1 << 127][usize::from(anchor)];
         anchor ^ (u128::from(bits) << 120 >> shift)
     });
-    let range = (point.clone(), point);
-    let range = range.prop_map(move |(a, b)| (a.min(b) & !pad, a.max(b) | pad));
+    let range = (point.clone(), point).prop_map(move |(a, b)| (a.min(b) & !pad, a.max(b) | pad));
     proptest::collection::vec(range, 0..60).prop_map(|ranges| {
         // Symmetric difference: overlaps become holes, or sixty ranges would be one.
         ranges.into_iter().fold(Ranges::default(), |all, one| {

@@ -7,8 +7,7 @@ use crate::records::{Count, Moment, UnknownSides};
 const DAY: f64 = 86_400.0;
 
 fn peer(state: &str, missing: Option<&str>) -> Value {
-    let classes = ["bogons", "families", "malformed", "sources", "destinations"];
-    let classes = classes.map(|class| {
+    let classes = ["bogons", "families", "malformed", "sources", "destinations"].map(|class| {
         let relies_on_routes = ["sources", "destinations"].contains(&class);
         let lacks = missing.filter(|_| relies_on_routes);
         json!({ "class": class, "family": null, "wanted": false, "in_force": false, "missing": null, "lacks": lacks })
@@ -171,8 +170,11 @@ fn a_class_that_an_operator_switched_off_may_be_advised_again() {
 fn nothing_is_safe_of_which_nothing_is_known() {
     let peer = peer("observing", None);
     let because = |advice: &Advice| {
-        let all = advice.classes.iter();
-        let mut all: Vec<_> = all.map(|it| (it.verdict, it.because.clone())).collect();
+        let mut all: Vec<_> = advice
+            .classes
+            .iter()
+            .map(|it| (it.verdict, it.because.clone()))
+            .collect();
         all.dedup();
         all
     };

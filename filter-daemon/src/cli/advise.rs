@@ -91,8 +91,7 @@ impl Past {
         let counters = Some(counters).filter(|it| it.is_object()); // none if they cannot be read
         let now = counters.map(|it| (when::now(), ByReason::from_status(it)));
         let since = since.max(when::now() - records::MAX_AGE);
-        let history = PeerHistory::read(&directory, of, since, now);
-        let history = history.map_err(Failure::failed)?;
+        let history = PeerHistory::read(&directory, of, since, now).map_err(Failure::failed)?;
         let mut samples = Vec::new();
         let read = records::read(&directory, Kind::Violations, |it: ViolationRecord| {
             let is_its = match of {
@@ -284,8 +283,9 @@ fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
         [] => "",
         [..] => ", in force already",
     };
-    let reasons = class.reasons.iter();
-    let reasons: Vec<String> = reasons
+    let reasons: Vec<String> = class
+        .reasons
+        .iter()
         .map(|(reason, packets)| format!("{packets} {reason}"))
         .collect();
     let reasons = match reasons.as_slice() {

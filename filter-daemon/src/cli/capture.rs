@@ -97,10 +97,16 @@ fn comment(violation: &ViolationRecord) -> String {
         "passed"
     };
     let peer = violation.peer.as_deref().unwrap_or("none");
-    let tags = [violation.vlan, violation.inner_vlan].into_iter().flatten();
-    let tags: Vec<String> = tags.map(|tag| format!(", vlan {tag}")).collect();
-    let more = [&violation.forbidden_protocol, &violation.story].into_iter();
-    let more: Vec<String> = more.flatten().map(|it| format!("; {it}")).collect();
+    let tags: Vec<String> = [violation.vlan, violation.inner_vlan]
+        .into_iter()
+        .flatten()
+        .map(|tag| format!(", vlan {tag}"))
+        .collect();
+    let more: Vec<String> = [&violation.forbidden_protocol, &violation.story]
+        .into_iter()
+        .flatten()
+        .map(|it| format!("; {it}"))
+        .collect();
     format!(
         "{} {fate}, peer {peer}{}{}",
         violation.reason,

@@ -202,8 +202,10 @@ pub(super) fn show(out: &mut dyn Write, past: &Past, as_json: bool) -> Result<()
         return Ok(());
     }
     let sides = [&past.sources, &past.destinations].into_iter();
-    let why = sides.filter_map(|it| it.why_not_known.as_deref());
-    let why: Vec<&str> = why.chain(past.why_not_judged).collect();
+    let why: Vec<&str> = sides
+        .filter_map(|it| it.why_not_known.as_deref())
+        .chain(past.why_not_judged)
+        .collect();
     Err(Failure::failed(format!(
         "what would have become of it then is not known: {}",
         why.join("; ")

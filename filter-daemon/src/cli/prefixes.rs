@@ -48,8 +48,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(writeln!(out, "{answer}")?);
     }
     if args.accept_growth {
-        let families = array(&answer, "families").iter();
-        let families: Vec<&str> = families.filter_map(Value::as_str).collect();
+        let families: Vec<&str> = array(&answer, "families")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let (families, peer) = (families.join(" and "), &args.peer);
         return Ok(writeln!(
             out,
@@ -82,15 +84,17 @@ fn line(prefix: &Value) -> String {
         (None, Some(left)) => format!(": withdrawn, valid for {left} s more"),
         (None, None) => String::new(),
     };
-    let routes = array(prefix, "routes").iter().map(|route| {
-        let session = route["session"].as_str().unwrap_or("by hand");
-        format!(
-            "{} {session} {} s ago",
-            text(route, "feed"),
-            route["seconds_ago"]
-        )
-    });
-    let routes: Vec<String> = routes.collect();
+    let routes: Vec<String> = array(prefix, "routes")
+        .iter()
+        .map(|route| {
+            let session = route["session"].as_str().unwrap_or("by hand");
+            format!(
+                "{} {session} {} s ago",
+                text(route, "feed"),
+                route["seconds_ago"]
+            )
+        })
+        .collect();
     format!(
         "{:<20} {:<11}{why}{}{}",
         text(prefix, "prefix"),

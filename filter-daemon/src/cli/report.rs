@@ -122,8 +122,9 @@ fn write(directory: &Path, report: &Report) -> Result<[PathBuf; 2], Failure> {
         directory.join(format!("{name}.json")),
     );
     whole::write(&html, page::page(report).as_bytes()).map_err(failed(&html))?;
-    let text = serde_json::to_vec_pretty(report).map_err(io::Error::from);
-    let text = text.map_err(failed(&json))?;
+    let text = serde_json::to_vec_pretty(report)
+        .map_err(io::Error::from)
+        .map_err(failed(&json))?;
     whole::write(&json, &text).map_err(failed(&json))?;
     Ok([html, json])
 }

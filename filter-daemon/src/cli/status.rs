@@ -80,8 +80,8 @@ impl Condition {
             let found = array(status, "peers").iter().find(is_unready)?;
             let why = found["publish_error"]
                 .as_str()
-                .or(found["missing"].as_str());
-            let why = why.unwrap_or("its tables wait to be published");
+                .or(found["missing"].as_str())
+                .unwrap_or("its tables wait to be published");
             Some(format!("peer `{}`: {why}", text(found, "name")))
         };
         match self {
@@ -271,8 +271,8 @@ impl Row<'_> {
     /// Its MACs, its Adj-RIBs, and its counters by reason.
     fn detail(&self, out: &mut dyn Write) -> io::Result<()> {
         for station in array(self.peer, "stations") {
-            let tags = [&station["vlan"], &station["inner_vlan"]].into_iter();
-            let tags: Vec<String> = tags
+            let tags: Vec<String> = [&station["vlan"], &station["inner_vlan"]]
+                .into_iter()
                 .filter_map(Value::as_u64)
                 .map(|it| format!(".{it}"))
                 .collect();
@@ -450,9 +450,11 @@ fn write_feed(out: &mut dyn Write, feed: &Value) -> io::Result<()> {
     let why = feed["why"]
         .as_str()
         .map_or_else(String::new, |why| format!(": {why}"));
-    let skipped = feed["left_out"].as_object().into_iter().flatten();
-    let skipped = skipped.filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0));
-    let skipped: Vec<String> = skipped
+    let skipped: Vec<String> = feed["left_out"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0))
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
     let skipped = match skipped.as_slice() {
@@ -530,8 +532,7 @@ fn write_rest(out: &mut dyn Write, status: &Value) -> io::Result<()> {
         writeln!(out, "{WAITING}records: {problem}{WAITING:#}")?;
     }
     let tables = &status["tables"];
-    let lease = status["lease_seconds_left"].as_u64();
-    let lease = lease.map_or_else(
+    let lease = status["lease_seconds_left"].as_u64().map_or_else(
         || "kept for ever".to_owned(),
         |left| format!("{left} s left"),
     );

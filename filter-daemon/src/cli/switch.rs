@@ -68,8 +68,8 @@ pub struct EnforceArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let within = crate::config::duration::parse(text);
-    let within = within.filter(|it| it.as_secs() > 0 && *it <= MAX_TRIAL);
+    let within =
+        crate::config::duration::parse(text).filter(|it| it.as_secs() > 0 && *it <= MAX_TRIAL);
     within.ok_or_else(|| "write 1s to 1d".to_owned())
 }
 

@@ -93,8 +93,8 @@ pub(super) fn macs(out: &mut dyn Write, value: &Value) -> io::Result<()> {
             text(station, "known_by"),
         )?;
     }
-    let unknown = array(value, "unknown_macs").iter();
-    let unknown: Vec<String> = unknown
+    let unknown: Vec<String> = array(value, "unknown_macs")
+        .iter()
         .filter_map(|mac| Some(format!("\"{}\"", mac.as_str()?)))
         .collect();
     if !unknown.is_empty() {

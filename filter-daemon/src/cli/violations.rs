@@ -85,8 +85,11 @@ pub(super) fn line(violation: &ViolationRecord) -> String {
     } else {
         "passed"
     };
-    let more = [&violation.forbidden_protocol, &violation.story];
-    let more: Vec<&str> = more.into_iter().flatten().map(String::as_str).collect();
+    let more: Vec<&str> = [&violation.forbidden_protocol, &violation.story]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
     format!(
         "{peer:<12}  {:<10}  {:<17}  {:<24} {fate}  {}{}{}",
         place(violation),
@@ -100,8 +103,11 @@ pub(super) fn line(violation: &ViolationRecord) -> String {
 
 /// The interface with its tags: `ixp0`, `ixp0.100`, `ixp0.100.7`.
 fn place(violation: &ViolationRecord) -> String {
-    let tags = [violation.vlan, violation.inner_vlan].into_iter().flatten();
-    let tags: Vec<String> = tags.map(|tag| format!(".{tag}")).collect();
+    let tags: Vec<String> = [violation.vlan, violation.inner_vlan]
+        .into_iter()
+        .flatten()
+        .map(|tag| format!(".{tag}"))
+        .collect();
     format!("{}{}", violation.interface, tags.concat())
 }
 

@@ -100,8 +100,11 @@ fn fits(read: &Read<'_, Interface>) -> Result<(), ConfigError> {
     refuse_everything(section, "lan", &value.lan)?;
     let lan = value.lan.iter().map(|lan| lan.family());
     fits_in(section, "lan", lan, MAX_LANS)?;
-    let addresses = value.addresses.iter().flatten();
-    let addresses = addresses.map(|&address| Address::from(address).family);
+    let addresses = value
+        .addresses
+        .iter()
+        .flatten()
+        .map(|&address| Address::from(address).family);
     fits_in(section, "addresses", addresses, MAX_OWN_ADDRESSES)
 }
 
@@ -138,8 +141,10 @@ fn as_numbers(sections: &Sections<'_>) -> Result<(), ConfigError> {
             return Err(item.error(Problem::SameAsn { other }));
         }
     }
-    let servers = sections.route_servers.iter();
-    let servers = servers.map(|read| (read.value.asn, &read.section));
+    let servers = sections
+        .route_servers
+        .iter()
+        .map(|read| (read.value.asn, &read.section));
     let shadows = sections.feeds.iter().filter_map(|read| match read.value {
         Feed::Shadow { asn, .. } => Some((asn, &read.section)),
         _ => None,
@@ -255,8 +260,10 @@ fn vrfs_of(sections: &Sections<'_>, id: InterfaceId) -> BTreeSet<Option<Vrf>> {
     let peers = sections.peers.iter();
     let attachments = peers.flat_map(|peer| &peer.value.attachments);
     let here = attachments.map(|each| (each.interface, each.vrf));
-    let servers = sections.route_servers.iter();
-    let servers = servers.map(|server| (server.value.interface, server.value.vrf));
+    let servers = sections
+        .route_servers
+        .iter()
+        .map(|server| (server.value.interface, server.value.vrf));
     let here = here.chain(servers).filter(|(on, _)| *on == id);
     here.map(|(_, vrf)| vrf).chain([None]).collect()
 }
@@ -351,8 +358,10 @@ fn feeds(sections: &Sections<'_>) -> Result<(), ConfigError> {
     let mut listening = BTreeMap::new();
     let peers = sections.peers.iter();
     let attachments = peers.flat_map(|read| &read.value.attachments);
-    let servers = sections.route_servers.iter();
-    let servers = servers.flat_map(|read| read.value.sessions());
+    let servers = sections
+        .route_servers
+        .iter()
+        .flat_map(|read| read.value.sessions());
     let known: BTreeSet<Session> = attachments
         .flat_map(Attachment::sessions)
         .chain(servers)

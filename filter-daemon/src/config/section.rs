@@ -61,8 +61,13 @@ impl<'a> Source<'a> {
     /// The first line of what stands there, without control characters and secrets.
     fn shown(&self, span: Range<usize>) -> String {
         let text = self.text.get(span).unwrap_or_default().trim();
-        let line = text.lines().next().unwrap_or_default();
-        let line = line.split_inclusive(SECRET).next().unwrap_or_default();
+        let line = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_inclusive(SECRET)
+            .next()
+            .unwrap_or_default();
         let is_cut = line.len() < text.len() || line.chars().count() > MAX_SHOWN;
         let mut shown: String = line.chars().take(MAX_SHOWN).flat_map(printable).collect();
         if is_cut {

@@ -48,9 +48,7 @@ impl fmt::Display for Unreachable {
                 "no daemon runs: start it with `bcp38 run --config FILE`, or `systemctl start bcp38`",
             ),
             Self::Elsewhere(daemons) => {
-                let each = daemons.iter();
-                let each = each.map(|it| format!("`{}` (process {})", it.command, it.number));
-                let each: Vec<String> = each.collect();
+                let each: Vec<String> = daemons.iter().map(|it| format!("`{}` (process {})", it.command, it.number)).collect();
                 write!(
                     f,
                     "a daemon runs, with another socket: {}: name its configuration with --config, or its socket with --socket",

@@ -96,8 +96,9 @@ fn whole(status: &Value, found: &mut Vec<Finding>) {
 
 /// Is a class that is wanted, of any peer or interface, out of force by what `is_meant` looks for?
 fn keeps_out(status: &Value, is_meant: impl Fn(&Value) -> bool) -> bool {
-    let holders = ["peers", "interfaces"].into_iter();
-    let mut holders = holders.flat_map(|key| list(status, key));
+    let mut holders = ["peers", "interfaces"]
+        .into_iter()
+        .flat_map(|key| list(status, key));
     holders.any(|holder| is_out(holder, &is_meant))
 }
 
@@ -352,9 +353,11 @@ fn look_at_feed(feed: &Value, found: &mut Vec<Finding>) {
             .about(name.as_str());
         found.push(finding.fix("see docs/feeds.md for what the router needs"));
     }
-    let skipped = feed["left_out"].as_object().into_iter().flatten();
-    let skipped = skipped.filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0));
-    let skipped: Vec<String> = skipped
+    let skipped: Vec<String> = feed["left_out"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0))
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
     if !skipped.is_empty() {

@@ -59,8 +59,10 @@ impl Exchange {
                 self.add_lan(&prefix);
             }
         }
-        let servers = export.member_list.into_iter();
-        let servers = servers.filter(|member| member.member_type.as_deref() == Some("routeserver"));
+        let servers = export
+            .member_list
+            .into_iter()
+            .filter(|member| member.member_type.as_deref() == Some("routeserver"));
         self.route_servers
             .extend(servers.map(|member| Asn::new(member.asnum)));
     }
@@ -77,8 +79,7 @@ impl Exchange {
         let text = read(path).map_err(|error| fail(error.to_string()))?;
         let answer: Value =
             serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))?;
-        let records = answer["data"].as_array();
-        let records = records.ok_or_else(|| {
+        let records = answer["data"].as_array().ok_or_else(|| {
             fail(
                 "no list `data`: save an answer of PeeringDB's API, such as api/ixpfx?ixlan_id=N"
                     .to_owned(),

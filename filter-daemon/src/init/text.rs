@@ -230,8 +230,11 @@ fn max_prefixes(text: &mut String, found: &Found, asn: Asn, neighbours: &[&Neigh
         own.max()
             .or(advised.get(family as usize).copied().flatten())
     };
-    let limits = Family::ALL.map(|family| Some(format!("{family} = {}", limit(family)?)));
-    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    let limits: Vec<String> = Family::ALL
+        .map(|family| Some(format!("{family} = {}", limit(family)?)))
+        .into_iter()
+        .flatten()
+        .collect();
     if limits.is_empty() {
         _ = writeln!(
             text,

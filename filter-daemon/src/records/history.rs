@@ -114,25 +114,27 @@ impl ByReason {
     /// From an object `counters` of `status --json`.
     #[must_use]
     pub fn from_status(counters: &Value) -> Self {
-        let each = counters.as_object().into_iter().flatten();
-        let each = each.map(|(reason, fates)| {
-            let number = |fate: &str, unit: &str| fates[fate][unit].as_u64().unwrap_or(0);
-            let count = Count {
-                passed: number("passed", "packets"),
-                passed_bytes: number("passed", "bytes"),
-                dropped: number("dropped", "packets"),
-                dropped_bytes: number("dropped", "bytes"),
-            };
-            (reason.clone(), count)
-        });
+        let each = counters
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(reason, fates)| {
+                let number = |fate: &str, unit: &str| fates[fate][unit].as_u64().unwrap_or(0);
+                let count = Count {
+                    passed: number("passed", "packets"),
+                    passed_bytes: number("passed", "bytes"),
+                    dropped: number("dropped", "packets"),
+                    dropped_bytes: number("dropped", "bytes"),
+                };
+                (reason.clone(), count)
+            });
         Self(each.collect())
     }
 
     /// What was counted since.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let each = self.0.iter();
-        let each = each.map(|(reason, &count)| {
+        let each = self.0.iter().map(|(reason, &count)| {
             let before = earlier.0.get(reason).copied().unwrap_or_default();
             (reason.clone(), count.since(before))
         });
@@ -384,8 +386,9 @@ mod tests {
 
     fn counts(permitted: u64, spoofed: u64) -> ByReason {
         let count = |packets: u64| Count::from([packets, 100 * packets, 0, 0]);
-        let each = [("permitted", permitted), ("source-unannounced", spoofed)];
-        let each = each.into_iter().filter(|(_, packets)| *packets > 0);
+        let each = [("permitted", permitted), ("source-unannounced", spoofed)]
+            .into_iter()
+            .filter(|(_, packets)| *packets > 0);
         ByReason(
             each.map(|(name, packets)| (name.to_owned(), count(packets)))
                 .collect(),

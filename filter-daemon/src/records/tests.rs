@@ -87,11 +87,13 @@ fn another_version_is_refused_with_both_named_and_left_as_it_is() {
     let place = Place::new();
     place.write(Kind::Violations, [json!({"n": 1})]);
     let path = Kind::Violations.path(&place.0);
-    let foreign = fs::read_to_string(&path).unwrap();
-    let foreign = foreign.replace("\"version\":1", "\"version\":7");
+    let foreign = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"version\":1", "\"version\":7");
     fs::write(&path, &foreign).unwrap();
-    let error = read(&place.0, Kind::Violations, |_: Value| ()).unwrap_err();
-    let error = error.to_string();
+    let error = read(&place.0, Kind::Violations, |_: Value| ())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("version 7") && error.contains("version 1"),
         "{error}"

@@ -93,8 +93,9 @@ impl ViolationRecord {
     #[must_use]
     pub fn new(config: &Config, violation: &Violation, seen: Seen<'_>) -> Self {
         let frame = &*framed(violation);
-        let macs = packet::mac_pair(frame).ok();
-        let macs = macs.filter(|_| violation.is_ethernet);
+        let macs = packet::mac_pair(frame)
+            .ok()
+            .filter(|_| violation.is_ethernet);
         let transport = protocol::transport(frame);
         let ports = transport.and_then(|it: Transport| it.ports);
         let flow = violation.flow.as_ref();

@@ -147,8 +147,11 @@ impl Recorder {
     /// Why something is not written now, a sentence for each file.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let problems = self.shared.problems.lock();
-        let problems = problems.unwrap_or_else(PoisonError::into_inner);
+        let problems = self
+            .shared
+            .problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         problems.values().cloned().collect()
     }
 }

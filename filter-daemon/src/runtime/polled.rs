@@ -39,8 +39,9 @@ pub(super) fn sides(
         if feeds.iter().any(|(_, feed)| feed.is_push()) {
             return None;
         }
-        let polls = feeds.into_iter();
-        let polls = polls.filter_map(|(id, feed)| every(id).map(|every| (every, feed.kind())));
+        let polls = feeds
+            .into_iter()
+            .filter_map(|(id, feed)| every(id).map(|every| (every, feed.kind())));
         let (every, feed): (Duration, _) = polls.min()?;
         Some(Polled {
             side: side.name(),

@@ -41,8 +41,10 @@ impl Runtime {
         for warning in &warnings {
             log::warn!("{warning}");
         }
-        let outputs = self.outputs.prepare(&config.outputs);
-        let outputs = outputs.map_err(|error| error.to_string())?;
+        let outputs = self
+            .outputs
+            .prepare(&config.outputs)
+            .map_err(|error| error.to_string())?;
         let former = Arc::clone(&self.config);
         let Err(error) = self.apply_config(Arc::new(config)) else {
             self.outputs.change(outputs);

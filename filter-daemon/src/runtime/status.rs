@@ -104,8 +104,11 @@ impl Report {
         let mut engine = parts.engine.status(now);
         let feeds = std::mem::take(&mut engine.feeds);
         let peers = std::mem::take(&mut engine.peers).into_iter();
-        let ids = config.spec.peer_ids();
-        let ids: BTreeMap<&str, PeerId> = ids.map(|(id, it)| (it.name.as_str(), id)).collect();
+        let ids: BTreeMap<&str, PeerId> = config
+            .spec
+            .peer_ids()
+            .map(|(id, it)| (it.name.as_str(), id))
+            .collect();
         let trial_left = |name: &str| {
             let id = *ids.get(name)?;
             parts.trials.seconds_left(now, parts.engine, id, name)

@@ -159,8 +159,10 @@ impl Router {
     /// What to remember when the connection ends for this reason.
     #[must_use]
     pub fn memory(&self, closed: Option<&Closed>) -> Memory {
-        let learned = self.sessions.iter();
-        let learned = learned.map(|(&session, life)| (session, life.modes));
+        let learned = self
+            .sessions
+            .iter()
+            .map(|(&session, life)| (session, life.modes));
         Memory {
             modes: learned
                 .filter(|(_, modes)| *modes != PathIdModes::default())
@@ -259,8 +261,12 @@ impl Router {
                     None => !self.counts_some && silent >= uncounted_limit,
                 }
         };
-        let silent = self.sessions.iter().filter(|(_, life)| is_silent(life));
-        let mut silent: Vec<Session> = silent.map(|(&session, _)| session).collect();
+        let mut silent: Vec<Session> = self
+            .sessions
+            .iter()
+            .filter(|(_, life)| is_silent(life))
+            .map(|(&session, _)| session)
+            .collect();
         silent.sort_unstable();
         for &session in &silent {
             log::warn!(

@@ -191,8 +191,9 @@ fn gobgp_cut_or_flipped() {
             &fixture(daemon, "global_rib_-a_ipv6_-j.txt"),
             Family::Ipv6,
             |text| {
-                let all = replies::parse_global(text, Family::Ipv6)?;
-                let all: Result<Vec<_>, _> = all.into_values().collect();
+                let all: Result<Vec<_>, _> = replies::parse_global(text, Family::Ipv6)?
+                    .into_values()
+                    .collect();
                 Ok(all?.concat())
             },
         );

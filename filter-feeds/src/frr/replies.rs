@@ -316,8 +316,10 @@ fn adj_routes(
             return Err(format!("{prefix} is described as another network"));
         }
         let mut bare = Route::bare(of_family(prefix, family)?);
-        let next_hop = route.next_hop_global.or(route.next_hop);
-        let next_hop = next_hop.map(|hop| hop.to_canonical());
+        let next_hop = route
+            .next_hop_global
+            .or(route.next_hop)
+            .map(|hop| hop.to_canonical());
         bare.next_hop = next_hop.filter(|address| !address.is_unspecified());
         bare.path_head = route.path.as_deref().map(as_path::head);
         routes.push(bare);
@@ -374,8 +376,12 @@ pub(crate) fn parse_routes(text: &[u8], family: Family) -> Result<Vec<Route>, St
                 return Err(format!("{prefix} is described as another network"));
             }
             let global = |hop: &&NextHop| hop.scope.as_deref() != Some("link-local");
-            let next_hop = accepted.nexthops.iter().find(global).and_then(|hop| hop.ip);
-            let next_hop = next_hop.map(|hop| hop.to_canonical());
+            let next_hop = accepted
+                .nexthops
+                .iter()
+                .find(global)
+                .and_then(|hop| hop.ip)
+                .map(|hop| hop.to_canonical());
             routes.push(Route {
                 path,
                 next_hop,

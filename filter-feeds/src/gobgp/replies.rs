@@ -155,8 +155,12 @@ impl Neighbour for Neighbor {
     }
 
     fn life(&self) -> String {
-        let since = self.timers.state.uptime.as_ref();
-        let since = since.map_or(0, |time| time.seconds);
+        let since = self
+            .timers
+            .state
+            .uptime
+            .as_ref()
+            .map_or(0, |time| time.seconds);
         let opens = self.state.messages.received.open;
         format!("{} {opens} {since}", self.established())
     }
@@ -192,8 +196,10 @@ impl Neighbor {
 
     /// The families both sides agreed on; IPv4 if the peer spoke of none (RFC 4760 section 8).
     pub(crate) fn families(&self) -> Vec<Family> {
-        let offered = self.state.remote_cap.iter();
-        let offered: Vec<_> = offered
+        let offered: Vec<_> = self
+            .state
+            .remote_cap
+            .iter()
             .filter(|all| all.type_url == MULTIPROTOCOL)
             .collect();
         let is_offered = |family: Family| match offered.as_slice() {
@@ -238,8 +244,9 @@ pub(crate) fn parse_neighbors(text: &[u8]) -> Result<Listed<Neighbor>, String> {
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let mut neighbors = Listed::default();
     for value in listed {
-        let address = value.pointer("/state/neighbor_address");
-        let address = address.and_then(serde_json::Value::as_str);
+        let address = value
+            .pointer("/state/neighbor_address")
+            .and_then(serde_json::Value::as_str);
         let Some(Ok(address)) = address.map(str::parse) else {
             continue; // the neighbour of an interface: no peer is configured by one
         };
@@ -348,8 +355,8 @@ pub(crate) fn parse_global(text: &[u8], family: Family) -> Result<ByNeighbour, S
         };
         let held = routes.entry(neighbor).or_insert_with(|| Ok(Vec::new()));
         if let Ok(of_neighbor) = held {
-            let read = read_path(prefix, path);
-            let read = read.and_then(|path| push(of_neighbor, prefix, path.attrs));
+            let read =
+                read_path(prefix, path).and_then(|path| push(of_neighbor, prefix, path.attrs));
             if let Err(why) = read {
                 *held = Err(why);
             }
@@ -411,8 +418,7 @@ fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> 
         };
         match attribute.kind {
             NEXT_HOP | MP_REACH_NLRI => {
-                let next_hop = attribute.nexthop.ok_or_else(unreadable)?;
-                let next_hop = next_hop.to_canonical();
+                let next_hop = attribute.nexthop.ok_or_else(unreadable)?.to_canonical();
                 route.next_hop = Some(next_hop).filter(|address| !address.is_unspecified());
             }
             AS_PATH => {
@@ -420,8 +426,9 @@ fn route(mut route: Route, attributes: Vec<Attribute>) -> Result<Route, String> 
                 let in_front = segments
                     .iter()
                     .take_while(|each| each.segment_type != AS_SET);
-                let sequence = in_front.filter(|each| each.segment_type == AS_SEQUENCE);
-                let sequence = sequence.flat_map(|each| each.asns.iter().copied().map(Asn::new));
+                let sequence = in_front
+                    .filter(|each| each.segment_type == AS_SEQUENCE)
+                    .flat_map(|each| each.asns.iter().copied().map(Asn::new));
                 route.path_head = Some(PathHead::of(sequence));
             }
             COMMUNITIES => {

@@ -52,8 +52,10 @@ impl<T> Listed<T> {
 
     /// Those that are wanted and cannot be read, with why.
     pub(crate) fn unreadable(&self, config: &PollConfig) -> BTreeMap<Session, String> {
-        let wanted = self.unreadable.iter();
-        let wanted = wanted.filter(|(address, _)| config.sessions.ribs(**address).is_some());
+        let wanted = self
+            .unreadable
+            .iter()
+            .filter(|(address, _)| config.sessions.ribs(**address).is_some());
         wanted
             .map(|(address, why)| (Session::global(*address), why.clone()))
             .collect()

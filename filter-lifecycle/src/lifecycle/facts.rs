@@ -179,8 +179,9 @@ impl Facts {
         let server = &self.spec.route_servers[index];
         let (whom, communities) = match (Side::of(key.rib), &server.our_routes_reach) {
             (Side::Sources, _) => {
-                let member = self.member(index, route);
-                let member = member.filter(|id| self.begins_with(index, *id, route));
+                let member = self
+                    .member(index, route)
+                    .filter(|id| self.begins_with(index, *id, route));
                 (member.map_or(Whom::NoMember, Whom::Only), None)
             }
             (Side::Destinations, Reach::Communities) => {

@@ -195,8 +195,9 @@ impl Feeds {
         peers: impl Fn(&mut dyn Iterator<Item = Session>) -> usize,
     ) -> Vec<Session> {
         let of_feed = self.sessions.iter().filter(|((of, _), _)| *of == feed);
-        let up = of_feed.filter(|(_, state)| state.up && state.router == router);
-        let up = up.count();
+        let up = of_feed
+            .filter(|(_, state)| state.up && state.router == router)
+            .count();
         let ends = &mut self.each[usize::from(feed.0)].ends;
         ends.retain(|_, ends| ends.are_recent(now));
         let ends = ends.entry(router).or_default();

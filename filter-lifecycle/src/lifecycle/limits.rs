@@ -69,8 +69,10 @@ impl Limits {
     pub(super) fn good(&self, family: Family, limit: u32) -> BTreeSet<Prefix> {
         let mut portions = self.portions(family).peekable();
         let is_restoring = portions.peek().is_none() || portions.any(Portion::is_restoring);
-        let restored = self.restored[family as usize].iter().copied();
-        let restored = restored.filter(|_| is_restoring);
+        let restored = self.restored[family as usize]
+            .iter()
+            .copied()
+            .filter(|_| is_restoring);
         let portions = self.portions(family);
         let good = portions.flat_map(|portion| portion.good(family, limit));
         good.chain(restored).collect()

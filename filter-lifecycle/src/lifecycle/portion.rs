@@ -71,20 +71,22 @@ impl Portion {
         } = received;
         let is_full = self.prefixes.len() >= limit as usize && self.has_good();
         let is_growth = is_new && (is_full || self.restores && !was_good);
-        let held = self.prefixes.entry(RouteKey::new(prefix, 0));
-        let held = held.or_insert_with(|| {
-            let standing = match (is_admitted, is_growth) {
-                (false, _) => Standing::Refused,
-                (true, false) => Standing::Counts,
-                (true, true) => Standing::Waits,
-            };
-            self.counting += usize::from(standing == Standing::Counts);
-            self.waiting += usize::from(standing == Standing::Waits);
-            Held {
-                routes: 0,
-                standing,
-            }
-        });
+        let held = self
+            .prefixes
+            .entry(RouteKey::new(prefix, 0))
+            .or_insert_with(|| {
+                let standing = match (is_admitted, is_growth) {
+                    (false, _) => Standing::Refused,
+                    (true, false) => Standing::Counts,
+                    (true, true) => Standing::Waits,
+                };
+                self.counting += usize::from(standing == Standing::Counts);
+                self.waiting += usize::from(standing == Standing::Waits);
+                Held {
+                    routes: 0,
+                    standing,
+                }
+            });
         held.routes += 1;
         held.standing
     }

@@ -128,8 +128,10 @@ impl Routes {
         &self,
         which: impl Fn(u32) -> bool,
     ) -> impl Iterator<Item = (Gone, Duration)> {
-        let entries = self.entries.iter();
-        let entries = entries.filter(move |(_, entry)| which(entry.epoch));
+        let entries = self
+            .entries
+            .iter()
+            .filter(move |(_, entry)| which(entry.epoch));
         entries.map(|(key, entry)| {
             let since = Duration::from_secs(entry.since.into());
             (self.described(*key, entry.whom), since)

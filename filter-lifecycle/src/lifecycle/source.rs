@@ -485,9 +485,10 @@ impl Source {
         if !gone.is_empty() {
             self.touch(now, false);
         }
-        let leaving = gone.into_iter();
-        let leaving = leaving.filter_map(|(gone, telling)| self.leaving(gone, telling));
-        let leaving = leaving.collect();
+        let leaving = gone
+            .into_iter()
+            .filter_map(|(gone, telling)| self.leaving(gone, telling))
+            .collect();
         if !self.is_over() {
             self.formers.clear(); // else what it received last is a former session's
         }
@@ -498,8 +499,10 @@ impl Source {
     pub(super) fn clear(&mut self) -> Vec<Gone> {
         self.known = false;
         let gone = self.routes.clear().into_iter();
-        let counted = gone.filter_map(|(gone, telling)| self.leaving(gone, telling));
-        let counted = counted.map(|leaving| leaving.gone).collect();
+        let counted = gone
+            .filter_map(|(gone, telling)| self.leaving(gone, telling))
+            .map(|leaving| leaving.gone)
+            .collect();
         self.formers.clear();
         counted
     }

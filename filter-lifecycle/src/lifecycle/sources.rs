@@ -112,8 +112,12 @@ impl Sources {
 
     /// The sources that time alone may change.
     pub(super) fn waiting(&self) -> Vec<SourceKey> {
-        let waiting = self.by_key.iter().filter(|(_, source)| source.wants_tick());
-        let mut waiting: Vec<SourceKey> = waiting.map(|(&key, _)| key).collect();
+        let mut waiting: Vec<SourceKey> = self
+            .by_key
+            .iter()
+            .filter(|(_, source)| source.wants_tick())
+            .map(|(&key, _)| key)
+            .collect();
         waiting.sort_unstable();
         waiting
     }

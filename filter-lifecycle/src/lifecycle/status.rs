@@ -130,10 +130,10 @@ impl View<'_> {
         };
         let limit = |family| self.facts.max_prefixes(id, family);
         let refused = peer.refused();
-        let refused_list = refused
+        let mut refused_list: Vec<_> = refused
             .iter()
-            .map(|(prefix, why)| RefusedPrefix { prefix, why });
-        let mut refused_list: Vec<_> = refused_list.collect();
+            .map(|(prefix, why)| RefusedPrefix { prefix, why })
+            .collect();
         refused_list.sort_unstable();
         refused_list.truncate(MAX_REFUSED_LISTED);
         PeerStatus {

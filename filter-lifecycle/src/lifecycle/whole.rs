@@ -199,8 +199,7 @@ impl Lifecycle {
     /// S'(p): the admitted routes of S(p), less what no announcement can claim, and what is in it always. Works out
     /// anew only what changed since the last call. A family that covers too much of the address space stops growing.
     pub fn sources(&mut self, id: PeerId) -> PrefixSet {
-        let always = self.facts.peer(id).always_sources();
-        let always: PrefixSet = always.into_iter().collect();
+        let always: PrefixSet = self.facts.peer(id).always_sources().into_iter().collect();
         let now = self.wanted.now();
         let known = self.grants.known(id);
         let known = Families::new(|family| known.source(family));
@@ -296,8 +295,9 @@ impl Lifecycle {
     #[must_use]
     pub fn frozen(&self, id: PeerId) -> BTreeSet<Prefix> {
         let limits = self.wanted.peer(id).limits();
-        let limited = Family::ALL.map(|family| (family, self.facts.max_prefixes(id, family)));
-        let limited = limited.into_iter();
+        let limited = Family::ALL
+            .map(|family| (family, self.facts.max_prefixes(id, family)))
+            .into_iter();
         limited
             .filter_map(|(family, limit)| Some(limits.good(family, limit?)))
             .flatten()

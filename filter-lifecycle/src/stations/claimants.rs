@@ -17,8 +17,9 @@ pub(super) struct Claimants {
 impl Claimants {
     /// The peer whose session confirms the station; of several the one whose address is there still, and had it before.
     pub(super) fn confirmed_for(&self, former: Option<PeerId>) -> Option<PeerId> {
-        let among = [&self.current, &self.confirmed];
-        let among = among.into_iter().find(|all| !all.is_empty())?;
+        let among = [&self.current, &self.confirmed]
+            .into_iter()
+            .find(|all| !all.is_empty())?;
         former
             .filter(|id| among.contains(id))
             .or_else(|| among.first().copied())

@@ -118,11 +118,13 @@ pub(super) fn sides(world: &World, peer: &Peer) -> (ExplainedSet, ExplainedSet) 
         .flat_map(|network| addresses(network.addresses))
         .map(Address::from)
         .collect();
-    let sessions = addresses(peer.sessions).into_iter().map(|address| {
-        let address = Address::from(address);
-        Prefix::new(address, address.family.bits()).expect("a host")
-    });
-    let sessions: Vec<Prefix> = sessions.collect();
+    let sessions: Vec<Prefix> = addresses(peer.sessions)
+        .into_iter()
+        .map(|address| {
+            let address = Address::from(address);
+            Prefix::new(address, address.family.bits()).expect("a host")
+        })
+        .collect();
     (
         ExplainedSet::sources(
             &prefixes(peer.advertises),

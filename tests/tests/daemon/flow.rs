@@ -197,8 +197,11 @@ fn a_prefix_split_in_two_never_stops_the_stream() {
     };
     let known = |prefix: &str| {
         wait_for(prefix, HOLD + SOON, || {
-            let routes = daemon.ask(&explain).unwrap()["source_routes"].clone();
-            let routes = routes.as_array().unwrap().clone();
+            let routes = daemon.ask(&explain).unwrap()["source_routes"]
+                .clone()
+                .as_array()
+                .unwrap()
+                .clone();
             (!routes.is_empty() && routes.iter().all(|route| route["prefix"] == prefix))
                 .then_some(())
         });

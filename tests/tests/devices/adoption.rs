@@ -52,8 +52,7 @@ fn a_restart_adopts_the_table_of_the_same_peer_and_of_no_other() {
         return;
     }
     let config = config(LAN);
-    let scene = Scene::new(LAN, ADDRESS);
-    let mut scene = scene.restart(&deaf(&config), nothing);
+    let mut scene = Scene::new(LAN, ADDRESS).restart(&deaf(&config), nothing);
     assert_eq!(scene.daemon.peer("p")["adopted"], true);
     assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0, "the same peer");
     assert_eq!(scene.arrive(ITS_MAC, GOOD_FLOW), PACKETS);
@@ -378,8 +377,7 @@ fn a_device_renamed_while_the_daemon_was_stopped_stays_filtered_and_so_does_an_a
     if !require("devices renamed while stopped", &[]) {
         return;
     }
-    let scene = Scene::new(LAN, ADDRESS);
-    let mut scene = scene.restart(&config(LAN), |_, router| {
+    let mut scene = Scene::new(LAN, ADDRESS).restart(&config(LAN), |_, router| {
         for words in [
             "link set ixp0 down",
             "link set ixp0 name peering7",

@@ -32,7 +32,7 @@ fn keys(value: &Value) -> BTreeSet<String> {
 #[test]
 fn the_documented_obstacles_are_those_there_are() {
     let documented = first_column("Classes");
-    let fields = [
+    let fields: BTreeSet<String> = [
         "class",
         "family",
         "wanted",
@@ -42,8 +42,9 @@ fn the_documented_obstacles_are_those_there_are() {
         "since_seconds",
         "expected_seconds",
         "missing",
-    ];
-    let fields: BTreeSet<String> = fields.map(str::to_owned).into();
+    ]
+    .map(str::to_owned)
+    .into();
     let obstacles: BTreeSet<String> = documented.difference(&fields).cloned().collect();
     assert_eq!(
         obstacles,

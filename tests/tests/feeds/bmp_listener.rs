@@ -68,8 +68,10 @@ impl Listener {
         let end = Instant::now() + WAIT;
         while !events.iter().any(&last) {
             let left = end.saturating_duration_since(Instant::now());
-            let batch = self.batches.recv_timeout(left);
-            let batch = batch.unwrap_or_else(|error| panic!("{error} after {events:?}"));
+            let batch = self
+                .batches
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("{error} after {events:?}"));
             assert!(batch.events.len() <= MAX_BATCH_EVENTS);
             assert_eq!(batch.feed, FeedId(7));
             events.extend(batch.events);

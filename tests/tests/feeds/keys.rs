@@ -97,8 +97,10 @@ impl Running {
                 return found.clone();
             }
             let left = end.saturating_duration_since(Instant::now());
-            let batch = self.batches.recv_timeout(left);
-            let batch = batch.unwrap_or_else(|error| panic!("{error} after {events:?}"));
+            let batch = self
+                .batches
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("{error} after {events:?}"));
             events.extend(batch.events);
         }
     }
@@ -536,12 +538,12 @@ fn the_example_shows_every_key_of_every_feed() {
     let example = include_str!("../../../docs/examples/bcp38.toml");
     let mut shown: BTreeSet<(String, String)> = BTreeSet::new();
     for section in example.split("[[feed]]").skip(1) {
-        let lines = section
+        let lines: Vec<&str> = section
             .lines()
             .skip(1)
-            .map(|line| line.trim_start_matches("# "));
-        let lines = lines.take_while(|line| !line.is_empty() && !line.starts_with(['#', '[']));
-        let lines: Vec<&str> = lines.collect();
+            .map(|line| line.trim_start_matches("# "))
+            .take_while(|line| !line.is_empty() && !line.starts_with(['#', '[']))
+            .collect();
         let kind = lines[0].split('"').nth(1).unwrap();
         for line in lines {
             let (key, rest) = line.split_once(" = ").unwrap();

@@ -93,9 +93,14 @@ pub fn session(peer: &Peer, family: Family) -> Session {
 
 fn holds(folded: &Folded, truth: &Truth) -> Result<(), String> {
     for ((session, rib, family), expected) in truth {
-        let held = folded.ribs.get(&(*session, *rib)).into_iter().flatten();
-        let held = held.map(|(prefix, _)| *prefix);
-        let held: BTreeSet<_> = held.filter(|prefix| prefix.family() == *family).collect();
+        let held: BTreeSet<_> = folded
+            .ribs
+            .get(&(*session, *rib))
+            .into_iter()
+            .flatten()
+            .map(|(prefix, _)| *prefix)
+            .filter(|prefix| prefix.family() == *family)
+            .collect();
         if held != *expected {
             return Err(format!(
                 "{session:?} {rib} {family} is {held:?}, not {expected:?}"

@@ -62,8 +62,10 @@ impl Running {
         let end = Instant::now() + WAIT;
         while !events.iter().any(&last) {
             let left = end.saturating_duration_since(Instant::now());
-            let batch = self.batches.recv_timeout(left);
-            let batch = batch.unwrap_or_else(|error| panic!("{error} after {events:?}"));
+            let batch = self
+                .batches
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("{error} after {events:?}"));
             events.extend(batch.events);
         }
         events
@@ -177,11 +179,14 @@ const fn is_end_of_rib(event: &RouteEvent) -> bool {
 
 /// The prefixes of the last snapshot.
 fn snapshot(events: &[RouteEvent]) -> Vec<String> {
-    let routes = events.iter().rev().find_map(|event| match event {
-        RouteEvent::Snapshot { routes, .. } => Some(routes),
-        _ => None,
-    });
-    let routes = routes.expect("no snapshot");
+    let routes = events
+        .iter()
+        .rev()
+        .find_map(|event| match event {
+            RouteEvent::Snapshot { routes, .. } => Some(routes),
+            _ => None,
+        })
+        .expect("no snapshot");
     routes
         .iter()
         .map(|route| format!("{}#{}", route.prefix, route.path))

@@ -29,8 +29,10 @@ fn without_macs(frame: &[u8]) -> Vec<u8> {
 
 /// An IP packet without tags: all that a device without an Ethernet header delivers.
 fn is_bare(frame: &[u8]) -> bool {
-    let ethertype = frame.get(12..14).and_then(|bytes| bytes.first_chunk());
-    let ethertype = ethertype.map(|bytes| u16::from_be_bytes(*bytes));
+    let ethertype = frame
+        .get(12..14)
+        .and_then(|bytes| bytes.first_chunk())
+        .map(|bytes| u16::from_be_bytes(*bytes));
     matches!(ethertype, Some(ETHERTYPE_IPV4 | ETHERTYPE_IPV6))
 }
 
@@ -75,8 +77,9 @@ fn without_an_ethernet_header_every_ip_packet_is_judged_as_on_a_port() {
         }
         assert!(judged > 1_000, "{judged}");
         let counted = expected.0.values();
-        let kinds = counted.flat_map(|counters| counters.nonzero().map(|(reason, _)| reason));
-        let kinds: std::collections::BTreeSet<Reason> = kinds.collect();
+        let kinds: std::collections::BTreeSet<Reason> = counted
+            .flat_map(|counters| counters.nonzero().map(|(reason, _)| reason))
+            .collect();
         assert!(kinds.len() > 8, "{kinds:?}");
         assert!(
             !kinds.contains(&Reason::NotForUs),

@@ -81,8 +81,9 @@ fn what_was_known_outlives_another_as() {
 /// on and never used, keeps no class waiting, before and after the loss.
 #[test]
 fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
-    let both = ONE.replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]");
-    let both = both.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]");
+    let both = ONE
+        .replace("[\"ipv4\"]", "[\"ipv4\", \"ipv6\"]")
+        .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]");
     let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
     let told = |world: &mut World| {

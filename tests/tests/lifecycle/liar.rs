@@ -82,22 +82,21 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
         prop::option::of(asn),
         prop::option::of(any::<u16>()),
         prop::option::of(any::<[bool; 2]>()),
-    );
-    let up = up.prop_map(|(address, asn, restart, families)| RouteEvent::SessionUp {
-        router: 0,
-        session: session(address),
-        asn: asn.map(Asn::new),
-        restart_time: restart.map(|seconds| Duration::from_secs(seconds.into())),
-        families,
-        local: None,
-    });
+    )
+        .prop_map(|(address, asn, restart, families)| RouteEvent::SessionUp {
+            router: 0,
+            session: session(address),
+            asn: asn.map(Asn::new),
+            restart_time: restart.map(|seconds| Duration::from_secs(seconds.into())),
+            families,
+            local: None,
+        });
     let down = (address(), 0..CAUSES.len()).prop_map(|(address, cause)| RouteEvent::SessionDown {
         session: session(address),
         cause: CAUSES[cause],
     });
-    let announce = (origin(), rib(), route());
-    let announce =
-        announce.prop_map(|(origin, rib, route)| RouteEvent::Announce { origin, rib, route });
+    let announce = (origin(), rib(), route())
+        .prop_map(|(origin, rib, route)| RouteEvent::Announce { origin, rib, route });
     let withdraw =
         (origin(), rib(), route()).prop_map(|(origin, rib, route)| RouteEvent::Withdraw {
             origin,
@@ -105,29 +104,31 @@ fn about_a_session() -> impl Strategy<Value = RouteEvent> {
             prefix: route.prefix,
             path: route.path,
         });
-    let end = (origin(), rib(), family());
-    let end = end.prop_map(|(origin, rib, family)| RouteEvent::EndOfRib {
+    let end = (origin(), rib(), family()).prop_map(|(origin, rib, family)| RouteEvent::EndOfRib {
         origin,
         rib,
         family,
     });
-    let lost = (origin(), prop::option::of(rib()), any::<bool>());
-    let lost = lost.prop_map(|(origin, rib, by_session)| RouteEvent::RibLost {
-        origin,
-        rib,
-        cause: match by_session {
-            true => LossCause::Session,
-            false => LossCause::Feed,
+    let lost =
+        (origin(), prop::option::of(rib()), any::<bool>()).prop_map(|(origin, rib, by_session)| {
+            RouteEvent::RibLost {
+                origin,
+                rib,
+                cause: match by_session {
+                    true => LossCause::Session,
+                    false => LossCause::Feed,
+                },
+                why: "a lie".to_owned(),
+            }
+        });
+    let count = (origin(), rib(), prop::option::of(family()), any::<u64>()).prop_map(
+        |(origin, rib, family, prefixes)| RouteEvent::Count {
+            origin,
+            rib,
+            family,
+            prefixes,
         },
-        why: "a lie".to_owned(),
-    });
-    let count = (origin(), rib(), prop::option::of(family()), any::<u64>());
-    let count = count.prop_map(|(origin, rib, family, prefixes)| RouteEvent::Count {
-        origin,
-        rib,
-        family,
-        prefixes,
-    });
+    );
     prop_oneof![2 => up, 1 => down, 4 => announce, 2 => withdraw, 1 => end, 1 => lost, 1 => count]
 }
 

@@ -120,9 +120,12 @@ impl Model {
             return Vec::new();
         }
         self.ended.insert((feed, session), now);
-        let ended = self.ended.iter();
-        let ended = ended.filter(|((of, _), at)| *of == feed && now <= **at + TOGETHER);
-        let ended: Vec<usize> = ended.map(|((_, session), _)| *session).collect();
+        let ended: Vec<usize> = self
+            .ended
+            .iter()
+            .filter(|((of, _), at)| *of == feed && now <= **at + TOGETHER)
+            .map(|((_, session), _)| *session)
+            .collect();
         let up = self.up.iter().filter(|(of, _)| *of == feed).count();
         let peers: BTreeSet<u32> = ended.iter().map(|&session| SESSIONS[session].1).collect();
         if ended.len() > up && peers.len() >= MASS_PEERS {

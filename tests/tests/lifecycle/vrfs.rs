@@ -105,8 +105,8 @@ fn one_address_in_several_instances_is_several_peers() {
         "red",
         "64501",
         &format!("vlan = 7\nroute_distinguisher = \"{RED}\""),
-    );
-    let red = red.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    )
+    .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
     let blue = peer(
         "blue",
         "64502",

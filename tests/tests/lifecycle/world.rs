@@ -141,8 +141,9 @@ impl World {
     /// A table of a peer, by hand.
     pub fn snapshot_of(&mut self, peer: u32, feed: u16, rib: AdjRib, texts: &[&str]) {
         for family in Family::ALL {
-            let routes = texts.iter().map(|text| Route::bare(prefix(text)));
-            let routes: Vec<Route> = routes
+            let routes: Vec<Route> = texts
+                .iter()
+                .map(|text| Route::bare(prefix(text)))
                 .filter(|route| route.prefix.family() == family)
                 .collect();
             let (origin, routes) = (Origin::Peer(PeerId(peer)), routes.into());
@@ -176,8 +177,12 @@ impl World {
             let anew = |side| self.life.prefixes(id, side).collect::<PrefixSet>();
             let (sources, destinations) = (anew(Side::Sources), anew(Side::Destinations));
             let extras = |list: &[Prefix]| list.iter().copied().collect::<PrefixSet>();
-            let sessions = peer.attachments.iter().flat_map(|at| &at.addresses);
-            let sessions: Vec<Prefix> = sessions.map(|&at| Prefix::host(at.into())).collect();
+            let sessions: Vec<Prefix> = peer
+                .attachments
+                .iter()
+                .flat_map(|at| &at.addresses)
+                .map(|&at| Prefix::host(at.into()))
+                .collect();
             let always = extras(&peer.extra_destinations)
                 .union(&extras(&[Prefix::host(own)]))
                 .union(&extras(&sessions));

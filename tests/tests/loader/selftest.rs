@@ -142,8 +142,9 @@ impl Steps {
             "2001:db8::1/128",
             "2001:db8:0:1::8/127",
             "2001:db8:0:1::c/126",
-        ];
-        let long = long.iter().map(|text| text.parse().unwrap());
+        ]
+        .iter()
+        .map(|text| text.parse().unwrap());
         Self {
             random: Random(9),
             prefixes: both.chain(long).collect(),

@@ -24,8 +24,10 @@ pub(super) fn open(page: &str) -> Option<(String, Vec<String>)> {
         }
     };
     assert!(output.status.success(), "{output:?}");
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    let complaints = complaints.lines().filter(|line| line.contains("CONSOLE"));
-    let complaints = complaints.map(str::to_owned).collect();
+    let complaints = String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .map(str::to_owned)
+        .collect();
     Some((String::from_utf8(output.stdout).unwrap(), complaints))
 }

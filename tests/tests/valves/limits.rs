@@ -81,8 +81,8 @@ fn an_emptied_set_is_no_last_good_table() {
 #[test]
 fn each_session_has_a_limit_of_its_own() {
     const P1B: &str = "192.0.2.21";
-    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}");
-    let limited = limited.replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
+    let limited = format!("{ONE}max_prefixes = {{ ipv4 = 2 }}")
+        .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"192.0.2.21\"]");
     let mut world = World::new(&[&limited, BMP_LISTENER, MINE]);
     world.feed_up(0);
     world.by_hand(1, &["198.51.100.0/24"]);
@@ -322,20 +322,25 @@ fn a_jump_is_measured_across_a_reload() {
     let mut before = World::synced(&GOOD);
     before.at(20);
     before.passes("100.0.0.1");
-    let leak = (1..100).filter(|first| *first != 10);
-    let leak: Vec<String> = leak.map(|first| format!("{first}.0.0.0/8")).collect();
+    let leak: Vec<String> = (1..100)
+        .filter(|first| *first != 10)
+        .map(|first| format!("{first}.0.0.0/8"))
+        .collect();
     for (restored, leaks) in [(true, false), (false, true)] {
         let mut life = Lifecycle::new(Arc::new(spec_of(&[ONE, BMP_LISTENER, MINE])));
         if restored {
             life.restore_coverage(PeerId(0), before.life.coverage(PeerId(0)));
         }
         let origin = origin(P1);
-        let announced = leak.iter().map(String::as_str).chain(GOOD);
-        let announced = announced.map(|text| RouteEvent::Announce {
-            origin,
-            rib: PRE,
-            route: Route::bare(prefix(text)),
-        });
+        let announced =
+            leak.iter()
+                .map(String::as_str)
+                .chain(GOOD)
+                .map(|text| RouteEvent::Announce {
+                    origin,
+                    rib: PRE,
+                    route: Route::bare(prefix(text)),
+                });
         let end = RouteEvent::EndOfRib {
             origin,
             rib: PRE,

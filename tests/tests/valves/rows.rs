@@ -11,8 +11,12 @@ fn read(path: &str) -> String {
 #[test]
 fn every_row_names_tests_that_exist() {
     let (doc, contract) = (read("docs/lifecycle.md"), read("docs/spec.md"));
-    let rows = doc.lines().skip_while(|line| *line != HEAD).skip(2);
-    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    let rows: Vec<&str> = doc
+        .lines()
+        .skip_while(|line| *line != HEAD)
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
     assert!(!rows.is_empty(), "no table with the head {HEAD}");
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -22,8 +26,8 @@ fn every_row_names_tests_that_exist() {
         let anchor = event
             .split("spec.md#")
             .nth(1)
-            .and_then(|rest| rest.split(')').next());
-        let anchor = anchor.unwrap_or_else(|| panic!("no event of the contract: {event}"));
+            .and_then(|rest| rest.split(')').next())
+            .unwrap_or_else(|| panic!("no event of the contract: {event}"));
         let id = format!("id=\"{anchor}\"");
         assert!(contract.contains(&id), "{anchor} is not in docs/spec.md");
         for test in tests.split(", ") {

@@ -25,12 +25,14 @@ use tokio_util::codec::Decoder;
 type Said = Vec<(bool, Prefix, u32)>;
 
 fn by_us(events: &[RouteEvent]) -> Said {
-    let said = events.iter().filter_map(|event| match event {
-        RouteEvent::Announce { route, .. } => Some((true, route.prefix, route.path)),
-        RouteEvent::Withdraw { prefix, path, .. } => Some((false, *prefix, *path)),
-        _ => None,
-    });
-    let mut said: Said = said.collect();
+    let mut said: Said = events
+        .iter()
+        .filter_map(|event| match event {
+            RouteEvent::Announce { route, .. } => Some((true, route.prefix, route.path)),
+            RouteEvent::Withdraw { prefix, path, .. } => Some((false, *prefix, *path)),
+            _ => None,
+        })
+        .collect();
     said.sort_unstable();
     said
 }

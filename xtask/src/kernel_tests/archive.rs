@@ -141,8 +141,8 @@ impl Archive {
         let listed = output(
             self.apt("apt-cache")
                 .args(["search", "--names-only", &pattern]),
-        );
-        let listed = listed.ok_or("apt-cache cannot search")?;
+        )
+        .ok_or("apt-cache cannot search")?;
         let there: Vec<&str> = listed
             .lines()
             .filter_map(|line| line.split(' ').next())

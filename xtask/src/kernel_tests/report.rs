@@ -103,8 +103,9 @@ impl Report {
     /// A run has passed if it ended with zero and its harness counted as many tests as it has.
     fn finished(&mut self, run: &Run, said: &str) {
         let name = run.binary;
-        let output = said.split_once(&format!("== begin {name}\n"));
-        let output = output.and_then(|(_, rest)| rest.split_once(&format!("== end {name} ")));
+        let output = said
+            .split_once(&format!("== begin {name}\n"))
+            .and_then(|(_, rest)| rest.split_once(&format!("== end {name} ")));
         let Some((output, status)) = output else {
             self.problems.push(format!("{name} did not end"));
             return;

@@ -80,8 +80,9 @@ impl Tables {
             };
             peering.peers[place].in_force = in_force(found);
             peering.peers[place].rules.known = self.known.get(&id).copied().unwrap_or(Known::NONE);
-            let stations = array(found, "stations").iter();
-            let stations = stations.filter_map(|it| station(it, index(text(it, "interface"))?));
+            let stations = array(found, "stations")
+                .iter()
+                .filter_map(|it| station(it, index(text(it, "interface"))?));
             peering
                 .stations
                 .extend(stations.map(|station| (station, place)));
@@ -91,8 +92,9 @@ impl Tables {
             if let Some(here) = found.and_then(|index| peering.interfaces.get_mut(&index)) {
                 here.in_force = in_force(interface);
             }
-            let contested = array(interface, "contested").iter();
-            let contested = contested.filter_map(|it| station(it, found?));
+            let contested = array(interface, "contested")
+                .iter()
+                .filter_map(|it| station(it, found?));
             peering.contested.extend(contested);
         }
     }

@@ -76,8 +76,10 @@ impl Judged {
         is_dropped: bool,
         ip: Option<Ip>,
     ) -> Self {
-        let sides = peer.filter(|_| asks_the_sets(reason)).zip(ip);
-        let sides = sides.map(|(peer, ip)| (&peering.peers[peer], ip));
+        let sides = peer
+            .filter(|_| asks_the_sets(reason))
+            .zip(ip)
+            .map(|(peer, ip)| (&peering.peers[peer], ip));
         Self {
             peer,
             reason,
@@ -188,8 +190,9 @@ impl<'a> Kernel<'a> {
                 },
             )?;
             filter.set_wanted(slot, Wanted::new(peer.in_force, LeaseEnd::Keep))?;
-            let owned = peering.stations.iter();
-            let owned = owned
+            let owned = peering
+                .stations
+                .iter()
                 .filter(|&(station, &owner)| station.ifindex == TEST_IFINDEX && owner == place);
             let before = stations.len();
             stations.extend(owned.map(|(&station, _)| (station, slot)));

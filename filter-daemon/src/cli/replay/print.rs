@@ -45,8 +45,10 @@ struct Counts {
 
 impl Counts {
     fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let reasons = self.reasons.iter();
-        let reasons = reasons.map(|(reason, &count)| (reason.name(), count));
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|(reason, &count)| (reason.name(), count));
         let truncated = (self.truncated > 0).then_some((TRUNCATED, self.truncated));
         reasons.chain(truncated)
     }

@@ -141,8 +141,11 @@ impl App {
     }
 
     fn arrange(&mut self) {
-        let chosen = self.rows.get(self.chosen).filter(|_| self.is_chosen);
-        let chosen = chosen.map(|row| row.name.clone());
+        let chosen = self
+            .rows
+            .get(self.chosen)
+            .filter(|_| self.is_chosen)
+            .map(|row| row.name.clone());
         let sort = self.sort;
         let by = |row: &Row| match sort {
             Sort::Violations => row.rates.violations(),

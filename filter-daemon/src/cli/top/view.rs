@@ -162,14 +162,19 @@ fn draw_peer(frame: &mut Frame<'_>, area: Rect, row: &Row) {
         List::new(lines).block(Block::bordered().title("reasons")),
         left,
     );
-    let sources = row.top_sources().into_iter();
-    let sources = sources.map(|(block, samples)| format!("{block:<24} {samples:>6} samples"));
+    let sources = row
+        .top_sources()
+        .into_iter()
+        .map(|(block, samples)| format!("{block:<24} {samples:>6} samples"));
     frame.render_widget(
         List::new(sources).block(Block::bordered().title("sources of samples")),
         right,
     );
-    let latest = row.samples.iter().rev();
-    let latest = latest.map(|it| format!("{}  {}", when::local(it.time), violations::line(it)));
+    let latest = row
+        .samples
+        .iter()
+        .rev()
+        .map(|it| format!("{}  {}", when::local(it.time), violations::line(it)));
     frame.render_widget(
         List::new(latest).block(Block::bordered().title("latest samples")),
         samples,

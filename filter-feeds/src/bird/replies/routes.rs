@@ -155,8 +155,10 @@ fn next_hop(value: &str) -> Result<IpAddr, ReplyError> {
         .next()
         .and_then(|address| address.parse().ok())
         .ok_or_else(unreadable)?;
-    let link_local = addresses.next().filter(|_| global.is_unspecified());
-    let link_local: Option<IpAddr> = link_local.and_then(|address| address.parse().ok());
+    let link_local: Option<IpAddr> = addresses
+        .next()
+        .filter(|_| global.is_unspecified())
+        .and_then(|address| address.parse().ok());
     Ok(link_local.unwrap_or(global).to_canonical())
 }
 

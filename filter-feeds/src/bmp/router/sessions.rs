@@ -189,8 +189,9 @@ fn longer_restart_time(up: &PeerUp) -> Option<Duration> {
     let [Some(ours), Some(theirs)] = both else {
         return None;
     };
-    let asking = [ours, theirs].into_iter();
-    let asking = asking.filter(|side| side.families.contains(&true));
+    let asking = [ours, theirs]
+        .into_iter()
+        .filter(|side| side.families.contains(&true));
     asking.map(|side| side.restart_time).max()
 }
 

@@ -289,10 +289,14 @@ impl Fold<'_> {
     /// A poll found that the router no longer has a session that it had: a stream that still reports it as up will not
     /// report anything of it any more (GoBGP sends no Peer Down of a neighbour that was deleted).
     fn end_elsewhere(&mut self, feed: FeedId, session: Session) {
-        let others = self.feeds.reports(session).filter(|(other, is_up)| {
-            *is_up && *other != feed && self.facts.kind(*other) == Kind::Stream
-        });
-        let others: Vec<FeedId> = others.map(|(other, _)| other).collect();
+        let others: Vec<FeedId> = self
+            .feeds
+            .reports(session)
+            .filter(|(other, is_up)| {
+                *is_up && *other != feed && self.facts.kind(*other) == Kind::Stream
+            })
+            .map(|(other, _)| other)
+            .collect();
         for other in others {
             self.session_down(other, session, DownCause::Deconfigured);
         }
