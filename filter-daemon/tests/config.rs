@@ -87,14 +87,14 @@ fn every_mistake_gets_its_line() {
             panic!("not three lines: {block}");
         };
         let text = |line: &str| line[2..].replace("\\n", "\n").replace("\\e", "\u{1b}");
-        let told = match Config::parse(&changed(&text(from), &text(to)), "b.toml") {
+        let found = match Config::parse(&changed(&text(from), &text(to)), "b.toml") {
             Ok(_) => "nothing".to_owned(),
             Err(error) => {
                 assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
                 error.to_string()
             }
         };
-        assert_eq!(told, format!("b.toml:{}", &error[2..]), "{block}");
+        assert_eq!(found, format!("b.toml:{}", &error[2..]), "{block}");
         cases += 1;
     }
     assert!(cases > 80, "only {cases} cases were read");
@@ -109,10 +109,10 @@ fn files_that_cannot_be_read() {
     );
     let path = std::env::temp_dir().join(format!("bcp38-config-{}.toml", std::process::id()));
     std::fs::write(&path, b"[router]\n# \xff\n").unwrap();
-    let told = error(&path);
+    let found = error(&path);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(
-        told,
+        found,
         format!(
             "{}:2: not utf-8: save the file in that encoding",
             path.display()
@@ -480,10 +480,10 @@ fn what_is_odd_is_told() {
     ];
     let base = warnings(BASE);
     for (from, to, warning) in cases {
-        let mut told = warnings(&changed(from, to));
-        told.retain(|line| !base.contains(line));
+        let mut found = warnings(&changed(from, to));
+        found.retain(|line| !base.contains(line));
         let expected = format!("b.toml:{warning}");
-        assert!(told.contains(&expected), "{expected}\n{told:#?}");
+        assert!(found.contains(&expected), "{expected}\n{found:#?}");
     }
 }
 
@@ -514,13 +514,13 @@ fn an_enforced_peer_without_a_feed_is_told() {
         "203.0.113.10\"]\nmacs",
         "203.0.113.10\"]\nmode = \"enforce\"\nmacs",
     );
-    let told: Vec<String> = warnings(&text);
-    let told: Vec<&String> = told
+    let found: Vec<String> = warnings(&text);
+    let found: Vec<&String> = found
         .iter()
         .filter(|line| line.contains("no feed"))
         .collect();
     assert_eq!(
-        told,
+        found,
         [
             "b.toml:24: peer \"other\": `mode` = \"enforce\": no feed reports what this peer advertises: it will stay in `observe`; add a `[[feed]]`"
         ]
@@ -576,12 +576,12 @@ fn a_peer_without_a_session_of_its_family_is_told() {
             "{BASE}\n[[peer]]\nname = \"v6only\"\nasn = 214312\ninterface = \"ixp0\"\naddresses = [{address}]\nfamilies = [\"{family}\"]\n"
         ))
     };
-    let told = |warnings: Vec<String>| {
+    let found = |warnings: Vec<String>| {
         let mut all = warnings.into_iter();
         all.any(|line| line.contains("no session of its own family"))
     };
-    assert!(told(peer("ipv6", "\"203.0.113.12\"")));
-    assert!(!told(peer("ipv4", "\"203.0.113.12\"")));
-    assert!(!told(peer("ipv6", "\"203.0.113.12\", \"2001:db8::12\"")));
-    assert!(!told(peer("ipv6", "")));
+    assert!(found(peer("ipv6", "\"203.0.113.12\"")));
+    assert!(!found(peer("ipv4", "\"203.0.113.12\"")));
+    assert!(!found(peer("ipv6", "\"203.0.113.12\", \"2001:db8::12\"")));
+    assert!(!found(peer("ipv6", "")));
 }

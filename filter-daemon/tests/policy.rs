@@ -95,13 +95,13 @@ fn what_is_configured_comes_first_and_what_the_device_has_is_added() {
     let config = config();
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     let mac = |text: &str| text.parse().unwrap();
-    let told = Link::new(&config.spec.interfaces[0], 9, Some(&device())).unwrap();
-    assert_eq!(told.mac, mac("02:00:00:00:00:01"));
+    let received = Link::new(&config.spec.interfaces[0], 9, Some(&device())).unwrap();
+    assert_eq!(received.mac, mac("02:00:00:00:00:01"));
     assert_eq!(
-        told.macs,
+        received.macs,
         [mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02")]
     );
-    assert_eq!(told.addresses, [ip("203.0.113.1"), ip("192.0.2.1")]);
+    assert_eq!(received.addresses, [ip("203.0.113.1"), ip("192.0.2.1")]);
     let read = Link::new(&config.spec.interfaces[1], 9, Some(&device())).unwrap();
     assert_eq!(
         (read.mac, read.addresses),

@@ -449,7 +449,7 @@ fn a_cut_packet_is_truncated_and_no_violation() {
     let capture = scratch.file("c", &file);
     let (code, out, err) = replay(&config, &capture, &["--json"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    let told: Vec<(String, bool)> = out
+    let printed: Vec<(String, bool)> = out
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|line| line["n"].is_u64())
@@ -460,7 +460,7 @@ fn a_cut_packet_is_truncated_and_no_violation() {
             )
         })
         .collect();
-    let told: Vec<(&str, bool)> = told
+    let printed: Vec<(&str, bool)> = printed
         .iter()
         .map(|(reason, is)| (reason.as_str(), *is))
         .collect();
@@ -472,7 +472,7 @@ fn a_cut_packet_is_truncated_and_no_violation() {
         ("truncated", false),
         ("icmp-error", false),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(printed, expected);
     assert!(out.contains("\"truncated\":3}"), "{out}");
     let (_, table, _) = replay(&config, &capture, &[]);
     assert!(table.contains("6 packets, 1 dropped"), "{table}");

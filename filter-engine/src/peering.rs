@@ -81,13 +81,14 @@ fn tags(spec: &Spec, id: InterfaceId) -> BTreeSet<Vlans> {
 /// Our MACs, and the addresses and subnets of the device, that the interface's record has no room for.
 #[must_use]
 pub fn left_out(spec: &Spec, id: InterfaceId, link: &Link) -> Vec<String> {
-    let (Some(interface), Some(told)) = (spec.interface(id), interface_spec(spec, id, link)) else {
+    let (Some(interface), Some(given)) = (spec.interface(id), interface_spec(spec, id, link))
+    else {
         return Vec::new();
     };
-    let macs = link.macs.iter().filter(|mac| !told.macs.contains(mac));
+    let macs = link.macs.iter().filter(|mac| !given.macs.contains(mac));
     let mut left_out: Vec<String> = macs.map(ToString::to_string).collect();
     for (&(vlans, address), &subnet) in &link.networks {
-        let Some(network) = told.networks.get(&vlans) else {
+        let Some(network) = given.networks.get(&vlans) else {
             continue; // of tags under which no peer is configured
         };
         if !network.addresses.contains(&address) {
@@ -179,10 +180,10 @@ pub(crate) fn interface_in_force(
     id: InterfaceId,
     link: &Link,
 ) -> Option<Result<userspace::Interface, filter_loader::Error>> {
-    let told = interface_spec(spec, id, link)?;
+    let given = interface_spec(spec, id, link)?;
     let in_force = interface_classes(spec.interface(id)?);
-    let records = told.record().and_then(|record| {
-        let networks = told.network_records()?;
+    let records = given.record().and_then(|record| {
+        let networks = given.network_records()?;
         Ok(userspace::Interface {
             record,
             networks,

@@ -83,7 +83,7 @@ struct Since {
     last: Duration,
     bytes_before: u64,
     blocks: BTreeSet<Prefix>,
-    told: bool,
+    reported: bool,
 }
 
 impl PointingWatch {
@@ -105,17 +105,17 @@ impl PointingWatch {
             last: now,
             bytes_before: bytes.saturating_sub(u64::from(length)),
             blocks: BTreeSet::new(),
-            told: false,
+            reported: false,
         });
         since.last = now;
         if since.blocks.len() < MAX_BLOCKS {
             since.blocks.insert(block(destination));
         }
         let finding = since.finding(bytes);
-        if since.told || finding.duration < SUSTAINED || finding.blocks < MIN_BLOCKS {
+        if since.reported || finding.duration < SUSTAINED || finding.blocks < MIN_BLOCKS {
             return None;
         }
-        since.told = true;
+        since.reported = true;
         Some(finding)
     }
 
@@ -124,7 +124,7 @@ impl PointingWatch {
     pub fn current(&self, bytes: u64) -> Option<DefaultPointing> {
         self.since
             .as_ref()
-            .filter(|since| since.told)
+            .filter(|since| since.reported)
             .map(|since| since.finding(bytes))
     }
 
@@ -177,9 +177,9 @@ mod tests {
         assert_eq!(watch.sample(at(4), v4(1, 2), 2000, 100), None);
         assert_eq!(watch.sample(at(8), v4(2, 1), 3000, 100), None);
         assert_eq!(watch.sample(at(9), v4(3, 1), 4000, 100), None);
-        let told = watch.sample(at(10), v4(3, 2), 5000, 100).unwrap();
+        let reported = watch.sample(at(10), v4(3, 2), 5000, 100).unwrap();
         assert_eq!(
-            told,
+            reported,
             DefaultPointing {
                 bytes: 4000,
                 blocks: 3,

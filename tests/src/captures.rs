@@ -118,7 +118,7 @@ pub struct Folded {
     /// Tables reported as lost, and not void since.
     pub lost: BTreeSet<(Session, Option<AdjRib>)>,
     /// The last counts reported.
-    pub told: BTreeMap<(Session, AdjRib), u64>,
+    pub received: BTreeMap<(Session, AdjRib), u64>,
     /// Every event, in order.
     pub events: Vec<RouteEvent>,
     /// What was left out.
@@ -200,7 +200,7 @@ impl Folded {
                 prefixes,
                 ..
             } => {
-                self.told.insert((session_of(origin), *rib), *prefixes);
+                self.received.insert((session_of(origin), *rib), *prefixes);
             }
         }
     }

@@ -99,17 +99,17 @@ impl Scene {
         std::thread::scope(|scope| {
             let changed = scope.spawn(change);
             let begin = Instant::now();
-            let (mut told, mut flipped) = (None, None);
+            let (mut received, mut flipped) = (None, None);
             let (mut sent, mut arrived) = (Vec::new(), 0);
-            while told.is_none() || flipped.is_none() {
+            while received.is_none() || flipped.is_none() {
                 assert!(
                     begin.elapsed() < WITHIN,
-                    "told {told:?}, flipped {flipped:?} to {opens}: {:#?}",
+                    "received {received:?}, flipped {flipped:?} to {opens}: {:#?}",
                     self.daemon.story()
                 );
                 sent.push(Instant::now());
                 arrived += probe.send();
-                told = told.or_else(|| heard(sniffer, nlri));
+                received = received.or_else(|| heard(sniffer, nlri));
                 flipped = flipped.or_else(|| match opens {
                     true => (arrived > 0).then(Instant::now),
                     // Nothing overtakes on a wire: the first that is missing is the first that was dropped.
@@ -120,7 +120,9 @@ impl Scene {
             changed.join().unwrap();
             assert_eq!(self.daemon.peer("p1")["mode_in_force"], "enforce");
             // Before the UPDATE was looked at: within one step.
-            flipped.unwrap().saturating_duration_since(told.unwrap())
+            flipped
+                .unwrap()
+                .saturating_duration_since(received.unwrap())
         })
     }
 
@@ -370,17 +372,20 @@ fn peers_own_table() {
 /// From the UPDATE to the route in this namespace's table.
 fn until_routed(sniffer: &Wire, nlri: [u8; 4], line: &str, comes: bool) -> Duration {
     let begin = Instant::now();
-    let (mut told, mut routed) = (None, None);
-    while told.is_none() || routed.is_none() {
-        assert!(begin.elapsed() < WITHIN, "told {told:?}, routed {routed:?}");
-        told = told.or_else(|| heard(sniffer, nlri));
+    let (mut received, mut routed) = (None, None);
+    while received.is_none() || routed.is_none() {
+        assert!(
+            begin.elapsed() < WITHIN,
+            "received {received:?}, routed {routed:?}"
+        );
+        received = received.or_else(|| heard(sniffer, nlri));
         routed = routed.or_else(|| {
             let table = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
             (table.contains(line) == comes).then(Instant::now)
         });
         std::thread::sleep(STEP);
     }
-    routed.unwrap().saturating_duration_since(told.unwrap())
+    routed.unwrap().saturating_duration_since(received.unwrap())
 }
 
 /// One test per daemon: all of them are too long for one run in a hurry.

@@ -240,14 +240,14 @@ fn overflow_is_healed() {
     batch("add", 0..6000);
     batch("del", 1000..6000);
     until(&mut neighbours, NeighbourEvent::Complete);
-    let told: BTreeMap<IpAddr, Mac> = neighbours
+    let received: BTreeMap<IpAddr, Mac> = neighbours
         .known()
         .map(|(_, address, mac)| (address, mac))
         .collect();
-    let ours = told
+    let ours = received
         .iter()
         .filter(|(address, _)| address.to_string().starts_with("198.18."));
     assert_eq!(ours.count(), 1000);
     let address: IpAddr = "198.18.3.5".parse().unwrap();
-    assert_eq!(told[&address], Mac::from_bytes([2, 0, 0, 0, 3, 5]));
+    assert_eq!(received[&address], Mac::from_bytes([2, 0, 0, 0, 3, 5]));
 }

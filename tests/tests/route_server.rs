@@ -298,9 +298,9 @@ fn a_route_belongs_to_whose_address_is_its_next_hop() {
     ] {
         let action = format!("bgp_next_hop = {hop};");
         scene.served.export_with(family, &action);
-        let told = daemon.until_event("next-hop-rewritten", |event| event["next_hop"] == hop);
+        let received = daemon.until_event("next-hop-rewritten", |event| event["next_hop"] == hop);
         assert_eq!(
-            (&told["session"], &told["prefix"]),
+            (&received["session"], &received["prefix"]),
             (&rs.into(), &prefix.into())
         );
     }

@@ -181,11 +181,11 @@ fn as57965_a_third_prefix_freezes_the_table() {
             WITHIN,
         );
         scene.peer.announce(third);
-        let told = daemon.until_event("max-prefix-exceeded", |event| {
+        let found = daemon.until_event("max-prefix-exceeded", |event| {
             event["family"] == family.name()
         });
         assert_eq!(
-            (&told["peer"], &told["prefixes"], &told["limit"]),
+            (&found["peer"], &found["prefixes"], &found["limit"]),
             (&"icrc".into(), &3.into(), &2.into())
         );
         daemon.until("the freeze in status", "icrc", |peer| {
@@ -235,8 +235,8 @@ fn as57965_pointing_default_is_told_with_bytes_blocks_and_duration() {
             .map(|(_, (_, bytes))| bytes)
             .sum()
     };
-    let mut told = Vec::new();
-    while told.is_empty() {
+    let mut found = Vec::new();
+    while found.is_empty() {
         assert!(begin.elapsed() < WITHIN, "no event");
         for stranger in strangers {
             traffic.expect(
@@ -247,22 +247,22 @@ fn as57965_pointing_default_is_told_with_bytes_blocks_and_duration() {
             );
             std::thread::sleep(Duration::from_millis(100)); // the rate of samples
         }
-        told = daemon.events_named("default-pointing");
+        found = daemon.events_named("default-pointing");
     }
-    let told = &told[0];
-    let seconds = told["seconds"].as_u64().unwrap();
+    let found = &found[0];
+    let seconds = found["seconds"].as_u64().unwrap();
     assert_eq!(
-        (&told["peer"], &told["blocks"]),
+        (&found["peer"], &found["blocks"]),
         (&"icrc".into(), &4.into()),
-        "{told}"
+        "{found}"
     );
     assert!(
         (10..=begin.elapsed().as_secs()).contains(&seconds),
-        "{told}"
+        "{found}"
     );
     assert!(
-        (1..=bytes(traffic)).contains(&told["bytes"].as_u64().unwrap()),
-        "{told}"
+        (1..=bytes(traffic)).contains(&found["bytes"].as_u64().unwrap()),
+        "{found}"
     );
     // Status goes on counting, to the byte.
     let now = daemon.until("all bytes in status", "icrc", |peer| {
@@ -295,9 +295,9 @@ fn as57965_a_rewritten_next_hop_is_told() {
     scene
         .peer
         .export_with(Family::Ipv4, "bgp_next_hop = 192.0.2.99;");
-    let told = scene.daemon.until_event("next-hop-rewritten", |_| true);
+    let found = scene.daemon.until_event("next-hop-rewritten", |_| true);
     assert_eq!(
-        (&told["peer"], &told["next_hop"], &told["prefix"]),
+        (&found["peer"], &found["next_hop"], &found["prefix"]),
         (
             &"icrc".into(),
             &"192.0.2.99".into(),

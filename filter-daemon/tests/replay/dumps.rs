@@ -189,12 +189,12 @@ fn what_is_odd_about_a_dump_is_told_and_what_is_wrong_ends_it() {
         .replace(", \"2001:db8:ff::12\"", "");
     let (code, out, err) = run(&text);
     assert_eq!(code, Some(0), "{err}");
-    let told = [
+    let received = [
         "warning: the mrt feed has routes of 1 sessions that no peer and no route server has, the first is 2001:db8:ff::12\n",
         "warning: p1 announces 2 ipv4 prefixes, 1 are allowed: the last good ones count until it fits, or, if there were none, what is received\n",
         "warning: peer \"p2\": 198.18.0.0/16 is not admitted: it is within the bogon list\n",
     ];
-    assert_eq!(err, told.concat());
+    assert_eq!(err, received.concat());
     assert!(
         out.contains(r#""peer":"p2","reason":"source-bogon""#),
         "{out}"

@@ -18,7 +18,7 @@ pub enum Doubt {
     /// The router counts another number of prefixes.
     Count {
         /// What the feed reported.
-        told: u64,
+        received: u64,
         /// What the router counts.
         counted: u64,
     },
@@ -73,15 +73,15 @@ struct Count {
     /// A route came or went after it: it is no evidence about the table as it is now.
     lags: bool,
     /// Routes of the transfer then, and whether they were that many prefixes.
-    told: usize,
+    received: usize,
     agreed: bool,
 }
 
 impl Count {
     /// Does it agree with this many routes? Some routers count paths, some prefixes, so equal numbers are not
     /// needed if nothing has changed since they agreed otherwise.
-    const fn agrees(&self, told: usize) -> bool {
-        told as u64 == self.prefixes || self.agreed && told == self.told
+    const fn agrees(&self, received: usize) -> bool {
+        received as u64 == self.prefixes || self.agreed && received == self.received
     }
 }
 
@@ -142,9 +142,14 @@ impl Doubts {
         }
     }
 
-    /// The router counts; `agrees` is whether the `told` routes of the transfer are that many prefixes. The same
+    /// The router counts; `agrees` is whether the `received` routes of the transfer are that many prefixes. The same
     /// count again, of a table that did not change, is no newer evidence.
-    pub(super) fn counted(&mut self, now: Duration, prefixes: u64, (told, agrees): (usize, bool)) {
+    pub(super) fn counted(
+        &mut self,
+        now: Duration,
+        prefixes: u64,
+        (received, agrees): (usize, bool),
+    ) {
         let same = self
             .count
             .filter(|count| count.prefixes == prefixes && !count.lags);
@@ -152,33 +157,33 @@ impl Doubts {
             prefixes,
             since: same.map_or(now, |count| count.since),
             lags: false,
-            told,
+            received,
             agreed: agrees,
         });
     }
 
     /// Counts lag behind routes and routes behind counts: a count that differs says something about a table only if
     /// for [`QUIET`] nothing has changed. Returns whether there is a new difference.
-    pub(super) fn judge_count(&mut self, now: Duration, told: usize) -> bool {
+    pub(super) fn judge_count(&mut self, now: Duration, received: usize) -> bool {
         let Some(count) = self.count else {
             return false;
         };
         let lags = count.lags || now < count.since + QUIET;
-        if self.mismatch.is_some() || lags || count.agrees(told) {
+        if self.mismatch.is_some() || lags || count.agrees(received) {
             return false;
         }
         let counted = count.prefixes;
         self.mismatch = Some(Doubt::Count {
-            told: told as u64,
+            received: received as u64,
             counted,
         });
         true
     }
 
     /// Has time, or a newer count, resolved the doubt?
-    pub(super) fn may_retry(&self, now: Duration, (epoch, told): (u32, usize)) -> bool {
+    pub(super) fn may_retry(&self, now: Duration, (epoch, received): (u32, usize)) -> bool {
         match self.current() {
-            Some(Doubt::Count { .. }) => self.count.is_some_and(|count| count.agrees(told)),
+            Some(Doubt::Count { .. }) => self.count.is_some_and(|count| count.agrees(received)),
             Some(Doubt::Shrink { .. }) => self.shrink.is_some_and(|shrink| {
                 shrink.epoch == epoch && now >= shrink.since + SHRINK_PATIENCE
             }),

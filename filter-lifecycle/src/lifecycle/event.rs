@@ -37,7 +37,7 @@ pub enum Event {
         /// Which session.
         session: Session,
         /// The AS of the router's neighbour.
-        told: Asn,
+        reported: Asn,
         /// The AS it should be.
         configured: Asn,
     },
@@ -102,7 +102,7 @@ pub enum Event {
         /// The Adj-RIB.
         rib: AdjRib,
         /// What the feed reported.
-        told: u64,
+        received: u64,
         /// What the router counts.
         counted: u64,
     },

@@ -176,7 +176,7 @@ impl View<'_> {
         };
         match doubt {
             // A table that is not empty is what its feed reports, whatever the router counts.
-            Some(Doubt::Count { told: 1.., .. }) => {}
+            Some(Doubt::Count { received: 1.., .. }) => {}
             Some(Doubt::Count { .. }) if source.state() != State::Loading => {}
             Some(Doubt::Count { .. } | Doubt::Overflow) => {
                 return Standing::Blocks(Missing::CountMismatch(side, family));

@@ -1,6 +1,6 @@
 //! The former sessions of one source, whose routes were not received again since: how long each of them still counts.
 //! Every hold runs from the end of its session, however often another one comes and goes since. Knows no routes, only
-//! by which tellings of the table they came.
+//! by which transfers of the table they came.
 use std::time::Duration;
 
 /// No route of a former session counts longer than this after its end, while its feed is there; and none comes back.
@@ -27,23 +27,23 @@ struct Former {
     muted: bool,
 }
 
-/// The routes of the tellings after one, up to another.
+/// The routes of the transfers after one, up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tellings {
+pub(super) struct Transfers {
     pub after: u32,
     pub up_to: u32,
 }
 
-impl Tellings {
-    pub(super) const fn contain(self, telling: u32) -> bool {
-        self.after < telling && telling <= self.up_to
+impl Transfers {
+    pub(super) const fn contain(self, transfer: u32) -> bool {
+        self.after < transfer && transfer <= self.up_to
     }
 }
 
 /// What becomes of a former session's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lapse {
-    pub routes: Tellings,
+    pub routes: Transfers,
     /// They counted until now.
     pub counted: bool,
     /// They are not remembered any longer.
@@ -79,19 +79,19 @@ impl Formers {
         self.0.clear();
     }
 
-    fn of(&self, telling: u32) -> Option<&Former> {
+    fn of(&self, transfer: u32) -> Option<&Former> {
         self.0
-            .get(self.0.partition_point(|each| each.up_to < telling))
+            .get(self.0.partition_point(|each| each.up_to < transfer))
     }
 
     /// Do routes of this transfer not count?
-    pub(super) fn is_muted(&self, telling: u32) -> bool {
-        self.of(telling).is_some_and(|former| former.muted)
+    pub(super) fn is_muted(&self, transfer: u32) -> bool {
+        self.of(transfer).is_some_and(|former| former.muted)
     }
 
     /// The hold of routes of this transfer, if their session has ended.
-    pub(super) fn hold_of(&self, telling: u32) -> Option<Duration> {
-        self.of(telling).map(|former| former.hold_until)
+    pub(super) fn hold_of(&self, transfer: u32) -> Option<Duration> {
+        self.of(transfer).map(|former| former.hold_until)
     }
 
     /// A session ended: its last transfer was `up_to`. That lengthens the holds of those before it, each counted from its
@@ -117,9 +117,9 @@ impl Formers {
     }
 
     /// What comes in this transfer is of the session that ended last: it is received late.
-    pub(super) fn cover(&mut self, telling: u32) {
+    pub(super) fn cover(&mut self, transfer: u32) {
         if let Some(last) = self.0.last_mut() {
-            last.up_to = telling;
+            last.up_to = transfer;
         }
     }
 
@@ -147,11 +147,11 @@ impl Formers {
 
     /// The session is back: what it held when it ended counts until its table is complete again. Returns the routes that
     /// did not count.
-    pub(super) fn returned(&mut self, now: Duration, settle_max: Duration) -> Vec<Tellings> {
+    pub(super) fn returned(&mut self, now: Duration, settle_max: Duration) -> Vec<Transfers> {
         let mut revived = Vec::new();
         let mut after = 0;
         for former in &mut self.0 {
-            let routes = Tellings {
+            let routes = Transfers {
                 after: std::mem::replace(&mut after, former.up_to),
                 up_to: former.up_to,
             };
@@ -185,7 +185,7 @@ impl Formers {
         let mut lapses = Vec::new();
         let mut after = 0;
         self.0.retain_mut(|former| {
-            let routes = Tellings {
+            let routes = Transfers {
                 after: std::mem::replace(&mut after, former.up_to),
                 up_to: former.up_to,
             };
@@ -252,13 +252,13 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn tellings(after: u32, up_to: u32) -> Tellings {
-        Tellings { after, up_to }
+    fn transfers(after: u32, up_to: u32) -> Transfers {
+        Transfers { after, up_to }
     }
 
     fn lapse(after: u32, up_to: u32, counted: bool, forgotten: bool) -> Lapse {
         Lapse {
-            routes: tellings(after, up_to),
+            routes: transfers(after, up_to),
             counted,
             forgotten,
         }
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(formers.hold_of(4), None);
         formers.lengthen(at(200));
         assert_eq!(
-            [1, 2, 3].map(|telling| formers.hold_of(telling)),
+            [1, 2, 3].map(|transfer| formers.hold_of(transfer)),
             [300, 350, 360].map(|seconds| Some(at(seconds)))
         );
     }
@@ -290,7 +290,7 @@ mod tests {
             let before = formers.lapse(start, SETTLE_MAX, false);
             let counted_before = (round == 0).then_some(lapse(0, 1, true, false));
             assert_eq!(before, Vec::from_iter(counted_before), "{round}");
-            assert_eq!(formers.returned(start, SETTLE_MAX), [tellings(0, 1)]);
+            assert_eq!(formers.returned(start, SETTLE_MAX), [transfers(0, 1)]);
             let end = start + at(10);
             assert_eq!(formers.lapse(end - at(1), SETTLE_MAX, false), [], "{round}");
             formers.end(end, 1, at(30));
@@ -357,8 +357,8 @@ mod tests {
         let mut over = HashMap::new();
         for second in 1..=ends + hold + slack {
             for lapse in formers.lapse(at(second), SETTLE_MAX, false) {
-                let Tellings { after, up_to } = lapse.routes;
-                over.extend((after + 1..=up_to).map(|telling| (u64::from(telling), second)));
+                let Transfers { after, up_to } = lapse.routes;
+                over.extend((after + 1..=up_to).map(|transfer| (u64::from(transfer), second)));
             }
             if second <= ends {
                 formers.end(at(second), second as u32, at(hold));

@@ -21,7 +21,7 @@ pub(super) struct Ledger {
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     /// Routes that feeds report, and static entries.
-    told: u32,
+    reported: u32,
     by_hand: u16,
     /// Not to leave before, if a holder has let go of it since it was last advertised.
     leaves_at: Option<Moment>,
@@ -123,7 +123,7 @@ impl Ledger {
         if holder.by_hand {
             entry.by_hand = entry.by_hand.saturating_add(1);
         } else {
-            entry.told += 1;
+            entry.reported += 1;
         }
         change
     }
@@ -140,7 +140,7 @@ impl Ledger {
         if by_hand {
             entry.by_hand = entry.by_hand.checked_sub(1)?;
         } else {
-            entry.told = entry.told.checked_sub(1)?;
+            entry.reported = entry.reported.checked_sub(1)?;
         }
         let leaves_at = entry.leaves_at.map_or(leaves_at, |at| at.max(leaves_at));
         entry.leaves_at = Some(leaves_at);
@@ -174,7 +174,7 @@ impl Ledger {
         entry.get_mut().due = None;
         match entry.get().leaves_at {
             Some(later) if later > now => Expiry::Later(entry.get_mut().departs(later)),
-            _ if entry.get().told > 0 || entry.get().by_hand > 0 => {
+            _ if entry.get().reported > 0 || entry.get().by_hand > 0 => {
                 entry.get_mut().leaves_at = None;
                 Expiry::Stays
             }
@@ -197,7 +197,7 @@ impl Ledger {
     /// When a prefix leaves that no route holds.
     pub(super) fn leaves_at(&self, prefix: Prefix) -> Option<Moment> {
         let entry = self.entry(prefix)?;
-        let is_held = entry.told > 0 || entry.by_hand > 0;
+        let is_held = entry.reported > 0 || entry.by_hand > 0;
         entry.leaves_at.filter(|_| !is_held)
     }
 

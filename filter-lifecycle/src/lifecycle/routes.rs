@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_core::{Family, Prefix};
 
-use super::former::Tellings;
+use super::former::Transfers;
 use super::key::RouteKey;
 use super::ledger::Moment;
 use crate::route::{Community, PeerId};
@@ -138,15 +138,15 @@ impl Routes {
         })
     }
 
-    /// Those that were last received in these tellings.
-    pub(super) fn of(&self, tellings: Tellings) -> Vec<Gone> {
-        let routes = self.iter_of(|telling| tellings.contain(telling));
+    /// Those that were last received in these transfers.
+    pub(super) fn of(&self, transfers: Transfers) -> Vec<Gone> {
+        let routes = self.iter_of(|transfer| transfers.contain(transfer));
         routes.map(|(gone, _)| gone).collect()
     }
 
-    /// Forgets those that were last received in these tellings.
-    pub(super) fn take_of(&mut self, tellings: Tellings) -> Vec<Gone> {
-        let gone = self.extract(|telling| tellings.contain(telling));
+    /// Forgets those that were last received in these transfers.
+    pub(super) fn take_of(&mut self, transfers: Transfers) -> Vec<Gone> {
+        let gone = self.extract(|transfer| transfers.contain(transfer));
         gone.into_iter().map(|(gone, _)| gone).collect()
     }
 
@@ -163,9 +163,9 @@ impl Routes {
 
     /// Does this number fit the routes of this transfer? Some routers count paths, some prefixes.
     pub(super) fn agrees(&self, prefixes: u64) -> bool {
-        let told = self.fresh as u64;
-        if told == prefixes || !self.has_paths {
-            return told == prefixes;
+        let received = self.fresh as u64;
+        if received == prefixes || !self.has_paths {
+            return received == prefixes;
         }
         let fresh = self
             .entries
@@ -178,7 +178,7 @@ impl Routes {
     }
 
     /// The transfer that goes on.
-    pub(super) const fn telling(&self) -> u32 {
+    pub(super) const fn transfer(&self) -> u32 {
         self.epoch
     }
 
@@ -263,8 +263,8 @@ impl Routes {
 
     /// Removes the routes that were not part of this transfer; each with the transfer it was last part of.
     pub(super) fn remove_former(&mut self) -> Vec<(Gone, u32)> {
-        let telling = self.epoch;
-        self.extract(|of| of != telling)
+        let transfer = self.epoch;
+        self.extract(|of| of != transfer)
     }
 
     fn extract(&mut self, which: impl Fn(u32) -> bool) -> Vec<(Gone, u32)> {

@@ -74,7 +74,7 @@ pub(super) struct Source {
     since: Duration,
     started: Duration,
     /// It is received from the start, and not known to be complete since.
-    telling: bool,
+    receiving: bool,
     mid_life: bool,
     /// Anything of the Adj-RIB itself was received, ever; and since its feed is connected.
     heard: bool,
@@ -128,7 +128,7 @@ impl Source {
             state: State::Unknown,
             since: now,
             started: now,
-            telling: true,
+            receiving: true,
             mid_life: false,
             heard: false,
             reported: true,
@@ -205,12 +205,12 @@ impl Source {
     }
 
     pub(super) const fn is_telling(&self) -> bool {
-        self.telling
+        self.receiving
     }
 
     /// Is it part of its feed's initial dump? What a session does later is its own affair.
     pub(super) const fn is_dumped(&self) -> bool {
-        self.telling && !self.mid_life
+        self.receiving && !self.mid_life
     }
 
     /// Since when it is received from the start.
@@ -220,7 +220,7 @@ impl Source {
 
     /// May time alone change anything about it?
     pub(super) fn wants_tick(&self) -> bool {
-        self.telling
+        self.receiving
             || self.hold_until.is_some()
             || !self.formers.is_empty()
             || self.state == State::Stale
@@ -244,7 +244,7 @@ impl Source {
 
     /// The routes that count, and since when.
     pub(super) fn counting(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
-        let counts = move |telling| !self.muted && !self.formers.is_muted(telling);
+        let counts = move |transfer| !self.muted && !self.formers.is_muted(transfer);
         self.routes.iter_of(counts)
     }
 
@@ -259,7 +259,7 @@ impl Source {
         self.started = now;
         self.last_change = now;
         self.pace.restart(now);
-        self.telling = true;
+        self.receiving = true;
         self.left = HashSet::new();
         self.silent = false;
         self.ended = false;
@@ -331,17 +331,17 @@ impl Source {
         (prefix, path): (Prefix, u32),
         scope: &Scope,
     ) -> Announced {
-        if self.telling && !self.is_over() {
+        if self.receiving && !self.is_over() {
             // Since its session came up: one that announces only right before it ends puts off nothing by that.
             self.received.go_on(self.started);
         }
         let formers = &self.formers;
-        let is_muted = |telling| formers.is_muted(telling);
+        let is_muted = |transfer| formers.is_muted(transfer);
         let announced = self.routes.announce(now, (prefix, path), scope, is_muted);
         match announced {
             Announced::New => {
                 self.empty = false;
-                self.touch(now, self.telling && !self.left.contains(&prefix));
+                self.touch(now, self.receiving && !self.left.contains(&prefix));
             }
             Announced::Replaced(_) => {
                 self.empty = false;
@@ -356,19 +356,19 @@ impl Source {
     /// A route was withdrawn. Returns what was remembered of it, if it counted.
     pub(super) fn withdraw(&mut self, now: Duration, prefix: Prefix, path: u32) -> Option<Leaving> {
         let may_be_last = self.kind == Kind::Stream;
-        let (gone, telling) = self.routes.withdraw(now, (prefix, path), may_be_last)?;
-        if self.telling && self.left.len() < MAX_LEFT {
+        let (gone, transfer) = self.routes.withdraw(now, (prefix, path), may_be_last)?;
+        if self.receiving && self.left.len() < MAX_LEFT {
             self.left.insert(prefix);
         }
         self.touch(now, false);
-        self.leaving(gone, telling)
+        self.leaving(gone, transfer)
     }
 
     /// How a route that is no more leaves, if it counted.
-    fn leaving(&self, gone: Gone, telling: u32) -> Option<Leaving> {
-        let counted = !self.muted && !self.formers.is_muted(telling);
+    fn leaving(&self, gone: Gone, transfer: u32) -> Option<Leaving> {
+        let counted = !self.muted && !self.formers.is_muted(transfer);
         counted.then(|| Leaving {
-            held_until: self.formers.hold_of(telling),
+            held_until: self.formers.hold_of(transfer),
             gone,
         })
     }
@@ -396,10 +396,10 @@ impl Source {
         self.hear();
         self.lost = false;
         self.ended = true;
-        if self.telling && self.routes.fresh() == 0 && self.kind.needs_settling() {
+        if self.receiving && self.routes.fresh() == 0 && self.kind.needs_settling() {
             self.mid_life = true;
         }
-        !(self.mid_life && self.telling)
+        !(self.mid_life && self.receiving)
     }
 
     /// A snapshot was received. Returns whether the Adj-RIB is complete by that: a poll of a session that just came up
@@ -407,7 +407,7 @@ impl Source {
     pub(super) fn end_of_snapshot(&mut self, now: Duration, changed: usize) -> bool {
         self.lost = false;
         self.ended = true;
-        if !self.mid_life || !self.telling {
+        if !self.mid_life || !self.receiving {
             return true;
         }
         let gone = self.routes.len() - self.routes.fresh();
@@ -420,7 +420,7 @@ impl Source {
     pub(super) fn is_quiet(&self, now: Duration, feed_is_busy: bool, settle_max: Duration) -> bool {
         let may_be_quiet =
             self.kind.quiet_is_enough() || !self.heard || self.kind == Kind::Shadow && self.ended;
-        self.telling
+        self.receiving
             && !self.lost
             && !self.unreadable
             && self.reported
@@ -440,7 +440,7 @@ impl Source {
 
     /// Its feed has been back for long enough and has not named its session: the session is not up.
     pub(super) fn is_unreported(&self, now: Duration) -> bool {
-        self.telling
+        self.receiving
             && !self.reported
             && !self.lost
             && self.kind.tells_sessions()
@@ -450,13 +450,13 @@ impl Source {
 
     /// Is there a doubt that time, or a newer count, has resolved?
     pub(super) fn may_retry(&self, now: Duration) -> bool {
-        let told = (self.routes.telling(), self.routes.fresh());
-        !self.lost && self.reported && self.doubts.may_retry(now, told)
+        let last = (self.routes.transfer(), self.routes.fresh());
+        !self.lost && self.reported && self.doubts.may_retry(now, last)
     }
 
     /// A count differs for so long that the routes that are missing cannot be under way any more.
     pub(super) fn doubts_count(&mut self, now: Duration) -> bool {
-        !self.telling && self.doubts.judge_count(now, self.routes.fresh())
+        !self.receiving && self.doubts.judge_count(now, self.routes.fresh())
     }
 
     /// The Adj-RIB is complete by this evidence: the routes that were not part of this transfer are removed and
@@ -468,8 +468,8 @@ impl Source {
     ) -> Result<Vec<Leaving>, Doubt> {
         let (had, has) = (self.routes.len(), self.routes.fresh());
         self.doubts
-            .judge(now, self.routes.telling(), (had, has), evidence)?;
-        self.telling = false;
+            .judge(now, self.routes.transfer(), (had, has), evidence)?;
+        self.receiving = false;
         self.left = HashSet::new();
         self.received = Received::default();
         self.lost_since = None;
@@ -487,7 +487,7 @@ impl Source {
         }
         let leaving = gone
             .into_iter()
-            .filter_map(|(gone, telling)| self.leaving(gone, telling))
+            .filter_map(|(gone, transfer)| self.leaving(gone, transfer))
             .collect();
         if !self.is_over() {
             self.formers.clear(); // else what it received last is a former session's
@@ -500,7 +500,7 @@ impl Source {
         self.known = false;
         let gone = self.routes.clear().into_iter();
         let counted = gone
-            .filter_map(|(gone, telling)| self.leaving(gone, telling))
+            .filter_map(|(gone, transfer)| self.leaving(gone, transfer))
             .map(|leaving| leaving.gone)
             .collect();
         self.formers.clear();

@@ -230,8 +230,11 @@ fn a_state_file_that_is_no_good_is_told_and_stops_nothing() {
         scene = scene.restart(&config(LAN), |site, _| {
             std::fs::write(site.state_file(), text).unwrap();
         });
-        let told = scene.daemon.until_event("state-unreadable", |_| true);
-        assert!(told["text"].as_str().unwrap().contains(why), "{told}");
+        let received = scene.daemon.until_event("state-unreadable", |_| true);
+        assert!(
+            received["text"].as_str().unwrap().contains(why),
+            "{received}"
+        );
         scene.until_enforced();
         assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0);
     }

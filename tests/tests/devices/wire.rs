@@ -172,8 +172,8 @@ fn addresses_beyond_the_records_room_are_named() {
         let address = format!("192.0.2.{last}/24");
         scene.router.ip(&["addr", "add", &address, "dev", "ixp0"]);
     }
-    let told = scene.daemon.until_event("left-out", |_| true);
-    let text = told["text"].as_str().unwrap();
+    let received = scene.daemon.until_event("left-out", |_| true);
+    let text = received["text"].as_str().unwrap();
     assert!(
         text.starts_with("ixp0: no room for 192.0.2.25: at most 8 macs"),
         "{text}"

@@ -338,19 +338,19 @@ fn statistics_count_what_they_say() {
     for (address, pre, post) in LAB {
         let session = session(address);
         assert_eq!(
-            frr.told[&(session, InPrePolicy)],
+            frr.received[&(session, InPrePolicy)],
             pre.len() as u64,
             "{address}"
         );
         assert_eq!(
-            frr.told[&(session, InPostPolicy)],
+            frr.received[&(session, InPostPolicy)],
             post.len() as u64,
             "{address}"
         );
     }
     // GoBGP's type 8 is not Adj-RIB-In post-policy (and wrong); it is not passed on.
     let gobgp = fold_capture("gobgp-3.36/bmp.c2.0");
-    assert!(gobgp.told.keys().all(|(_, rib)| *rib == InPrePolicy));
+    assert!(gobgp.received.keys().all(|(_, rib)| *rib == InPrePolicy));
     assert_eq!(gobgp.counts.of(LeftOut::Statistic), 24);
 }
 

@@ -498,7 +498,7 @@ fn a_table_of_which_only_withdrawals_arrive_is_lost() {
     let is_end = |event: &RouteEvent| matches!(event, RouteEvent::EndOfRib { .. });
     assert!(
         !events.iter().any(is_end),
-        "a hidden table was told to be complete"
+        "a hidden table was reported to be complete"
     );
     let counted = |event: &RouteEvent| {
         matches!(

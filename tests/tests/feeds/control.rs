@@ -135,7 +135,7 @@ fn what_is_not_assigned_is_ignored_and_counted() {
     left_out(&folded, LeftOut::UnknownType);
     let folded = beside_healthy("stat7_4bytes.bmp");
     assert_eq!(odd_prefixes(&folded), prefixes(&["10.2.0.0/16"]));
-    assert!(folded.told.is_empty());
+    assert!(folded.received.is_empty());
     left_out(&folded, LeftOut::Statistic);
 }
 
@@ -217,7 +217,7 @@ fn counts_are_reported_in_the_order_in_which_they_come() {
 #[test]
 fn a_total_over_other_families_is_no_count() {
     let folded = folded("foreign_count.bmp");
-    assert!(folded.told.is_empty());
+    assert!(folded.received.is_empty());
     assert_eq!(folded.prefixes(HEALTHY, InPrePolicy).len(), 2);
     assert_eq!(folded.counts.of(LeftOut::Statistic), 1);
     assert_eq!(folded.counts.of(LeftOut::ForeignFamily), 1);
@@ -226,11 +226,11 @@ fn a_total_over_other_families_is_no_count() {
 #[test]
 fn the_as_that_the_router_says_is_reported() {
     let folded = folded("asn_other.bmp");
-    let told = folded.events.iter().find_map(|event| match event {
+    let received = folded.events.iter().find_map(|event| match event {
         RouteEvent::SessionUp { asn, .. } => *asn,
         _ => None,
     });
-    assert_eq!(told.map(|asn| asn.get()), Some(64999));
+    assert_eq!(received.map(|asn| asn.get()), Some(64999));
 }
 
 #[test]

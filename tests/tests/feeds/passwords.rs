@@ -129,9 +129,15 @@ fn a_session_comes_up_with_its_password_and_without_it_says_why_not() {
         let set = if ours.is_some() { "set" } else { "none" };
         let named = format!("127.0.3.11 (password: {set})");
         match &feed.next()[..] {
-            [RouteEvent::FeedDown { why: told }] => {
-                assert!(told.contains(why) && told.contains(&named), "{told}");
-                assert!(ours.is_none_or(|ours| !told.contains(ours)), "{told}");
+            [RouteEvent::FeedDown { why: received }] => {
+                assert!(
+                    received.contains(why) && received.contains(&named),
+                    "{received}"
+                );
+                assert!(
+                    ours.is_none_or(|ours| !received.contains(ours)),
+                    "{received}"
+                );
             }
             other => panic!("{other:?}"),
         }

@@ -84,12 +84,12 @@ impl Watched {
                     "{key:?} of a session that is not up"
                 );
                 assert!(self.feed_up, "a table before the feed is up");
-                let told = routes.iter().map(|route| route.prefix).collect();
+                let received = routes.iter().map(|route| route.prefix).collect();
                 assert!(routes.iter().all(|route| route.prefix.family() == family));
                 if routes.is_empty() {
                     self.emptied.push(key);
                 }
-                self.ribs.insert(key, told);
+                self.ribs.insert(key, received);
                 self.routes.insert(key, routes);
             }
             RouteEvent::Count { .. } => {}
@@ -115,8 +115,8 @@ impl Watched {
         self.until(what, |watched| {
             for (key, expected) in truth {
                 match watched.ribs.get(key) {
-                    Some(told) if told == expected => {}
-                    told => return Err(format!("{key:?} is {told:?}, not {expected:?}")),
+                    Some(received) if received == expected => {}
+                    received => return Err(format!("{key:?} is {received:?}, not {expected:?}")),
                 }
             }
             Ok(())
@@ -201,7 +201,7 @@ fn scenario(
     assert_eq!(
         watched.emptied,
         [],
-        "a session that went down was told as empty tables"
+        "a session that went down was reported as empty tables"
     );
     // BIRD forgets why as soon as it tries to connect again, a second later.
     let mut causes = [DownCause::Notification].iter().chain(forgets);
@@ -227,7 +227,7 @@ fn scenario(
     assert_eq!(
         watched.emptied,
         [],
-        "a router that is gone was told as empty tables"
+        "a router that is gone was reported as empty tables"
     );
 }
 

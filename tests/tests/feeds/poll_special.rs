@@ -153,14 +153,14 @@ fn exabgp_as_a_peer() {
     let announced = BTreeSet::from(["198.51.102.0/24".parse().unwrap()]);
     let truth = BTreeMap::from([((session, AdjRib::InPrePolicy, Family::Ipv4), announced)]);
     watched.until_truth("ExaBGP's route", &truth);
-    let told = &watched.routes[&(session, AdjRib::InPrePolicy, Family::Ipv4)];
+    let received = &watched.routes[&(session, AdjRib::InPrePolicy, Family::Ipv4)];
     let communities = [
         Community::Standard(64500, 1),
         Community::Standard(0, 64501),
         Community::Large(64500, 2, 3),
     ];
-    let mut found = told[0].communities.as_deref().unwrap().to_vec();
+    let mut found = received[0].communities.as_deref().unwrap().to_vec();
     found.sort_unstable();
     assert_eq!(found, [communities[1], communities[0], communities[2]]);
-    assert_eq!(told[0].next_hop, Some(session));
+    assert_eq!(received[0].next_hop, Some(session));
 }

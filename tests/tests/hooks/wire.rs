@@ -129,8 +129,8 @@ fn tags_beside_the_frame_tell_peers_apart_at_tc() {
         assert_eq!(counted(&filter, peer, 2), just(&expected), "{tags}");
         assert!(samples.wait(Duration::from_secs(10)));
         let sample = samples.next_sample().unwrap();
-        let told = (sample.vlans, sample.link, sample.length as usize);
-        assert_eq!(told, (vlans, link, spoofed.len()), "{tags}");
+        let received = (sample.vlans, sample.link, sample.length as usize);
+        assert_eq!(received, (vlans, link, spoofed.len()), "{tags}");
         // Behind the MACs, without the first tag.
         let rest = &spoofed[16..];
         assert_eq!(sample.data[12..][..rest.len()], *rest, "{tags}");

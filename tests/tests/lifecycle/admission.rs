@@ -41,7 +41,7 @@ fn max_prefix_freezes_at_the_last_good_table() {
     world.sources(0, &[A, B]);
     world.at(60);
     world.sources(0, &[B]);
-    assert_eq!(world.names(), [""; 0], "told once");
+    assert_eq!(world.names(), [""; 0], "reported once");
     world.withdraw(0, P1, PRE, "201.0.0.0/8");
     assert_eq!(world.news(), [Event::MaxPrefixCleared(PeerId(0), V4)]);
     world.sources(0, &[B, "200.0.0.0/8"]);
@@ -104,7 +104,7 @@ fn max_prefix_before_there_is_a_good_table() {
     world.announce(0, P1, PRE, B);
     assert!(
         !world.names().contains(&"max-prefix-exceeded"),
-        "it is still being told"
+        "it is still being received"
     );
     world.end(0, P1, PRE, V4);
     world.sources(0, &[A, B]);
@@ -150,7 +150,7 @@ fn refused_prefixes() {
             [Event::PrefixRefused(PeerId(0), prefix(text), refusal)]
         );
         world.announce(0, P1, PRE, text);
-        assert_eq!(world.names(), [""; 0], "{text}: told once");
+        assert_eq!(world.names(), [""; 0], "{text}: reported once");
     }
     assert!(!world.dirty());
     world.sources(0, &[A]);

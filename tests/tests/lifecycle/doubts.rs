@@ -21,12 +21,12 @@ fn synced(count: usize) -> World {
     World::synced(&texts)
 }
 
-fn mismatch(told: u64, counted: u64) -> Event {
+fn mismatch(received: u64, counted: u64) -> Event {
     Event::CountMismatch {
         feed: FeedId(0),
         session: Some(session(P1)),
         rib: PRE,
-        told,
+        received,
         counted,
     }
 }
@@ -46,7 +46,7 @@ fn a_count_that_differs_is_told_and_changes_nothing() {
     world.count(0, P1, PRE, Some(V4), 4);
     world.at(3600);
     world.enforcing(0);
-    assert_eq!(world.names(), [""; 0], "told once");
+    assert_eq!(world.names(), [""; 0], "reported once");
     world.count(0, P1, PRE, Some(V4), 3);
     world.at(3601);
     world.enforcing(0);
@@ -194,8 +194,8 @@ fn the_shrink_guard_at_its_edges() {
         let mut world = synced(had);
         world.at(100);
         tell_again(&mut world, has);
-        let told = world.news().contains(&shrink(had, has));
-        assert_eq!(told, refused, "{had} to {has}");
+        let received = world.news().contains(&shrink(had, has));
+        assert_eq!(received, refused, "{had} to {has}");
         world.wait(31);
         let left = world.wanted(0, Side::Sources).len();
         assert_eq!(left, if refused { had } else { has }, "{had} to {has}");

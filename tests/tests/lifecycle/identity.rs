@@ -44,11 +44,11 @@ fn another_as_at_the_peers_address_does_not_count() {
     let mismatch = Event::AsnMismatch {
         feed: FeedId(0),
         session: session(P1),
-        told: Asn::new(64999),
+        reported: Asn::new(64999),
         configured: Asn::new(64501),
     };
-    let told = world.news().into_iter().filter(|event| *event == mismatch);
-    assert_eq!(told.count(), 1);
+    let received = world.news().into_iter().filter(|event| *event == mismatch);
+    assert_eq!(received.count(), 1);
     // The right one comes: as if nothing had been.
     up_as(&mut world, 0, 64501);
     world.announce(0, P1, PRE, B);
@@ -86,7 +86,7 @@ fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
         .replace("[\"192.0.2.11\"]", "[\"192.0.2.11\", \"2001:db8:ff::11\"]");
     let mut world = World::new(&[&both, BMP_LISTENER, MINE]);
     world.by_hand(1, &[MINE_OUT, "2001:db8:100::/40"]);
-    let told = |world: &mut World| {
+    let received = |world: &mut World| {
         world.feed_up(0);
         for (address, route, other) in [(P1, A, V6), ("2001:db8:ff::11", "2a13:47c0:146::/48", V4)]
         {
@@ -98,14 +98,14 @@ fn an_unused_family_is_not_waited_for_when_the_feed_is_lost() {
             world.end(0, address, PRE, other);
         }
     };
-    told(&mut world);
+    received(&mut world);
     world.at(30);
     world.enforcing(0);
     world.feed_down(0);
     world.enforcing(0);
     world.at(200);
     world.enforcing(0);
-    told(&mut world);
+    received(&mut world);
     world.enforcing(0);
     world.at(600);
     world.enforcing(0);
@@ -285,7 +285,7 @@ impl Mixed {
     }
 
     /// How often each event was reported.
-    fn told(&mut self) -> [usize; 3] {
+    fn received(&mut self) -> [usize; 3] {
         let names = self.0.names();
         ["asn-mismatch", "foreign-feed", "foreign-feed-over"]
             .map(|name| names.iter().filter(|each| **each == name).count())
@@ -299,7 +299,7 @@ fn fewer_peers_with_another_as_cost_nobody_else() {
     for peer in 0..FOREIGN_PEERS - 1 {
         mixed.wrong(0, peer);
     }
-    assert_eq!(mixed.told(), [2, 0, 0]);
+    assert_eq!(mixed.received(), [2, 0, 0]);
     mixed.0.wait(1000);
     mixed.all_granted(true);
     assert_eq!(mixed.0.life.foreign(FeedId(0)), None);
@@ -312,7 +312,7 @@ fn a_feed_of_another_router_counts_as_lost() {
     for peer in 0..FOREIGN_PEERS {
         mixed.wrong(0, peer);
     }
-    assert_eq!(mixed.told(), [3, 1, 0]);
+    assert_eq!(mixed.received(), [3, 1, 0]);
     assert_eq!(mixed.0.life.foreign(FeedId(0)), Some(3));
     let began = mixed.0.now;
     // Everything stays in force for `stale_hold`; reconnecting does not prolong that.
@@ -330,11 +330,11 @@ fn a_feed_of_another_router_counts_as_lost() {
     for peer in 0..4 {
         mixed.0.lacks(peer, Missing::FeedLost(Side::Sources, V4));
     }
-    assert_eq!(mixed.told(), [3, 0, 0]);
+    assert_eq!(mixed.received(), [3, 0, 0]);
     // One of them is the configured one again: the healthy one is in force, and those that are as configured.
     mixed.right(0, 0);
     mixed.0.wait(20);
-    assert_eq!(mixed.told(), [0, 0, 1]);
+    assert_eq!(mixed.received(), [0, 0, 1]);
     assert!(mixed.granted(0) && mixed.granted(3));
     assert_eq!(mixed.0.life.foreign(FeedId(0)), None);
     mixed.right(0, 1);

@@ -62,12 +62,12 @@ fn unknown_sessions() {
             A,
         );
     }
-    let told = world
+    let received = world
         .names()
         .iter()
         .filter(|name| **name == "unknown-session")
         .count();
-    assert_eq!(told, MAX_UNKNOWN);
+    assert_eq!(received, MAX_UNKNOWN);
     assert_eq!(world.life.unknown_sessions(), MAX_UNKNOWN as u64 + 1);
 }
 
@@ -113,7 +113,7 @@ fn refused_prefixes() {
     assert_eq!(status.refused_list.len(), MAX_REFUSED_LISTED);
     world.withdraw(0, P1, PRE, "45.0.0.0/32");
     world.announce(0, P1, PRE, "45.0.0.0/32");
-    assert_eq!(world.names(), [""; 0], "a flap is not told again");
+    assert_eq!(world.names(), [""; 0], "a flap is not reported again");
     world.go(world.now + REFUSED_PERIOD);
     world.withdraw(0, P1, PRE, "45.0.0.0/32");
     world.announce(0, P1, PRE, "45.0.0.0/32");
@@ -179,7 +179,7 @@ fn the_documented_limits_are_these() {
         .lines()
         .skip_while(|line| *line != "| name | value | what |")
         .skip(2);
-    let told: Vec<(&str, &str)> = rows
+    let received: Vec<(&str, &str)> = rows
         .map_while(|row| row.strip_prefix("| `"))
         .filter_map(|row| row.split_once("` | "))
         .map(|(name, rest)| (name, rest.split(" | ").next().unwrap()))
@@ -189,10 +189,10 @@ fn the_documented_limits_are_these() {
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    let mut told = told;
+    let mut received = received;
     expected.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, expected);
+    received.sort_unstable();
+    assert_eq!(received, expected);
 }
 
 /// Every limit, and its value as it is written there.

@@ -208,7 +208,7 @@ impl Run {
                 let said = self.said(0, session);
                 (said.silent_since, said.wrong) = (None, false);
                 // The end of nothing is no evidence.
-                if !said.told.is_empty() {
+                if !said.received.is_empty() {
                     said.complete(now);
                 }
             }
@@ -312,7 +312,7 @@ impl Run {
             return;
         }
         said.silent_since = None;
-        let known = !said.told.insert(prefix);
+        let known = !said.received.insert(prefix);
         if peer == LIMITED {
             let frozen = !self.world.status(peer).frozen.is_empty();
             if frozen && before[peer as usize].len() == 2 {
@@ -344,7 +344,7 @@ impl Run {
         // What a session that is down had leaves when its own hold is over, which runs since it ended.
         let replaced =
             said.down_at.is_some() || said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
-        if said.told.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
+        if said.received.remove(&prefix) && !said.is_down_for(now + TICK, DOWN_HOLD) {
             // It may be the last thing before the feed's loss, which does not count.
             said.former.insert(prefix);
             self.withdrawn(peer, prefix, replaced);
@@ -362,12 +362,12 @@ impl Run {
     fn snapshot(&mut self, session: usize, routes: u8) {
         let (address, peer) = SESSIONS[session];
         let now = self.world.now;
-        let told: Vec<&str> = (0..PREFIXES.len())
+        let received: Vec<&str> = (0..PREFIXES.len())
             .filter(|bit| routes >> bit & 1 == 1)
             .map(|bit| PREFIXES[bit])
             .collect();
-        self.world.snapshot(1, address, PRE, V4, &told);
-        let told: BTreeSet<Prefix> = told.iter().map(|text| prefix(text)).collect();
+        self.world.snapshot(1, address, PRE, V4, &received);
+        let received: BTreeSet<Prefix> = received.iter().map(|text| prefix(text)).collect();
         let said = self.said(1, session);
         if said.is_down_for(now + TICK, DOWN_HOLD) {
             return;
@@ -375,9 +375,9 @@ impl Run {
         said.silent_since = None;
         // Of a feed that was lost for too long, what another one reports may have taken its place.
         let replaced = said.lost_at.is_some_and(|at| now + TICK >= at + STALE_HOLD);
-        let gone: Vec<Prefix> = said.told.difference(&told).copied().collect();
+        let gone: Vec<Prefix> = said.received.difference(&received).copied().collect();
         said.former.extend(&gone);
-        said.told = told;
+        said.received = received;
         said.complete(now);
         for prefix in gone {
             self.withdrawn(peer, prefix, replaced);
@@ -411,11 +411,11 @@ impl Run {
         }
         for peer in 0..3 {
             let status = self.world.status(peer);
-            let told = (status.state, status.missing.clone());
+            let received = (status.state, status.missing.clone());
             assert_eq!(
                 self.states.get(&peer),
-                Some(&told),
-                "what was told last is not what is"
+                Some(&received),
+                "what was received last is not what is"
             );
             self.check_granted(peer);
             let sources = self.sources(peer);
@@ -445,7 +445,7 @@ impl Run {
             }
             // A feed that came back and does not name the session says that it is down.
             let silent = said.up_at.is_none();
-            for prefix in said.told.iter().filter(|_| !silent) {
+            for prefix in said.received.iter().filter(|_| !silent) {
                 assert!(
                     sources.contains(prefix),
                     "{prefix} of session {session} is missing at {now:?}"
@@ -494,13 +494,13 @@ impl Run {
         assert!(wanted.contains(granted), "{}", at());
         assert!(observed || granted.contains(FREE_V4), "{}", at());
         let sources = Classes::sources(V4);
-        let told = |said: &&Said| said.up_at.is_some() || said.complete_at.is_some();
-        let told = said.iter().any(told);
+        let received = |said: &&Said| said.up_at.is_some() || said.complete_at.is_some();
+        let received = said.iter().any(received);
         let relies = granted.meets(sources);
         let lost = said.iter().any(|said| said.lost_at.is_some());
         let had = self.model.granted.contains(&peer);
-        let ever = told || self.model.ever.contains(&peer);
-        assert!(!relies || ever, "nothing was ever told: {}", at());
+        let ever = received || self.model.ever.contains(&peer);
+        assert!(!relies || ever, "nothing was ever received: {}", at());
         assert!(
             relies || !had || observed || lost || !self.all_connected(),
             "the peer opened it: {}",

@@ -149,10 +149,16 @@ fn verdicts(world: &World, view: &str) -> Vec<String> {
         .map(|peer| {
             let (pre, post) = LAB[peer as usize];
             let truth = prefixes(if view == "pre-policy" { pre } else { post });
-            let told = world.wanted(peer, Side::Sources);
+            let received = world.wanted(peer, Side::Sources);
             let missing = world.status(peer).missing;
-            let lacks: Vec<String> = truth.difference(&told).map(ToString::to_string).collect();
-            let more: Vec<String> = told.difference(&truth).map(ToString::to_string).collect();
+            let lacks: Vec<String> = truth
+                .difference(&received)
+                .map(ToString::to_string)
+                .collect();
+            let more: Vec<String> = received
+                .difference(&truth)
+                .map(ToString::to_string)
+                .collect();
             let mut verdict = missing.map_or("enforced".to_owned(), |missing| missing.to_string());
             if !lacks.is_empty() {
                 verdict += &format!("; lacks {}", lacks.join(" "));

@@ -173,8 +173,8 @@ fn served_members() {
         world.end(0, RS, OUT, V4);
         for (peer, served) in [(0, first), (1, second)] {
             world.destinations(peer, if served { &[MINE_OUT] } else { &[] });
-            let told = world.states(peer).iter().any(|(rib, ..)| *rib == OUT);
-            assert_eq!(told, served, "{serves} {peer}");
+            let received = world.states(peer).iter().any(|(rib, ..)| *rib == OUT);
+            assert_eq!(received, served, "{serves} {peer}");
         }
     }
 }

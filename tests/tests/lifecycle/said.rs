@@ -14,7 +14,7 @@ pub const STALE_HOLD: Duration = secs(300);
 /// What one feed said of one session.
 #[derive(Debug, Default)]
 pub struct Said {
-    pub told: BTreeSet<Prefix>,
+    pub received: BTreeSet<Prefix>,
     /// Reported before the transfer that goes on, or before a loss: it may still count, and need not.
     pub former: BTreeSet<Prefix>,
     /// Told before its session ended, and no longer counted: it counts again when the session is back.
@@ -65,7 +65,7 @@ impl Said {
     /// May it be a reason for a prefix to be there?
     pub fn justifies(&self, now: Duration, prefix: Prefix) -> bool {
         let down_for = |time| self.is_down_for(now, time + 2 * TICK);
-        self.told.contains(&prefix) && !down_for(DOWN_HOLD)
+        self.received.contains(&prefix) && !down_for(DOWN_HOLD)
             || self.former.contains(&prefix)
                 && (now < self.former_until + 2 * TICK || !down_for(DOWN_HOLD + WITHDRAW_HOLD))
     }
@@ -75,7 +75,7 @@ impl Said {
     pub fn pass(&mut self, now: Duration) {
         if self.known && self.is_down_for(now, DOWN_HOLD + 2 * TICK) {
             self.remembered.extend(&self.former);
-            self.remembered.append(&mut self.told);
+            self.remembered.append(&mut self.received);
             self.was_complete = false;
         }
         // What a late withdrawal removed from it has its own hold.
@@ -105,10 +105,10 @@ impl Said {
 
     /// What was received belongs to a former connection or life. What was complete when it was lost is the last known.
     pub fn restart(&mut self, now: Duration) {
-        if self.is_quiet(now) && !self.told.is_empty() {
+        if self.is_quiet(now) && !self.received.is_empty() {
             (self.was_complete, self.lost_at) = (true, None);
         }
-        self.former.append(&mut self.told);
+        self.former.append(&mut self.received);
         (self.up_at, self.wrong) = (None, false);
         if self.lost_at.is_none() {
             self.was_complete |= self.complete_at.take().is_some();
@@ -125,7 +125,7 @@ impl Said {
         self.lost_at = self.lost_at.or(Some(now));
         self.wrong = true;
         self.silent_since = None;
-        self.former.extend(&self.told);
+        self.former.extend(&self.received);
     }
 
     /// A session that ended right before its feed was lost counts as down so much later that its hold ends with that

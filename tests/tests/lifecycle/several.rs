@@ -54,7 +54,7 @@ fn feeds_that_disagree() {
         prefixes: 1,
         examples: vec![prefix(B)],
     };
-    for (poll, told) in [
+    for (poll, received) in [
         (&[A, B][..], false),
         (&[A, B], true),
         (&[A, B], false),
@@ -64,7 +64,7 @@ fn feeds_that_disagree() {
     ] {
         world.wait(60);
         world.snapshot(1, P1, PRE, V4, poll);
-        assert_eq!(world.news().contains(&disagreement), told);
+        assert_eq!(world.news().contains(&disagreement), received);
     }
     world.enforcing(0);
     world.sources(0, &[A, B]);

@@ -93,7 +93,7 @@ fn a_table_that_is_not_published() {
     world.life.settle(world.now);
     world.lacks(0, missing.clone());
     let Some(Event::PeerState(PeerId(0), PeerState::Degraded, Some(_))) = world.news().pop() else {
-        panic!("not told");
+        panic!("not received");
     };
     world.at(100);
     world.life.published(world.now, PeerId(0), failed());

@@ -48,7 +48,7 @@ fn stream(peer_type: u8, distinguisher: u64) -> Vec<u8> {
 }
 
 /// What P1's sources are after it, and how many sessions of no peer were reported.
-fn told(stream: &[u8], vrf: &str) -> (usize, usize) {
+fn received(stream: &[u8], vrf: &str) -> (usize, usize) {
     let one = ONE.replace("families = [\"ipv4\"]", vrf);
     let mut world = World::new(&[&one, BMP_LISTENER]);
     world.feed_up(0);
@@ -69,7 +69,7 @@ fn told(stream: &[u8], vrf: &str) -> (usize, usize) {
 fn a_routers_other_instances_are_nobodys_unless_they_are_named() {
     let red = 0x0000_fbf4_0000_0001;
     let global = stream(0, 0);
-    let (all, unknown) = told(&global, "");
+    let (all, unknown) = received(&global, "");
     assert!(all >= 2 && unknown == 0, "{all} {unknown}");
     for (peer_type, distinguisher, name) in [
         (1, red, "\"64500:1\""),
@@ -80,11 +80,15 @@ fn a_routers_other_instances_are_nobodys_unless_they_are_named() {
     ] {
         let stream = stream(peer_type, distinguisher);
         let vrf = format!("route_distinguisher = {name}");
-        assert_eq!(told(&stream, ""), (0, 1), "{peer_type} {distinguisher:#x}");
-        assert_eq!(told(&stream, &vrf), (all, 0), "{vrf}");
-        assert_eq!(told(&global, &vrf), (0, 1), "{vrf}");
         assert_eq!(
-            told(&stream, "route_distinguisher = \"64500:2\""),
+            received(&stream, ""),
+            (0, 1),
+            "{peer_type} {distinguisher:#x}"
+        );
+        assert_eq!(received(&stream, &vrf), (all, 0), "{vrf}");
+        assert_eq!(received(&global, &vrf), (0, 1), "{vrf}");
+        assert_eq!(
+            received(&stream, "route_distinguisher = \"64500:2\""),
             (0, 1),
             "{vrf}"
         );

@@ -216,17 +216,17 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
         Event::AsnMismatch {
             feed: id,
             session: s,
-            told,
+            reported,
             configured,
         } => (
             Fields::AsnMismatch {
                 feed: feed(config, *id),
                 session: s.to_string(),
-                reported: told.get(),
+                reported: reported.get(),
                 configured: configured.get(),
             },
             format!(
-                "the router reports {s} as AS{told}, configured is AS{configured}: its routes do not count"
+                "the router reports {s} as AS{reported}, configured is AS{configured}: its routes do not count"
             ),
         ),
         Event::ForeignFeed { feed: id, peers } => (
@@ -364,16 +364,16 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
         ),
         Event::CountMismatch {
             session: s,
-            told,
+            received,
             counted,
             ..
         } => (
             Fields::Count {
                 session: session(*s),
-                received: *told,
+                received: *received,
                 counted: *counted,
             },
-            format!("the feed reported {told} prefixes, the router counts {counted}"),
+            format!("the feed reported {received} prefixes, the router counts {counted}"),
         ),
         Event::FeedDisagreement {
             session: s,

@@ -222,11 +222,11 @@ impl Fold<'_> {
                 had,
                 has,
             }),
-            Doubt::Count { told, counted } => self.outbox.push(Event::CountMismatch {
+            Doubt::Count { received, counted } => self.outbox.push(Event::CountMismatch {
                 feed: key.feed,
                 session,
                 rib,
-                told,
+                received,
                 counted,
             }),
             Doubt::Overflow => {

@@ -160,7 +160,7 @@ impl Fold<'_> {
             self.outbox.push(Event::AsnMismatch {
                 feed,
                 session,
-                told: asn,
+                reported: asn,
                 configured,
             });
             self.suspect(feed);

@@ -33,8 +33,8 @@ impl Source {
         }
         self.start(now, mid_life);
         let mut revived = Vec::new();
-        for tellings in self.formers.returned(now, holds.settle_max) {
-            revived.append(&mut self.routes.of(tellings));
+        for transfers in self.formers.returned(now, holds.settle_max) {
+            revived.append(&mut self.routes.of(transfers));
         }
         revived
     }
@@ -42,14 +42,14 @@ impl Source {
     /// What it holds is a former session's from now on, and what comes late.
     fn end_life(&mut self, now: Duration, hold: Duration) {
         if self.kind.tells_sessions() {
-            self.formers.end(now, self.routes.telling(), hold);
+            self.formers.end(now, self.routes.transfer(), hold);
         }
     }
 
     /// A transfer begins while the session is down: what comes of it is that session's.
     pub(in super::super) fn cover_late(&mut self) {
         if self.is_over() {
-            self.formers.cover(self.routes.telling());
+            self.formers.cover(self.routes.transfer());
         }
     }
 
@@ -163,7 +163,7 @@ impl Source {
         if self.is_over() {
             self.cue(
                 now,
-                if self.telling {
+                if self.receiving {
                     Cue::Started
                 } else {
                     Cue::Resumed
@@ -193,7 +193,10 @@ impl Source {
         if more {
             self.doubts.overflow();
         }
-        if self.formers.is_muted(self.routes.telling().wrapping_sub(1)) {
+        if self
+            .formers
+            .is_muted(self.routes.transfer().wrapping_sub(1))
+        {
             back.clear();
         }
         back
