@@ -261,6 +261,7 @@ mod tests {
             reason,
             dropped,
             length: header.len() as u32,
+            age: Duration::ZERO,
             header,
             is_ethernet: true,
             flow: Some(Flow {
@@ -340,6 +341,7 @@ mod tests {
         let bare = |first| Violation {
             header: vec![first; 20],
             length: 20,
+            age: Duration::ZERO,
             is_ethernet: false,
             ..with.clone()
         };

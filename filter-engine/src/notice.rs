@@ -1,5 +1,6 @@
 //! What the engine has to say, as types: whoever embeds it turns them into words. Never formatted here.
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Reason};
@@ -115,6 +116,8 @@ pub struct Violation {
     pub dropped: bool,
     /// Frame length, bytes.
     pub length: u32,
+    /// How long ago the program saw it.
+    pub age: Duration,
     /// The first bytes of the frame, as far as they were sampled, with a tag that was taken out of it.
     pub header: Vec<u8>,
     /// Do they start with an Ethernet header? Else with the IP header.

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use filter_core::layout::{Known, Rules};
-use filter_core::set::PrefixSet;
 use filter_core::{Address, Classes};
 use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
@@ -175,10 +174,9 @@ impl Publisher {
         !self.pending.is_empty()
     }
 
-    /// The sources and destinations published last.
-    pub(crate) fn sets(&self, slot: PeerSlot) -> Option<(&PrefixSet, &PrefixSet)> {
-        let have = self.sync.have(slot)?;
-        Some((&have.sources, &have.destinations))
+    /// What was published last, since the start.
+    pub(crate) fn have(&self, slot: PeerSlot) -> Option<&Wanted> {
+        self.sync.have(slot)
     }
 
     pub(crate) fn generation(&self, slot: PeerSlot) -> u32 {

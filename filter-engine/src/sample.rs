@@ -9,6 +9,7 @@ use filter_lifecycle::violation::{
     self, DefaultPointing, DestinationStory, MAX_NAMED, PointingWatch, SourceStory,
 };
 use filter_lifecycle::{Lifecycle, Side};
+use filter_loader::sync::Wanted;
 use filter_loader::{Filter, Samples};
 
 use crate::fitted::Fitted;
@@ -113,6 +114,7 @@ impl Sampler {
             reason: sample.reason,
             dropped: sample.dropped,
             length: sample.length,
+            age: self.samples.age(sample),
             header: header(sample),
             is_ethernet: sample.link != LinkLayer::None,
             flow,
@@ -198,36 +200,59 @@ impl Sight<'_> {
         peer: Option<PeerId>,
         (source, destination): (Address, Address),
     ) -> Flow {
-        let sets = |id: PeerId| self.publisher.sets(self.slots.of(id));
-        let own = peer.and_then(sets);
-        let source_story = if own.is_some_and(|(sources, _)| sources.contains(source)) {
-            SourceStory::Advertised
-        } else {
-            let ids = self.slots.iter().map(|(id, _)| id);
-            let others =
-                ids.filter(|&id| sets(id).is_some_and(|(sources, _)| sources.contains(source)));
-            let others: Vec<PeerId> = others.take(MAX_NAMED).collect();
-            if others.is_empty() {
-                SourceStory::NoPeer
-            } else {
-                SourceStory::AdvertisedBy(others)
-            }
-        };
-        let advertised = own.is_some_and(|(_, destinations)| destinations.contains(destination));
-        let ours = self.fitted.withheld().ours.contains(destination);
-        let destination_story = match (advertised, ours) {
-            (true, _) => DestinationStory::Advertised,
-            (false, true) => DestinationStory::OursNotAdvertised,
-            (false, false) => DestinationStory::NotOurs,
-        };
+        let own = peer.map(|id| self.publisher.have(self.slots.of(id)));
         let left = |side, address| self.lifecycle.recently_valid(now, peer?, side, address);
         Flow {
             source,
             destination,
-            source_story,
-            destination_story,
+            source_story: self.source_story(own, source),
+            destination_story: self.destination_story(own, destination),
             source_left: left(Side::Sources, source),
             destination_left: left(Side::Destinations, destination),
+        }
+    }
+
+    /// `own` is what was published of the peer that sent it, if one did.
+    fn source_story(self, own: Option<Option<&Wanted>>, source: Address) -> SourceStory {
+        if own.flatten().is_some_and(|it| it.sources.contains(source)) {
+            return SourceStory::Advertised;
+        }
+        let (mut others, mut is_known) = (Vec::new(), true);
+        for (id, slot) in self.slots.iter() {
+            match self.publisher.have(slot) {
+                Some(table) if table.sources.contains(source) => others.push(id),
+                Some(_) => {}
+                None => is_known = false,
+            }
+        }
+        others.truncate(MAX_NAMED);
+        let knows_own = |table: &Wanted| table.rules.known.source(source.family);
+        is_known &= own.is_none_or(|own| own.is_some_and(knows_own));
+        match others[..] {
+            [] if is_known => SourceStory::NoPeer,
+            [] => SourceStory::Unknown,
+            [_, ..] => SourceStory::AdvertisedBy(others),
+        }
+    }
+
+    /// As [`Sight::source_story`].
+    fn destination_story(
+        self,
+        own: Option<Option<&Wanted>>,
+        destination: Address,
+    ) -> DestinationStory {
+        let is_ours = self.fitted.withheld().ours.contains(destination);
+        let not_advertised = match is_ours {
+            true => DestinationStory::OursNotAdvertised,
+            false => DestinationStory::NotOurs,
+        };
+        match own {
+            None => not_advertised,
+            Some(Some(own)) if own.destinations.contains(destination) => {
+                DestinationStory::Advertised
+            }
+            Some(Some(own)) if own.rules.known.destination(destination.family) => not_advertised,
+            Some(_) => DestinationStory::Unknown,
         }
     }
 }

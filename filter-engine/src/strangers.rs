@@ -21,7 +21,7 @@ impl Strangers {
                 [one] => Some(one),
                 _ => None,
             },
-            SourceStory::Advertised | SourceStory::NoPeer => None,
+            SourceStory::Advertised | SourceStory::NoPeer | SourceStory::Unknown => None,
         };
         if let Some(known) = self.0.get_mut(&mac) {
             *known = known.filter(|one| Some(*one) == announces);
@@ -52,7 +52,7 @@ mod tests {
         strangers.seen(other, &by(&[1, 2]));
         assert_eq!(strangers.of(PeerId(1)), [mac]);
         assert_eq!(strangers.of(PeerId(2)), []);
-        for story in [SourceStory::NoPeer, by(&[1])] {
+        for story in [SourceStory::NoPeer, SourceStory::Unknown, by(&[1])] {
             strangers.seen(mac, &story);
             assert_eq!(strangers.of(PeerId(1)), []);
         }

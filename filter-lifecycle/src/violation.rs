@@ -35,6 +35,8 @@ pub enum SourceStory {
     AdvertisedBy(Vec<PeerId>),
     /// None of our peers does.
     NoPeer,
+    /// Not known: the routes of this peer, or of another, have not been received since the start.
+    Unknown,
 }
 
 /// Whether a violation's destination is ours.
@@ -46,6 +48,8 @@ pub enum DestinationStory {
     OursNotAdvertised,
     /// Not ours: the peer sends us what it should send elsewhere (transit theft, pointing default).
     NotOurs,
+    /// Not known: what we advertise to this peer has not been received since the start.
+    Unknown,
 }
 
 /// Other peers named in a story.

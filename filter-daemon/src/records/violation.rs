@@ -175,6 +175,7 @@ const fn destination_is(story: DestinationStory) -> &'static str {
         DestinationStory::Advertised => "advertised",
         DestinationStory::OursNotAdvertised => "ours-not-advertised",
         DestinationStory::NotOurs => "not-ours",
+        DestinationStory::Unknown => "not-known",
     }
 }
 
@@ -200,11 +201,13 @@ pub fn describe(config: &Config, flow: &Flow) -> String {
             format!("source advertised by {}", names.join(", "))
         }
         SourceStory::NoPeer => "source advertised by no peer".to_owned(),
+        SourceStory::Unknown => "who advertises the source was not known yet".to_owned(),
     };
     let destination = match flow.destination_story {
         DestinationStory::Advertised => "destination advertised to the peer",
         DestinationStory::OursNotAdvertised => "destination ours, not advertised to the peer",
         DestinationStory::NotOurs => "destination not ours",
+        DestinationStory::Unknown => "whether the destination is advertised was not known yet",
     };
     let (source_left, destination_left) = (left(flow.source_left), left(flow.destination_left));
     format!("{source}{source_left}; {destination}{destination_left}")
@@ -237,6 +240,7 @@ mod tests {
             reason,
             dropped: true,
             length: 1500,
+            age: std::time::Duration::ZERO,
             header,
             is_ethernet: true,
             flow,

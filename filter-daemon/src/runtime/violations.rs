@@ -44,7 +44,7 @@ impl Violations {
         self.last += 1;
         let seen = Seen {
             number: self.last,
-            time: when::now(),
+            time: when::now() - violation.age.as_secs_f64(),
             hook: self.hooks.get(&violation.interface).copied(),
         };
         let record = ViolationRecord::new(config, violation, seen);
@@ -82,6 +82,8 @@ impl Violations {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use filter_core::Reason;
     use filter_core::packet::Vlans;
     use filter_lifecycle::route::PeerId;
@@ -98,6 +100,7 @@ mod tests {
             reason: Reason::SourceUnannounced,
             dropped: true,
             length: 60,
+            age: Duration::ZERO,
             header: Vec::new(),
             is_ethernet: true,
             flow: None,

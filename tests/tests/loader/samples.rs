@@ -69,6 +69,8 @@ fn a_sample_tells_what_happened() {
                     data,
                 };
                 assert_eq!(sample, expected);
+                let age = samples.age(&sample);
+                assert!(age > Duration::ZERO && age < PATIENCE, "{age:?}");
             }
             assert_eq!(drain(&mut samples), []);
             assert_eq!((samples.foreign(), filter.samples_lost().unwrap()), (0, 0));

@@ -2,10 +2,16 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tests::lab::{Package, require};
 
 use super::{ELSEWHERE, OURS, P1_SOURCE, SPOOFED, Scene, Suite, WITHIN, wait_for};
+
+fn now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap().as_secs_f64()
+}
 
 #[test]
 fn violations_name_their_sender_and_are_captured_with_comments() {
@@ -41,7 +47,27 @@ fn violations_name_their_sender_and_are_captured_with_comments() {
 
     // Restarted, the daemon still has them, and counts on.
     daemon.stop();
+    let sent = scene.traffic.probe(("p2", P1_SOURCE, "100.64.0.9")).send();
+    assert_eq!(sent, 1, "the filter observes without the daemon");
+    let seen_by = now();
     let daemon = scene.start();
+    let meanwhile = wait_for("what was sent meanwhile", WITHIN, || {
+        let found = scene.run(&["violations", "--peer", "p2", "--json"]).lines();
+        found
+            .into_iter()
+            .find(|it| it["destination"] == "100.64.0.9")
+    });
+    // It is of then, when nobody knew what it is asked about now.
+    assert!(
+        meanwhile["time"].as_f64().unwrap() <= seen_by,
+        "{meanwhile}"
+    );
+    assert_eq!(meanwhile["destination_is"], "not-known");
+    let story = meanwhile["story"].as_str().unwrap();
+    assert!(
+        story.starts_with("who advertises the source was not known yet"),
+        "{story}"
+    );
     let again = scene.run(&["violations", "--peer", "p1", "--json"]).lines();
     assert_eq!(again[0], of_p1);
     let packet = ("p1", SPOOFED, OURS);
