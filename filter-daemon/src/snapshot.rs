@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Feed};
 use crate::runtime::Journal;
+use filter_core::layout::Known;
 use filter_feeds::mrt::{MrtConfig, MrtError, MrtFeed};
 use filter_feeds::static_::{StaticFeed, StaticPeer};
 use filter_lifecycle::policy::Routes;
@@ -31,6 +32,8 @@ pub struct SnapshotError {
 pub struct Snapshot {
     /// By peer; one without routes has none.
     pub routes: BTreeMap<PeerId, Routes>,
+    /// By peer: the sides that these lists and files report. Nothing is judged by the others.
+    pub known: BTreeMap<PeerId, Known>,
     /// What is odd about them, a line each.
     pub notes: Vec<String>,
 }
@@ -54,7 +57,8 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
             notes.extend(noted.map(|event| Journal::describe(config, event)));
         }
     }
-    let mut routes = BTreeMap::new();
+    life.settle(Duration::ZERO);
+    let (mut routes, mut known) = (BTreeMap::new(), BTreeMap::new());
     for (id, peer) in config.spec.peer_ids() {
         let status = life.status(Duration::ZERO, id);
         for RefusedPrefix { prefix, why } in &status.refused_list {
@@ -77,8 +81,13 @@ pub fn read(config: &Arc<Config>) -> Result<Snapshot, SnapshotError> {
         if of_peer != Routes::default() {
             routes.insert(id, of_peer);
         }
+        known.insert(id, life.known(id));
     }
-    Ok(Snapshot { routes, notes })
+    Ok(Snapshot {
+        routes,
+        known,
+        notes,
+    })
 }
 
 /// What a feed reports without a router; nothing if it would have to ask one.

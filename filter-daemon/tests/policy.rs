@@ -121,7 +121,7 @@ fn snapshot(config: &Config) -> Snapshot {
 
 #[test]
 fn static_routes_are_admitted_one_by_one() {
-    let Snapshot { routes, notes } = snapshot(&config());
+    let Snapshot { routes, notes, .. } = snapshot(&config());
     let admitted = [
         "44.0.0.0/7",
         "45.146.194.7/32",

@@ -570,9 +570,11 @@ fn a_feed_that_asks_a_router_is_named() {
     let scratch = Scratch::new("offline");
     let text = include_str!("../../docs/examples/bcp38.toml");
     let config = scratch.file("b.toml", text.as_bytes());
-    let capture = scratch.file("c", &pcap(Order::Little, MICRO, 1, &[]));
-    let (code, _, err) = replay(&config, &capture, &["--json"]);
+    let packet = ethernet(1, 0x10, &udp("9.9.9.9", "9.9.9.10"));
+    let capture = scratch.file("c", &pcap(Order::Little, MICRO, 1, &[packet]));
+    let (code, out, err) = replay(&config, &capture, &["--json"]);
     assert_eq!(code, Some(0));
+    assert!(out.contains("\"reason\":\"unjudged\""), "{out}");
     assert_eq!(
         err,
         "warning: the bmp feed 127.0.0.1:11019 asks a router, which replay does not: its routes are not known here; give an `mrt` feed or `static` lists\n"

@@ -136,9 +136,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// The policy by what the configuration's lists and files have.
 fn offline(config: &Arc<Config>, links: &BTreeMap<InterfaceId, Link>) -> Result<Peering, Failure> {
-    let Snapshot { routes, notes } = snapshot::read(config).map_err(Failure::failed)?;
+    let Snapshot {
+        routes,
+        known,
+        notes,
+    } = snapshot::read(config).map_err(Failure::failed)?;
     notes.iter().for_each(warn);
     let mut peering = compile(&config.spec, &routes, links)?;
+    for (id, known) in known {
+        peering.peers[id.0 as usize].rules.known = known;
+    }
     (peering.stations, peering.contested) = stations(config, links)?;
     Ok(peering)
 }
