@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::journal::{Journal, LastNumbers};
 use super::{READ_WITHIN, bounded};
 use crate::config::Config;
-use crate::records::{self, Kind, Recorder, RecordsError};
+use crate::records::{self, Kind, Recorder};
 
 /// Where the daemon records.
 #[derive(Debug)]
@@ -42,14 +42,10 @@ impl Recording {
             Ok(recorder) => (Some(Arc::new(recorder)), None),
             Err(error) => (None, Some(format!("cannot start thread records: {error}"))),
         };
-        let (last, refused) = match last {
-            Ok(Ok(last)) => (last, None),
-            Ok(Err(error)) => (LastNumbers::default(), Some(error.to_string())),
-            Err(error) => {
-                let text = format!("records in `{}`: {error}", directory.display());
-                (LastNumbers::default(), Some(text))
-            }
-        };
+        let (last, refused) = last.unwrap_or_else(|error| {
+            let text = format!("records in `{}`: {error}", directory.display());
+            (LastNumbers::default(), vec![text])
+        });
         let mut journal = Journal::new(last, recorder.clone());
         for why in problem.into_iter().chain(refused) {
             journal.note("records-refused", &why);
@@ -86,9 +82,53 @@ impl Recording {
     }
 }
 
-fn last_numbers(directory: &Path) -> Result<LastNumbers, RecordsError> {
-    Ok(LastNumbers {
-        events: records::last_number(directory, Kind::Events)?,
-        violations: records::last_number(directory, Kind::Violations)?,
-    })
+/// The last number of each file, and why those that cannot be read are not known: one that is refused costs no other its
+/// numbers.
+fn last_numbers(directory: &Path) -> (LastNumbers, Vec<String>) {
+    let mut refused = Vec::new();
+    let mut last = |kind| {
+        let read = records::last_number(directory, kind);
+        read.unwrap_or_else(|error| {
+            refused.push(error.to_string());
+            0
+        })
+    };
+    let numbers = LastNumbers {
+        events: last(Kind::Events),
+        violations: last(Kind::Violations),
+    };
+    (numbers, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_refused_costs_no_other_its_numbers() {
+        let directory = format!("bcp38-recorded-{}", std::process::id());
+        let directory = std::env::temp_dir().join(directory);
+        let recorder = Recorder::start(&directory).unwrap();
+        for (kind, number) in [(Kind::Events, 7), (Kind::Violations, 9)] {
+            recorder.record(kind, &json!({ "number": number }));
+        }
+        drop(recorder);
+        let numbers = || {
+            let (LastNumbers { events, violations }, refused) = last_numbers(&directory);
+            (events, violations, refused.len())
+        };
+        assert_eq!(numbers(), (7, 9, 0));
+        let events = Kind::Events.path(&directory);
+        let text = fs::read_to_string(&events).unwrap();
+        let (header, rest) = text.split_once('\n').unwrap();
+        let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+        header["version"] = 700.into();
+        fs::write(&events, format!("{header}\n{rest}")).unwrap();
+        assert_eq!(numbers(), (0, 9, 1));
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
