@@ -7,6 +7,7 @@ use filter_core::layout::ANY_MAC;
 use filter_core::packet::Mac;
 use filter_core::{Class, Classes, Mode};
 use filter_lifecycle::route::PeerId;
+use filter_lifecycle::spec::Peer;
 use filter_loader::{PeerSlot, Target};
 
 use crate::notice::Notice;
@@ -26,8 +27,11 @@ pub enum AcceptError {
     /// No frame comes from there.
     #[error("{0} is no address of a station: give a unicast mac")]
     NoStation(Mac),
-    /// It was accepted for another.
-    #[error("{mac} was accepted for `{other}`: put it under `macs` of the peer that it belongs to")]
+    /// It is ours: frames from there that come in are none of a peer's.
+    #[error("{0} is our own mac on that lan: no peer sends from it")]
+    Own(Mac),
+    /// It is another peer's, by the configuration or because it was accepted for it.
+    #[error("{mac} is `{other}`'s: `macs` of the configuration says so, or it was accepted for it")]
     Taken {
         /// The MAC.
         mac: Mac,
@@ -109,13 +113,18 @@ impl Engine {
         if !lans.any(|lan| self.fitted.is_lan(lan)) {
             return Err(AcceptError::NotOnLan);
         }
-        let of_others = self
-            .switched
-            .accepted
-            .iter()
-            .filter(|(name, _)| **name != peer.name);
-        if let Some((other, _)) = of_others.into_iter().find(|(_, macs)| macs.contains(&mac)) {
-            let other = other.clone();
+        let mut links = self.fitted.links().values();
+        if links.any(|link| link.macs.contains(&mac)) {
+            return Err(AcceptError::Own(mac));
+        }
+        let has = |other: &&Peer| {
+            let accepted = self.switched.accepted.get(&other.name);
+            let mut configured = other.attachments.iter().flat_map(|each| &each.macs);
+            accepted.is_some_and(|macs| macs.contains(&mac)) || configured.any(|each| *each == mac)
+        };
+        let mut others = spec.peers.iter().filter(|other| other.name != peer.name);
+        if let Some(other) = others.find(has) {
+            let other = other.name.clone();
             return Err(AcceptError::Taken { mac, other });
         }
         let macs = self.switched.accepted.entry(peer.name.clone()).or_default();

@@ -216,12 +216,15 @@ fn a_mac_that_two_peers_claim_is_neithers_until_an_operator_decides() {
     place
         .traffic
         .expect(&daemon, spoofed, "source-unannounced", true);
-    let other = Request::AcceptMac {
-        peer: "p2".to_owned(),
-        mac: mac.parse().unwrap(),
-    };
-    let refused = daemon.ask(&other).unwrap_err().to_string();
-    assert!(refused.contains("accepted for `p1`"), "{refused}");
+    for (mac, why) in [
+        (mac.parse().unwrap(), "is `p1`'s"),
+        (place.router.mac("eth0"), "our own mac"),
+    ] {
+        let peer = "p2".to_owned();
+        let refused = daemon.ask(&Request::AcceptMac { peer, mac });
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
     let listed = daemon.ask(&Request::Macs {
         peer: "p1".to_owned(),
     });
