@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::Failure;
 use super::client::Daemon;
+use super::recorded::failure;
 use crate::config::Config;
-use crate::control::Request;
+use crate::control::{self, ControlError, Request, Unreachable};
 use crate::doctor::{Finding, Severity, host, plan, status};
 use crate::state::StateFile;
 
@@ -35,7 +36,7 @@ pub struct Args {
 /// Everything that was found.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Does anything keep a class that is wanted from being in force?
+    /// Is it known that nothing keeps a class that is wanted from being in force?
     ok: bool,
     findings: Vec<Finding>,
     /// What could not be looked at, and why.
@@ -60,10 +61,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let out_of_force = report.findings.iter().filter(|it| it.keeps_out_of_force);
-    Err(Failure::failed(format!(
-        "{} findings keep wanted classes out of force",
-        out_of_force.count()
-    )))
+    Err(Failure::failed(match out_of_force.count() {
+        0 => "what is in force is not known".to_owned(),
+        1 => "1 finding keeps wanted classes out of force".to_owned(),
+        count => format!("{count} findings keep wanted classes out of force"),
+    }))
 }
 
 /// Does the configuration want anything in force, or did an operator switch on something at run time?
@@ -78,7 +80,7 @@ fn is_anything_wanted(config: &Config) -> bool {
 fn look(daemon: &Daemon) -> Result<Report, Failure> {
     let mut findings = Vec::new();
     let mut not_checked = Vec::new();
-    let answer = daemon.ask(&Request::Status);
+    let answer = control::ask(&daemon.socket()?, &Request::Status);
     let config = match configuration(daemon) {
         Some(path) => Some(Config::load(&path)?.0),
         None => {
@@ -88,15 +90,16 @@ fn look(daemon: &Daemon) -> Result<Report, Failure> {
             None
         }
     };
+    let mut is_known = true;
     let answer = match answer {
         Ok(answer) => Some(answer),
-        Err(Failure::Failed(why)) => {
-            let finding = Finding::new("daemon", why, "nothing follows the router's routes");
-            let keeps_out = config.as_ref().is_none_or(is_anything_wanted);
-            findings.push(finding.problem(keeps_out).fix("systemctl start bcp38"));
+        Err(refused @ ControlError::Refused(_)) => return Err(failure(refused)),
+        Err(error) => {
+            findings.push(no_answer(&error, config.as_ref()));
+            let no_daemon = |why: &Unreachable| matches!(why, Unreachable::NoDaemon);
+            is_known = matches!(&error, ControlError::NotRunning { why, .. } if no_daemon(why));
             None
         }
-        Err(other) => return Err(other),
     };
     let facts = host::Facts::read();
     for (is_missing, what) in [
@@ -122,11 +125,30 @@ fn look(daemon: &Daemon) -> Result<Report, Failure> {
     findings.extend(host::look(&facts, config.as_ref(), answer.as_ref()));
     findings.sort_by_key(|it| (!it.keeps_out_of_force, std::cmp::Reverse(it.severity)));
     Ok(Report {
-        ok: findings.iter().all(|it| !it.keeps_out_of_force),
+        ok: is_known && findings.iter().all(|it| !it.keeps_out_of_force),
         findings,
         not_checked,
     })
 }
+
+/// Only where no daemon runs is it known what that costs.
+fn no_answer(error: &ControlError, config: Option<&Config>) -> Finding {
+    let finding = |why| Finding::new("daemon", error.to_string(), why);
+    match error {
+        ControlError::NotRunning { why, .. } => match why {
+            Unreachable::NoDaemon => finding("nothing follows the router's routes")
+                .problem(config.is_none_or(is_anything_wanted))
+                .fix("systemctl start bcp38"),
+            Unreachable::Denied => finding(NOT_KNOWN).problem(false).fix("sudo bcp38 doctor"),
+            Unreachable::Elsewhere(_) | Unreachable::Other => finding(NOT_KNOWN).problem(false),
+        },
+        _ => finding(NOT_KNOWN)
+            .problem(false)
+            .fix("systemctl status bcp38"),
+    }
+}
+
+const NOT_KNOWN: &str = "what is in force cannot be asked";
 
 fn configuration(daemon: &Daemon) -> Option<PathBuf> {
     let installed = Path::new(INSTALLED);
@@ -175,6 +197,28 @@ fn show(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::ONE_PEER;
+
+    #[test]
+    fn only_a_daemon_that_is_not_there_is_said_to_be_down() {
+        let of = |why| {
+            let error = ControlError::NotRunning {
+                path: PathBuf::new(),
+                source: io::ErrorKind::NotFound.into(),
+                why,
+            };
+            let finding = no_answer(&error, None);
+            (finding.keeps_out_of_force, finding.fix)
+        };
+        assert_eq!(
+            of(Unreachable::NoDaemon),
+            (true, Some("systemctl start bcp38".to_owned()))
+        );
+        assert_eq!(
+            of(Unreachable::Denied),
+            (false, Some("sudo bcp38 doctor".to_owned()))
+        );
+        assert_eq!(of(Unreachable::Elsewhere(Vec::new())), (false, None));
+    }
 
     #[test]
     fn what_operators_switched_on_is_wanted_too() {
