@@ -6,7 +6,6 @@ use std::mem;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
 use nix::errno::Errno;
-use nix::net::if_::if_nameindex;
 
 use crate::device::Device;
 use crate::error::os_error;
@@ -101,20 +100,6 @@ pub(crate) fn replace(
         program: id,
         outlives: false,
     })
-}
-
-/// Removes the filter that runs this program, from whichever device of this network namespace it is on. Was it on any?
-///
-/// # Errors
-/// The first of what the kernel answered; the other devices are looked at all the same.
-pub(crate) fn remove(program: u32) -> io::Result<bool> {
-    let devices = if_nameindex()?;
-    let indices = devices.iter().map(|device| device.index());
-    let mut removed = Ok(false);
-    for each in indices.map(|ifindex| remove_from(ifindex, program)) {
-        removed = removed.and_then(|before| Ok(each? || before));
-    }
-    removed
 }
 
 /// Removes our filter from a device if it runs this program. Did it?

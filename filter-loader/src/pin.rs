@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{ProgramInfo, loaded_programs};
+use filter_core::layout::{MAX_INTERFACES, map};
 use nix::mount::{MsFlags, mount};
+use nix::net::if_::if_nametoindex;
 use nix::sys::statfs::{FsType, statfs};
 
 use crate::attach::is_tcx;
 use crate::bpf;
 use crate::clsact::{self, Left};
 use crate::error::{Error, chain};
+use crate::filter::name_hash;
 
 /// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
@@ -125,8 +129,8 @@ impl PinDir {
         self.path.join(format!("{FILTER_PREFIX}{interface}"))
     }
 
-    /// Takes the program off an interface that an earlier process put it on.
-    pub(crate) fn detach(&self, interface: &str) -> Result<(), Error> {
+    /// Takes the program off an interface that an earlier process put it on. Was a filter of it on its device?
+    pub(crate) fn detach(&self, interface: &str) -> Result<bool, Error> {
         // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
         // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
         let last = self.open_link(interface);
@@ -135,13 +139,19 @@ impl PinDir {
         self.detach_filter(interface)
     }
 
-    /// Removes an interface's filter, then its pin, if there is one: what cannot be removed can still be found.
-    pub(crate) fn detach_filter(&self, interface: &str) -> Result<(), Error> {
-        if let Some(program) = self.filter_program(interface) {
-            let what = format!("cannot take the filter of interface `{interface}` off");
-            clsact::remove(program).map_err(Error::os(what))?;
-        }
-        self.remove_filter(interface)
+    /// Removes an interface's filter from the device that it was put on, then its pin, if there is one: what cannot be removed
+    /// can still be found. Other interfaces' filters run the same program, and stay. Was it on its device?
+    pub(crate) fn detach_filter(&self, interface: &str) -> Result<bool, Error> {
+        let device =
+            || noted_device(&self.path, interface).or_else(|| if_nametoindex(interface).ok());
+        let on_device = self.filter_program(interface).zip(device());
+        let removed = on_device.map_or(Ok(false), |(program, ifindex)| {
+            clsact::remove_from(ifindex, program)
+        });
+        let what = format!("cannot take the filter of interface `{interface}` off");
+        let removed = removed.map_err(Error::os(what))?;
+        self.remove_filter(interface)?;
+        Ok(removed)
     }
 
     /// Where a link waits that is to take another's place.
@@ -209,6 +219,17 @@ pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// The index of the device that an interface of this directory was last attached to, as whoever writes there noted it. None also
+/// if that cannot be read, as what another version noted in another way.
+fn noted_device(dir: &Path, interface: &str) -> Option<u32> {
+    let meta = Map::from_map_data(MapData::from_pin(dir.join(map::META)).ok()?).ok()?;
+    let meta: Array<_, [u64; 2]> = meta.try_into().ok()?;
+    let slots = (1..MAX_INTERFACES).map_while(|slot| meta.get(&slot, 0).ok());
+    let mut of_interface = slots.filter(|&[name, _]| name == name_hash(interface));
+    let [_, index] = of_interface.next()?;
+    u32::try_from(index).ok().filter(|&index| index != 0)
 }
 
 /// Removes a pin, if it is there.
@@ -288,9 +309,11 @@ pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
     if is_pinned {
         let pins = PinDir::open(dir)?;
         let of_filter = pins.filter_program(interface);
-        pins.detach(interface)?;
+        let was_there = pins.detach(interface)?;
         pins.remove_if_unused()?;
-        if let Some(program) = of_filter {
+        if let Some(program) = of_filter
+            && !was_there
+        {
             until_gone(interface, program)?;
         }
     }

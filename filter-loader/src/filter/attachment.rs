@@ -49,7 +49,7 @@ impl Filter {
             // A link pinned under this name would be that of a device renamed since, or of another namespace.
             self.pins
                 .as_ref()
-                .map_or(Ok(()), |pins| pins.detach(&spec.name))?;
+                .map_or(Ok(false), |pins| pins.detach(&spec.name))?;
         }
         self.set_interface(device.ifindex, spec)
     }

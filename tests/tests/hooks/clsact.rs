@@ -281,3 +281,90 @@ fn of_a_link_and_a_filter_that_are_pinned_the_link_stays() {
     next.detach_all().unwrap();
     assert!(!has_xdp(NEAR));
 }
+
+/// A second device, of another pair of ends.
+const OTHER: &str = "other";
+
+fn make_other() {
+    ip(&format!("link add {OTHER} type veth peer name beyond"));
+}
+
+fn other() -> InterfaceSpec {
+    InterfaceSpec::of_device(OTHER).unwrap()
+}
+
+/// What comes to an end on the second device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Detached,
+    LetGo,
+    LetGoByTheNext,
+    MadeAnew,
+    Renamed,
+}
+
+/// All devices at `clsact` run one program: what is done to one of them is done there alone.
+#[test]
+fn what_becomes_of_one_device_leaves_the_filter_on_the_other() {
+    if !require_kernel("what_becomes_of_one_device_leaves_the_filter_on_the_other") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    for end in [
+        End::Detached,
+        End::LetGo,
+        End::LetGoByTheNext,
+        End::MadeAnew,
+        End::Renamed,
+    ] {
+        let (pair, pins) = (Pair::new(1500), Pins::new());
+        let behind = Wire::behind_tc(NEAR).unwrap();
+        make_other();
+        let mut filter = rig::load(&pins.options());
+        let (_, near) = rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+        let second = filter.attach(&other(), AttachMode::Tc).unwrap();
+        assert_eq!(second.program, near.program);
+        assert_eq!(at_tc(&second), [second.program]);
+        let (mut filter, left) = match end {
+            End::Detached | End::LetGoByTheNext => {
+                drop(filter);
+                (None, vec![NEAR])
+            }
+            End::LetGo => (Some(filter), vec![NEAR]),
+            End::MadeAnew | End::Renamed => (Some(filter), vec![NEAR, OTHER]),
+        };
+        match (end, &mut filter) {
+            (End::Detached, _) => assert!(detach_pinned(pins.path(), OTHER).unwrap()),
+            (End::LetGo, Some(filter)) => filter.keep_only(&[NEAR]).unwrap(),
+            (End::MadeAnew | End::Renamed, Some(filter)) => {
+                match end {
+                    End::MadeAnew => _ = ip(&format!("link del {OTHER}")),
+                    _ => {
+                        ip(&format!("link set {OTHER} name former"));
+                        ip("link set beyond name beyond-former");
+                    }
+                }
+                make_other();
+                let again = filter.attach(&other(), AttachMode::Tc).unwrap();
+                assert_ne!(again.ifindex, second.ifindex);
+                assert_eq!(at_tc(&again), [near.program], "{end:?}");
+            }
+            _ => {
+                let mut next = rig::load(&pins.options());
+                next.keep_only(&[NEAR]).unwrap();
+            }
+        }
+        if end != End::MadeAnew {
+            assert_eq!(at_tc(&second), [0; 0], "{end:?}");
+        }
+        assert_eq!(at_tc(&near), [near.program], "{end:?}");
+        assert_eq!(pinned_interfaces(pins.path()).unwrap(), left, "{end:?}");
+        drops(&pair, &behind);
+        drop(filter);
+        for interface in left {
+            assert!(detach_pinned(pins.path(), interface).unwrap(), "{end:?}");
+        }
+        assert_eq!(at_tc(&near), [0; 0]);
+        assert!(!pins.path().exists());
+    }
+}
