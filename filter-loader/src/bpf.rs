@@ -5,6 +5,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::programs::{ProgramInfo, loaded_programs};
+
+use crate::error::{chain, os_error};
+
 /// Commands, link types and attach types of include/uapi/linux/bpf.h.
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -57,6 +61,19 @@ struct PinAttr {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// What the kernel knows of the program with this number; none if there is none.
+pub(crate) fn program(id: u32) -> io::Result<Option<ProgramInfo>> {
+    for each in loaded_programs() {
+        match each {
+            Ok(info) if info.id() == id => return Ok(Some(info)),
+            Ok(_) => {}
+            Err(error) if os_error(&error) == Some(libc::ENOENT) => {} // it went meanwhile
+            Err(error) => return Err(io::Error::other(chain(&error))),
+        }
+    }
+    Ok(None)
 }
 
 /// Where a link keeps its program.

@@ -6,6 +6,7 @@ use std::mem;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
 use nix::errno::Errno;
+use nix::net::if_::if_nameindex;
 
 use crate::device::Device;
 use crate::error::os_error;
@@ -13,7 +14,7 @@ use crate::error::os_error;
 mod left;
 mod message;
 
-pub(crate) use left::{Left, is_left, left};
+pub(crate) use left::{is_left, left, left_on};
 pub(crate) use message::program_on;
 
 /// Before all others.
@@ -100,6 +101,23 @@ pub(crate) fn replace(
         program: id,
         outlives: false,
     })
+}
+
+/// Does a filter of ours run this program on any device of this network namespace?
+///
+/// # Errors
+/// What the kernel answered of a device, if none of them has it.
+pub(crate) fn is_on_any(program: u32) -> io::Result<bool> {
+    let devices = if_nameindex()?;
+    let mut unread = Ok(false);
+    for device in &devices {
+        match program_on(device.index()) {
+            Ok(found) if found == Some(program) => return Ok(true),
+            Ok(_) => {}
+            Err(error) => unread = Err(error),
+        }
+    }
+    unread
 }
 
 /// Removes our filter from a device if it runs this program. Did it?

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, left_interfaces, remove_unused_pins};
+use filter_loader::{
+    DEFAULT_PIN_DIR, detach_pinned, left_interfaces, pinned_interfaces, remove_unused_pins,
+};
 
 use super::{Failure, load, warn};
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
@@ -55,7 +57,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// One interface that cannot be detached keeps no other attached.
 fn detach_all(socket: &Path, pin_dir: &Path) -> Result<(), Failure> {
     let mut done = Ok(());
-    for interface in left_interfaces(pin_dir)? {
+    let mut interfaces = pinned_interfaces(pin_dir)?;
+    for left in left_interfaces(pin_dir) {
+        interfaces.push(left?);
+    }
+    for interface in interfaces {
         done = done.and(detach(socket, pin_dir, &interface).map(drop));
     }
     done?;

@@ -133,40 +133,38 @@ impl Filter {
 
     /// Removes a filter from a device whose program is elsewhere: a process that ended left it.
     fn remove_left_filter(&self, ifindex: u32, name: &str) -> Result<(), Error> {
-        let what = || format!("cannot take a filter that was left off interface `{name}`");
+        let what = format!("cannot take a filter that was left off interface `{name}`");
         let pins = self.pins.as_ref().map(PinDir::path);
-        let program = clsact::program_on(ifindex).map_err(Error::os(what()))?;
-        match program.filter(|&program| clsact::is_left(program, pins)) {
-            Some(program) => {
-                let removed = clsact::remove_from(ifindex, program);
-                removed.map(drop).map_err(Error::os(what()))
-            }
-            None => Ok(()),
-        }
+        let left = clsact::left_on(ifindex, pins).map_err(Error::os(&what))?;
+        let removed = left.map_or(Ok(false), |program| clsact::remove_from(ifindex, program));
+        removed.map(drop).map_err(Error::os(what))
     }
 
-    /// Removes filters of ours that belong to no process any more, but from these interfaces.
+    /// Removes filters of ours that belong to no process any more, but from these interfaces. Where it cannot be told whether
+    /// there is one, as without CAP_SYS_ADMIN, it stays.
     pub(super) fn remove_left_filters(&self, but: &[&str]) -> Result<(), Error> {
         let what = "cannot take off filters that were left";
         let pins = self.pins.as_ref().map(PinDir::path);
-        let left = clsact::left(pins).map_err(Error::os(what))?;
         let is_used = |ifindex| {
             let mut hooks = self.hooks.values();
             hooks.any(|hook| hook.attached.ifindex == ifindex)
         };
-        let gone = left
-            .into_iter()
-            .filter(|left| !but.contains(&left.device.as_str()) && !is_used(left.ifindex));
-        let removed: Vec<_> = gone
-            .map(|left| {
-                log::warn!(
-                    "a process that ended left a filter on `{}`: it is removed",
-                    left.device
-                );
-                clsact::remove_from(left.ifindex, left.program).map(drop)
-            })
-            .collect();
-        let all: Result<(), _> = removed.into_iter().collect();
+        let mut all = Ok(());
+        for left in clsact::left(pins).map_err(Error::os(what))? {
+            if but.contains(&left.device.as_str()) || is_used(left.ifindex) {
+                continue;
+            }
+            let device = &left.device;
+            match left.program {
+                Ok(program) => {
+                    log::warn!("a process that ended left a filter on `{device}`: it is removed");
+                    all = all.and(clsact::remove_from(left.ifindex, program).map(drop));
+                }
+                Err(error) => {
+                    log::warn!("cannot tell whether a filter was left on `{device}`: {error}");
+                }
+            }
+        }
         all.map_err(Error::os(what))
     }
 
