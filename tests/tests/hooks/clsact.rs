@@ -3,7 +3,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use clap::Parser;
 use filter_core::{Mode, Reason};
+use filter_daemon::cli::{self, Cli, Command, Failure};
 use filter_loader::{
     AttachMode, Attached, Engine, Error, Filter, HookKind, InterfaceSpec, Options, detach_pinned,
     hooks, left_interfaces, pinned_interfaces, programs_at_tc,
@@ -528,5 +530,51 @@ fn what_may_be_pinned_is_not_taken() {
     assert_eq!(at_tc(&attached), [attached.program]);
     drop(scene);
     assert!(detach_pinned(&own, NEAR).unwrap());
+    assert_eq!(at_tc(&attached), [0; 0]);
+}
+
+/// What cannot be read keeps nothing attached that can be taken off.
+#[test]
+fn detach_all_takes_off_what_is_pinned_beside_what_cannot_be_read() {
+    if !require_kernel("detach_all_takes_off_what_is_pinned_beside_what_cannot_be_read") {
+        return;
+    }
+    let _without = WithoutTcx::new();
+    let _pair = Pair::new(1500);
+    make_other();
+    let scene = Nested::new();
+    let mut filter = rig::load(&scene.options());
+    let (_, attached) = rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+    drop(filter);
+    unpin(&scene.own);
+    let mut filter = rig::load(&scene.options());
+    filter.attach(&other(), AttachMode::Native).unwrap();
+    drop(filter);
+    assert!(has_xdp(OTHER));
+    let own = scene.own.display().to_string();
+    let words = [
+        "bcp38",
+        "detach",
+        "--all",
+        "--socket",
+        "/nowhere",
+        "--pin-dir",
+        &own,
+    ];
+    let detach_all = || match Cli::try_parse_from(words).unwrap().command {
+        Command::Detach(args) => cli::detach::run(&args),
+        _ => panic!("another command"),
+    };
+    let refused = detach_all();
+    assert!(!has_xdp(OTHER));
+    assert_eq!(at_tc(&attached), [attached.program]);
+    let Err(Failure::Failed(refused)) = refused else {
+        panic!("nothing was refused");
+    };
+    let said = format!("cannot tell whether a filter was left on `{NEAR}`: ");
+    assert!(refused.starts_with(&said), "{refused}");
+    assert!(refused.contains("theirs/filter-x"), "{refused}");
+    drop(scene);
+    assert!(detach_all().is_ok());
     assert_eq!(at_tc(&attached), [0; 0]);
 }
