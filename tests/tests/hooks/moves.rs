@@ -5,11 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::Ends;
+use aya::programs::links::PinnedLink;
 use filter_core::{Mode, Prefix, Reason};
 use filter_loader::sync::{Step, Sync, Wanted};
 use filter_loader::{
     AttachMode, Device, Engine, Error, Filter, HookKind, InterfaceSpec, hooks, programs_at_tc,
 };
+use tests::kernel::WithoutAdmin;
 use tests::lab::Wire;
 use tests::netns::{has_xdp, ip};
 use tests::require_kernel;
@@ -177,5 +179,24 @@ fn a_live_table_is_asked_about_once_more_when_another_kind_of_hook_comes_into_us
     hooks::swap_sides(false);
     assert_eq!(filter.memory().used, used);
     assert_eq!(filter.counters(peer).unwrap(), counters);
+    filter.detach_all().unwrap();
+}
+
+/// Without CAP_SYS_ADMIN, as the packaged service is, and though somebody else holds the link.
+#[test]
+fn a_hook_is_given_up_without_the_right_to_open_links_by_number() {
+    if !require_kernel("a_hook_is_given_up_without_the_right_to_open_links_by_number") {
+        return;
+    }
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    let held = PinnedLink::from_pin(pins.path().join(format!("link-{NEAR}"))).unwrap();
+    let without = WithoutAdmin::new();
+    let detached = filter.detach(NEAR);
+    drop(without);
+    detached.unwrap();
+    assert!(!has_xdp(NEAR));
+    drop(held);
     filter.detach_all().unwrap();
 }
