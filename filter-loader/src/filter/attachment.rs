@@ -58,7 +58,7 @@ impl Filter {
         if let Some(held) = self.hooks.get(name).map(|hook| &hook.attached)
             && self.pins.is_none()
             && held.kind.is_tc()
-            && programs_at_tc(device.ifindex).is_none_or(|all| all.contains(&held.program))
+            && is_at_tc(device, held.program)?
         {
             return Ok(held.clone()); // once more, it would be there twice
         }
@@ -319,6 +319,13 @@ impl Filter {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_at_tc(device: &Device, program: u32) -> Result<bool, Error> {
+    let name = &device.name;
+    let what = format!("cannot read which programs are at tc on interface `{name}`");
+    let at_tc = programs_at_tc(device.ifindex).map_err(Error::os(what))?;
+    Ok(at_tc.contains(&program))
 }
 
 /// Where in XDP a program is that cannot go where it is asked to: of one that was adopted, in the other of the two modes.

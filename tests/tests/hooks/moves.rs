@@ -182,6 +182,32 @@ fn a_live_table_is_asked_about_once_more_when_another_kind_of_hook_comes_into_us
     filter.detach_all().unwrap();
 }
 
+/// What cannot be read is not taken for what was there.
+#[test]
+fn a_device_that_is_gone_is_not_said_to_have_the_program_still() {
+    if !require_kernel("a_device_that_is_gone_is_not_said_to_have_the_program_still") {
+        return;
+    }
+    let _pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+    let (device, spec) = (
+        Device::find(NEAR).unwrap(),
+        InterfaceSpec::of_device(NEAR).unwrap(),
+    );
+    let again = filter
+        .attach_to(&device, &spec, &[], AttachMode::Tc)
+        .unwrap();
+    assert_eq!(programs_at_tc(again.ifindex).unwrap(), [again.program]);
+    ip(&format!("link del {NEAR}"));
+    let refused = filter
+        .attach_to(&device, &spec, &[], AttachMode::Tc)
+        .unwrap_err();
+    let said = format!("cannot read which programs are at tc on interface `{NEAR}`: ");
+    assert!(refused.to_string().starts_with(&said), "{refused}");
+    filter.detach_all().unwrap();
+}
+
 /// Without CAP_SYS_ADMIN, as the packaged service is, and though somebody else holds the link.
 #[test]
 fn a_hook_is_given_up_without_the_right_to_open_links_by_number() {
