@@ -405,6 +405,10 @@ fn attach_xdp(
     mode: XdpMode,
     why: String,
 ) -> Result<Result<Fresh, String>, Error> {
+    #[cfg(feature = "test-hooks")]
+    if crate::hooks::is_xdp_refused() {
+        return Ok(Err("as the test wants it".to_owned()));
+    }
     let name = hands.programs.name(Shell::Xdp);
     let id = object::id(hands.ebpf, name)?;
     let program = object::xdp(hands.ebpf, name)?;

@@ -67,6 +67,13 @@ pub(crate) fn attach(
     id: u32,
     device: &Device,
 ) -> Result<Filter, ProgramError> {
+    #[cfg(feature = "test-hooks")]
+    if crate::hooks::is_clsact_refused() {
+        return Err(ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "sendmsg",
+            io_error: Errno::ENOENT.into(),
+        }));
+    }
     if let Err(error) = tc::qdisc_add_clsact(&device.own_name)
         && os_error(&error) != Some(Errno::EEXIST as i32)
     {

@@ -57,6 +57,11 @@ pub enum Error {
         /// Which program it is, if that was asked.
         occupant: Option<Occupant>,
     },
+    /// An older kernel that is built without what it needs at tc.
+    #[error(
+        "interface `{0}`: this kernel has neither tcx (Linux 6.6) nor `bpf` filters of the `clsact` qdisc: choose a hook in xdp"
+    )]
+    NoClsact(String),
     /// The kernel refused to attach in any allowed mode.
     #[error("cannot attach to interface `{name}`: {why}")]
     Attach {

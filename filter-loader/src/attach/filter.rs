@@ -87,6 +87,8 @@ fn create(hands: &mut Hands<'_>, device: &Device, id: u32) -> Result<Filter, Err
             Ok(Some(before)) => busy(device, before),
             _ => refused_at_tc(device, &error),
         },
+        // No such qdisc, no such classifier, or no queueing at all: what is there already is no matter when filters are made.
+        Some(Errno::ENOENT | Errno::EOPNOTSUPP) => Error::NoClsact(device.name.clone()),
         // The kernel's answer where the priority is taken by another classifier, or for another protocol.
         Some(Errno::EINVAL) => Error::Attach {
             name: device.name.clone(),

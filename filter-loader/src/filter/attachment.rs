@@ -285,18 +285,29 @@ impl Filter {
             Err(refused) => {
                 let former = attach::attach_new(&mut self.hands(), device, other_xdp(now, mode));
                 let back = former.and_then(|former| self.settle(device, name, former, was_there));
-                if let Err(error) = back
-                    && let Some(hook) = self.hooks.get_mut(name)
-                {
-                    hook.attached.why = format!("xdp refuses it by now: {error}");
+                if let Err(error) = back {
+                    self.is_not_back(name, &error);
                 }
                 Err(refused)
             }
         }
     }
 
-    /// Moves the program from XDP to tc. Where tc cannot have it, as kernels before 6.6 that are built without `clsact`, it is
-    /// nowhere for a moment.
+    /// The program could not go back to where in XDP it was.
+    fn is_not_back(&mut self, name: &str, error: &Error) {
+        match self.hooks.get_mut(name) {
+            Some(hook) => {
+                log::warn!("`{name}` is filtered at tc: xdp refuses the program by now: {error}");
+                hook.attached.why = format!("xdp refuses it by now: {error}");
+            }
+            None => log::error!(
+                "`{name}` is not filtered any more: xdp refuses the program by now, and this kernel has no tc for it: {error}"
+            ),
+        }
+    }
+
+    /// Moves the program from XDP to tc. On a kernel before 6.6 that is built without `clsact` it is nowhere for a moment; where
+    /// something else keeps it from tc, it stays where it is.
     fn make_room_in_xdp(
         &mut self,
         device: &Device,
@@ -306,7 +317,7 @@ impl Filter {
         let meanwhile = "xdp is being changed".to_owned();
         match attach::attach_tc(&mut self.hands(), device, meanwhile) {
             Ok(fresh) => self.settle(device, name, fresh, was_there).map(drop),
-            Err(error) if !attach::has_tcx() => {
+            Err(error @ Error::NoClsact(_)) => {
                 log::warn!("`{name}` is not filtered while xdp is being changed: {error}");
                 if let Some(hook) = self.hooks.get(name) {
                     hook.take_off()?;
