@@ -126,7 +126,7 @@ impl State {
 
     /// Reads which programs are at tc ingress, and which of them run before ours.
     fn look_at_tc(&mut self) {
-        let at_tc = self.index.and_then(programs_at_tc);
+        let at_tc = self.index.and_then(|index| programs_at_tc(index).ok());
         if at_tc == self.at_tc {
             return;
         }

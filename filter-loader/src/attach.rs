@@ -1,5 +1,6 @@
 //! Attaching the program to a device and keeping it there: in XDP or at tc, as asked or as the device is.
 //! Attached once, then only the link's program is replaced: taking it off and on can reset a NIC.
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Ebpf;
@@ -117,7 +118,7 @@ impl Hook {
     pub(crate) fn take_off(&self) -> Result<(), Error> {
         let taken = match &self.link {
             Link::Filter(filter) => filter.remove(),
-            Link::Bpf(link) => number(link).map_or(Ok(()), bpf::detach_link),
+            Link::Bpf(link) => number(link).and_then(bpf::detach_link),
         };
         let ifindex = self.attached.ifindex;
         taken.map_err(Error::os(format!(
@@ -136,15 +137,22 @@ impl Hook {
                 former.outlive();
                 Ok(())
             }
-            (Link::Bpf(former), Link::Bpf(link)) if number(former) == number(link) => Ok(()),
+            (Link::Bpf(former), Link::Bpf(link)) if is_same(former, link)? => Ok(()),
             _ => self.take_off(),
         }
     }
 }
 
 /// A link's number in the kernel.
-fn number(link: &FdLink) -> Option<u32> {
-    link.info().ok().map(|info| info.id())
+fn number(link: &FdLink) -> io::Result<u32> {
+    let info = link.info();
+    info.map(|info| info.id())
+        .map_err(|error| io::Error::other(chain(&error)))
+}
+
+fn is_same(one: &FdLink, other: &FdLink) -> Result<bool, Error> {
+    let numbers = number(one).and_then(|one| Ok(one == number(other)?));
+    numbers.map_err(Error::os("cannot read which link a hook is kept by"))
 }
 
 /// How a program was attached.
@@ -397,6 +405,10 @@ fn attach_xdp(
     mode: XdpMode,
     why: String,
 ) -> Result<Result<Fresh, String>, Error> {
+    #[cfg(feature = "test-hooks")]
+    if crate::hooks::is_xdp_refused() {
+        return Ok(Err("as the test wants it".to_owned()));
+    }
     let name = hands.programs.name(Shell::Xdp);
     let id = object::id(hands.ebpf, name)?;
     let program = object::xdp(hands.ebpf, name)?;

@@ -1,9 +1,14 @@
 //! bpf(2) where aya has no call for it: which links and programs are on a device, and a program's pin.
 use std::ffi::CString;
+use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use aya::programs::{ProgramInfo, loaded_programs};
+
+use crate::error::{chain, os_error};
 
 /// Commands, link types and attach types of include/uapi/linux/bpf.h.
 const OBJ_PIN: libc::c_int = 6;
@@ -57,6 +62,19 @@ struct PinAttr {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// What the kernel knows of the program with this number; none if there is none.
+pub(crate) fn program(id: u32) -> io::Result<Option<ProgramInfo>> {
+    for each in loaded_programs() {
+        match each {
+            Ok(info) if info.id() == id => return Ok(Some(info)),
+            Ok(_) => {}
+            Err(error) if os_error(&error) == Some(libc::ENOENT) => {} // it went meanwhile
+            Err(error) => return Err(io::Error::other(chain(&error))),
+        }
+    }
+    Ok(None)
 }
 
 /// Where a link keeps its program.
@@ -127,15 +145,28 @@ fn next_link(after: u32) -> Option<u32> {
     Some(attr.next_id)
 }
 
-/// Takes the program of a link off its device (Linux 5.9), at once, whoever else has a reference to the link: without this it
-/// goes with the last of them, which may be that of a pin that the kernel gives up later.
+/// Takes the program of a link that this process has a descriptor of off its device (Linux 5.9), at once, whoever else has a
+/// reference to the link: without this it goes with the last of them, which may be that of a pin that the kernel gives up later.
 pub(crate) fn detach_link(id: u32) -> io::Result<()> {
-    let Some(link) = open_link(id) else {
-        return Ok(()); // it is gone
-    };
-    let mut attr = [link.as_raw_fd() as u32];
+    let mut attr = [own_descriptor(id)? as u32];
     // SAFETY: the attribute is a descriptor and holds no pointers.
     unsafe { call(LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// This process's descriptor of a link, which aya does not show; to open another by the link's number takes CAP_SYS_ADMIN.
+fn own_descriptor(link: u32) -> io::Result<RawFd> {
+    let line = format!("link_id:\t{link}");
+    for descriptor in fs::read_dir("/proc/self/fdinfo")? {
+        let descriptor = descriptor?;
+        let text = fs::read_to_string(descriptor.path());
+        let is_it = text.is_ok_and(|text| text.lines().any(|each| each == line)); // or it was closed meanwhile
+        let number = descriptor.file_name();
+        if is_it && let Some(number) = number.to_str().and_then(|number| number.parse().ok()) {
+            return Ok(number);
+        }
+    }
+    let missing = format!("/proc shows no descriptor of ours of link {link}");
+    Err(io::Error::other(missing))
 }
 
 fn open_link(id: u32) -> Option<OwnedFd> {

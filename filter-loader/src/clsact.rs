@@ -14,7 +14,7 @@ use crate::error::os_error;
 mod left;
 mod message;
 
-pub(crate) use left::{Left, is_left, left};
+pub(crate) use left::{is_left, left, left_on};
 pub(crate) use message::program_on;
 
 /// Before all others.
@@ -67,6 +67,13 @@ pub(crate) fn attach(
     id: u32,
     device: &Device,
 ) -> Result<Filter, ProgramError> {
+    #[cfg(feature = "test-hooks")]
+    if crate::hooks::is_clsact_refused() {
+        return Err(ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "sendmsg",
+            io_error: Errno::ENOENT.into(),
+        }));
+    }
     if let Err(error) = tc::qdisc_add_clsact(&device.own_name)
         && os_error(&error) != Some(Errno::EEXIST as i32)
     {
@@ -103,18 +110,21 @@ pub(crate) fn replace(
     })
 }
 
-/// Removes the filter that runs this program, from whichever device of this network namespace it is on. Was it on any?
+/// Does a filter of ours run this program on any device of this network namespace?
 ///
 /// # Errors
-/// The first of what the kernel answered; the other devices are looked at all the same.
-pub(crate) fn remove(program: u32) -> io::Result<bool> {
+/// What the kernel answered of a device, if none of them has it.
+pub(crate) fn is_on_any(program: u32) -> io::Result<bool> {
     let devices = if_nameindex()?;
-    let indices = devices.iter().map(|device| device.index());
-    let mut removed = Ok(false);
-    for each in indices.map(|ifindex| remove_from(ifindex, program)) {
-        removed = removed.and_then(|before| Ok(each? || before));
+    let mut unread = Ok(false);
+    for device in &devices {
+        match program_on(device.index()) {
+            Ok(found) if found == Some(program) => return Ok(true),
+            Ok(_) => {}
+            Err(error) => unread = Err(error),
+        }
     }
-    removed
+    unread
 }
 
 /// Removes our filter from a device if it runs this program. Did it?

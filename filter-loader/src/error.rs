@@ -39,9 +39,9 @@ pub enum Error {
         /// Its ARPHRD type, see include/uapi/linux/if_arp.h.
         kind: u16,
     },
-    /// The filter's program is on no device of this network namespace, and on one all the same.
+    /// The filter's program was on no device of this network namespace, and is loaded all the same.
     #[error(
-        "program {program} of interface `{name}` is still attached, in another network namespace: run `bcp38 detach {name}` there"
+        "the filter of interface `{name}` (program {program}) is on no device of this network namespace, and still loaded: if the interface is in another one, run `bcp38 detach {name}` there"
     )]
     Elsewhere {
         /// The interface, as it was called.
@@ -57,6 +57,11 @@ pub enum Error {
         /// Which program it is, if that was asked.
         occupant: Option<Occupant>,
     },
+    /// An older kernel that is built without what it needs at tc.
+    #[error(
+        "interface `{0}`: this kernel has neither tcx (Linux 6.6) nor `bpf` filters of the `clsact` qdisc: choose a hook in xdp"
+    )]
+    NoClsact(String),
     /// The kernel refused to attach in any allowed mode.
     #[error("cannot attach to interface `{name}`: {why}")]
     Attach {

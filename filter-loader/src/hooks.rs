@@ -39,6 +39,8 @@ impl Filter {
 thread_local! {
     static WITHOUT_TCX: Cell<bool> = const { Cell::new(false) };
     static SWAPS_SIDES: Cell<bool> = const { Cell::new(false) };
+    static XDP_REFUSED: Cell<bool> = const { Cell::new(false) };
+    static CLSACT_REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// From now on every filter of this thread stages tables with their destinations as their sources: no publish passes its
@@ -54,6 +56,24 @@ pub(crate) fn swaps_sides() -> bool {
 /// From now on this thread finds no tcx, as before Linux 6.6.
 pub fn without_tcx(without: bool) {
     WITHOUT_TCX.set(without);
+}
+
+/// From now on no device takes a program in XDP from this thread.
+pub fn refuse_xdp(refused: bool) {
+    XDP_REFUSED.set(refused);
+}
+
+pub(crate) fn is_xdp_refused() -> bool {
+    XDP_REFUSED.get()
+}
+
+/// From now on this thread finds no `clsact`, as on a kernel that is built without.
+pub fn refuse_clsact(refused: bool) {
+    CLSACT_REFUSED.set(refused);
+}
+
+pub(crate) fn is_clsact_refused() -> bool {
+    CLSACT_REFUSED.get()
 }
 
 /// Removes the filter of `clsact` that runs this program on a device, behind the back of the filter whose it is. Did it run there?

@@ -1,5 +1,6 @@
 //! Programs of others where ours is to be: what the kernel knows of them, and what takes one off. Reads only.
 use std::fmt;
+use std::io;
 
 use aya::programs::loaded_programs;
 use nix::errno::Errno;
@@ -46,18 +47,20 @@ fn link_on(links: &[DeviceLink], ifindex: u32, program: u32) -> Option<u32> {
 }
 
 /// The programs at a device's tc ingress by their numbers, in the order in which they run: those of tcx, behind them a filter
-/// of ours. None if the kernel does not say.
-#[must_use]
-pub fn programs_at_tc(ifindex: u32) -> Option<Vec<u32>> {
-    let filter = clsact::program_on(ifindex).ok()?;
+/// of ours.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn programs_at_tc(ifindex: u32) -> io::Result<Vec<u32>> {
+    let filter = clsact::program_on(ifindex)?;
     let mut programs = match bpf::tcx_programs(ifindex) {
         Ok(programs) => programs,
         // Before Linux 6.6.
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Vec::new(),
-        Err(_) => return None,
+        Err(error) => return Err(error),
     };
     programs.extend(filter);
-    Some(programs)
+    Ok(programs)
 }
 
 /// A program as messages have it: its name, and its number in the kernel.

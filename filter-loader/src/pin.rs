@@ -7,15 +7,20 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
+use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{ProgramInfo, loaded_programs};
+use filter_core::layout::{MAX_INTERFACES, map};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::net::if_::if_nametoindex;
 use nix::sys::statfs::{FsType, statfs};
 
 use crate::attach::is_tcx;
 use crate::bpf;
-use crate::clsact::{self, Left};
-use crate::error::{Error, chain};
+use crate::clsact;
+use crate::error::{Error, chain, os_error};
+use crate::filter::name_hash;
 
 /// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
@@ -110,10 +115,13 @@ impl PinDir {
         })
     }
 
-    /// The number of the program of an interface's filter.
-    pub(crate) fn filter_program(&self, interface: &str) -> Option<u32> {
-        let info = ProgramInfo::from_pin(self.filter(interface)).ok()?;
-        Some(info.id())
+    /// The number of the program of an interface's filter, if one is pinned.
+    pub(crate) fn filter_program(&self, interface: &str) -> Result<Option<u32>, Error> {
+        let path = self.filter(interface);
+        pinned_program(&path).map_err(|error| Error::Pin {
+            path,
+            why: error.to_string(),
+        })
     }
 
     /// Removes the pin of an interface's filter, if there is one; the filter stays.
@@ -125,8 +133,8 @@ impl PinDir {
         self.path.join(format!("{FILTER_PREFIX}{interface}"))
     }
 
-    /// Takes the program off an interface that an earlier process put it on.
-    pub(crate) fn detach(&self, interface: &str) -> Result<(), Error> {
+    /// Takes the program off an interface that an earlier process put it on. Was a filter of it on its device?
+    pub(crate) fn detach(&self, interface: &str) -> Result<bool, Error> {
         // Whoever drops a link's last reference detaches the program: at once if it is a descriptor, some time later
         // if it is a pin (bpf_link_put). So a descriptor outlives the pin.
         let last = self.open_link(interface);
@@ -135,13 +143,19 @@ impl PinDir {
         self.detach_filter(interface)
     }
 
-    /// Removes an interface's filter, then its pin, if there is one: what cannot be removed can still be found.
-    pub(crate) fn detach_filter(&self, interface: &str) -> Result<(), Error> {
-        if let Some(program) = self.filter_program(interface) {
-            let what = format!("cannot take the filter of interface `{interface}` off");
-            clsact::remove(program).map_err(Error::os(what))?;
-        }
-        self.remove_filter(interface)
+    /// Removes an interface's filter from the device that it was put on, then its pin, if there is one: what cannot be removed
+    /// can still be found. Other interfaces' filters run the same program, and stay. Was it on its device?
+    pub(crate) fn detach_filter(&self, interface: &str) -> Result<bool, Error> {
+        let device =
+            || noted_device(&self.path, interface).or_else(|| if_nametoindex(interface).ok());
+        let on_device = self.filter_program(interface)?.zip(device());
+        let removed = on_device.map_or(Ok(false), |(program, ifindex)| {
+            clsact::remove_from(ifindex, program)
+        });
+        let what = format!("cannot take the filter of interface `{interface}` off");
+        let removed = removed.map_err(Error::os(what))?;
+        self.remove_filter(interface)?;
+        Ok(removed)
     }
 
     /// Where a link waits that is to take another's place.
@@ -168,13 +182,13 @@ impl PinDir {
         let link = self.open_link(interface).map(FdLink::from);
         let of_link = link.and_then(|link| link.info().ok());
         let of_link = of_link.map(|info| info.program_id());
-        of_link.or_else(|| self.filter_program(interface))
+        of_link.or_else(|| self.filter_program(interface).ok()?)
     }
 
     /// Is what an earlier process left on an interface at tc?
     pub(crate) fn is_at_tc(&self, interface: &str) -> bool {
         let link = self.open_link(interface).map(FdLink::from);
-        let is_filter = self.filter_program(interface).is_some();
+        let is_filter = self.filter(interface).exists();
         is_filter || link.is_some_and(|link| is_tcx(&link))
     }
 
@@ -211,6 +225,17 @@ pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// The index of the device that an interface of this directory was last attached to, as whoever writes there noted it. None also
+/// if that cannot be read, as what another version noted in another way.
+fn noted_device(dir: &Path, interface: &str) -> Option<u32> {
+    let meta = Map::from_map_data(MapData::from_pin(dir.join(map::META)).ok()?).ok()?;
+    let meta: Array<_, [u64; 2]> = meta.try_into().ok()?;
+    let slots = (1..MAX_INTERFACES).map_while(|slot| meta.get(&slot, 0).ok());
+    let mut of_interface = slots.filter(|&[name, _]| name == name_hash(interface));
+    let [_, index] = of_interface.next()?;
+    u32::try_from(index).ok().filter(|&index| index != 0)
+}
+
 /// Removes a pin, if it is there.
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
@@ -244,37 +269,76 @@ fn names_after(dir: &Path, prefix: &str) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Interfaces of this network namespace that an earlier process left its program on: those with a pin in this directory, and
-/// those with a filter at tc that nobody holds or has pinned any more.
-///
-/// # Errors
-/// [`Error::Pin`] if the directory exists but cannot be read, or what the kernel answered.
-pub fn left_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
-    let mut names = pinned_interfaces(dir)?;
-    names.extend(left_filters(dir)?.into_iter().map(|left| left.device));
-    names.sort();
-    names.dedup();
+/// Interfaces of this network namespace that an earlier process left a filter at tc on which nobody holds or has pinned any more;
+/// in its place, for each device of which that cannot be told, why.
+pub fn left_interfaces(dir: &Path) -> impl Iterator<Item = Result<String, Error>> {
+    let (left, failed) = match clsact::left(Some(dir)) {
+        Ok(left) => (left, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let left = left.into_iter().map(|left| {
+        let unknown = || format!("cannot tell whether a filter was left on `{}`", left.device);
+        let known = left.program.map_err(|error| Error::os(unknown())(error));
+        known.map(|_| left.device)
+    });
+    let failed = failed.map(|error| Err(Error::os("cannot list the devices")(error)));
+    left.chain(failed)
+}
+
+/// Is the program of the filter on this device pinned: in our own directory for an interface on that device, in one beside it or
+/// where pins are by default for any? An error if that cannot be told, for a pin or a directory that cannot be read.
+pub(crate) fn is_pinned(program: u32, ifindex: u32, own: Option<&Path>) -> Result<bool, Error> {
+    let parents = [own.and_then(Path::parent), Some(Path::new(BPFFS))];
+    for parent in parents.into_iter().flatten() {
+        for dir in directories_in(parent)? {
+            let mut names = interfaces_of(&dir, program)?.into_iter();
+            let is_its = |name: String| noted_device(&dir, &name).is_none_or(|of| of == ifindex);
+            if names.any(|name| own != Some(&*dir) || is_its(name)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn directories_in(parent: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.collect::<io::Result<Vec<_>>>()),
+    };
+    let entries = entries.map_err(|error| unreadable(parent, &error))?;
+    let paths = entries.into_iter().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_dir()).collect())
+}
+
+/// The interfaces for whose filters this program is pinned in a directory.
+fn interfaces_of(dir: &Path, program: u32) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for name in names_after(dir, FILTER_PREFIX)? {
+        let path = dir.join(format!("{FILTER_PREFIX}{name}"));
+        if pinned_program(&path).map_err(|error| unreadable(&path, &error))? == Some(program) {
+            names.push(name);
+        }
+    }
     Ok(names)
 }
 
-fn left_filters(dir: &Path) -> Result<Vec<Left>, Error> {
-    clsact::left(Some(dir)).map_err(Error::os("cannot read the filters at tc"))
+/// The number of the program that is pinned at a path; none if nothing is.
+fn pinned_program(path: &Path) -> io::Result<Option<u32>> {
+    match ProgramInfo::from_pin(path) {
+        Ok(info) => Ok(Some(info.id())),
+        Err(error) => match os_error(&error) {
+            Some(code) if code == Errno::ENOENT as i32 => Ok(None),
+            _ => Err(io::Error::other(chain(&error))),
+        },
+    }
 }
 
-/// Is the program of a filter pinned, in this directory, beside it, or where pins are by default?
-pub(crate) fn is_pinned(program: u32, own: Option<&Path>) -> bool {
-    let parents = [own.and_then(Path::parent), Some(Path::new(BPFFS))];
-    let inside = parents
-        .into_iter()
-        .flatten()
-        .flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
-    inside.map(|entry| entry.path()).any(|dir| {
-        let names = names_after(&dir, FILTER_PREFIX).unwrap_or_default(); // no directory
-        let mut paths = names
-            .iter()
-            .map(|name| dir.join(format!("{FILTER_PREFIX}{name}")));
-        paths.any(|path| ProgramInfo::from_pin(path).is_ok_and(|info| info.id() == program))
-    })
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::Pin {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
 }
 
 /// Detaches the program from one interface, and removes every pin once no interface is left.
@@ -282,50 +346,64 @@ pub(crate) fn is_pinned(program: u32, own: Option<&Path>) -> bool {
 ///
 /// # Errors
 /// [`Error::SecondWriter`] while a daemon holds the directory, [`Error::Pin`] if a pin cannot be removed,
-/// [`Error::Elsewhere`] if the program is still on a device, of another network namespace.
+/// [`Error::Elsewhere`] if the program was on no device here and may be on one of another network namespace: the first that
+/// occurs. What can be detached is, all the same.
 pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
-    let is_pinned = pinned_interfaces(dir)?.iter().any(|name| name == interface);
-    if is_pinned {
-        let pins = PinDir::open(dir)?;
-        let of_filter = pins.filter_program(interface);
-        pins.detach(interface)?;
-        pins.remove_if_unused()?;
-        if let Some(program) = of_filter {
-            until_gone(interface, program)?;
-        }
-    }
-    let mut is_left = false;
-    for left in left_filters(dir)? {
-        if left.device == interface {
-            let what = format!("cannot take the filter of interface `{interface}` off");
-            let removed = clsact::remove_from(left.ifindex, left.program);
-            is_left |= removed.map_err(Error::os(what))?;
-        }
-    }
-    Ok(is_pinned || is_left)
+    let (was_pinned, was_left) = (detach_pin(dir, interface), detach_left(dir, interface));
+    Ok(was_pinned? | was_left?)
 }
 
-/// Waits until the kernel has let go of the program of a filter that was removed along with its pin. If it never does, the
-/// filter was none of this network namespace.
-fn until_gone(interface: &str, program: u32) -> Result<(), Error> {
+/// Takes off what is pinned for an interface. Was anything?
+fn detach_pin(dir: &Path, interface: &str) -> Result<bool, Error> {
+    if !pinned_interfaces(dir)?.iter().any(|name| name == interface) {
+        return Ok(false);
+    }
+    let pins = PinDir::open(dir)?;
+    let of_filter = pins.filter_program(interface);
+    let was_there = pins.detach(interface)?;
+    pins.remove_if_unused()?;
+    match of_filter? {
+        Some(program) if !was_there && may_be_elsewhere(dir, program)? => Err(Error::Elsewhere {
+            name: interface.to_owned(),
+            program,
+        }),
+        _ => Ok(true),
+    }
+}
+
+/// Takes off a filter without a pin that an earlier process left on an interface. Was there one?
+fn detach_left(dir: &Path, interface: &str) -> Result<bool, Error> {
+    let what = format!("cannot take a filter that was left off interface `{interface}`");
+    let ifindex = match if_nametoindex(interface) {
+        Err(Errno::ENODEV) => return Ok(false),
+        found => found.map_err(Error::os(&what))?,
+    };
+    let left = clsact::left_on(ifindex, Some(dir)).map_err(Error::os(&what))?;
+    let removed = left.map_or(Ok(false), |program| clsact::remove_from(ifindex, program));
+    removed.map_err(Error::os(what))
+}
+
+/// May the program of a filter that was not on its device, and whose pin is removed, be on one of another network namespace?
+fn may_be_elsewhere(dir: &Path, program: u32) -> Result<bool, Error> {
+    if !interfaces_of(dir, program)?.is_empty() {
+        // Other interfaces' pins keep it loaded. Where theirs are, this one's device was.
+        let is_here = clsact::is_on_any(program);
+        return is_here
+            .map(|is_here| !is_here)
+            .map_err(Error::os("cannot read the filters at tc"));
+    }
     let end = Instant::now() + GONE_WITHIN;
-    while is_loaded(program) {
+    while bpf::program(program)
+        .map_err(Error::os("cannot list the programs"))?
+        .is_some()
+    {
         if Instant::now() > end {
-            return Err(Error::Elsewhere {
-                name: interface.to_owned(),
-                program,
-            });
+            return Ok(true);
         }
         thread::sleep(LOOK);
     }
-    Ok(())
+    Ok(false)
 }
-
-fn is_loaded(program: u32) -> bool {
-    let mut programs = loaded_programs().filter_map(Result::ok);
-    programs.any(|each| each.id() == program)
-}
-
 /// The kernel lets go of a pin after an RCU grace period.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(5);

@@ -107,25 +107,36 @@ impl Peer {
     }
 }
 
-/// Sources or destinations of a family.
-type Set = (fn(&mut Wanted) -> &mut PrefixSet, Family);
+#[derive(Clone, Copy)]
+enum Side {
+    Sources,
+    Destinations,
+}
+
+/// A side's set of a family.
+type Set = (Side, Family);
 
 const SETS: [Set; 4] = [
-    (|wanted| &mut wanted.sources, Family::Ipv4),
-    (|wanted| &mut wanted.sources, Family::Ipv6),
-    (|wanted| &mut wanted.destinations, Family::Ipv4),
-    (|wanted| &mut wanted.destinations, Family::Ipv6),
+    (Side::Sources, Family::Ipv4),
+    (Side::Sources, Family::Ipv6),
+    (Side::Destinations, Family::Ipv4),
+    (Side::Destinations, Family::Ipv6),
 ];
 
 /// What is there, and of one set only what is wanted too. A side that was not known is not judged by what is there of it.
-fn without_growth(want: &Wanted, have: &Wanted, (of, family): Set) -> Wanted {
+fn without_growth(want: &Wanted, have: &Wanted, (side, family): Set) -> Wanted {
     let known = want.rules.known.bits() & have.rules.known.bits();
-    let (mut less, mut want) = (have.clone(), want.clone());
-    less.rules = Rules {
-        families: want.rules.families,
-        known: Known::from_bits(known),
+    let mut less = Wanted {
+        rules: Rules {
+            families: want.rules.families,
+            known: Known::from_bits(known),
+        },
+        ..have.clone()
     };
-    let (less_of, want_of) = (of(&mut less), of(&mut want));
+    let (less_of, want_of) = match side {
+        Side::Sources => (&mut less.sources, &want.sources),
+        Side::Destinations => (&mut less.destinations, &want.destinations),
+    };
     match family {
         Family::Ipv4 => less_of.ipv4 = less_of.ipv4.intersect(&want_of.ipv4),
         Family::Ipv6 => less_of.ipv6 = less_of.ipv6.intersect(&want_of.ipv6),

@@ -110,3 +110,51 @@ fn load_and_drop() -> Result<(), String> {
         Err(error) => panic!("the kernel is there, but: {error}"),
     }
 }
+
+/// As long as this lives, the thread that made it has no CAP_SYS_ADMIN in force.
+#[derive(Debug)]
+pub struct WithoutAdmin {
+    before: Capabilities,
+    /// The thread that made it must be the one to end it.
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+/// Effective, permitted and inheritable ones, the lower half and then the upper.
+type Capabilities = [[u32; 3]; 2];
+
+impl WithoutAdmin {
+    /// From now on.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it does something")]
+    pub fn new() -> Self {
+        const CAP_SYS_ADMIN: u32 = 21;
+        let mut before = Capabilities::default();
+        capabilities(libc::SYS_capget, &mut before);
+        let mut less = before;
+        less[0][0] &= !(1 << CAP_SYS_ADMIN);
+        capabilities(libc::SYS_capset, &mut less);
+        Self {
+            before,
+            _here: std::marker::PhantomData,
+        }
+    }
+}
+
+impl Drop for WithoutAdmin {
+    fn drop(&mut self) {
+        capabilities(libc::SYS_capset, &mut self.before);
+    }
+}
+
+/// capget(2) or capset(2) of this thread.
+fn capabilities(call: libc::c_long, data: &mut Capabilities) {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    // SAFETY: both calls read a header of two words, and read or write the six words behind the second pointer; both live
+    // through the call.
+    let done = unsafe { libc::syscall(call, header.as_mut_ptr(), data.as_mut_ptr()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}

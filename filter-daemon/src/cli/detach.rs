@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use filter_loader::{DEFAULT_PIN_DIR, detach_pinned, left_interfaces, remove_unused_pins};
+use filter_loader::{
+    DEFAULT_PIN_DIR, detach_pinned, left_interfaces, pinned_interfaces, remove_unused_pins,
+};
 
 use super::{Failure, load, warn};
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request};
@@ -52,22 +54,30 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     )))
 }
 
-/// One interface that cannot be detached keeps no other attached.
+/// What is pinned first, then what was left without a pin. Nothing that cannot be detached, or read, keeps anything else
+/// attached; the first of what went wrong is the answer.
 fn detach_all(socket: &Path, pin_dir: &Path) -> Result<(), Failure> {
-    let mut done = Ok(());
-    for interface in left_interfaces(pin_dir)? {
-        done = done.and(detach(socket, pin_dir, &interface).map(drop));
+    let one = |interface: String| detach(socket, pin_dir, &interface).map(drop);
+    let (pinned, mut done) = match pinned_interfaces(pin_dir) {
+        Ok(pinned) => (pinned, Ok(())),
+        Err(error) => (Vec::new(), Err(error.into())),
+    };
+    for interface in pinned {
+        done = done.and(one(interface));
     }
-    done?;
-    match remove_unused_pins(pin_dir) {
+    for left in left_interfaces(pin_dir) {
+        done = done.and(left.map_err(Failure::from).and_then(one));
+    }
+    let removed = match remove_unused_pins(pin_dir) {
         Err(filter_loader::Error::SecondWriter { .. }) => {
             warn(
                 "a daemon runs and keeps its maps: stop it, then `bcp38 detach --all` removes them",
             );
             Ok(())
         }
-        removed => Ok(removed.map(drop)?),
-    }
+        removed => removed.map(drop).map_err(Failure::from),
+    };
+    done.and(removed)
 }
 
 /// `false` if nothing of ours was attached there.

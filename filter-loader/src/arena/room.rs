@@ -1,5 +1,6 @@
 //! What one peer's tables may take of the memory that all share: as much as there is, but for a part that is kept for each
-//! other peer until it has it. So a peer that announces without end fills what nobody needs, and its own last table stays.
+//! other peer until it has it, and for the largest table of the others once more, as both generations are there while one is
+//! replaced. So a peer that announces without end fills what nobody needs, and its own last table stays.
 use filter_core::layout::{MAX_INTERFACES, record};
 use filter_core::table::CHUNK_LINES;
 
@@ -13,24 +14,44 @@ const KEPT_PART: usize = 8;
 impl Arena {
     /// Is there room for a table of so many lines beside what is kept for the other peers? One that is no larger than the one
     /// it replaces may use that for a while. To be asked once it is stored: what it replaces counts as long as it is in force.
-    pub(super) fn check_room(&self, slot: u32, lines: usize) -> Result<(), Error> {
+    pub(super) fn check_room(&mut self, slot: u32, lines: usize) -> Result<(), Error> {
         let capacity = self.sets.memory.chunks() * CHUNK_LINES;
         let peers = MAX_INTERFACES..self.sets.memory.slot_count();
         let share = capacity / KEPT_PART / peers.len().max(1);
         if !peers.contains(&slot) || lines <= share.max(self.taken_by(slot)) {
             return Ok(());
         }
-        let others = peers.filter(|&other| other != slot);
-        let kept: usize = others
-            .map(|peer| share.saturating_sub(self.taken_by(peer)))
-            .sum();
-        let free = self.sets.free.lines() + self.sets.retiring();
-        if free >= kept {
+        let others: Vec<u32> = peers.filter(|&other| other != slot).collect();
+        let taken: Vec<usize> = others.iter().map(|&other| self.taken_by(other)).collect();
+        let shares: usize = taken.iter().map(|taken| share.saturating_sub(*taken)).sum();
+        let kept = shares + taken.iter().max().unwrap_or(&0);
+        // Each set is compiled into one run of lines.
+        let run = others.iter().map(|&other| self.largest_set(other)).max();
+        let run = run.unwrap_or(0);
+        if self.has_free(kept, run) {
             return Ok(());
         }
+        self.sets.reclaim()?;
+        if self.has_free(kept, run) {
+            return Ok(());
+        }
+        let free = &self.sets.free;
         Err(sets::too_large(format!(
-            "beside its {lines} lines of 64 bytes {free} of {capacity} would be free, {kept} of them are kept for other peers: raise `table_memory_mib`"
+            "beside its {lines} lines of 64 bytes {} of {capacity} would be free, the largest piece {}; {kept} of them, {run} in one piece, are kept for other peers: raise `table_memory_mib`",
+            free.lines(),
+            free.largest()
         )))
+    }
+
+    fn has_free(&self, lines: usize, run: usize) -> bool {
+        self.sets.free.lines() >= lines && self.sets.free.largest() >= run
+    }
+
+    /// What the largest of a slot's sets takes up; of a table that an earlier process left, all of it.
+    fn largest_set(&self, slot: u32) -> usize {
+        let live = self.live.get(&slot);
+        let largest = live.and_then(|live| live.sets.iter().map(|set| set.line_count()).max());
+        largest.unwrap_or_else(|| self.taken_by(slot))
     }
 
     /// What a slot's table takes up.

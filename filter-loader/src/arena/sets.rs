@@ -209,8 +209,7 @@ impl Sets {
         if let Some(extent) = self.free.allocate(lines) {
             return Ok(extent);
         }
-        self.epochs.wait()?;
-        self.collect();
+        self.reclaim()?;
         self.free.allocate(lines).ok_or_else(|| {
             too_large(format!(
                 "{lines} lines of 64 bytes are needed in one piece, {} of {} are free, the largest piece has {}: raise `table_memory_mib`",
@@ -219,6 +218,13 @@ impl Sets {
                 self.free.largest()
             ))
         })
+    }
+
+    /// Frees what is in limbo, once packets in flight have ended.
+    pub(super) fn reclaim(&mut self) -> Result<(), Error> {
+        self.epochs.wait()?;
+        self.collect();
+        Ok(())
     }
 
     /// Do the parts of a set that no lookup reaches lie as they were written? The list of its pieces, and, where it

@@ -1,6 +1,7 @@
 //! Attaching by a filter of `clsact`, where there is no tcx: taking over what an earlier process left, in its place. Never
 //! takes a filter that somebody holds or has pinned.
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -22,7 +23,7 @@ pub(super) fn adopt(
     device: &Device,
     name: &str,
 ) -> Result<Option<Hook>, Error> {
-    let Some(before) = pins.filter_program(name) else {
+    let Some(before) = pins.filter_program(name)? else {
         return Ok(None);
     };
     if program_on(device)? != Some(before) {
@@ -59,9 +60,22 @@ pub(super) fn attach(hands: &mut Hands<'_>, device: &Device, id: u32) -> Result<
     let pins = hands.pins.map(PinDir::path);
     match program_on(device)? {
         None => create(hands, device, id),
-        Some(before) if before == id || clsact::is_left(before, pins) => replace(hands, device, id),
+        Some(before) if before == id || was_left(device, before, pins) => {
+            replace(hands, device, id)
+        }
         Some(before) => Err(busy(device, before)),
     }
+}
+
+/// Does the filter of this program belong to no process any more? What may be another's stays.
+fn was_left(device: &Device, program: u32, pins: Option<&Path>) -> bool {
+    clsact::is_left(program, device.ifindex, pins).unwrap_or_else(|error| {
+        let name = &device.name;
+        log::warn!(
+            "cannot tell whether the filter on `{name}` was left by a process that ended: {error}"
+        );
+        false
+    })
 }
 
 fn create(hands: &mut Hands<'_>, device: &Device, id: u32) -> Result<Filter, Error> {
@@ -73,6 +87,8 @@ fn create(hands: &mut Hands<'_>, device: &Device, id: u32) -> Result<Filter, Err
             Ok(Some(before)) => busy(device, before),
             _ => refused_at_tc(device, &error),
         },
+        // No such qdisc, no such classifier, or no queueing at all: what is there already is no matter when filters are made.
+        Some(Errno::ENOENT | Errno::EOPNOTSUPP) => Error::NoClsact(device.name.clone()),
         // The kernel's answer where the priority is taken by another classifier, or for another protocol.
         Some(Errno::EINVAL) => Error::Attach {
             name: device.name.clone(),

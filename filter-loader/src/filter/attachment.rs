@@ -49,7 +49,7 @@ impl Filter {
             // A link pinned under this name would be that of a device renamed since, or of another namespace.
             self.pins
                 .as_ref()
-                .map_or(Ok(()), |pins| pins.detach(&spec.name))?;
+                .map_or(Ok(false), |pins| pins.detach(&spec.name))?;
         }
         self.set_interface(device.ifindex, spec)
     }
@@ -58,7 +58,7 @@ impl Filter {
         if let Some(held) = self.hooks.get(name).map(|hook| &hook.attached)
             && self.pins.is_none()
             && held.kind.is_tc()
-            && programs_at_tc(device.ifindex).is_none_or(|all| all.contains(&held.program))
+            && is_at_tc(device, held.program)?
         {
             return Ok(held.clone()); // once more, it would be there twice
         }
@@ -133,40 +133,38 @@ impl Filter {
 
     /// Removes a filter from a device whose program is elsewhere: a process that ended left it.
     fn remove_left_filter(&self, ifindex: u32, name: &str) -> Result<(), Error> {
-        let what = || format!("cannot take a filter that was left off interface `{name}`");
+        let what = format!("cannot take a filter that was left off interface `{name}`");
         let pins = self.pins.as_ref().map(PinDir::path);
-        let program = clsact::program_on(ifindex).map_err(Error::os(what()))?;
-        match program.filter(|&program| clsact::is_left(program, pins)) {
-            Some(program) => {
-                let removed = clsact::remove_from(ifindex, program);
-                removed.map(drop).map_err(Error::os(what()))
-            }
-            None => Ok(()),
-        }
+        let left = clsact::left_on(ifindex, pins).map_err(Error::os(&what))?;
+        let removed = left.map_or(Ok(false), |program| clsact::remove_from(ifindex, program));
+        removed.map(drop).map_err(Error::os(what))
     }
 
-    /// Removes filters of ours that belong to no process any more, but from these interfaces.
+    /// Removes filters of ours that belong to no process any more, but from these interfaces. Where it cannot be told whether
+    /// there is one, as without CAP_SYS_ADMIN, it stays.
     pub(super) fn remove_left_filters(&self, but: &[&str]) -> Result<(), Error> {
         let what = "cannot take off filters that were left";
         let pins = self.pins.as_ref().map(PinDir::path);
-        let left = clsact::left(pins).map_err(Error::os(what))?;
         let is_used = |ifindex| {
             let mut hooks = self.hooks.values();
             hooks.any(|hook| hook.attached.ifindex == ifindex)
         };
-        let gone = left
-            .into_iter()
-            .filter(|left| !but.contains(&left.device.as_str()) && !is_used(left.ifindex));
-        let removed: Vec<_> = gone
-            .map(|left| {
-                log::warn!(
-                    "a process that ended left a filter on `{}`: it is removed",
-                    left.device
-                );
-                clsact::remove_from(left.ifindex, left.program).map(drop)
-            })
-            .collect();
-        let all: Result<(), _> = removed.into_iter().collect();
+        let mut all = Ok(());
+        for left in clsact::left(pins).map_err(Error::os(what))? {
+            if but.contains(&left.device.as_str()) || is_used(left.ifindex) {
+                continue;
+            }
+            let device = &left.device;
+            match left.program {
+                Ok(program) => {
+                    log::warn!("a process that ended left a filter on `{device}`: it is removed");
+                    all = all.and(clsact::remove_from(left.ifindex, program).map(drop));
+                }
+                Err(error) => {
+                    log::warn!("cannot tell whether a filter was left on `{device}`: {error}");
+                }
+            }
+        }
         all.map_err(Error::os(what))
     }
 
@@ -287,18 +285,29 @@ impl Filter {
             Err(refused) => {
                 let former = attach::attach_new(&mut self.hands(), device, other_xdp(now, mode));
                 let back = former.and_then(|former| self.settle(device, name, former, was_there));
-                if let Err(error) = back
-                    && let Some(hook) = self.hooks.get_mut(name)
-                {
-                    hook.attached.why = format!("xdp refuses it by now: {error}");
+                if let Err(error) = back {
+                    self.is_not_back(name, &error);
                 }
                 Err(refused)
             }
         }
     }
 
-    /// Moves the program from XDP to tc. Where tc cannot have it, as kernels before 6.6 that are built without `clsact`, it is
-    /// nowhere for a moment.
+    /// The program could not go back to where in XDP it was.
+    fn is_not_back(&mut self, name: &str, error: &Error) {
+        match self.hooks.get_mut(name) {
+            Some(hook) => {
+                log::warn!("`{name}` is filtered at tc: xdp refuses the program by now: {error}");
+                hook.attached.why = format!("xdp refuses it by now: {error}");
+            }
+            None => log::error!(
+                "`{name}` is not filtered any more: xdp refuses the program by now, and this kernel has no tc for it: {error}"
+            ),
+        }
+    }
+
+    /// Moves the program from XDP to tc. On a kernel before 6.6 that is built without `clsact` it is nowhere for a moment; where
+    /// something else keeps it from tc, it stays where it is.
     fn make_room_in_xdp(
         &mut self,
         device: &Device,
@@ -308,7 +317,7 @@ impl Filter {
         let meanwhile = "xdp is being changed".to_owned();
         match attach::attach_tc(&mut self.hands(), device, meanwhile) {
             Ok(fresh) => self.settle(device, name, fresh, was_there).map(drop),
-            Err(error) if !attach::has_tcx() => {
+            Err(error @ Error::NoClsact(_)) => {
                 log::warn!("`{name}` is not filtered while xdp is being changed: {error}");
                 if let Some(hook) = self.hooks.get(name) {
                     hook.take_off()?;
@@ -321,6 +330,13 @@ impl Filter {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_at_tc(device: &Device, program: u32) -> Result<bool, Error> {
+    let name = &device.name;
+    let what = format!("cannot read which programs are at tc on interface `{name}`");
+    let at_tc = programs_at_tc(device.ifindex).map_err(Error::os(what))?;
+    Ok(at_tc.contains(&program))
 }
 
 /// Where in XDP a program is that cannot go where it is asked to: of one that was adopted, in the other of the two modes.

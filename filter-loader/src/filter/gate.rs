@@ -113,7 +113,11 @@ impl Filter {
     }
 
     /// Asks about a table that is live once more if a hook came into use since it went live, whose program was never asked: as
-    /// for a publish, but nothing is published.
+    /// for a publish that changes nothing, and nothing is published.
+    ///
+    /// That proves that the program of the new hook finds the table and judges by it: ARP, neighbour discovery, every session,
+    /// some edges of each set, and what lies outside. The boundaries are not asked again, of which there may be a hundred thousand
+    /// for each peer: they were when the table went live, of a program that looks addresses up by the same code.
     ///
     /// # Errors
     /// [`Error::SelfTest`], [`Error::Session`], map errors; the table stays live, and is asked about again the next time.

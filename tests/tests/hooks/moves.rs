@@ -1,15 +1,19 @@
 //! From one hook to another where `auto` and failures decide: no packet goes by unjudged, and each is counted once.
+use std::cell::RefCell;
 use std::fs;
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::Ends;
+use aya::programs::links::PinnedLink;
 use filter_core::{Mode, Prefix, Reason};
 use filter_loader::sync::{Step, Sync, Wanted};
 use filter_loader::{
     AttachMode, Device, Engine, Error, Filter, HookKind, InterfaceSpec, hooks, programs_at_tc,
 };
+use tests::kernel::WithoutAdmin;
 use tests::lab::Wire;
 use tests::netns::{has_xdp, ip};
 use tests::require_kernel;
@@ -178,4 +182,181 @@ fn a_live_table_is_asked_about_once_more_when_another_kind_of_hook_comes_into_us
     assert_eq!(filter.memory().used, used);
     assert_eq!(filter.counters(peer).unwrap(), counters);
     filter.detach_all().unwrap();
+}
+
+/// Somebody's filter is where ours would be meanwhile: the program stays where it judges.
+#[test]
+fn where_tc_is_taken_xdp_is_not_left_for_another_mode() {
+    if !require_kernel("where_tc_is_taken_xdp_is_not_left_for_another_mode") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    hooks::without_tcx(true);
+    let mut foreign = rig::load(&rig::options(Engine::Tables));
+    rig::guard(&mut foreign, AttachMode::Tc, Mode::Observe);
+    let mut filter = rig::load(&pins.options());
+    let (peer, attached) = rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    let device = Device::find(NEAR).unwrap();
+    let moved = filter.attach_otherwise(&device, NEAR, AttachMode::Generic);
+    hooks::without_tcx(false);
+    let refused = moved.unwrap_err();
+    assert!(matches!(refused, Error::Busy { .. }), "{refused}");
+    let (_, now) = filter.interfaces().next().unwrap();
+    assert_eq!(*now, attached);
+    assert!(
+        ip(&format!("link show dev {NEAR}")).contains("prog/xdp "),
+        "native"
+    );
+    pair.far.send(&build(SPOOFED));
+    pair.passes(GOOD);
+    let expected = [
+        (Reason::SourceUnannounced, true, 1, build(SPOOFED).len()),
+        (Reason::Permitted, false, 1, build(GOOD).len()),
+    ];
+    assert_eq!(counted(&filter, peer, 2), just(&expected));
+    filter.detach_all().unwrap();
+    foreign.detach_all().unwrap();
+}
+
+/// What cannot be read is not taken for what was there.
+#[test]
+fn a_device_that_is_gone_is_not_said_to_have_the_program_still() {
+    if !require_kernel("a_device_that_is_gone_is_not_said_to_have_the_program_still") {
+        return;
+    }
+    let _pair = Pair::new(1500);
+    let mut filter = rig::load(&rig::options(Engine::Tables));
+    rig::guard(&mut filter, AttachMode::Tc, Mode::Enforce);
+    let (device, spec) = (
+        Device::find(NEAR).unwrap(),
+        InterfaceSpec::of_device(NEAR).unwrap(),
+    );
+    let again = filter
+        .attach_to(&device, &spec, &[], AttachMode::Tc)
+        .unwrap();
+    assert_eq!(programs_at_tc(again.ifindex).unwrap(), [again.program]);
+    ip(&format!("link del {NEAR}"));
+    let refused = filter
+        .attach_to(&device, &spec, &[], AttachMode::Tc)
+        .unwrap_err();
+    let said = format!("cannot read which programs are at tc on interface `{NEAR}`: ");
+    assert!(refused.to_string().starts_with(&said), "{refused}");
+    filter.detach_all().unwrap();
+}
+
+/// Without CAP_SYS_ADMIN, as the packaged service is, and though somebody else holds the link.
+#[test]
+fn a_hook_is_given_up_without_the_right_to_open_links_by_number() {
+    if !require_kernel("a_hook_is_given_up_without_the_right_to_open_links_by_number") {
+        return;
+    }
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    let held = PinnedLink::from_pin(pins.path().join(format!("link-{NEAR}"))).unwrap();
+    let without = WithoutAdmin::new();
+    let detached = filter.detach(NEAR);
+    drop(without);
+    detached.unwrap();
+    assert!(!has_xdp(NEAR));
+    drop(held);
+    filter.detach_all().unwrap();
+}
+
+thread_local! {
+    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps what each thread logs.
+struct Kept;
+
+impl log::Log for Kept {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{}: {}", record.level(), record.args());
+            LOGGED.with_borrow_mut(|lines| lines.push(line));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// What the thread has logged from here on.
+fn keep_the_log() {
+    static KEPT: Kept = Kept;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| log::set_logger(&KEPT).unwrap());
+    log::set_max_level(log::LevelFilter::Warn);
+    LOGGED.take();
+}
+
+/// Neither mode of XDP takes the program any more: it stays at tc, or nowhere where there is none, and the log has the device.
+#[test]
+fn a_program_that_cannot_go_back_into_xdp_is_named_with_its_device() {
+    if !require_kernel("a_program_that_cannot_go_back_into_xdp_is_named_with_its_device") {
+        return;
+    }
+    let why = "cannot attach to interface `near`: native: as the test wants it";
+    for has_tc in [true, false] {
+        let (pair, pins) = (Pair::new(1500), Pins::new());
+        let behind = Wire::behind_tc(NEAR).unwrap();
+        let mut filter = rig::load(&pins.options());
+        rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+        let device = Device::find(NEAR).unwrap();
+        keep_the_log();
+        hooks::refuse_xdp(true);
+        hooks::without_tcx(!has_tc);
+        hooks::refuse_clsact(!has_tc);
+        let moved = filter.attach_otherwise(&device, NEAR, AttachMode::Generic);
+        hooks::refuse_xdp(false);
+        hooks::without_tcx(false);
+        hooks::refuse_clsact(false);
+        let refused = moved.unwrap_err().to_string();
+        let said = "cannot attach to interface `near`: generic: as the test wants it";
+        assert_eq!(refused, said);
+        let hook = filter
+            .interfaces()
+            .next()
+            .map(|(_, attached)| attached.clone());
+        let expected: &[String] = match has_tc {
+            true => &[format!("WARN: `near` is filtered at tc: xdp refuses the program by now: {why}")],
+            false => &[
+                "WARN: `near` is not filtered while xdp is being changed: interface `near`: this kernel has neither tcx (Linux 6.6) \
+                 nor `bpf` filters of the `clsact` qdisc: choose a hook in xdp".to_owned(),
+                format!("ERROR: `near` is not filtered any more: xdp refuses the program by now, and this kernel has no tc for it: {why}"),
+            ],
+        };
+        assert_eq!(LOGGED.take(), expected);
+        assert!(!has_xdp(NEAR));
+        let at_tc = programs_at_tc(device.ifindex).unwrap();
+        pair.far.send(&build(SPOOFED));
+        pair.far.send(&build(GOOD));
+        match hook {
+            Some(hook) => {
+                assert!(has_tc);
+                assert_eq!((hook.kind, at_tc), (HookKind::Tc, vec![hook.program]));
+                assert_eq!(hook.why, format!("xdp refuses it by now: {why}"));
+            }
+            None => {
+                assert!(!has_tc);
+                assert_eq!(at_tc, [0; 0]);
+                assert_eq!(behind.receive(), build(SPOOFED));
+            }
+        }
+        assert_eq!(behind.receive(), build(GOOD));
+        // It can be attached again.
+        let spec = InterfaceSpec::of_device(NEAR).unwrap();
+        let again = filter.attach(&spec, AttachMode::Native).unwrap();
+        let kind = if has_tc {
+            HookKind::Tc
+        } else {
+            HookKind::XdpNative
+        };
+        assert_eq!(again.kind, kind);
+        filter.detach_all().unwrap();
+    }
 }

@@ -1,4 +1,5 @@
 //! One peer's table that does not fit costs no other peer its updates, and itself only its growth.
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -153,4 +154,65 @@ fn a_peer_that_fills_the_memory_keeps_its_last_table_and_costs_no_other() {
     let less = pool.wanted([1_000; 4]);
     sync.apply(&mut filter, large, less.clone(), now).unwrap();
     assert_eq!((sync.have(large), sync.dirty(large)), (Some(&less), None));
+}
+
+/// However much one takes, each other peer can have its table replaced by one that is no larger: both are there meanwhile.
+#[test]
+fn where_every_peer_has_more_than_its_share_one_that_grows_costs_no_other_its_next_table() {
+    const FIRST: usize = 6_000;
+    const MOST: usize = 40_000;
+    let test =
+        "where_every_peer_has_more_than_its_share_one_that_grows_costs_no_other_its_next_table";
+    if !require_kernel(test) {
+        return;
+    }
+    let options = Options {
+        max_peers: 16,
+        table_memory_mib: 4,
+        self_test: false, // of thousands of boundaries a hundred times
+        ..rig::options(Engine::Tables)
+    };
+    let mut filter = rig::load(&options);
+    let peers = 0..options.max_peers;
+    let slots: Vec<PeerSlot> = peers
+        .map(|peer| filter.add_peer(&format!("peer{peer}")).unwrap())
+        .collect();
+    let (mut sync, now) = (Sync::default(), Duration::ZERO);
+    let share = filter.memory().capacity / 8 / u64::from(options.max_peers);
+    let (large, others) = slots.split_first().unwrap();
+    // Each time other hosts, as many or fewer.
+    let wanted = |slot: PeerSlot, round: u64, count: usize| {
+        let seed = 100 * round + u64::from(slot.number());
+        Pool::new(2 * count, seed).wanted([count, 10, 10, 10])
+    };
+    let mut counts: BTreeMap<PeerSlot, usize> = slots.iter().map(|&slot| (slot, FIRST)).collect();
+    counts.insert(*large, MOST);
+    for (&slot, &count) in &counts {
+        let used = filter.memory().used;
+        let first = wanted(slot, 0, count);
+        sync.apply(&mut filter, slot, first, now).unwrap();
+        assert!(filter.memory().used - used > share, "more than its share");
+    }
+    // One after the other grows until no more fits.
+    for &slot in others {
+        let pool = Pool::new(2 * MOST, u64::from(slot.number()));
+        for count in (FIRST..MOST).step_by(1_000) {
+            let more = pool.wanted([count, 10, 10, 10]);
+            match sync.apply(&mut filter, slot, more, now) {
+                Ok(_) => counts.insert(slot, count),
+                Err(Error::TableTooLarge { .. }) => break,
+                Err(error) => panic!("{error}"),
+            };
+        }
+    }
+    for round in 1..4 {
+        for (&slot, count) in &mut counts {
+            *count -= *count / 50;
+            let next = wanted(slot, round, *count);
+            let applied = sync.apply(&mut filter, slot, next.clone(), now);
+            let number = slot.number();
+            assert!(applied.is_ok(), "slot {number}, round {round}: {applied:?}");
+            assert!(sync.have(slot) == Some(&next));
+        }
+    }
 }
