@@ -261,7 +261,7 @@ mod tests {
             reason,
             dropped,
             length: header.len() as u32,
-            age: Duration::ZERO,
+            time_ns: u64::MAX,
             header,
             is_ethernet: true,
             flow: Some(Flow {
@@ -341,7 +341,7 @@ mod tests {
         let bare = |first| Violation {
             header: vec![first; 20],
             length: 20,
-            age: Duration::ZERO,
+            time_ns: u64::MAX,
             is_ethernet: false,
             ..with.clone()
         };

@@ -1,6 +1,5 @@
 //! What the engine has to say, as types: whoever embeds it turns them into words. Never formatted here.
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use filter_core::packet::Vlans;
 use filter_core::{Address, Mode, Reason};
@@ -116,8 +115,8 @@ pub struct Violation {
     pub dropped: bool,
     /// Frame length, bytes.
     pub length: u32,
-    /// How long ago the program saw it.
-    pub age: Duration,
+    /// When the program saw it, by its own clock: [`filter_loader::age`] says how long ago that is.
+    pub time_ns: u64,
     /// The first bytes of the frame, as far as they were sampled, with a tag that was taken out of it.
     pub header: Vec<u8>,
     /// Do they start with an Ethernet header? Else with the IP header.

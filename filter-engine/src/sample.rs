@@ -114,7 +114,7 @@ impl Sampler {
             reason: sample.reason,
             dropped: sample.dropped,
             length: sample.length,
-            age: self.samples.age(sample),
+            time_ns: sample.time_ns,
             header: header(sample),
             is_ethernet: sample.link != LinkLayer::None,
             flow,

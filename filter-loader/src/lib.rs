@@ -82,7 +82,7 @@ pub use occupant::{Occupant, program_text, programs_at_tc};
 pub use pin::{
     DEFAULT_PIN_DIR, detach_pinned, left_interfaces, pinned_interfaces, remove_unused_pins,
 };
-pub use samples::Samples;
+pub use samples::{Samples, age};
 pub use selftest::{MAX_BOUNDARIES, MAX_SESSIONS, Sessions};
 pub use slot::{Identity, PeerSlot};
 pub use stats::{Counter, Counters, Fates};

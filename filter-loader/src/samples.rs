@@ -1,6 +1,7 @@
 //! Sampled violations out of the ring buffer. Never blocks the program: a full ring loses samples, counted.
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
@@ -13,25 +14,11 @@ use nix::time::{ClockId, clock_gettime};
 pub struct Samples {
     ring: RingBuf<MapData>,
     foreign: u64,
-    /// How far this process's monotonic clock is ahead of the program's, in nanoseconds.
-    ahead: i128,
 }
 
 impl Samples {
     pub(crate) fn new(ring: RingBuf<MapData>) -> Self {
-        Self {
-            ring,
-            foreign: 0,
-            ahead: namespace_offset(),
-        }
-    }
-
-    /// How long ago the program saw it; zero if the clock cannot be read.
-    #[must_use]
-    pub fn age(&self, sample: &Sample) -> Duration {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|now| nanoseconds(now) - self.ahead);
-        let age = now.map_or(0, |now| now - i128::from(sample.time_ns));
-        u64::try_from(age).map_or(Duration::ZERO, Duration::from_nanos)
+        Self { ring, foreign: 0 }
     }
 
     /// The next sample, if one is waiting. Records of another schema are counted, not returned.
@@ -56,6 +43,17 @@ impl Samples {
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         matches!(poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout), Ok(ready) if ready > 0)
     }
+}
+
+/// How long ago the program's clock showed this ([`Sample::time_ns`]); zero if the clock cannot be read.
+#[must_use]
+pub fn age(time_ns: u64) -> Duration {
+    /// How far this process's monotonic clock is ahead of the program's.
+    static AHEAD: OnceLock<i128> = OnceLock::new();
+    let ahead = AHEAD.get_or_init(namespace_offset);
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|now| nanoseconds(now) - ahead);
+    let age = now.map_or(0, |now| now - i128::from(time_ns));
+    u64::try_from(age).map_or(Duration::ZERO, Duration::from_nanos)
 }
 
 /// What a time namespace adds to the monotonic clock (Linux 5.6, time_namespaces(7)): the program's knows nothing of it.

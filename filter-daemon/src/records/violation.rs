@@ -240,7 +240,7 @@ mod tests {
             reason,
             dropped: true,
             length: 1500,
-            age: std::time::Duration::ZERO,
+            time_ns: u64::MAX,
             header,
             is_ethernet: true,
             flow,

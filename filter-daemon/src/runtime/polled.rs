@@ -191,7 +191,7 @@ advertised_by_peer = ["45.146.194.0/23"]
             ifindex: 7,
             reason,
             dropped: true,
-            age: Duration::ZERO,
+            time_ns: u64::MAX,
             length: 64,
             header: Vec::new(),
             is_ethernet: true,

@@ -44,7 +44,7 @@ impl Violations {
         self.last += 1;
         let seen = Seen {
             number: self.last,
-            time: when::now() - violation.age.as_secs_f64(),
+            time: when::now() - filter_loader::age(violation.time_ns).as_secs_f64(),
             hook: self.hooks.get(&violation.interface).copied(),
         };
         let record = ViolationRecord::new(config, violation, seen);
@@ -82,7 +82,6 @@ impl Violations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use filter_core::Reason;
     use filter_core::packet::Vlans;
@@ -100,7 +99,7 @@ mod tests {
             reason: Reason::SourceUnannounced,
             dropped: true,
             length: 60,
-            age: Duration::ZERO,
+            time_ns: u64::MAX,
             header: Vec::new(),
             is_ethernet: true,
             flow: None,

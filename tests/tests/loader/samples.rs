@@ -69,7 +69,7 @@ fn a_sample_tells_what_happened() {
                     data,
                 };
                 assert_eq!(sample, expected);
-                let age = samples.age(&sample);
+                let age = filter_loader::age(sample.time_ns);
                 assert!(age > Duration::ZERO && age < PATIENCE, "{age:?}");
             }
             assert_eq!(drain(&mut samples), []);
