@@ -348,7 +348,7 @@ fn expected(
     let keys = view.sources.of_side(id, side, family);
     let started = keys
         .filter_map(|key| view.sources.get(key))
-        .filter(|source| source.is_telling())
+        .filter(|source| source.is_receiving())
         .map(Source::started)
         .max()?;
     let settles = [SETTLE, view.facts.timers().settle_max].map(|time| started + time);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use filter_core::{Address, Family, Prefix};
 
 use super::evidence::View;
+use super::source::Counting;
 use super::{ListedRoute, Refusal, Side, session_of};
 use crate::route::PeerId;
 
@@ -94,7 +95,7 @@ impl View<'_> {
         let Lowest { found, has_more } = lowest;
         let prefixes = found.into_iter().map(|(prefix, routes)| ListedPrefix {
             prefix,
-            standing: self.stands(id, side, prefix),
+            standing: self.stands(id, side, (prefix, &routes)),
             routes,
         });
         Listing {
@@ -104,7 +105,12 @@ impl View<'_> {
     }
 
     /// How one prefix of a side stands.
-    fn stands(self, id: PeerId, side: Side, prefix: Prefix) -> Standing {
+    fn stands(
+        self,
+        id: PeerId,
+        side: Side,
+        (prefix, routes): (Prefix, &[ListedRoute]),
+    ) -> Standing {
         let peer = self.wanted.peer(id);
         let withheld = self.facts.withheld();
         if side == Side::Sources
@@ -117,7 +123,10 @@ impl View<'_> {
             return Standing::Held(left);
         }
         if peer.has(side, prefix) {
-            return Standing::Valid;
+            // Where the sessions of all its routes have ended, it counts as long as the last of them.
+            let holds: Option<Vec<Duration>> = routes.iter().map(|route| route.hold_left).collect();
+            let last = holds.and_then(|holds| holds.into_iter().max());
+            return last.map_or(Standing::Valid, Standing::Held);
         }
         let refused = peer.refused().why(prefix).filter(|_| side == Side::Sources);
         refused.map_or(Standing::NotCounted, Standing::Refused)
@@ -136,10 +145,15 @@ impl View<'_> {
         let routes = sources.flat_map(|(key, source)| {
             source
                 .counting()
-                .map(move |(route, since)| (key, source, route, since))
+                .map(move |counting| (key, source.owner(), counting))
         });
-        routes.filter_map(move |(key, source, route, since)| {
-            let targets = |scope| self.facts.targets(key, source.owner(), scope);
+        routes.filter_map(move |(key, owner, counting)| {
+            let Counting {
+                route,
+                since,
+                hold_until,
+            } = counting;
+            let targets = |scope| self.facts.targets(key, owner, scope);
             let is_its = is_asked(route.prefix) && targets(&route.scope).contains(id);
             is_its.then(|| ListedRoute {
                 prefix: route.prefix,
@@ -147,6 +161,7 @@ impl View<'_> {
                 session: session_of(key.origin),
                 rib: key.rib,
                 age: self.now.saturating_sub(since),
+                hold_left: hold_until.map(|until| until.saturating_sub(self.now)),
             })
         })
     }
@@ -163,7 +178,7 @@ impl View<'_> {
         }
         let listed = received.into_iter().map(|(prefix, routes)| ListedPrefix {
             prefix,
-            standing: self.stands(id, side, prefix),
+            standing: self.stands(id, side, (prefix, &routes)),
             routes,
         });
         let odd = listed.filter(|it| it.standing != Standing::Valid);
@@ -184,6 +199,7 @@ mod tests {
             session: None,
             rib: AdjRib::InPrePolicy,
             age: Duration::ZERO,
+            hold_left: None,
         }
     }
 

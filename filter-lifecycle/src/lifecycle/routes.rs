@@ -128,13 +128,16 @@ impl Routes {
         &self,
         which: impl Fn(u32) -> bool,
     ) -> impl Iterator<Item = (Gone, Duration)> {
-        let entries = self
-            .entries
-            .iter()
-            .filter(move |(_, entry)| which(entry.epoch));
-        entries.map(|(key, entry)| {
+        self.by_transfer()
+            .filter(move |(transfer, _)| which(*transfer))
+            .map(|(_, route)| route)
+    }
+
+    /// All of them, each with the transfer that it was last received in.
+    pub(super) fn by_transfer(&self) -> impl Iterator<Item = (u32, (Gone, Duration))> {
+        self.entries.iter().map(|(key, entry)| {
             let since = Duration::from_secs(entry.since.into());
-            (self.described(*key, entry.whom), since)
+            (entry.epoch, (self.described(*key, entry.whom), since))
         })
     }
 
@@ -183,7 +186,7 @@ impl Routes {
     }
 
     /// The Adj-RIB is sent from the start (again).
-    pub(super) const fn next_telling(&mut self) {
+    pub(super) const fn next_transfer(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.fresh = 0;
     }
@@ -410,7 +413,7 @@ mod tests {
     #[test]
     fn what_was_not_told_again_is_former() {
         let mut routes = filled(3);
-        routes.next_telling();
+        routes.next_transfer();
         assert_eq!(announce(&mut routes, 1), Announced::Same);
         let mut gone: Vec<Prefix> = routes
             .remove_former()

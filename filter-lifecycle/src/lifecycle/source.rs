@@ -114,6 +114,16 @@ pub(super) struct Source {
     spared: bool,
 }
 
+/// A route that counts.
+#[derive(Debug)]
+pub(super) struct Counting {
+    pub route: Gone,
+    /// Since when.
+    pub since: Duration,
+    /// Until when, if its session has ended.
+    pub hold_until: Option<Duration>,
+}
+
 impl Source {
     pub(super) fn new(
         kind: Kind,
@@ -204,7 +214,7 @@ impl Source {
         self.lost_since
     }
 
-    pub(super) const fn is_telling(&self) -> bool {
+    pub(super) const fn is_receiving(&self) -> bool {
         self.receiving
     }
 
@@ -242,10 +252,16 @@ impl Source {
         self.muted
     }
 
-    /// The routes that count, and since when.
-    pub(super) fn counting(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
+    /// The routes that count.
+    pub(super) fn counting(&self) -> impl Iterator<Item = Counting> + '_ {
         let counts = move |transfer| !self.muted && !self.formers.is_muted(transfer);
-        self.routes.iter_of(counts)
+        let routes = self.routes.by_transfer();
+        let counting = routes.filter(move |(transfer, _)| counts(*transfer));
+        counting.map(|(transfer, (route, since))| Counting {
+            route,
+            since,
+            hold_until: self.formers.hold_of(transfer),
+        })
     }
 
     /// Is its session over? What is received of it then is late.
@@ -254,7 +270,7 @@ impl Source {
     }
 
     fn restart(&mut self, now: Duration) {
-        self.routes.next_telling();
+        self.routes.next_transfer();
         self.received.pause(now);
         self.started = now;
         self.last_change = now;
@@ -271,7 +287,7 @@ impl Source {
     /// A poll, or a refresh, begins: its routes replace those before, but the source is no less complete meanwhile.
     pub(super) fn begin_snapshot(&mut self) {
         self.hear();
-        self.routes.next_telling();
+        self.routes.next_transfer();
         self.cover_late();
     }
 

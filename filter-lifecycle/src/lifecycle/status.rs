@@ -116,6 +116,8 @@ pub struct ListedRoute {
     pub rib: AdjRib,
     /// How long ago it was first announced.
     pub age: Duration,
+    /// How long it counts still, if its session has ended.
+    pub hold_left: Option<Duration>,
 }
 
 impl View<'_> {

@@ -267,7 +267,7 @@ impl Counting<'_> {
     fn is_loading(&self, key: SourceKey) -> bool {
         let beside = self.sources.beside(key, self.facts.feeds());
         let mut all = self.sources.get(key).into_iter().chain(beside);
-        all.any(|source| source.is_heard() && source.is_telling())
+        all.any(|source| source.is_heard() && source.is_receiving())
     }
 
     /// While the Adj-RIB is received anew, what it replaces still counts: only when it is complete is it too much.

@@ -1,8 +1,8 @@
 //! A hold runs for each prefix from the moment it stopped being advertised, and only being advertised again ends it.
 use std::time::Duration;
 
-use filter_lifecycle::route::DownCause;
-use filter_lifecycle::{Missing, REVIVAL, Side};
+use filter_lifecycle::route::{DownCause, PeerId};
+use filter_lifecycle::{Missing, REVIVAL, Side, Standing};
 
 use super::world::{ALL_V4, BMP_LISTENER, MINE, ONE, PRE, V4, World, secs};
 
@@ -29,6 +29,37 @@ fn a_peer_that_withdraws_everything_sends_nothing() {
         world.drops(source);
     }
     assert_eq!(world.granted(0), ALL_V4);
+}
+
+/// What only a hold keeps is listed so, with what is left of it: also where it is the session that ended.
+#[test]
+fn what_a_session_that_ended_held_is_listed_with_its_hold() {
+    let mut world = World::synced(&[A, B]);
+    let standing = |world: &World, text: &str| {
+        let within = Some(text.parse().unwrap());
+        let listed = world
+            .life
+            .listing(world.now, PeerId(0), Side::Sources, within);
+        listed.prefixes[0].standing
+    };
+    world.at(100);
+    assert_eq!(standing(&world, A), Standing::Valid);
+    world.down(0, P1, DownCause::Notification);
+    world.wait(10);
+    for text in [A, B] {
+        let Standing::Held(left) = standing(&world, text) else {
+            panic!("{text} counts only until its hold is over");
+        };
+        assert!(left > Duration::ZERO, "{left:?}");
+        let before = left;
+        world.wait(1);
+        assert_eq!(standing(&world, text), Standing::Held(before - secs(1)));
+    }
+    // Announced anew, it is valid; what is not yet is held still.
+    world.up(0, P1);
+    world.announce(0, P1, PRE, A);
+    assert_eq!(standing(&world, A), Standing::Valid);
+    assert!(matches!(standing(&world, B), Standing::Held(_)));
 }
 
 /// "session of p down, up again, flapping: what was received stays, each prefix until its own hold is over, in force
