@@ -118,6 +118,13 @@ impl Routes {
         self.fresh
     }
 
+    /// Routes of the transfer before, that were not received again in this one.
+    pub(super) fn of_last_transfer(&self) -> usize {
+        let last = self.epoch.wrapping_sub(1);
+        let entries = self.entries.values();
+        entries.filter(|entry| entry.epoch == last).count()
+    }
+
     /// Its prefixes, one for each path, with whom they concern and the second they were first announced in.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Gone, Duration)> + '_ {
         self.iter_of(|_| true)

@@ -83,6 +83,8 @@ pub(super) struct Source {
     silent: bool,
     /// The feed sent the end of the Adj-RIB; quiet of a shadow session is evidence only then.
     ended: bool,
+    /// Routes that the last poll of this session found.
+    polled: Option<usize>,
     /// What comes is known to be wrong, until the feed sends the Adj-RIB in full.
     lost: bool,
     /// What its session brings of it cannot be read, or not all of it.
@@ -144,6 +146,7 @@ impl Source {
             reported: true,
             silent: false,
             ended: false,
+            polled: None,
             lost: false,
             unreadable: false,
             lost_since: None,
@@ -279,6 +282,7 @@ impl Source {
         self.left = HashSet::new();
         self.silent = false;
         self.ended = false;
+        self.polled = None;
         self.lost = false;
         self.unreadable = false;
         self.doubts.restart();
@@ -419,16 +423,22 @@ impl Source {
     }
 
     /// A snapshot was received. Returns whether the Adj-RIB is complete by that: a poll of a session that just came up
-    /// is, once the session has settled and the poll found what the one before did.
-    pub(super) fn end_of_snapshot(&mut self, now: Duration, changed: usize) -> bool {
+    /// is, once the session has settled and the poll found what the one before did. What a former session had is no part
+    /// of that: it may never come again.
+    pub(super) fn end_of_snapshot(&mut self, now: Duration) -> bool {
         self.lost = false;
         self.ended = true;
+        let has = self.routes.fresh();
+        let had = self.polled.replace(has);
         if !self.mid_life || !self.receiving {
             return true;
         }
-        let gone = self.routes.len() - self.routes.fresh();
-        let settled = now >= self.started + SETTLE && is_few(changed + gone, self.routes.len());
-        self.kind == Kind::Poll && settled
+        let found_the_same = had.is_some_and(|had| {
+            let gone = self.routes.of_last_transfer();
+            let came = has - has.min(had.saturating_sub(gone));
+            is_few(came + gone, had.max(has))
+        });
+        self.kind == Kind::Poll && now >= self.started + SETTLE && found_the_same
     }
 
     /// Has it been quiet for so long that it must be complete, although its end was not sent, or sent too early? While

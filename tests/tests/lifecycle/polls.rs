@@ -1,5 +1,6 @@
 //! Tables that are polled: complete when the poll is, unless the session has just come up.
-use filter_lifecycle::{Missing, Side};
+use filter_lifecycle::route::DownCause;
+use filter_lifecycle::{Missing, Side, State};
 
 use super::world::{MINE, ONE, OUT, POLL, PRE, V4, World};
 
@@ -50,6 +51,36 @@ fn a_poll_of_a_session_that_just_came_up() {
     world.sources(0, &[A, B, C]);
     world.at(211);
     world.sources(0, &[A, B]);
+}
+
+/// What the session before had, and this one does not announce, keeps no poll from being complete: it goes when its hold is
+/// over, and not when a table has been waited for long enough.
+#[test]
+fn a_poll_of_a_session_that_came_back_with_less() {
+    let mut world = World::new(&[ONE, POLL]);
+    world.feed_up(0);
+    world.up(0, P1);
+    world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+    world.snapshot(0, P1, PRE, V4, &[A, B]);
+    world.enforcing(0);
+    world.at(100);
+    world.down(0, P1, DownCause::Notification);
+    world.at(104);
+    world.up(0, P1);
+    for (second, routes) in [(105, &[A, B][..]), (110, &[A]), (119, &[A]), (121, &[A])] {
+        world.at(second);
+        world.snapshot(0, P1, OUT, V4, &[MINE_OUT]);
+        world.snapshot(0, P1, PRE, V4, routes);
+        world.sources(0, &[A, B]);
+    }
+    let ribs = world.status(0).ribs;
+    assert!(
+        ribs.iter().all(|rib| rib.state == State::Synced),
+        "{ribs:?}"
+    );
+    world.at(161);
+    world.sources(0, &[A]);
+    world.enforcing(0);
 }
 
 /// A poll that is not repeated is not taken as complete by mere quiet, before it has been waited for long enough.

@@ -29,13 +29,13 @@ impl Fold<'_> {
         self.take(key, route);
     }
 
-    /// A route of an open source. Returns whether it changed it.
-    fn take(&mut self, key: SourceKey, route: &Route) -> bool {
+    /// A route of an open source.
+    fn take(&mut self, key: SourceKey, route: &Route) {
         let Some(source) = self.sources.get_mut(key) else {
-            return false;
+            return;
         };
         if source.state() == State::Down && source.kind().tells_sessions() {
-            return false; // too late: the session decides
+            return; // too late: the session decides
         }
         let (owner, muted, doubted) = (source.owner(), source.is_muted(), source.doubt());
         let (was_empty, is_dumped) = (source.is_empty(), source.is_dumped());
@@ -51,19 +51,19 @@ impl Fold<'_> {
             self.outbox.strange_first_as(strange);
         }
         match announced {
-            Announced::Same => return false,
+            Announced::Same => return,
             Announced::Overflow => {
                 if doubted != Some(Doubt::Overflow) {
                     self.report_doubt(key, Doubt::Overflow);
                     self.unsettle(key);
                 }
-                return false;
+                return;
             }
             Announced::New if is_dumped => self.feeds.changed(self.now, key.feed),
             Announced::New | Announced::Replaced(_) => {}
         }
         if muted {
-            return true;
+            return;
         }
         let from = From { key, owner };
         let leaves_at = self.now + self.facts.timers().withdraw_hold;
@@ -75,7 +75,6 @@ impl Fold<'_> {
             let gone = Gone { prefix, scope };
             counting.remove(from, &gone, (leaves_at, Left::Withdrawn));
         }
-        true
     }
 
     pub(super) fn withdraw(&mut self, key: SourceKey, prefix: Prefix, path: u32) {
@@ -118,16 +117,15 @@ impl Fold<'_> {
             return;
         };
         source.begin_snapshot();
-        let mut changed = 0;
         for route in routes
             .iter()
             .filter(|route| route.prefix.family() == key.family)
         {
-            changed += usize::from(self.take(key, route));
+            self.take(key, route);
         }
         let now = self.now;
         let source = self.sources.get_mut(key);
-        if source.is_some_and(|source| source.end_of_snapshot(now, changed)) {
+        if source.is_some_and(|source| source.end_of_snapshot(now)) {
             self.complete(key, Evidence::Said);
         } else {
             self.unsettle(key); // it is not lost any more
