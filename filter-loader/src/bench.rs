@@ -136,8 +136,8 @@ pub fn map_bytes(ebpf: &Ebpf, name: &str) -> Option<u64> {
     let info = fs::read_to_string(format!(
         "/proc/self/fdinfo/{}",
         data.fd().as_fd().as_raw_fd()
-    ));
-    let info = info.ok()?;
+    ))
+    .ok()?;
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("memlock:"))?;

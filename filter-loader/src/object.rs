@@ -309,8 +309,10 @@ pub(crate) fn descriptor(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, Error> 
         Program::Xdp(_) => xdp(ebpf, name)?.fd(),
         _ => classifier(ebpf, name)?.fd(),
     };
-    let fd = fd.map_err(|error| Error::Load(chain(&error)))?;
-    let fd = fd.as_fd().try_clone_to_owned();
+    let fd = fd
+        .map_err(|error| Error::Load(chain(&error)))?
+        .as_fd()
+        .try_clone_to_owned();
     fd.map_err(Error::os("cannot share the program"))
 }
 

@@ -180,8 +180,9 @@ impl PinDir {
     /// The number of the program on an interface's pinned link, or of its filter.
     pub(crate) fn program_of(&self, interface: &str) -> Option<u32> {
         let link = self.open_link(interface).map(FdLink::from);
-        let of_link = link.and_then(|link| link.info().ok());
-        let of_link = of_link.map(|info| info.program_id());
+        let of_link = link
+            .and_then(|link| link.info().ok())
+            .map(|info| info.program_id());
         of_link.or_else(|| self.filter_program(interface).ok()?)
     }
 
@@ -228,8 +229,10 @@ pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
 /// The index of the device that an interface of this directory was last attached to, as whoever writes there noted it. None also
 /// if that cannot be read, as what another version noted in another way.
 fn noted_device(dir: &Path, interface: &str) -> Option<u32> {
-    let meta = Map::from_map_data(MapData::from_pin(dir.join(map::META)).ok()?).ok()?;
-    let meta: Array<_, [u64; 2]> = meta.try_into().ok()?;
+    let meta: Array<_, [u64; 2]> = Map::from_map_data(MapData::from_pin(dir.join(map::META)).ok()?)
+        .ok()?
+        .try_into()
+        .ok()?;
     let slots = (1..MAX_INTERFACES).map_while(|slot| meta.get(&slot, 0).ok());
     let mut of_interface = slots.filter(|&[name, _]| name == name_hash(interface));
     let [_, index] = of_interface.next()?;

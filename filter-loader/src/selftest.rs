@@ -301,8 +301,8 @@ impl Policies<'_> {
         // Off this link, that the family is not peered would be held against a session that runs elsewhere.
         let families = self.table.rules.families;
         let sessions = sessions_of(sessions)
-            .filter(|&(from, to)| families.contains(from.family) || self.place.is_here(from, to));
-        let sessions = sessions.map(|(from, to)| Packet::Session(from, to));
+            .filter(|&(from, to)| families.contains(from.family) || self.place.is_here(from, to))
+            .map(|(from, to)| Packet::Session(from, to));
         packets.extend(sessions.take(MAX_SESSIONS));
         for family in Family::ALL {
             let set = 2 * family as usize;
@@ -344,10 +344,13 @@ impl Policies<'_> {
             .iter()
             .zip(&destinations[..paired.min(destinations.len())]);
         let count = paired.len();
-        let rest = open[count..].iter().chain(&named);
-        let rest = rest.map(|&source| Packet::Udp(source, to));
-        let late = destinations[count..].iter();
-        let late = late.map(|&destination| Packet::Udp(from, destination));
+        let rest = open[count..]
+            .iter()
+            .chain(&named)
+            .map(|&source| Packet::Udp(source, to));
+        let late = destinations[count..]
+            .iter()
+            .map(|&destination| Packet::Udp(from, destination));
         let paired = paired.map(|(&source, &destination)| Packet::Udp(source, destination));
         paired.chain(rest).chain(late).collect()
     }

@@ -34,8 +34,8 @@ impl Stations {
             map: map::PEERS,
             why: "the object has no such map".to_owned(),
         };
-        let hash = HashMap::try_from(ebpf.take_map(map::PEERS).ok_or_else(missing)?);
-        let hash = hash.map_err(Error::map(map::PEERS))?;
+        let hash = HashMap::try_from(ebpf.take_map(map::PEERS).ok_or_else(missing)?)
+            .map_err(Error::map(map::PEERS))?;
         let known: Result<_, _> = hash.iter().collect();
         Ok(Self {
             known: known.map_err(Error::map(map::PEERS))?,

@@ -229,8 +229,10 @@ impl Switch {
                 }),
             }
         };
-        let meta = Map::from_map_data(pinned(map::META)?).map_err(Error::map(map::META))?;
-        let meta: Array<_, [u64; 2]> = meta.try_into().map_err(Error::map(map::META))?;
+        let meta: Array<_, [u64; 2]> = Map::from_map_data(pinned(map::META)?)
+            .map_err(Error::map(map::META))?
+            .try_into()
+            .map_err(Error::map(map::META))?;
         let [magic, _] = meta.get(&0, 0).map_err(Error::map(map::META))?;
         // Another schema's words mean other classes, but none of them is none everywhere.
         if magic >> 32 != META_MAGIC >> 32 {

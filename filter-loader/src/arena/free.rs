@@ -56,8 +56,11 @@ impl FreeLines {
 
     fn cut(&mut self, lines: u32) -> Option<Extent> {
         let fits = |of_chunk: &BTreeSet<(u32, u32)>| of_chunk.range((lines, 0)..).next().copied();
-        let fitting = self.by_length.iter().zip(0..);
-        let fitting = fitting.filter_map(|(of_chunk, chunk)| Some((fits(of_chunk)?.0, chunk)));
+        let fitting = self
+            .by_length
+            .iter()
+            .zip(0..)
+            .filter_map(|(of_chunk, chunk)| Some((fits(of_chunk)?.0, chunk)));
         let (_, chunk) = fitting.min()?;
         self.cut_in(chunk, lines)
     }

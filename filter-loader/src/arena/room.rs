@@ -26,8 +26,11 @@ impl Arena {
         let shares: usize = taken.iter().map(|taken| share.saturating_sub(*taken)).sum();
         let kept = shares + taken.iter().max().unwrap_or(&0);
         // Each set is compiled into one run of lines.
-        let run = others.iter().map(|&other| self.largest_set(other)).max();
-        let run = run.unwrap_or(0);
+        let run = others
+            .iter()
+            .map(|&other| self.largest_set(other))
+            .max()
+            .unwrap_or(0);
         if self.has_free(kept, run) {
             return Ok(());
         }

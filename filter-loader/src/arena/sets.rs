@@ -308,8 +308,10 @@ impl Sets {
         }
         let extent = self.allocate(lines)?;
         let first = usize::from(extent.line) + manifest_lines;
-        let placed = set.place(first).inspect_err(|_| self.free.give(extent));
-        let placed = placed.map_err(|error| too_large(error.to_string()))?;
+        let placed = set
+            .place(first)
+            .inspect_err(|_| self.free.give(extent))
+            .map_err(|error| too_large(error.to_string()))?;
         let (head, pieces) = match layout {
             None => (extent, Vec::new()),
             Some(_) => {
@@ -341,12 +343,13 @@ impl Sets {
         lengths: impl Iterator<Item = usize>,
     ) -> (Extent, Vec<Arc<Extent>>) {
         let mut rest = extent.from(head);
-        let pieces = lengths.map(|lines| {
-            let piece = rest.first(lines);
-            rest = rest.from(lines);
-            Arc::new(piece)
-        });
-        let pieces = pieces.collect();
+        let pieces = lengths
+            .map(|lines| {
+                let piece = rest.first(lines);
+                rest = rest.from(lines);
+                Arc::new(piece)
+            })
+            .collect();
         self.free.give(rest);
         (extent.first(head), pieces)
     }

@@ -122,8 +122,8 @@ impl Arena {
         let lines = self.lines_of(staged.table.record).unwrap_or_default();
         let head = lines
             .first()
-            .filter(|_| lines.as_flattened() == staged.words);
-        let head = head.ok_or_else(|| otherwise("its record".to_owned()))?;
+            .filter(|_| lines.as_flattened() == staged.words)
+            .ok_or_else(|| otherwise("its record".to_owned()))?;
         for (index, ranges) in table.sets().into_iter().enumerate() {
             let family = Family::ALL[index / 2];
             let (descriptor, chunk) = record::head_sets(head, family)[index % 2];

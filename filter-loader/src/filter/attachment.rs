@@ -255,8 +255,10 @@ impl Filter {
 
     /// It is where it was, for this reason.
     fn stays_for(&mut self, name: &str, why: String) -> Result<&Attached, Error> {
-        let hook = self.hooks.get_mut(name);
-        let hook = hook.ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
+        let hook = self
+            .hooks
+            .get_mut(name)
+            .ok_or_else(|| Error::UnknownInterface(name.to_owned()))?;
         hook.attached.why = why;
         Ok(&hook.attached)
     }

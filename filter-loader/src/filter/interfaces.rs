@@ -327,8 +327,12 @@ impl Filter {
     /// # Errors
     /// The first that occurs; the rest is still undone.
     pub fn undo(&mut self) -> Result<(), Error> {
-        let own = self.hooks.iter().filter(|(_, hook)| !hook.was_there);
-        let own: Vec<String> = own.map(|(name, _)| name.clone()).collect();
+        let own: Vec<String> = self
+            .hooks
+            .iter()
+            .filter(|(_, hook)| !hook.was_there)
+            .map(|(name, _)| name.clone())
+            .collect();
         let results: Vec<_> = own.iter().map(|name| self.detach(name)).collect();
         let unpinned = self
             .pins

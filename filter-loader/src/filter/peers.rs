@@ -22,8 +22,9 @@ impl Filter {
             name: name.to_owned(),
             limit,
         };
-        let slot = self.take_slot(name, MAX_INTERFACES..self.max_slots);
-        let slot = slot.ok_or_else(full)??;
+        let slot = self
+            .take_slot(name, MAX_INTERFACES..self.max_slots)
+            .ok_or_else(full)??;
         name.clone_into(&mut self.tested.entry(slot).or_default().name);
         Ok(PeerSlot(slot))
     }
@@ -154,8 +155,9 @@ impl Filter {
     ) -> Result<usize, Error> {
         let place = |station| self.key_of(station).ok();
         let unjudged: BTreeSet<PeerKey> = contested.iter().filter_map(place).collect();
-        let placed = stations.iter();
-        let placed = placed.filter_map(|(station, slot)| Some((place(station)?, slot.0)));
+        let placed = stations
+            .iter()
+            .filter_map(|(station, slot)| Some((place(station)?, slot.0)));
         let mut wanted: BTreeMap<PeerKey, u32> = placed.collect();
         for key in unjudged {
             let interface = SlotStation::from_key(&key).slot;

@@ -41,10 +41,11 @@ impl Filter {
         name: &str,
         networks: &BTreeMap<Vlans, Network>,
     ) -> Result<(), Error> {
-        let held = self
+        let held: Vec<u64> = self
             .tagged
-            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE));
-        let held: Vec<u64> = held.map(|(&key, _)| key).collect();
+            .range(tags_key(slot, Vlans::NONE)..tags_key(slot + 1, Vlans::NONE))
+            .map(|(&key, _)| key)
+            .collect();
         let elsewhere = self.tagged.len() - held.len();
         if elsewhere + networks.len() > MAX_TAGGED_NETWORKS as usize {
             return Err(Error::TooManyTags(name.to_owned()));

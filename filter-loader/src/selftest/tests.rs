@@ -126,10 +126,9 @@ fn of_a_family_that_is_not_peered_only_sessions_of_this_link_are_asked() {
         in_force: Classes::ALL,
     };
     let questions = policies.questions(&sessions, None);
-    let asked = questions
+    let mut asked: Vec<(String, String)> = questions
         .iter()
-        .filter(|question| matches!(question.packet, Packet::Session(..)));
-    let mut asked: Vec<(String, String)> = asked
+        .filter(|question| matches!(question.packet, Packet::Session(..)))
         .map(|question| (question.packet.to_string(), question.expected.to_string()))
         .collect();
     asked.sort();
@@ -137,8 +136,8 @@ fn of_a_family_that_is_not_peered_only_sessions_of_this_link_are_asked() {
         ("2001:db8::9 > 2001:db8::1", "peering-lan, passed"),
         ("203.0.113.9 > 203.0.113.1", "permitted, passed"),
         ("fe80::9 > 2001:db8::1", "peering-lan, passed"),
-    ];
-    let expected = expected.map(|(packet, fate)| (packet.to_owned(), fate.to_owned()));
+    ]
+    .map(|(packet, fate)| (packet.to_owned(), fate.to_owned()));
     assert_eq!(asked, expected);
 }
 
