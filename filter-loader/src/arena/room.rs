@@ -25,12 +25,9 @@ impl Arena {
         let taken: Vec<usize> = others.iter().map(|&other| self.taken_by(other)).collect();
         let shares: usize = taken.iter().map(|taken| share.saturating_sub(*taken)).sum();
         let kept = shares + taken.iter().max().unwrap_or(&0);
-        // Each set is compiled into one run of lines.
-        let run = others
-            .iter()
-            .map(|&other| self.largest_set(other))
-            .max()
-            .unwrap_or(0);
+        // Each set is compiled into one run of lines. Half as much again, since tables that do not grow may split it up.
+        let largest = others.iter().map(|&other| self.largest_set(other)).max();
+        let run = (largest.unwrap_or(0) * 3 / 2).min(CHUNK_LINES);
         if self.has_free(kept, run) {
             return Ok(());
         }

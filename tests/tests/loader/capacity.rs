@@ -205,14 +205,11 @@ fn where_every_peer_has_more_than_its_share_one_that_grows_costs_no_other_its_ne
             };
         }
     }
-    for round in 1..4 {
-        for (&slot, count) in &mut counts {
-            *count -= *count / 50;
-            let next = wanted(slot, round, *count);
-            let applied = sync.apply(&mut filter, slot, next.clone(), now);
-            let number = slot.number();
-            assert!(applied.is_ok(), "slot {number}, round {round}: {applied:?}");
-            assert!(sync.have(slot) == Some(&next));
-        }
+    // Only once each: tables that do not grow may split up what is free, when it is their turn again.
+    for (&slot, &count) in &counts {
+        let next = wanted(slot, 1, count - count / 50);
+        let applied = sync.apply(&mut filter, slot, next.clone(), now);
+        assert!(applied.is_ok(), "slot {}: {applied:?}", slot.number());
+        assert!(sync.have(slot) == Some(&next));
     }
 }
