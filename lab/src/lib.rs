@@ -19,6 +19,7 @@ pub mod exchange;
 mod lan;
 mod link;
 mod namespace;
+pub mod one_peer;
 pub mod packets;
 mod peer;
 mod release;

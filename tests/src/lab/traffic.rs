@@ -62,9 +62,15 @@ impl Traffic {
     /// From the interfaces `eth0` of these peers, by name, to that of the router.
     #[must_use]
     pub fn new(router: &Namespace, peers: &[(&str, &Namespace)]) -> Self {
+        Self::behind(router, "eth0", peers)
+    }
+
+    /// As [`Traffic::new`], to this device of the router.
+    #[must_use]
+    pub fn behind(router: &Namespace, device: &str, peers: &[(&str, &Namespace)]) -> Self {
         let mut traffic = Self {
-            sink: router.run(|| Wire::on("eth0")),
-            router: router.mac("eth0"),
+            sink: router.run(|| Wire::on(device)),
+            router: router.mac(device),
             senders: BTreeMap::new(),
             account: Account::new(),
             dropped: Vec::new(),
