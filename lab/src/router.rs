@@ -162,7 +162,11 @@ impl BirdRouter {
     }
 
     /// With a `bird.conf` of one's own.
-    pub(super) fn start_with(release: Release, namespace: &Namespace, conf: &str) -> Self {
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_with(release: Release, namespace: &Namespace, conf: &str) -> Self {
         let directory = Directory::new("bird");
         let conf = directory.write("bird.conf", conf);
         let mut command = release.command(namespace, "/usr/sbin/bird");

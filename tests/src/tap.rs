@@ -1,8 +1,15 @@
-//! A TAP or TUN device whose other end is a descriptor of the test's. Never reads what the device sends.
+//! A TAP or TUN device whose other end is a descriptor of the test's. What the device sends is read only between two that are
+//! joined.
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How often it is looked whether it is over, in milliseconds.
+const LOOK: u8 = 20;
 
 /// `TUNSETIFF` of include/uapi/linux/if_tun.h, and its flags.
 const SET: libc::c_ulong = 0x4004_54ca;
@@ -75,6 +82,23 @@ impl Tap {
         let set = unsafe { libc::ioctl(file.as_raw_fd(), SET, &raw mut request) };
         assert_eq!(set, 0, "{name}: {}", std::io::Error::last_os_error());
         Self { file, has_header }
+    }
+
+    /// What the one device sends comes in on the other, until it is over.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn join(one: &Self, other: &Self, over: &AtomicBool) {
+        let mut packet = [0; 1 << 16];
+        while !over.load(Ordering::Relaxed) {
+            let mut both = [one, other].map(|tap| PollFd::new(tap.file.as_fd(), PollFlags::POLLIN));
+            poll(&mut both, PollTimeout::from(LOOK)).expect("poll");
+            for (from, to) in [(one, other), (other, one)] {
+                while let Ok(length) = (&from.file).read(&mut packet) {
+                    _ = (&to.file).write(&packet[..length]); // as on a wire, what does not fit is lost
+                }
+            }
+        }
     }
 
     /// A packet comes in on the device.

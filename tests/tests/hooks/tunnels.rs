@@ -1,15 +1,19 @@
 //! Where small networks peer: a device without an Ethernet header, and an exchange over VXLAN.
 use std::net::UdpSocket;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tests::lab::{Bcp38, require, wait_for};
+use tests::lab::{Bcp38, BirdRouter, Package, Release, require, wait_for};
 use tests::tap::Tap;
 
+use super::Ends;
 use super::stage::{
     GOOD, ITS_MAC, OUR_MAC, OURS, PACKETS, SPOOFED, Stage, WITHIN, config, counted, interface, lan,
     until_enforced, words,
 };
 
+const ROUTER: &str = "192.0.2.1";
+const PEER: &str = "192.0.2.11";
 const PORT: u16 = 9; // where `filter_core::frame::udp` sends to
 
 /// The router's stack, where the filter lets packets through to.
@@ -111,13 +115,94 @@ fn what_needs_an_ethernet_header_is_refused_on_a_tun_device() {
     );
 }
 
-/// Two members of a virtual exchange, as bgp.exchange and others have them: VXLAN over an underlay.
+/// Both ends' BIRD; the router's keeps what the filter is to know.
+fn birds(stage: &Stage) -> [BirdRouter; 2] {
+    let conf = |own: &str, (asn, its_asn): (u32, u32), announces: &str| {
+        let other = if own == ROUTER { PEER } else { ROUTER };
+        format!(
+            "router id {own};\nprotocol device {{}}\n\
+             protocol static own {{ ipv4; route {announces} blackhole; }}\n\
+             protocol bgp session {{ local {own} as {asn}; neighbor {other} as {its_asn}; connect delay time 1;\n\
+             connect retry time 1; ipv4 {{ import table on; export table on; import all; export all; }}; }}\n"
+        )
+    };
+    [
+        (&stage.router, conf(ROUTER, (64500, 64501), "44.1.0.0/16")),
+        (&stage.peer, conf(PEER, (64501, 64500), "45.146.194.0/23")),
+    ]
+    .map(|(namespace, conf)| BirdRouter::start_with(Release::System, namespace, &conf))
+}
+
+/// As [`config`], fed by BIRD.
+fn config_of(interface: &str, bird: &BirdRouter) -> String {
+    let config = config(interface, "");
+    let (before, rest) = config.split_once("[[feed]]").unwrap();
+    let (_, after) = rest.split_once("[limits]").unwrap();
+    let socket = bird.socket();
+    format!(
+        "{before}[[feed]]\nkind = \"bird\"\nsocket = {socket:?}\ninterval = 1\n\n[limits]{after}"
+    )
+}
+
+fn is_established(bird: &BirdRouter) -> bool {
+    bird.birdc(&["show", "protocols"]).contains("Established")
+}
+
+/// Small networks peer over tunnels (AS214312 does): what is announced over one decides what passes there, and the session
+/// stays up.
 #[test]
-fn an_exchange_over_vxlan_is_filtered_at_tc() {
-    if !require("hooks vxlan", &[]) {
+fn bgp_over_a_tun_device_decides_what_passes_there() {
+    if !require("hooks bgp over tun", &[Package::Bird]) {
         return;
     }
     let mut stage = Stage::apart();
+    let near = stage.router.run(|| Tap::bare("ixp0"));
+    let far = stage.peer.run(|| Tap::bare("eth0"));
+    for (namespace, device, own, other) in [
+        (&stage.router, "ixp0", ROUTER, PEER),
+        (&stage.peer, "eth0", PEER, ROUTER),
+    ] {
+        for line in [
+            "link set lo up".to_owned(),
+            format!("link set {device} up"),
+            format!("addr add {own}/32 peer {other} dev {device}"),
+        ] {
+            words(namespace, &line);
+        }
+    }
+    words(&stage.router, &format!("addr add {OURS}/32 dev lo"));
+    words(&stage.router, "route add default dev ixp0");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&ended);
+        scope.spawn(|| Tap::join(&near, &far, &ended));
+        let [bird, _peers] = birds(&stage);
+        let socket = sink(&stage);
+        let port = "kind = \"port\"\nhook = \"auto\"\n";
+        let daemon = stage.site.start(&config_of(port, &bird));
+        assert_eq!(interface(&daemon)["hook"], "tc");
+        until_enforced(&daemon);
+        let packets = PACKETS as u64;
+        for source in [GOOD, SPOOFED] {
+            for _ in 0..PACKETS {
+                near.send(&stage.packet(source, OURS));
+            }
+        }
+        wait_for("all to be counted", WITHIN, || {
+            (counted(&daemon, "source-unannounced") == (0, packets)).then_some(())
+        });
+        // Nothing overtakes on a wire: all that passed are there.
+        assert_eq!(received(&socket), PACKETS);
+        let (permitted, lost) = counted(&daemon, "permitted");
+        assert!(permitted > packets, "BGP itself passes, as of a port");
+        assert_eq!(lost, 0);
+        assert!(is_established(&bird));
+        daemon.stop();
+    });
+}
+
+/// The underlay of a virtual exchange, as bgp.exchange and others have them: VXLAN.
+fn vxlan(stage: &Stage) {
     stage.plug("under0", "02:00:00:00:01:01", "under0", "02:00:00:00:01:02");
     for (namespace, own, other, device, mac) in [
         (&stage.router, 1, 2, "ixp0", OUR_MAC),
@@ -133,7 +218,39 @@ fn an_exchange_over_vxlan_is_filtered_at_tc() {
             words(namespace, &line);
         }
     }
-    words(&stage.router, "addr add 192.0.2.1/24 dev ixp0");
+    words(&stage.router, &format!("addr add {ROUTER}/24 dev ixp0"));
+}
+
+#[test]
+fn bgp_over_a_vxlan_exchange_decides_what_passes_there() {
+    if !require("hooks bgp over vxlan", &[Package::Bird]) {
+        return;
+    }
+    let mut stage = Stage::apart();
+    vxlan(&stage);
+    words(&stage.peer, &format!("addr add {PEER}/24 dev eth0"));
+    let [bird, _peers] = birds(&stage);
+    let daemon = stage.site.start(&config_of(&lan("auto"), &bird));
+    assert_eq!(interface(&daemon)["hook"], "tc");
+    until_enforced(&daemon);
+    assert_eq!(stage.arrive(GOOD), PACKETS);
+    assert_eq!(stage.arrive(SPOOFED), 0);
+    let packets = PACKETS as u64;
+    assert_eq!(counted(&daemon, "permitted"), (packets, 0));
+    assert_eq!(counted(&daemon, "source-unannounced"), (0, packets));
+    assert!(counted(&daemon, "peering-lan").0 > 0, "BGP itself passes");
+    assert!(is_established(&bird));
+    daemon.stop();
+}
+
+/// Two members of a virtual exchange, as bgp.exchange and others have them: VXLAN over an underlay.
+#[test]
+fn an_exchange_over_vxlan_is_filtered_at_tc() {
+    if !require("hooks vxlan", &[]) {
+        return;
+    }
+    let mut stage = Stage::apart();
+    vxlan(&stage);
     let daemon = stage.site.start(&config(&lan("auto"), ""));
     until_enforced(&daemon);
     let attached = interface(&daemon);
