@@ -86,7 +86,7 @@ pub fn require_kernel(test: &str) -> bool {
 }
 
 /// Not `eprintln!`: the test harness would keep that to itself.
-fn say(line: &str) {
+pub fn say(line: &str) {
     _ = writeln!(std::io::stderr(), "{line}");
 }
 

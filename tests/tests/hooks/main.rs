@@ -7,6 +7,7 @@ mod cases;
 mod clsact;
 mod daemon;
 mod lease;
+mod modules;
 mod moves;
 mod stage;
 mod tunnels;

@@ -110,8 +110,13 @@ impl Stage {
 
     /// Sends packets from this source to the router. How many come through, behind tc?
     pub fn arrive(&mut self, source: &str) -> usize {
-        let sender = self.peer.run(|| Wire::open("eth0").unwrap());
-        let sink = self.router.run(|| Wire::behind_tc("ixp0").unwrap());
+        self.arrive_between("eth0", "ixp0", source)
+    }
+
+    /// As [`Stage::arrive`], from and to these devices.
+    pub fn arrive_between(&mut self, far: &str, near: &str, source: &str) -> usize {
+        let sender = self.peer.run(|| Wire::open(far).unwrap());
+        let sink = self.router.run(|| Wire::behind_tc(near).unwrap());
         let first = self.number;
         let sent: Vec<Vec<u8>> = (0..PACKETS).map(|_| self.frame(source)).collect();
         sent.iter().for_each(|frame| sender.send(frame));

@@ -11,7 +11,18 @@ use super::plan::Run;
 use crate::command::{Result, output, workspace};
 
 /// The modules the tests need; no kernel has them built in.
-const MODULES: &[&str] = &["veth", "tun", "bridge", "macvlan", "sch_ingress", "cls_bpf"];
+const MODULES: &[&str] = &[
+    "veth",
+    "tun",
+    "bridge",
+    "macvlan",
+    "sch_ingress",
+    "cls_bpf",
+    "ip_gre",
+    "wireguard",
+    "bonding",
+    "8021q",
+];
 /// What the script and the tests call by name.
 const APPLETS: &[&str] = &["sh", "mount", "insmod", "uname", "dmesg", "poweroff"];
 const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp"];
@@ -151,7 +162,7 @@ fn pad(out: &mut Vec<u8>) {
 /// Mounts, loads the modules, runs, and says how each run ended. What it says is what `report` reads.
 fn script(modules: &[String], runs: &[Run]) -> String {
     let mut script = "#!/bin/busybox sh
-export PATH=/bin FILTER_REQUIRE_KERNEL=1
+export PATH=/bin FILTER_REQUIRE_KERNEL=1 FILTER_REQUIRE_MODULES=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -62,6 +62,7 @@ const HOOKS: Run = Run::only(
     &[
         "clsact::",
         "lease::at_tc_the_program",
+        "modules::",
         "daemon::while_reloads",
         "moves::a_move",
         "tunnels::a_tun",
@@ -69,7 +70,7 @@ const HOOKS: Run = Run::only(
         "wire::a_pinned",
         "wire::tags_beside",
     ],
-    15,
+    20,
 );
 
 pub const EVERYTHING: &[Run] = &[
@@ -122,9 +123,10 @@ pub const ESSENTIALS: &[Run] = &[
         &[
             "clsact::a_filter_that_is_attached",
             "daemon::while_reloads",
+            "modules::",
             "tunnels::a_tun",
             "wire::a_pinned",
         ],
-        4,
+        9,
     ),
 ];

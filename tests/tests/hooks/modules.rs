@@ -1,0 +1,207 @@
+//! Devices that are modules of their own: GRE with and without Ethernet, WireGuard, a bond, a VLAN device. Where the running
+//! kernel has no such module, that is said; the guests of `cargo xtask kernel-tests` have all of them, and must run them.
+use std::net::UdpSocket;
+use std::process::Command;
+
+use tests::kernel::say;
+use tests::lab::{Namespace, require, wait_for};
+
+use super::stage::{
+    GOOD, ITS_MAC, OUR_MAC, OURS, PACKETS, SPOOFED, Stage, WITHIN, config, counted, interface, lan,
+    until_enforced, words,
+};
+
+/// Names the modules that must be there, set in guests.
+const REQUIRED: &str = "FILTER_REQUIRE_MODULES";
+const PORT: &str = "kind = \"port\"\nhook = \"auto\"\n";
+
+/// Can this kernel make such a device? If not, the test says so and has to return.
+fn has(test: &str, device: &str) -> bool {
+    if !require(test, &[]) {
+        return false;
+    }
+    let apart = Namespace::quiet("modules").unwrap();
+    let line = format!("-n {} link add {device}", apart.name());
+    let made = Command::new("ip").args(line.split(' ')).output().unwrap();
+    let error = String::from_utf8_lossy(&made.stderr).into_owned();
+    let is_required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
+    assert!(made.status.success() || !is_required, "{device}: {error}");
+    if !made.status.success() {
+        say(&format!(
+            "{test}: not on this kernel, which has no such module ({}): `cargo xtask kernel-tests` runs it",
+            error.trim()
+        ));
+    }
+    made.status.success()
+}
+
+/// Two ends of a tunnel over a link of their own: `ixp0` at the router, `eth0` at the peer.
+fn tunnel(stage: &Stage, kind: &str) {
+    stage.plug("under0", "02:00:00:00:01:01", "under0", "02:00:00:00:01:02");
+    for (namespace, own, other, device, mac) in [
+        (&stage.router, 1, 2, "ixp0", OUR_MAC),
+        (&stage.peer, 2, 1, "eth0", ITS_MAC),
+    ] {
+        let address = match kind {
+            "gretap" => format!(" address {mac}"),
+            _ => String::new(),
+        };
+        for line in [
+            "link set lo up".to_owned(),
+            format!("addr add 10.9.9.{own}/24 dev under0"),
+            format!(
+                "link add {device}{address} type {kind} local 10.9.9.{own} remote 10.9.9.{other}"
+            ),
+            format!("link set {device} up"),
+        ] {
+            words(namespace, &line);
+        }
+    }
+}
+
+#[test]
+fn a_gre_tunnel_is_a_port_without_macs() {
+    if !has("hooks gre", "g0 type gre local 10.9.9.1 remote 10.9.9.2") {
+        return;
+    }
+    let stage = Stage::apart();
+    tunnel(&stage, "gre");
+    for line in [
+        "addr add 192.0.2.1/32 peer 192.0.2.11/32 dev ixp0",
+        &format!("addr add {OURS}/32 dev lo"),
+        "route add default dev ixp0",
+    ] {
+        words(&stage.router, line);
+    }
+    for line in [
+        "addr add 192.0.2.11/32 peer 192.0.2.1/32 dev eth0",
+        &format!("addr add {GOOD}/32 dev lo"),
+        &format!("addr add {SPOOFED}/32 dev lo"),
+        &format!("route add {OURS}/32 dev eth0"),
+    ] {
+        words(&stage.peer, line);
+    }
+    let sink = stage.router.run(|| UdpSocket::bind((OURS, 9)).unwrap());
+    sink.set_nonblocking(true).unwrap();
+    let daemon = stage.site.start(&config(PORT, ""));
+    let attached = interface(&daemon);
+    assert_eq!(attached["hook"], "tc", "{attached:#}");
+    assert_eq!(attached["hook_why"], "the device has no ethernet header");
+    until_enforced(&daemon);
+    for source in [GOOD, SPOOFED] {
+        let sender = stage.peer.run(|| UdpSocket::bind((source, 0)).unwrap());
+        for _ in 0..PACKETS {
+            sender.send_to(b"numbered", (OURS, 9)).unwrap();
+        }
+    }
+    let packets = PACKETS as u64;
+    wait_for("all to be counted", WITHIN, || {
+        let all = [
+            counted(&daemon, "permitted"),
+            counted(&daemon, "source-unannounced"),
+        ];
+        (all == [(packets, 0), (0, packets)]).then_some(())
+    });
+    let received = std::iter::from_fn(|| sink.recv(&mut [0; 64]).ok()).count();
+    assert_eq!(received, PACKETS);
+    daemon.stop();
+}
+
+/// The good packets come through, the spoofed ones do not, at this hook.
+fn filters(stage: &mut Stage, interface_lines: &str) {
+    words(&stage.router, "addr add 192.0.2.1/24 dev ixp0");
+    let daemon = stage.site.start(&config(interface_lines, ""));
+    until_enforced(&daemon);
+    let attached = interface(&daemon);
+    assert_eq!(attached["hook"], "tc", "{attached:#}");
+    assert_eq!(stage.arrive(GOOD), PACKETS);
+    assert_eq!(stage.arrive(SPOOFED), 0);
+    let packets = PACKETS as u64;
+    assert_eq!(counted(&daemon, "permitted"), (packets, 0));
+    assert_eq!(counted(&daemon, "source-unannounced"), (0, packets));
+    daemon.stop();
+}
+
+#[test]
+fn an_exchange_over_gretap_is_filtered_at_tc() {
+    if !has(
+        "hooks gretap",
+        "g0 type gretap local 10.9.9.1 remote 10.9.9.2",
+    ) {
+        return;
+    }
+    let mut stage = Stage::apart();
+    tunnel(&stage, "gretap");
+    filters(&mut stage, &lan("auto"));
+}
+
+#[test]
+fn a_bond_is_filtered_whichever_member_the_frames_come_in_on() {
+    if !has("hooks bond", "b0 type bond mode active-backup") {
+        return;
+    }
+    let mut stage = Stage::apart();
+    stage.plug("m0", "02:00:00:00:01:01", "eth0", ITS_MAC);
+    for line in [
+        &format!("link add ixp0 address {OUR_MAC} type bond mode active-backup"),
+        "link set m0 down",
+        "link set m0 master ixp0",
+        "link set ixp0 up",
+    ] {
+        words(&stage.router, line);
+    }
+    filters(&mut stage, &lan("auto"));
+}
+
+/// No packet can be sent without keys, which take a tool of their own: what is shown is that the program is there, at tc, that
+/// its self-test passes, and that classes are in force.
+#[test]
+fn wireguard_is_a_port_without_macs() {
+    if !has("hooks wireguard", "w0 type wireguard") {
+        return;
+    }
+    let stage = Stage::apart();
+    for line in [
+        "link add ixp0 type wireguard",
+        "link set ixp0 up",
+        "addr add 192.0.2.1/32 peer 192.0.2.11/32 dev ixp0",
+    ] {
+        words(&stage.router, line);
+    }
+    let daemon = stage.site.start(&config(PORT, ""));
+    let attached = interface(&daemon);
+    assert_eq!(attached["hook"], "tc", "{attached:#}");
+    assert_eq!(attached["hook_why"], "the device has no ethernet header");
+    until_enforced(&daemon);
+    daemon.stop();
+}
+
+/// The peer is behind a tag: the router's VLAN device has the address, the filter is on the device below.
+#[test]
+fn a_peer_behind_a_real_vlan_device_is_judged_by_its_tag() {
+    if !has("hooks 8021q", "v0 link lo type vlan id 100") {
+        return;
+    }
+    let mut stage = Stage::new();
+    for (namespace, device) in [(&stage.router, "ixp0"), (&stage.peer, "eth0")] {
+        words(
+            namespace,
+            &format!("link add link {device} name tagged0 type vlan id 100"),
+        );
+        words(namespace, "link set tagged0 up");
+    }
+    words(&stage.router, "addr del 192.0.2.1/24 dev ixp0");
+    words(&stage.router, "addr add 192.0.2.1/24 dev tagged0");
+    let tagged = config(&lan("auto"), "")
+        .replace("interface = \"ixp0\"", "interface = \"ixp0\"\nvlan = 100");
+    let daemon = stage.site.start(&tagged);
+    until_enforced(&daemon);
+    assert_eq!(stage.arrive_between("tagged0", "tagged0", GOOD), PACKETS);
+    assert_eq!(stage.arrive_between("tagged0", "tagged0", SPOOFED), 0);
+    // Without the tag nobody is configured: whose VLAN that is, nobody knows.
+    assert_eq!(stage.arrive(SPOOFED), PACKETS);
+    let packets = PACKETS as u64;
+    assert_eq!(counted(&daemon, "permitted"), (packets, 0));
+    assert_eq!(counted(&daemon, "source-unannounced"), (0, packets));
+    daemon.stop();
+}
