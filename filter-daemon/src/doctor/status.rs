@@ -1,4 +1,5 @@
 //! What the daemon's own answer shows. Its words for a cause are the words here. Pure.
+use filter_feeds::bmp::counts::LeftOut;
 use serde_json::Value;
 
 use super::Finding;
@@ -271,11 +272,14 @@ fn look_at_classes(holder: &Value, name: &str, found: &mut Vec<Finding>) {
             None => causes.push((cause, vec![shown])),
         }
     }
+    // A peer that is switched on at run time may be configured to observe.
+    let why = match (holder["mode_configured"].as_str(), holder["mode"].as_str()) {
+        (Some("observe"), Some("enforce")) => "an operator switched it on with `enforce`",
+        _ => "the configuration wants it",
+    };
     for (cause, classes) in causes {
         let what = format!("not in force: {}: {}", classes.join(", "), cause.text());
-        let mut finding = Finding::new("class", what, "the configuration wants it")
-            .about(name)
-            .problem(true);
+        let mut finding = Finding::new("class", what, why).about(name).problem(true);
         finding.fix = fix_of(cause, name);
         found.push(finding);
     }
@@ -335,6 +339,20 @@ fn look_at_views(peer: &Value, name: &str, found: &mut Vec<Finding>) {
     }
 }
 
+/// What a feed skips that announces nothing of a peer.
+const NO_ANNOUNCEMENTS: [&str; 10] = [
+    LeftOut::RepeatedAttribute.name(),
+    LeftOut::LocallyOriginated.name(),
+    LeftOut::LocRib.name(),
+    LeftOut::AdjOutPre.name(),
+    LeftOut::Duplicate.name(),
+    LeftOut::Mirroring.name(),
+    LeftOut::NoRoutes.name(),
+    LeftOut::Statistic.name(),
+    LeftOut::TrailingBytes.name(),
+    LeftOut::OddCapability.name(),
+];
+
 fn look_at_feed(feed: &Value, found: &mut Vec<Finding>) {
     let name = format!(
         "{} {} {}",
@@ -358,6 +376,7 @@ fn look_at_feed(feed: &Value, found: &mut Vec<Finding>) {
         .into_iter()
         .flatten()
         .filter(|(_, count)| count.as_u64().is_some_and(|it| it > 0))
+        .filter(|(what, _)| !NO_ANNOUNCEMENTS.contains(&what.as_str()))
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
     if !skipped.is_empty() {
@@ -447,6 +466,31 @@ mod tests {
         let mut status = good();
         unwanted(&mut status);
         assert_eq!(look(&status), []);
+    }
+
+    #[test]
+    fn a_class_is_wanted_by_whoever_wants_it() {
+        let why = |configured: &str| {
+            let finding = found(|status| {
+                out_of_force(status, "no-station");
+                status["peers"][0]["mode_configured"] = configured.into();
+                status["peers"][0]["mode"] = "enforce".into();
+            });
+            finding.why
+        };
+        assert_eq!(why("enforce"), "the configuration wants it");
+        assert_eq!(why("observe"), "an operator switched it on with `enforce`");
+    }
+
+    #[test]
+    fn only_skipped_announcements_are_treated_as_not_announced() {
+        let mut status = good();
+        let skipped = json!({ "locally-originated": 8, "statistic": 4172 });
+        status["feeds"][0]["left_out"] = skipped;
+        assert_eq!(look(&status), []);
+        status["feeds"][0]["left_out"]["unreadable-update"] = 3.into();
+        let found = look(&status);
+        assert_eq!(found[0].what, "it skipped 3 unreadable-update");
     }
 
     fn out_of_force(status: &mut Value, missing: &str) {
