@@ -268,7 +268,8 @@ const fn side_of(class: Class) -> Option<Side> {
 #[must_use]
 pub fn span(seconds: f64) -> String {
     match seconds {
-        0.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        0.0..60.0 => format!("{seconds:.0} s"),
+        60.0..7200.0 => format!("{:.0} min", seconds / 60.0),
         7200.0..172_800.0 => format!("{:.1} h", seconds / 3600.0),
         _ => format!("{:.1} d", seconds / 86_400.0),
     }

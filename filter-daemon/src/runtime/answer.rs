@@ -325,6 +325,11 @@ impl Answering<'_> {
             let length = note.len();
             return Err(format!("a note of {length} bytes: at most {MAX_NOTE}"));
         }
+        if note.chars().any(char::is_control) {
+            return Err(
+                "a note with control characters: write it in one line of plain text".to_owned(),
+            );
+        }
         self.journal.acknowledged(peer, note);
         Ok(Value::Null)
     }
