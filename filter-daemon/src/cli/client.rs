@@ -14,8 +14,8 @@ use crate::records;
 use crate::state::DEFAULT_STATE_FILE;
 use crate::when;
 
-/// The commands that take `--config` and `--socket` and are named in advice.
-const ASKING: [&str; 13] = [
+/// The commands that take `--config` and `--socket` and are named in advice. Not `observe`: it is named for what it did.
+const ASKING: [&str; 12] = [
     "advise",
     "capture",
     "confirm",
@@ -24,7 +24,6 @@ const ASKING: [&str; 13] = [
     "events",
     "explain",
     "macs",
-    "observe",
     "prefixes",
     "reload",
     "status",
@@ -120,6 +119,17 @@ impl Daemon {
             Failure::Failed(why) => Failure::Failed(self.addressed(&why)),
             other @ Failure::OutputClosed => other,
         }
+    }
+
+    /// The names of its peers; by its configuration, if it does not answer and that was named.
+    pub(super) fn peers(&self) -> Option<Vec<String>> {
+        if let Ok(status) = self.ask(&Request::Status) {
+            let peers = table::array(&status, "peers").iter();
+            return Some(peers.map(|it| table::text(it, "name").to_owned()).collect());
+        }
+        let config = load(self.config.as_ref()?).ok()?;
+        let peers = config.spec.peers.iter();
+        Some(peers.map(|it| it.name.clone()).collect())
     }
 
     /// Where its records are, if that is known without it.

@@ -168,9 +168,12 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
             Err(Failure::usage(error))
         }
         (Err(error @ LoaderError::UnknownName { .. }), Err(_)) => Err(Failure::usage(error)),
+        (Err(LoaderError::Privileges), Err(_)) => Err(Failure::failed(MAY_NOT)),
         (Err(error), Err(_)) => Err(Failure::failed(error)),
     }
 }
+
+const MAY_NOT: &str = "nothing is switched: this user may open neither the filter's switch nor the daemon's socket: run the command as root";
 
 /// What the switch of a name covers.
 const fn said(named: Option<Named>) -> &'static str {

@@ -16,6 +16,7 @@ mod severity;
 mod store;
 
 use fields::{Fields, fields};
+pub(crate) use severity::event_names;
 pub use store::Entry;
 use store::Store;
 
@@ -249,11 +250,11 @@ mod tests {
     fn the_oldest_events_go_first_beyond_the_limit() {
         let mut journal = Journal::default();
         for _ in 0..MAX_ENTRIES {
-            journal.note("test", "");
+            journal.note("stopping", "");
         }
         let all = MAX_ENTRIES as u64;
         assert_eq!(numbers(&journal.after(0)), Some((1, all, MAX_ENTRIES)));
-        journal.note("test", "");
+        journal.note("stopping", "");
         assert_eq!(numbers(&journal.after(0)), Some((2, all + 1, MAX_ENTRIES)));
         assert_eq!(numbers(&journal.after(all)), Some((all + 1, all + 1, 1)));
         assert_eq!(numbers(&journal.after(all + 1)), None);
