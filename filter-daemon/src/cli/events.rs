@@ -63,7 +63,10 @@ impl Args {
             if self.json {
                 writeln!(out, "{event}")?;
             } else {
-                table::event(&mut out, event)?;
+                let mut event = event.clone();
+                let text = self.daemon.addressed(table::text(&event, "text"));
+                event["text"] = text.into();
+                table::event(&mut out, &event)?;
             }
         }
         out.flush()
