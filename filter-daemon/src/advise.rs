@@ -28,8 +28,6 @@ pub struct Evidence<'a> {
     pub history: &'a PeerHistory,
     /// What was sampled of it meanwhile; or why that is not known.
     pub samples: Result<&'a [ViolationRecord], &'a str>,
-    /// Less than this was watched is too short, in seconds: [`MIN_WATCHED`], or 0 for a preview.
-    pub min_watched: f64,
 }
 
 /// The answer.
@@ -266,6 +264,17 @@ const fn side_of(class: Class) -> Option<Side> {
     }
 }
 
+/// A time in the largest unit that fits.
+#[must_use]
+pub fn span(seconds: f64) -> String {
+    match seconds {
+        0.0..60.0 => format!("{seconds:.0} s"),
+        60.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        7200.0..172_800.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.1} d", seconds / 86_400.0),
+    }
+}
+
 /// In percent; none of nothing.
 #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
 fn share(part: u64, whole: u64) -> Option<f64> {
@@ -308,10 +317,11 @@ fn judge(evidence: Evidence<'_>, class: Class, cost: Cost) -> (Verdict, Option<S
     if evidence.history.steps.is_empty() {
         return not_yet("nothing is recorded of it yet".to_owned());
     }
-    if side_of(class).is_some() && watched < evidence.min_watched {
-        let (watched, wanted) = (watched / 3600.0, evidence.min_watched / 3600.0);
+    if side_of(class).is_some() && watched < MIN_WATCHED {
         return not_yet(format!(
-            "only {watched:.1} h were watched in which its routes were known, {wanted:.0} h are wanted"
+            "only {} were watched in which its routes were known, {} are wanted",
+            span(watched),
+            span(MIN_WATCHED)
         ));
     }
     let Some(share) = share else {

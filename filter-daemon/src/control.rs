@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,19 @@ pub enum ControlError {
     /// The daemon's own error.
     #[error("{0}")]
     Refused(String),
+}
+
+impl ControlError {
+    /// Nothing that this user waits for changes it.
+    pub(crate) const fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRunning {
+                why: Unreachable::Denied,
+                ..
+            }
+        )
+    }
 }
 
 /// The listening end; the socket file goes with it.
@@ -245,7 +258,8 @@ fn serve(stream: &UnixStream, deliver: &dyn Fn(Pending) -> bool) -> io::Result<(
     }
     match answer.recv_timeout(TIMEOUT) {
         Ok(reply) => send(stream, &reply, TIMEOUT),
-        Err(_) => refuse("the daemon is busy: try again".to_owned()),
+        Err(RecvTimeoutError::Timeout) => refuse("the daemon is busy: try again".to_owned()),
+        Err(RecvTimeoutError::Disconnected) => refuse("the daemon is stopping".to_owned()),
     }
 }
 
@@ -333,6 +347,10 @@ pub fn ask_within(
     })?;
     send(&stream, request, timeout).map_err(fail)?;
     let reply = receive(&stream, MAX_REPLY, timeout).map_err(fail)?;
+    if reply.is_empty() {
+        let why = "the daemon closed the connection without an answer: it stopped, or was killed";
+        return Err(fail(io::Error::other(why)));
+    }
     match serde_json::from_slice(&reply) {
         Ok(Reply::Ok(value)) => Ok(value),
         Ok(Reply::Error(why)) => Err(ControlError::Refused(why)),
@@ -360,6 +378,32 @@ mod tests {
             answered.is_ok()
         };
         Server::start(path, answer).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_ends_before_it_answers_is_said_to_have_ended() {
+        let path = path("ended");
+        let listener = UnixListener::bind(&path).unwrap();
+        let error = thread::scope(|scope| {
+            scope.spawn(|| {
+                let (stream, _) = listener.accept().unwrap();
+                receive(&stream, MAX_REQUEST, SOON).unwrap();
+            });
+            ask_within(&path, &Request::Status, SOON)
+                .unwrap_err()
+                .to_string()
+        });
+        fs::remove_file(&path).unwrap();
+        assert!(
+            error.contains("closed the connection without an answer"),
+            "{error}"
+        );
+
+        // The run loop took the request and dropped it: it is on its way out.
+        let server = Server::start(&path, |_| true).unwrap();
+        let error = ask_within(&path, &Request::Status, SOON).unwrap_err();
+        drop(server);
+        assert_eq!(error.to_string(), "the daemon is stopping");
     }
 
     #[test]

@@ -5,17 +5,37 @@ const MAX_COMPARED: usize = 64;
 
 /// The advice for an unknown peer: the nearest name, if one is near, else where the names are.
 pub(crate) fn unknown_peer<'a>(name: &str, peers: impl Iterator<Item = &'a str>) -> String {
-    let shown: String = name
-        .chars()
-        .take(MAX_COMPARED)
-        .flat_map(char::escape_debug)
-        .collect();
+    let shown = shown(name);
     match nearest(name, peers) {
         Some(near) => format!(
             "unknown peer `{shown}`: did you mean `{near}`? see `bcp38 status` for the names"
         ),
         None => format!("unknown peer `{shown}`: see `bcp38 status` for the names"),
     }
+}
+
+/// One of these names; else the nearest, if one is near, or all of them.
+pub(crate) fn one_of(
+    what: &str,
+    name: &str,
+    all: impl Iterator<Item = &'static str>,
+) -> Result<String, String> {
+    let mut all: Vec<&str> = all.collect();
+    all.sort_unstable();
+    if all.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let shown = shown(name);
+    Err(match nearest(name, all.iter().copied()) {
+        Some(near) => format!("unknown {what} `{shown}`: did you mean `{near}`?"),
+        None => format!("unknown {what} `{shown}`: there are {}", all.join(", ")),
+    })
+}
+
+/// As far as it is worth showing.
+fn shown(name: &str) -> String {
+    let letters = name.chars().take(MAX_COMPARED);
+    letters.flat_map(char::escape_debug).collect()
 }
 
 /// The candidate that takes the fewest edits, if those are at most a third of its letters, or one that begins alike.

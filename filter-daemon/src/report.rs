@@ -313,7 +313,8 @@ fn acknowledgements(events: &[Value]) -> Vec<Acknowledgement> {
     let each = latest.filter_map(|event| {
         Some(Acknowledgement {
             time: event["time"].as_f64()?,
-            note: event["note"].as_str()?.to_owned(),
+            // One that was noted before control characters were refused.
+            note: event["note"].as_str()?.replace(char::is_control, " "),
         })
     });
     each.collect()

@@ -43,6 +43,7 @@ mod supervision;
 mod trials;
 mod violations;
 
+pub(crate) use journal::event_names;
 pub use journal::{Journal, MAX_ENTRIES};
 pub use trials::MAX_TRIAL;
 pub use violations::MAX_VIOLATIONS;

@@ -19,6 +19,11 @@ pub(crate) fn local(seconds: f64) -> String {
     shown(seconds, &TimeZone::system(), "%Y-%m-%d %H:%M:%S%.3f%:z")
 }
 
+/// A time of today, local.
+pub(crate) fn clock(seconds: f64) -> String {
+    shown(seconds, &TimeZone::system(), "%H:%M:%S")
+}
+
 fn shown(seconds: f64, zone: &TimeZone, format: &str) -> String {
     #[expect(
         clippy::cast_possible_truncation,

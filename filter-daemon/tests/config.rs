@@ -215,7 +215,7 @@ addresses = []
 hook = "tc"
 
 [[peer]]
-name = "a \"peer\" \\ ünïcode"
+name = "ünïcode:1@x"
 asn = "AS57965"
 interface = "ixp0"
 vlan = 100
@@ -237,7 +237,7 @@ addresses = ["192.0.2.2", "fe80::2"]
 route_distinguisher = "4200000000:7"
 
 [[peer]]
-name = "only attachments"
+name = "only.attachments"
 asn = 3333
 [[peer.attachment]]
 interface = "pni0"
@@ -268,7 +268,7 @@ route_distinguisher = 5
 
 [[feed]]
 kind = "static"
-peer = "only attachments"
+peer = "only.attachments"
 advertised_to_peer = ["198.51.100.0/24"]
 [[feed]]
 kind = "bmp"
@@ -392,7 +392,7 @@ fn everything_is_read_as_written() {
     let export = config.exports.get(&InterfaceId(0)).map(PathBuf::as_path);
     assert_eq!(export, Some(Path::new("/var/lib/bcp38/ixp0 \\ \"1\".json")));
     let peer = config.spec.peer(PeerId(0)).unwrap();
-    assert_eq!(peer.name, "a \"peer\" \\ ünïcode");
+    assert_eq!(peer.name, "ünïcode:1@x");
     assert!(!peer.families.contains(Family::Ipv4));
     assert_eq!(peer.prefix_bounds.ipv4, Bounds { min: 0, max: 32 });
     assert_eq!(

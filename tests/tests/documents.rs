@@ -369,3 +369,99 @@ fn no_output_is_written_for_developers() {
     }
     none(problems);
 }
+
+/// The keys of what a type is as JSON: the names of its fields, those of its variants included.
+fn serialized_keys(path: &str, name: &str) -> BTreeSet<String> {
+    let source = fs::read_to_string(workspace().join(path)).expect("a readable checkout");
+    let head = Regex::new(&format!(
+        r"(?m)^(?:pub(?:\(\w+\))? )?(?:struct|enum) {name}\b.*\{{$"
+    ));
+    let head = head.expect("a valid pattern").find(&source);
+    let head = head.unwrap_or_else(|| panic!("{path} has no `{name}`"));
+    let rest = &source[head.end()..];
+    let body = &rest[..rest.find("\n}").expect("an end")];
+    let field = Regex::new(r"^\s+(?:pub(?:\(\w+\))? )?([a-z_0-9]+): ").expect("a valid pattern");
+    let mut keys = BTreeSet::new();
+    let mut before = "";
+    for line in body.lines() {
+        let key = field.captures(line).map(|found| found[1].to_owned());
+        keys.extend(key.filter(|_| !before.contains("flatten")));
+        before = line;
+    }
+    keys
+}
+
+/// A document from one of its headings to the next that is as high.
+fn section(path: &str, heading: &str) -> String {
+    let text = fs::read_to_string(workspace().join(path)).expect("a readable checkout");
+    let (_, rest) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("{path} has no `{heading}`"));
+    let marks = heading.split(' ').next().unwrap_or_default().len();
+    let is_end = |line: &&str| {
+        let level = line.chars().take_while(|&it| it == '#').count();
+        (1..=marks).contains(&level)
+    };
+    let lines: Vec<&str> = rest.lines().take_while(|line| !is_end(line)).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn every_key_of_what_commands_print_as_json_is_documented() {
+    const VIOLATIONS: (&str, &str) = ("docs/operating.md", "## Violations");
+    const EVENTS: (&str, &str) = ("docs/status.md", "### Events");
+    const ADVICE: (&str, &str) = ("docs/status.md", "### Advice");
+    const EXPLANATION: (&str, &str) = ("docs/status.md", "### Explanation");
+    const PAST: (&str, &str) = ("docs/status.md", "### Explanation of the past");
+    const PREFIXES: (&str, &str) = ("docs/status.md", "### Prefixes");
+    const REPORT: (&str, &str) = ("docs/status.md", "### Report");
+    const DOCTOR: (&str, &str) = ("docs/operating.md", "## Doctor");
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for (place, file, types) in [
+        (VIOLATIONS, "records/violation.rs", &["ViolationRecord"][..]),
+        (EVENTS, "runtime/journal/fields.rs", &["Fields"]),
+        (EVENTS, "runtime/journal/store.rs", &["Entry"]),
+        (ADVICE, "advise.rs", &["Advice", "ClassAdvice", "Group"]),
+        (EXPLANATION, "runtime/answer.rs", &["Explained", "Left"]),
+        (EXPLANATION, "runtime/prefixes.rs", &["RouteReport"]),
+        (EXPLANATION, "runtime/routes.rs", &["Reach"]),
+        (PAST, "cli/explain_at.rs", &["Past", "Side"]),
+        (PAST, "records/route.rs", &["RouteRecord"]),
+        (
+            PREFIXES,
+            "runtime/prefixes.rs",
+            &["Prefixes", "SideReport", "PrefixReport", "RouteReport"],
+        ),
+        (
+            REPORT,
+            "report.rs",
+            &[
+                "Report",
+                "ReasonReport",
+                "Block",
+                "Sample",
+                "Acknowledgement",
+            ],
+        ),
+        (REPORT, "report/series.rs", &["Point"]),
+        (DOCTOR, "doctor.rs", &["Finding"]),
+    ] {
+        let (document, heading) = place;
+        let text = section(document, heading);
+        for name in types {
+            let keys = serialized_keys(&format!("filter-daemon/src/{file}"), name);
+            assert!(!keys.is_empty(), "{file}: {name}");
+            seen += keys.len();
+            let missing = keys
+                .iter()
+                .filter(|key| !text.contains(&format!("`{key}`")));
+            problems.extend(
+                missing
+                    .map(|key| format!("{document}, {heading}: nothing about `{key}` of {name}")),
+            );
+        }
+    }
+    assert!(seen > 150, "{seen} keys: sources are not read");
+    none(problems);
+}

@@ -47,7 +47,6 @@ fn advice(peer: &Value, history: &PeerHistory, samples: &[ViolationRecord]) -> A
         peer,
         history,
         samples: Ok(samples),
-        min_watched: MIN_WATCHED,
     };
     advise(evidence, &[])
 }
@@ -193,7 +192,6 @@ fn nothing_is_safe_of_which_nothing_is_known() {
         peer: &peer,
         history: &history(2.0 * DAY, &[("permitted", 9)]),
         samples: Err("cannot read `x`"),
-        min_watched: MIN_WATCHED,
     };
     let unread = advise(unread, &[]);
     assert_eq!(
@@ -238,7 +236,7 @@ fn time_without_its_routes_is_not_watched() {
     assert!((sources.watched_seconds - 23.0 * 3600.0).abs() < 1e-6);
     assert_eq!(
         sources.because.as_deref(),
-        Some("only 23.0 h were watched in which its routes were known, 24 h are wanted")
+        Some("only 23.0 h were watched in which its routes were known, 24.0 h are wanted")
     );
     assert_eq!(class(&advice, "destinations").verdict, Verdict::Safe);
 }

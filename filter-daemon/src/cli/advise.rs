@@ -11,15 +11,15 @@ use super::client::Daemon;
 use super::recorded;
 use super::table::{array, text};
 use super::{Failure, warn};
-use crate::advise::{
-    Advice, ClassAdvice, Evidence, Group, MAX_SHARE, MIN_WATCHED, Verdict, advise,
-};
+use crate::advise::{Advice, ClassAdvice, Evidence, Group, MAX_SHARE, Verdict, advise, span};
 use crate::control::Request;
 use crate::records::{self, ByReason, Kind, Of, PeerHistory, ViolationRecord};
 use crate::{names, when};
 
-/// How far a preview looks back, in seconds.
+/// How far a preview looks back for what it would have cost, in seconds.
 const PREVIEW: f64 = 3600.0;
+/// How far it looks back for its verdicts: as `advise` does.
+const ADVISED: f64 = records::MAX_AGE;
 
 /// Which peers, and over which time.
 #[derive(Debug, ClapArgs)]
@@ -52,7 +52,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for peer in wanted {
         let of = Of::Peer(text(peer, "name"));
         let past = Past::read(&args.daemon, of, &peer["counters"], args.since)?;
-        let advice = past.advise(peer, &[], MIN_WATCHED);
+        let mut advice = past.advise(peer, &[]);
+        advice.command = advice.command.map(|it| args.daemon.command(&it));
         if args.json {
             serde_json::to_writer(&mut out, &advice).map_err(io::Error::from)?;
             writeln!(out)?;
@@ -106,7 +107,7 @@ impl Past {
         Ok(Self { history, samples })
     }
 
-    fn advise(&self, peer: &Value, only: &[Class], min_watched: f64) -> Advice {
+    fn advise(&self, peer: &Value, only: &[Class]) -> Advice {
         let evidence = Evidence {
             peer,
             history: &self.history,
@@ -114,108 +115,137 @@ impl Past {
                 Ok(samples) => Ok(samples),
                 Err(why) => Err(why),
             },
-            min_watched,
         };
         advise(evidence, only)
     }
+
+    /// Is anything known of the last hour?
+    fn reaches_now(&self) -> bool {
+        let begin = when::now() - PREVIEW;
+        self.history.steps.iter().any(|step| step.to > begin)
+    }
+
+    /// What the last hour would have cost, with the verdicts on all that is known.
+    fn preview(mut self, holder: &Value, only: &[Class]) -> Advice {
+        let advice = self.advise(holder, only);
+        let begin = when::now() - PREVIEW;
+        self.history.steps.retain(|step| step.to > begin);
+        if let Ok(samples) = &mut self.samples {
+            samples.retain(|it| it.time >= begin);
+        }
+        let mut cost = self.advise(holder, only);
+        for (class, advised) in cost.classes.iter_mut().zip(&advice.classes) {
+            class.verdict = advised.verdict;
+        }
+        Advice {
+            verdict: advice.verdict,
+            because: advice.because,
+            ..cost
+        }
+    }
 }
 
-/// What `enforce` shows before it does anything: what the last hour would have cost the peer, or the frames of no peer on
-/// the interface.
+/// What is to be enforced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// The peer, or the interface.
+    pub(super) name: &'a str,
+    /// All its classes if empty.
+    pub(super) only: &'a [Class],
+    /// Whatever it costs.
+    pub(super) is_forced: bool,
+}
+
+/// What `enforce` shows before it does anything: the verdicts of `advise`, beside what the last hour would have cost the
+/// peer, or the frames of no peer on the interface.
 ///
 /// # Errors
 /// If it would have dropped more than [`MAX_SHARE`] percent, or that is not known, unless that is forced.
 pub(super) fn preview(
     out: &mut dyn Write,
     daemon: &Daemon,
-    name: &str,
-    only: &[Class],
-    is_forced: bool,
+    wanted: Wanted<'_>,
 ) -> Result<(), Failure> {
     let status = daemon.ask(&Request::Status)?;
-    let Some(peer) = array(&status, "peers")
-        .iter()
-        .find(|it| text(it, "name") == name)
-    else {
-        let mut interfaces = array(&status, "interfaces").iter();
-        let interface = interfaces.find(|it| text(it, "name") == name);
-        return match interface {
-            Some(interface) => preview_interface(out, daemon, (interface, only)),
-            None => Ok(()), // the daemon refuses it
-        };
+    let named = |list: &str| {
+        let mut all = array(&status, list).iter();
+        all.find(|it| text(it, "name") == wanted.name).cloned()
     };
-    let begin = when::now() - PREVIEW;
-    let past = match Past::read(daemon, Of::Peer(name), &peer["counters"], begin) {
-        Ok(past) if past.history.steps.is_empty() => {
-            Err("nothing is recorded of it yet".to_owned())
-        }
+    let (holder, is_peer) = match (named("peers"), named("interfaces")) {
+        (Some(peer), _) => (peer, true),
+        (None, Some(interface)) => (interface, false),
+        (None, None) => return Ok(()), // the daemon refuses it
+    };
+    let of = match is_peer {
+        true => Of::Peer(wanted.name),
+        false => Of::Interface(wanted.name),
+    };
+    let past = match Past::read(daemon, of, &holder["counters"], when::now() - ADVISED) {
+        Ok(past) if !past.reaches_now() => Err("nothing is recorded of it yet".to_owned()),
         Ok(past) => Ok(past),
         Err(Failure::Failed(why)) => Err(why),
         Err(other) => return Err(other),
     };
     let past = match past {
         Ok(past) => past,
-        Err(why) if is_forced => {
+        // Whoever is no peer there is dropped by intention: nothing is refused for what it would have cost.
+        Err(why) if wanted.is_forced || !is_peer => {
             warn(format!("what it would have cost is not known: {why}"));
             return Ok(());
         }
         Err(why) => {
             return Err(Failure::failed(format!(
-                "`{name}` stays as it is: what enforcing it would have cost in the last hour is not known: {why}; --force enforces it all the same"
+                "`{}` stays as it is: what enforcing it would have cost in the last hour is not known: {why}; --force enforces it all the same",
+                wanted.name
             )));
         }
     };
     if let Err(why) = &past.samples {
         warn(format!("its samples are not known: {why}"));
     }
-    let advice = past.advise(peer, only, 0.0);
-    for class in advice.classes.iter().filter(|it| it.packets > 0) {
-        write_class(out, class)?;
-        write_groups(out, class)?;
+    let advice = past.preview(&holder, wanted.only);
+    show_preview(out, &advice)?;
+    match wanted.is_forced || !is_peer {
+        true => Ok(()),
+        false => refuse_cost(&advice).map_err(|why| Failure::failed(daemon.addressed(&why))),
     }
+}
+
+/// Why it costs too much, or that it is not known what it costs.
+fn refuse_cost(advice: &Advice) -> Result<(), String> {
+    let (name, watched) = (&advice.peer, span(advice.watched_seconds));
     let new = || advice.classes.iter().filter(|it| it.in_force.is_empty());
     let relies_on_routes = |it: &&ClassAdvice| ["sources", "destinations"].contains(&it.class);
     let is_unknown = new().filter(relies_on_routes).any(|it| it.share.is_none());
-    if advice.unjudged > 0 && is_unknown && !is_forced {
-        return Err(Failure::failed(format!(
-            "`{name}` stays as it is: what enforcing it would have cost in the last {} is not known, because its routes were not known; --force enforces it all the same",
-            hours(advice.watched_seconds)
-        )));
+    if advice.unjudged > 0 && is_unknown {
+        return Err(format!(
+            "`{name}` stays as it is: what enforcing it would have cost in the last {watched} is not known, because its routes were not known; --force enforces it all the same"
+        ));
     }
     let shares = new().filter_map(|it| Some((it.share?, it.class)));
     let worst = shares.max_by(|(a, _), (b, _)| a.total_cmp(b));
     match worst {
-        Some((share, class)) if share > MAX_SHARE && !is_forced => Err(Failure::failed(format!(
-            "`{name}` stays as it is: of its packets of the last {}, {share:.2} % would have been dropped for `{class}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force",
-            hours(advice.watched_seconds)
-        ))),
+        Some((share, class)) if share > MAX_SHARE => Err(format!(
+            "`{name}` stays as it is: of its packets of the last {watched}, {share:.2} % would have been dropped for `{class}`, more than {MAX_SHARE} %: see `bcp38 advise {name}`, or repeat with --force"
+        )),
         _ => Ok(()),
     }
 }
 
-/// Whoever is no peer there is dropped by intention: nothing is refused for what it would have cost.
-fn preview_interface(
-    out: &mut dyn Write,
-    daemon: &Daemon,
-    (interface, only): (&Value, &[Class]),
-) -> Result<(), Failure> {
-    let begin = when::now() - PREVIEW;
-    let of = Of::Interface(text(interface, "name"));
-    match Past::read(daemon, of, &interface["counters"], begin) {
-        Ok(past) => {
-            let advice = past.advise(interface, only, 0.0);
-            for class in advice.classes.iter().filter(|it| it.packets > 0) {
-                write_class(out, class)?;
-                write_groups(out, class)?;
-            }
-            Ok(())
-        }
-        Err(Failure::Failed(why)) => {
-            warn(format!("what it would have cost is not known: {why}"));
-            Ok(())
-        }
-        Err(other) => Err(other),
+/// Every class, with how much was looked at.
+fn show_preview(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
+    let judged = advice.packets.saturating_sub(advice.unjudged);
+    writeln!(
+        out,
+        "{HEAD}{}{HEAD:#}: watched {}",
+        advice.peer,
+        span(advice.watched_seconds)
+    )?;
+    for class in &advice.classes {
+        write_class(out, class, judged)?;
+        write_groups(out, class)?;
     }
+    write_verdict(out, advice)
 }
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -228,15 +258,16 @@ fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
         "{HEAD}{}{HEAD:#} (AS{}): {} watched, {} packets, {} bytes",
         advice.peer,
         advice.asn,
-        hours(advice.watched_seconds),
+        span(advice.watched_seconds),
         advice.packets,
         advice.bytes
     )?;
     if let Some(since) = advice.sampled_since {
         writeln!(out, "  its samples reach back to {}", when::local(since))?;
     }
+    let judged = advice.packets.saturating_sub(advice.unjudged);
     for class in &advice.classes {
-        write_class(out, class)?;
+        write_class(out, class, judged)?;
         write_groups(out, class)?;
     }
     if advice.unjudged > 0 {
@@ -246,6 +277,14 @@ fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
             advice.unjudged
         )?;
     }
+    write_verdict(out, advice)?;
+    match &advice.command {
+        Some(command) => writeln!(out, "  to do what is safe: {command}"),
+        None => Ok(()),
+    }
+}
+
+fn write_verdict(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
     let style = style(advice.verdict);
     let because = advice
         .because
@@ -255,11 +294,7 @@ fn show(out: &mut dyn Write, advice: &Advice) -> io::Result<()> {
         out,
         "  {style}verdict: {}{style:#}{because}",
         advice.verdict.text()
-    )?;
-    match &advice.command {
-        Some(command) => writeln!(out, "  to do what is safe: {command}"),
-        None => Ok(()),
-    }
+    )
 }
 
 const fn style(verdict: Verdict) -> Style {
@@ -269,15 +304,7 @@ const fn style(verdict: Verdict) -> Style {
     }
 }
 
-fn hours(seconds: f64) -> String {
-    match seconds {
-        0.0..7200.0 => format!("{:.0} min", seconds / 60.0),
-        7200.0..172_800.0 => format!("{:.1} h", seconds / 3600.0),
-        _ => format!("{:.1} d", seconds / 86_400.0),
-    }
-}
-
-fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
+fn write_class(out: &mut dyn Write, class: &ClassAdvice, judged: u64) -> io::Result<()> {
     let style = style(class.verdict);
     let already = match class.in_force.as_slice() {
         [] => "",
@@ -302,7 +329,7 @@ fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
     };
     writeln!(
         out,
-        "  {:<12}  would have dropped {} packets, {} bytes, {share:.3} %{reasons}: {style}{}{style:#}{already}",
+        "  {:<12}  would have dropped {} of {judged} packets, {} bytes, {share:.3} %{reasons}: {style}{}{style:#}{already}",
         class.class,
         class.packets,
         class.bytes,
@@ -310,30 +337,52 @@ fn write_class(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
     )
 }
 
+/// Who else announces a source, and whether an address was valid, is said of the side that the class judges: the other
+/// side of the same packets may be valid now.
 fn write_groups(out: &mut dyn Write, class: &ClassAdvice) -> io::Result<()> {
-    let name = |group: &Group| {
-        let announced: Vec<&str> = group.announced_by.iter().map(String::as_str).collect();
-        let announced = match announced.as_slice() {
-            [] => "announced by no other peer".to_owned(),
-            [..] => format!("announced by {}", announced.join(", ")),
-        };
-        let valid = match group.recently_valid {
-            0 => "never valid within a day".to_owned(),
-            some => format!("{some} valid until lately"),
+    for group in &class.sources {
+        let judged = match class.class {
+            "destinations" => String::new(),
+            "sources" => format!("{}, {}", announced(group), valid(group)) + ", ",
+            _ => announced(group) + ", ",
         };
         let macs: Vec<&str> = group.macs.iter().map(String::as_str).collect();
-        format!(
-            "{} ({} samples, {announced}, {valid}, from {})",
+        writeln!(
+            out,
+            "      from {} ({} samples, {judged}from {})",
             group.prefix,
             group.samples,
             macs.join(", ")
-        )
-    };
-    for group in &class.sources {
-        writeln!(out, "      from {}", name(group))?;
+        )?;
     }
     for group in &class.destinations {
-        writeln!(out, "      to {} ({} samples)", group.prefix, group.samples)?;
+        let judged = match class.class {
+            "destinations" => format!(", {}", valid(group)),
+            _ => String::new(),
+        };
+        writeln!(
+            out,
+            "      to {} ({} samples{judged})",
+            group.prefix, group.samples
+        )?;
     }
     Ok(())
 }
+
+fn announced(group: &Group) -> String {
+    let announced: Vec<&str> = group.announced_by.iter().map(String::as_str).collect();
+    match announced.as_slice() {
+        [] => "announced by no other peer".to_owned(),
+        [..] => format!("announced by {}", announced.join(", ")),
+    }
+}
+
+fn valid(group: &Group) -> String {
+    match group.recently_valid {
+        0 => "not valid within the day before".to_owned(),
+        some => format!("{some} valid until lately"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

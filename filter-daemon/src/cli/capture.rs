@@ -36,8 +36,9 @@ pub struct Args {
 /// # Errors
 /// If no daemon answers and there are no records, or the file cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut stream = Stream::new(&args.daemon, Kind::Violations, request);
+    let mut stream = Stream::new(&args.daemon, Kind::Violations, request)?;
     let kept: Vec<ViolationRecord> = stream.all()?;
+    args.filter.check(&args.daemon, &kept)?;
     let mut file = Output::open(&args.file)?;
     let left = args.count.unwrap_or(u64::MAX);
     let mut writing = Writing { args, left };

@@ -123,6 +123,13 @@ fn look(daemon: &Daemon) -> Result<Report, Failure> {
     findings.extend(answer.as_ref().map(status::look).unwrap_or_default());
     findings.extend(config.as_ref().map(plan::look).unwrap_or_default());
     findings.extend(host::look(&facts, config.as_ref(), answer.as_ref()));
+    for finding in &mut findings {
+        finding.what = daemon.addressed(&finding.what);
+        finding.fix = finding
+            .fix
+            .as_deref()
+            .map(|fix| daemon.command(&daemon.addressed(fix)));
+    }
     findings.sort_by_key(|it| (!it.keeps_out_of_force, std::cmp::Reverse(it.severity)));
     Ok(Report {
         ok: is_known && findings.iter().all(|it| !it.keeps_out_of_force),

@@ -5,11 +5,12 @@ use clap::Args as ClapArgs;
 use serde_json::Value;
 
 use super::client::Daemon;
-use super::recorded::Stream;
+use super::recorded::{Stream, refuse_unknown_peer};
 use super::{Failure, table};
 use crate::control::Request;
 use crate::records::Kind;
-use crate::when;
+use crate::runtime::event_names;
+use crate::{names, when};
 
 /// Which events.
 #[derive(Debug, ClapArgs)]
@@ -21,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     peer: Option<String>,
     /// Only of these types, such as feed-down
-    #[arg(long = "type", value_name = "EVENT,...", value_delimiter = ',')]
+    #[arg(long = "type", value_name = "EVENT,...", value_delimiter = ',', value_parser = event_name)]
     types: Vec<String>,
     /// Only warnings and errors
     #[arg(long)]
@@ -36,12 +37,19 @@ pub struct Args {
     json: bool,
 }
 
+fn event_name(name: &str) -> Result<String, String> {
+    names::one_of("event", name, event_names())
+}
+
+/// The peers that an event is of.
+fn peers(event: &Value) -> impl Iterator<Item = &str> {
+    let keys = ["peer", "from", "to"].into_iter();
+    keys.filter_map(|key| event[key].as_str())
+}
+
 impl Args {
     fn is_wanted(&self, event: &Value) -> bool {
-        let of_peer = |name: &String| {
-            let keys = ["peer", "from", "to"].iter();
-            keys.map(|key| &event[*key]).any(|found| found == name)
-        };
+        let of_peer = |name: &String| peers(event).any(|it| it == name);
         let name = event["event"].as_str().unwrap_or_default();
         event["time"].as_f64().is_none_or(|time| time >= self.since)
             && self.peer.as_ref().is_none_or(of_peer)
@@ -55,7 +63,10 @@ impl Args {
             if self.json {
                 writeln!(out, "{event}")?;
             } else {
-                table::event(&mut out, event)?;
+                let mut event = event.clone();
+                let text = self.daemon.addressed(table::text(&event, "text"));
+                event["text"] = text.into();
+                table::event(&mut out, &event)?;
             }
         }
         out.flush()
@@ -68,6 +79,14 @@ impl Args {
 /// If no daemon answers, and there are no records.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let request = |after| Request::Events { after };
-    let mut stream = Stream::new(&args.daemon, Kind::Events, request);
-    stream.each(args.follow, |entries| args.print(entries))
+    let mut stream = Stream::new(&args.daemon, Kind::Events, request)?;
+    let all: Vec<Value> = stream.all()?;
+    if let Some(name) = &args.peer {
+        refuse_unknown_peer(&args.daemon, name, all.iter().flat_map(peers))?;
+    }
+    args.print(&all)?;
+    match args.follow {
+        true => stream.follow(|entries| args.print(entries)),
+        false => Ok(()),
+    }
 }

@@ -46,6 +46,19 @@ struct Side {
     why_not_known: Option<String>,
 }
 
+impl Past {
+    /// Each reason once: both sides may have the same.
+    fn why_not_known(&self) -> String {
+        let sides = [&self.sources, &self.destinations].into_iter();
+        let mut all: Vec<&str> = sides
+            .filter_map(|it| it.why_not_known.as_deref())
+            .chain(self.why_not_judged)
+            .collect();
+        all.dedup();
+        all.join("; ")
+    }
+}
+
 impl Side {
     /// It was valid whatever the routes were.
     fn always(self, prefix: &str) -> Self {
@@ -201,14 +214,9 @@ pub(super) fn show(out: &mut dyn Write, past: &Past, as_json: bool) -> Result<()
     if past.reason.is_some() {
         return Ok(());
     }
-    let sides = [&past.sources, &past.destinations].into_iter();
-    let why: Vec<&str> = sides
-        .filter_map(|it| it.why_not_known.as_deref())
-        .chain(past.why_not_judged)
-        .collect();
     Err(Failure::failed(format!(
         "what would have become of it then is not known: {}",
-        why.join("; ")
+        past.why_not_known()
     )))
 }
 
@@ -273,6 +281,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_reason_that_both_sides_have_is_said_once() {
+        let side = |why: &str| Side {
+            valid: None,
+            prefix: None,
+            before: Vec::new(),
+            after: None,
+            why_not_known: Some(why.to_owned()),
+        };
+        let of = |source: &str, destination: &str| {
+            let past = Past {
+                peer: "p1".to_owned(),
+                source: IpAddr::from([192, 0, 2, 1]),
+                destination: IpAddr::from([192, 0, 2, 2]),
+                at: 0.0,
+                reason: None,
+                sources: side(source),
+                destinations: side(destination),
+                state: None,
+                why_not_judged: None,
+            };
+            past.why_not_known()
+        };
+        assert_eq!(
+            of("it is before the journal", "it is before the journal"),
+            "it is before the journal"
+        );
+        assert_eq!(of("a", "b"), "a; b");
+    }
 
     #[test]
     fn routes_decide_what_they_decided_then_and_nothing_else() {

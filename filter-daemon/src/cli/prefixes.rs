@@ -1,9 +1,10 @@
 //! `bcp38 prefixes`: what a peer announces and what we announce to it, prefix by prefix: what counts, and why not; and
 //! the operator's decision that what it grew to is right. Only shows the daemon's answers.
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use clap::Args as ClapArgs;
-use filter_core::Prefix;
+use filter_core::{Address, Prefix};
 use serde_json::Value;
 
 use super::Failure;
@@ -17,8 +18,8 @@ pub struct Args {
     /// The peer
     #[arg(value_name = "PEER")]
     peer: String,
-    /// Only prefixes that lie in this one
-    #[arg(value_name = "PREFIX")]
+    /// Only prefixes that lie in this one; an address is the prefix of it alone
+    #[arg(value_name = "PREFIX", value_parser = within)]
     within: Option<Prefix>,
     /// What its sources grew to is right, however much of the address space it covers: it counts from now on
     #[arg(long, conflicts_with = "within")]
@@ -28,6 +29,23 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// As written: a prefix with host bits may be meant to be an address, or another prefix.
+fn within(text: &str) -> Result<Prefix, String> {
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|error| error.to_string());
+    let Some((written, _)) = text.split_once('/') else {
+        let address = Address::from(address(text)?);
+        let whole = Prefix::new(address, address.family.bits());
+        return whole.map_err(|error| error.to_string());
+    };
+    let prefix: Prefix = text.parse().map_err(|error| format!("{error}"))?;
+    match Address::from(address(written)?) == prefix.address() {
+        true => Ok(prefix),
+        false => Err(format!(
+            "{written} has host bits: write {prefix}, or the address alone"
+        )),
+    }
 }
 
 /// Shows them.
@@ -109,6 +127,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_address_is_its_own_prefix_and_host_bits_are_refused() {
+        let of = |text| within(text).map(|it| it.to_string());
+        assert_eq!(of("198.51.100.0/22").unwrap(), "198.51.100.0/22");
+        assert_eq!(of("198.51.100.0/24").unwrap(), "198.51.100.0/24");
+        assert_eq!(of("1.2.3.4").unwrap(), "1.2.3.4/32");
+        assert_eq!(of("2001:db8::1").unwrap(), "2001:db8::1/128");
+        assert_eq!(
+            of("1.2.3.4/24").unwrap_err(),
+            "1.2.3.4 has host bits: write 1.2.3.0/24, or the address alone"
+        );
+        assert!(of("1.2.3").is_err() && of("x/8").is_err());
+    }
 
     #[test]
     fn each_prefix_has_its_standing_and_its_routes() {

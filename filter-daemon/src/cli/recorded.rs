@@ -1,6 +1,6 @@
 //! What the daemon keeps in memory and what it recorded on disk, as one numbered list: for `events`, `violations`,
 //! `capture`. Follows across restarts of the daemon. Never changes a record.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::client::Daemon;
 use super::{Failure, warn};
-use crate::control::{ControlError, Request};
-use crate::records::{self, Kind};
+use crate::control::{self, ControlError, Request};
+use crate::names;
+use crate::records::{self, Damage, Kind, RecordsError};
 
 /// How often new entries are asked for.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -21,6 +22,7 @@ const FOLLOW: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Stream<'a> {
     daemon: &'a Daemon,
+    socket: PathBuf,
     kind: Kind,
     request: fn(u64) -> Request,
     /// The last number that was handed out.
@@ -30,25 +32,30 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    pub(super) const fn new(daemon: &'a Daemon, kind: Kind, request: fn(u64) -> Request) -> Self {
-        Self {
+    pub(super) fn new(
+        daemon: &'a Daemon,
+        kind: Kind,
+        request: fn(u64) -> Request,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
             daemon,
+            socket: daemon.socket()?,
             kind,
             request,
             after: 0,
             directory: None,
             is_away: false,
-        }
+        })
     }
 
     /// What is there, oldest first. Without a daemon: what is on disk, with a warning.
     pub(super) fn all<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Failure> {
-        match self.ask() {
+        match self.ask()? {
             Ok(entries) => {
                 self.directory()?; // known while the daemon is there
                 self.take(entries)
             }
-            Err(Failure::Failed(why)) => {
+            Err(why) => {
                 let directory = self.daemon.records().filter(|it| it.exists());
                 let Some(directory) = directory else {
                     return Err(Failure::Failed(why));
@@ -59,24 +66,29 @@ impl<'a> Stream<'a> {
                 ));
                 self.directory = Some(directory);
                 self.is_away = true;
-                strict(self.on_disk(u64::MAX)?)
+                let (found, read) = self.read_disk(u64::MAX)?;
+                match read {
+                    Err(error) if found.is_empty() => Err(Failure::failed(error)),
+                    read => {
+                        self.complain(read);
+                        strict(found)
+                    }
+                }
             }
-            Err(other) => Err(other),
         }
     }
 
     /// What came since, once something has, or the time is over. Waits for a daemon that is away.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Failure> {
         thread::sleep(FOLLOW);
-        match self.ask() {
+        match self.ask()? {
             Ok(entries) => {
                 if std::mem::take(&mut self.is_away) {
                     warn("the daemon is back");
                 }
                 self.take(entries)
             }
-            // One that is just stopping refuses what it is asked.
-            Err(Failure::Failed(why) | Failure::Usage(why)) => {
+            Err(why) => {
                 if std::mem::replace(&mut self.is_away, true) {
                     return Ok(Vec::new());
                 }
@@ -86,31 +98,31 @@ impl<'a> Stream<'a> {
                     None => Ok(Vec::new()),
                 }
             }
-            Err(other) => Err(other),
         }
     }
 
-    /// Hands over what is there and, if it is followed, what comes, until the process is interrupted.
-    pub(super) fn each<T: DeserializeOwned>(
+    /// Hands over what comes, until the process is interrupted.
+    pub(super) fn follow<T: DeserializeOwned>(
         &mut self,
-        follow: bool,
         show: impl Fn(&[T]) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        show(&self.all()?)?;
-        if !follow {
-            return Ok(());
-        }
         loop {
             show(&self.next()?)?;
         }
     }
 
-    fn ask(&self) -> Result<Vec<Value>, Failure> {
-        match self.daemon.ask(&(self.request)(self.after))? {
-            Value::Array(entries) => Ok(entries),
-            _ => Err(Failure::failed(
+    /// What the daemon has, or why it does not answer now: one that is just stopping refuses what it is asked.
+    ///
+    /// # Errors
+    /// What does not change while one waits.
+    fn ask(&self) -> Result<Result<Vec<Value>, String>, Failure> {
+        match control::ask(&self.socket, &(self.request)(self.after)) {
+            Ok(Value::Array(entries)) => Ok(Ok(entries)),
+            Ok(_) => Err(Failure::failed(
                 "the daemon's answer is no list: is it of another version?",
             )),
+            Err(error) if error.is_denied() => Err(failure(error)),
+            Err(error) => Ok(Err(error.to_string())),
         }
     }
 
@@ -138,8 +150,14 @@ impl<'a> Stream<'a> {
         strict(all)
     }
 
-    /// Recorded entries after the last one, and before this number.
+    /// Recorded entries after the last one, and before this number; a file that cannot be read is only warned of.
     fn on_disk(&mut self, before: u64) -> Result<BTreeMap<u64, Value>, Failure> {
+        let (found, read) = self.read_disk(before)?;
+        self.complain(read);
+        Ok(found)
+    }
+
+    fn read_disk(&mut self, before: u64) -> Result<(BTreeMap<u64, Value>, Reading), Failure> {
         let directory = self.directory()?;
         let mut found = BTreeMap::new();
         let read = records::read(&directory, self.kind, |record: Value| {
@@ -149,17 +167,19 @@ impl<'a> Stream<'a> {
             }
         });
         self.after = found.last_key_value().map_or(self.after, |(&last, _)| last);
+        Ok((found, read))
+    }
+
+    fn complain(&self, read: Reading) {
         match read {
             Ok(damage) if damage.dropped > 0 => warn(format!(
-                "{} lines of the {} in `{}` were cut or are damaged, and are left out",
+                "{} recorded {} were cut or are damaged, and are left out",
                 damage.dropped,
-                self.kind.name(),
-                directory.display()
+                self.kind.name()
             )),
             Ok(_) => {}
             Err(error) => warn(error),
         }
-        Ok(found)
     }
 
     fn directory(&mut self) -> Result<PathBuf, Failure> {
@@ -167,6 +187,35 @@ impl<'a> Stream<'a> {
         let directory = known.map_or_else(|| directory(self.daemon), Ok)?;
         self.directory = Some(directory.clone());
         Ok(directory)
+    }
+}
+
+/// What became of reading a kind of records.
+type Reading = Result<Damage, RecordsError>;
+
+/// Refuses the name of a peer that neither these records nor the daemon, or else its configuration, have.
+pub(super) fn refuse_unknown_peer<'a>(
+    daemon: &Daemon,
+    name: &str,
+    recorded: impl Iterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let mut known: BTreeSet<String> = recorded.map(str::to_owned).collect();
+    if known.contains(name) {
+        return Ok(());
+    }
+    let Some(configured) = daemon.peers() else {
+        warn(format!(
+            "nothing is recorded of a peer `{name}`, and whether there is one is not known: name the configuration with --config"
+        ));
+        return Ok(());
+    };
+    known.extend(configured);
+    match known.contains(name) {
+        true => Ok(()),
+        false => {
+            let unknown = names::unknown_peer(name, known.iter().map(String::as_str));
+            Err(Failure::Usage(daemon.addressed(&unknown)))
+        }
     }
 }
 

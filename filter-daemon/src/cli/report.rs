@@ -12,7 +12,7 @@ use super::advise::{Past, find};
 use super::client::Daemon;
 use super::recorded::directory;
 use super::table::array;
-use crate::control::Request;
+use crate::control::{MAX_NOTE, Request};
 use crate::records::{self, Kind, Of};
 use crate::report::{Material, Report, page};
 use crate::{when, whole};
@@ -33,13 +33,34 @@ pub struct Args {
     #[arg(long)]
     full: bool,
     /// What a Mbit/s at the 95th percentile costs: adds a price to each reason
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = price, allow_negative_numbers = true)]
     price: Option<f64>,
     /// Instead of a report: note that the peer has answered, and what
-    #[arg(long, value_name = "NOTE", conflicts_with_all = ["out", "full", "price"])]
+    #[arg(long, value_name = "NOTE", value_parser = note, conflicts_with_all = ["out", "full", "price"])]
     acknowledge: Option<String>,
     #[command(flatten)]
     daemon: Daemon,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    let is_price = |it: &f64| it.is_finite() && *it >= 0.0;
+    let number = number.filter(is_price);
+    number.ok_or_else(|| "write a number such as 0.30, not below 0".to_owned())
+}
+
+/// It is shown in terminals, logs and reports.
+fn note(text: &str) -> Result<String, String> {
+    if text.len() > MAX_NOTE {
+        return Err(format!("{} bytes: at most {MAX_NOTE}", text.len()));
+    }
+    match text.chars().find(|it| it.is_control()) {
+        None => Ok(text.to_owned()),
+        Some(control) => Err(format!(
+            "it holds the control character {}: write it in one line of plain text",
+            control.escape_unicode()
+        )),
+    }
 }
 
 /// Writes the report, or notes an answer.
@@ -139,4 +160,29 @@ fn file_name(peer: &str) -> String {
         }
     };
     peer.chars().take(64).map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_a_number_that_can_be_paid() {
+        assert_eq!(price("0.30"), Ok(0.3));
+        assert_eq!(price("0"), Ok(0.0));
+        for text in ["-1", "nan", "inf", "1e999", "free", ""] {
+            assert!(price(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_plain_text() {
+        assert_eq!(
+            note("ticket <7>: füßchen"),
+            Ok("ticket <7>: füßchen".to_owned())
+        );
+        let why = note("a\u{1b}[31m").unwrap_err();
+        assert!(why.contains(r"\u{1b}") && !why.contains('\u{1b}'), "{why}");
+        assert!(note(&"x".repeat(MAX_NOTE + 1)).is_err());
+    }
 }

@@ -117,7 +117,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         return Ok(writeln!(out, "{status}")?);
     }
-    Ok(show(&mut out, &status, args.peer.is_some())?)
+    let mut text = Vec::new();
+    show(&mut text, &status, args.peer.is_some())?;
+    let text = args.daemon.addressed(&String::from_utf8_lossy(&text));
+    Ok(out.write_all(text.as_bytes())?)
 }
 
 /// The status; with `--peer`, of that peer only.
@@ -394,7 +397,8 @@ fn oddities(peer: &Value) -> Vec<String> {
     }
     if let Some(refused) = peer["refused"].as_u64().filter(|&refused| refused > 0) {
         lines.push(format!(
-            "{refused} announced prefixes are not admitted: `bcp38 prefixes` lists them"
+            "{refused} announced prefixes are not admitted: `bcp38 prefixes {}` lists them",
+            text(peer, "name")
         ));
     }
     if let Some(bytes) = peer["default_pointing"]["bytes"].as_u64() {

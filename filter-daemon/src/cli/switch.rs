@@ -10,9 +10,9 @@ use filter_engine::Permit;
 use filter_loader::{DEFAULT_PIN_DIR, Error as LoaderError, Named, Switch};
 use serde_json::Value;
 
+use super::advise::{self, Wanted};
 use super::client::Daemon as Client;
-use super::recorded::failure;
-use super::{Failure, advise, load, warn};
+use super::{Failure, load, warn};
 use crate::config::Daemon;
 use crate::control::{self, ControlError, DEFAULT_SOCKET, Request, TIMEOUT};
 use crate::runtime::MAX_TRIAL;
@@ -90,6 +90,11 @@ impl Args {
         }
     }
 
+    /// The daemon behind them.
+    fn daemon(&self) -> Client {
+        Client::of(self.config.clone(), self.socket.clone())
+    }
+
     fn request(&self, mode: Mode, only: &[Class]) -> Request {
         match &self.name {
             Some(name) => Request::SetMode {
@@ -150,8 +155,12 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
     match (stored, answer) {
         (_, Ok(changed)) => Ok(print_answer(&mut out, args, Mode::Observe, &changed)?),
         (Ok(_), Err(error)) => {
+            let name = args.name.as_deref().unwrap_or("--all");
+            let daemon = args.daemon();
+            let again = daemon.command(&format!("bcp38 enforce {name}"));
+            let error = daemon.addressed(&error.to_string());
             warn(format!(
-                "the daemon did not answer ({error}); what is switched off stays off until `bcp38 enforce`"
+                "the daemon did not answer ({error}); what is switched off stays off until `{again}`"
             ));
             Ok(())
         }
@@ -159,9 +168,12 @@ pub fn observe(args: &Args) -> Result<(), Failure> {
             Err(Failure::usage(error))
         }
         (Err(error @ LoaderError::UnknownName { .. }), Err(_)) => Err(Failure::usage(error)),
+        (Err(LoaderError::Privileges), Err(_)) => Err(Failure::failed(MAY_NOT)),
         (Err(error), Err(_)) => Err(Failure::failed(error)),
     }
 }
+
+const MAY_NOT: &str = "nothing is switched: this user may open neither the filter's switch nor the daemon's socket: run the command as root";
 
 /// What the switch of a name covers.
 const fn said(named: Option<Named>) -> &'static str {
@@ -191,13 +203,20 @@ pub fn enforce(wanted: &EnforceArgs) -> Result<(), Failure> {
         },
         _ => args.request(Mode::Enforce, only),
     };
-    let socket = args.places()?.socket;
+    let daemon = args.daemon();
     let mut out = anstream::stdout().lock();
     if let Some(name) = &args.name {
-        let daemon = Client::at(socket.clone());
-        advise::preview(&mut out, &daemon, name, only, wanted.force)?;
+        advise::preview(
+            &mut out,
+            &daemon,
+            Wanted {
+                name,
+                only,
+                is_forced: wanted.force,
+            },
+        )?;
     }
-    let changed = control::ask(&socket, &request).map_err(failure)?;
+    let changed = daemon.ask(&request)?;
     Ok(print_answer(&mut out, args, Mode::Enforce, &changed)?)
 }
 
@@ -209,8 +228,10 @@ fn print_answer(
     changed: &Value,
 ) -> std::io::Result<()> {
     let name = args.name.as_deref().unwrap_or("the whole filter");
+    let daemon = args.daemon();
     let missing = changed["missing"].as_str().map_or(String::new(), |why| {
-        format!(": not every class is in force, because {why}; `bcp38 status` shows which")
+        let status = daemon.command("bcp38 status");
+        format!(": not every class is in force, because {why}; `{status}` shows which")
     });
     if let Some(why) = changed["not_kept"].as_str() {
         warn(format!("switched until the next reboot only: {why}"));
@@ -220,9 +241,10 @@ fn print_answer(
         None => writeln!(out, "{name}: mode {mode}{missing}")?,
     }
     if let Some(seconds) = changed["confirm_within_seconds"].as_u64() {
+        let confirm = daemon.command(&format!("bcp38 confirm {name}"));
         writeln!(
             out,
-            "  as before in {seconds} s, unless `bcp38 confirm {name}` comes"
+            "  as before in {seconds} s, unless `{confirm}` comes; if the daemon dies before: when one starts again, or the lease ends"
         )?;
     }
     let polled = changed["polled"].as_array().into_iter().flatten();

@@ -2,13 +2,14 @@
 use std::io::{self, Write};
 
 use clap::Args as ClapArgs;
+use filter_core::Reason;
 
 use super::Failure;
 use super::client::Daemon;
-use super::recorded::Stream;
+use super::recorded::{Stream, refuse_unknown_peer};
 use crate::control::Request;
 use crate::records::{Kind, ViolationRecord};
-use crate::when;
+use crate::{names, when};
 
 /// Which violations.
 #[derive(Debug, ClapArgs)]
@@ -35,11 +36,25 @@ pub(super) struct Filter {
     #[arg(long, value_name = "NAME")]
     peer: Option<String>,
     /// Only for these reasons, such as source-unannounced
-    #[arg(long, value_name = "REASON,...", value_delimiter = ',')]
+    #[arg(long, value_name = "REASON,...", value_delimiter = ',', value_parser = reason)]
     reason: Vec<String>,
 }
 
+fn reason(name: &str) -> Result<String, String> {
+    let all = Reason::ALL.into_iter().filter(|it| it.is_violation());
+    names::one_of("reason", name, all.map(Reason::name))
+}
+
 impl Filter {
+    /// Refuses a peer that there is not.
+    pub(super) fn check(&self, daemon: &Daemon, all: &[ViolationRecord]) -> Result<(), Failure> {
+        let recorded = all.iter().filter_map(|it| it.peer.as_deref());
+        match &self.peer {
+            Some(name) => refuse_unknown_peer(daemon, name, recorded),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn takes(&self, violation: &ViolationRecord) -> bool {
         let is_of = |name: &String| violation.peer.as_ref() == Some(name);
         self.peer.as_ref().is_none_or(is_of)
@@ -57,8 +72,14 @@ pub(super) const fn request(after: u64) -> Request {
 /// # Errors
 /// If no daemon answers, and there are no records.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut stream = Stream::new(&args.daemon, Kind::Violations, request);
-    stream.each(args.follow, |entries| args.print(entries))
+    let mut stream = Stream::new(&args.daemon, Kind::Violations, request)?;
+    let all: Vec<ViolationRecord> = stream.all()?;
+    args.filter.check(&args.daemon, &all)?;
+    args.print(&all)?;
+    match args.follow {
+        true => stream.follow(|entries| args.print(entries)),
+        false => Ok(()),
+    }
 }
 
 impl Args {
@@ -78,8 +99,17 @@ impl Args {
 }
 
 /// A violation in a line, without its time.
-pub(super) fn line(violation: &ViolationRecord) -> String {
-    let peer = violation.peer.as_deref().unwrap_or("-");
+fn line(violation: &ViolationRecord) -> String {
+    format!(
+        "{:<12}  {:<10}  {}",
+        violation.peer.as_deref().unwrap_or("-"),
+        place(violation),
+        detail(violation)
+    )
+}
+
+/// As [`line`], without the peer and where it came in.
+pub(super) fn detail(violation: &ViolationRecord) -> String {
     let fate = if violation.dropped {
         "dropped"
     } else {
@@ -91,8 +121,7 @@ pub(super) fn line(violation: &ViolationRecord) -> String {
         .map(String::as_str)
         .collect();
     format!(
-        "{peer:<12}  {:<10}  {:<17}  {:<24} {fate}  {}{}{}",
-        place(violation),
+        "{:<17}  {:<24} {fate}  {}{}{}",
         violation.source_mac.as_deref().unwrap_or("-"),
         violation.reason,
         packet(violation),

@@ -159,12 +159,12 @@ pub enum Problem {
     #[error("empty: give at least one, or remove the key")]
     Empty,
     /// Not a usable name.
-    #[error("not a name: give 1 to {max} bytes without {without}")]
+    #[error("not a name: give 1 to {max} bytes {of}")]
     Name {
         /// Longest, in bytes.
         max: usize,
-        /// What must not be in it.
-        without: &'static str,
+        /// What it is made of.
+        of: &'static str,
     },
     /// Not an AS number, or one no network can hold.
     #[error("{problem}{advice}", problem = .0, advice = asn_advice(.0))]

@@ -16,8 +16,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Problem, Warning};
 use super::section::{Item, Section, Source};
 use super::values::{
-    addresses, asn, bounds, families, free_name, identity, mac, mode, name, per_family, prefixes,
-    vrf, warn_of_twins,
+    addresses, asn, bounds, device_name, families, free_name, identity, mac, mode, per_family,
+    prefixes, vrf, warn_of_twins,
 };
 use super::{Config, Daemon, check, output, parse_feed};
 
@@ -110,8 +110,6 @@ const DAEMON: &[&str] = &["socket", "pin_dir", "state_file"];
 
 /// VLAN ids that name a VLAN (IEEE 802.1Q).
 const VLAN_IDS: (u64, u64) = (1, 4094);
-/// Longest device name, as in the kernel (IFNAMSIZ − 1).
-const MAX_DEVICE_NAME: usize = 15;
 /// A lease is renewed each second; a shorter one would end while the daemon is merely busy.
 const MIN_LEASE: Duration = Duration::from_secs(5);
 /// A table is given as long as its quiet takes to be seen.
@@ -238,9 +236,7 @@ fn interfaces<'a>(
     }
     let one = |mut section: Section<'a>| {
         let item = section.require("name")?;
-        let text = name(&item, MAX_DEVICE_NAME, "spaces, `/` and `:`", |c| {
-            c.is_whitespace() || c == '/' || c == ':'
-        })?;
+        let text = device_name(&item)?;
         section.rename(format!("interface \"{text}\""));
         let value = interface(text, &section, warnings)?;
         let export = section.optional("ixf", parse_feed::path)?;

@@ -223,7 +223,7 @@ pub(super) fn path(item: &Item<'_>) -> Result<PathBuf, ConfigError> {
     if text.len() > MAX_PATH || text.contains('\0') {
         return Err(item.error(Problem::Name {
             max: MAX_PATH,
-            without: "null bytes",
+            of: "without null bytes",
         }));
     }
     Ok(PathBuf::from(text))

@@ -17,26 +17,46 @@ const PER_FAMILY: &[&str] = &["ipv4", "ipv6"];
 /// Longest name of a peer or a route server, in bytes.
 const MAX_NAME: usize = 64;
 
+/// Of a peer or a route server: a word that a shell leaves alone, since commands are printed with it.
 pub(super) fn free_name(item: &Item<'_>) -> Result<String, ConfigError> {
-    name(item, MAX_NAME, "control characters", char::is_control)
+    name(
+        item,
+        MAX_NAME,
+        "of letters, digits and `._:@-`, not beginning with `-`",
+        |c| c.is_alphanumeric() || "._:@-".contains(c),
+    )
 }
 
-pub(super) fn name(
+/// Longest device name, as in the kernel (IFNAMSIZ − 1).
+const MAX_DEVICE_NAME: usize = 15;
+/// What a shell reads as something else.
+const SHELL: &str = "\"#$&'()*;<>?[\\]`{|}~!";
+
+/// As the kernel takes one, and a shell leaves it alone.
+pub(super) fn device_name(item: &Item<'_>) -> Result<String, ConfigError> {
+    let of =
+        "without spaces, `/`, `:`, and what a shell reads, such as `$`, not beginning with `-`";
+    name(item, MAX_DEVICE_NAME, of, |c| {
+        !c.is_whitespace() && !c.is_control() && !"/:".contains(c) && !SHELL.contains(c)
+    })
+}
+
+fn name(
     item: &Item<'_>,
     max: usize,
-    without: &'static str,
-    is_bad: impl Fn(char) -> bool,
+    of: &'static str,
+    is_good: impl Fn(char) -> bool,
 ) -> Result<String, ConfigError> {
     let text = item.text()?;
     let is_name = (1..=max).contains(&text.len())
-        && !text.chars().any(|c| c.is_control() || is_bad(c))
-        && text.trim() == text
+        && text.chars().all(is_good)
+        && !text.starts_with('-')
         && text != "."
         && text != "..";
     if is_name {
         Ok(text.to_owned())
     } else {
-        Err(item.error(Problem::Name { max, without }))
+        Err(item.error(Problem::Name { max, of }))
     }
 }
 

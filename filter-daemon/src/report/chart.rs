@@ -22,9 +22,9 @@ pub(super) fn stacked(points: &[Point]) -> Markup {
         .flat_map(|it| it.packets.keys().map(String::as_str))
         .collect();
     let reasons: Vec<&str> = reasons.into_iter().collect();
-    let sums = points.iter().map(|it| it.packets.values().sum::<f64>());
-    let highest = sums.fold(0.0, f64::max);
-    if highest <= 0.0 {
+    let sums = points.iter().map(|it| it.packets.values().sum::<u64>());
+    let highest = sums.max().unwrap_or(0);
+    if highest == 0 {
         return html! {};
     }
     #[expect(clippy::cast_precision_loss, reason = "few points")]
@@ -34,14 +34,14 @@ pub(super) fn stacked(points: &[Point]) -> Markup {
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + BOTTOM)) role="img" aria-label="packets that broke the policy, over time" {
             line x1=(LEFT) y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) stroke="#888" {} // never `;`: in SVG what is not closed holds all that follows, unseen
-            text x=(LEFT - 6.0) y="12" text-anchor="end" { (format!("{highest:.0}")) }
+            text x=(LEFT - 6.0) y="12" text-anchor="end" { (highest) }
             text x=(LEFT - 6.0) y=(HEIGHT) text-anchor="end" { "0" }
             text x=(LEFT) y=(HEIGHT + 20.0) { (when::local(begin)) }
             text x=(WIDTH) y=(HEIGHT + 20.0) text-anchor="end" { (when::local(end)) }
             @for (index, point) in points.iter().enumerate() {
                 @for (reason, bar) in bars(point, &reasons, highest) {
                     rect x=(number(x(index, width))) y=(number(bar.top)) width=(number(width.max(1.0) - 0.5)) height=(number(bar.height)) fill=(colour(reason)) {
-                        title { (reasons[reason]) ": " (format!("{:.0}", bar.packets)) " packets, " (when::local(point.from)) }
+                        title { (reasons[reason]) ": " (bar.packets) " packets, " (when::local(point.from)) }
                     }
                 }
             }
@@ -57,17 +57,18 @@ pub(super) fn stacked(points: &[Point]) -> Markup {
 struct Bar {
     top: f64,
     height: f64,
-    packets: f64,
+    packets: u64,
 }
 
 /// The bars of one point, from the bottom up.
-fn bars(point: &Point, reasons: &[&str], highest: f64) -> Vec<(usize, Bar)> {
+#[expect(clippy::cast_precision_loss, reason = "heights in a picture")]
+fn bars(point: &Point, reasons: &[&str], highest: u64) -> Vec<(usize, Bar)> {
     let mut below = 0.0;
     let mut bars = Vec::new();
     for (index, reason) in reasons.iter().enumerate() {
-        let packets = point.packets.get(*reason).copied().unwrap_or(0.0);
-        if packets > 0.0 {
-            let height = packets / highest * (HEIGHT - 10.0);
+        let packets = point.packets.get(*reason).copied().unwrap_or(0);
+        if packets > 0 {
+            let height = packets as f64 / highest as f64 * (HEIGHT - 10.0);
             below += height;
             bars.push((
                 index,

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Block, ReasonReport, Report, Sample, chart};
+use crate::advise::span;
 use crate::when;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
@@ -174,17 +175,13 @@ fn acknowledgements(report: &Report) -> Markup {
 fn colophon(report: &Report) -> Markup {
     html! {
         p.small {
-            "Made by bcp38 " (report.version) " from counters of " (hours(report.counted_seconds)) ". "
+            "Made by bcp38 " (report.version) " from counters of " (span(report.counted_seconds)) ". "
             @if report.anonymised {
                 "Addresses of third parties are cut to /24 and /48, and networks that announce them are not named. "
             }
             "A source is yours if you currently advertise it to us; a destination is ours if we currently advertise it to you."
         }
     }
-}
-
-fn hours(seconds: f64) -> String {
-    format!("{:.1} hours", seconds / 3600.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]

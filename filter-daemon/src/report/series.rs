@@ -17,8 +17,9 @@ pub struct Point {
     pub from: f64,
     /// When it ends.
     pub to: f64,
-    /// Packets by reason.
-    pub packets: BTreeMap<String, f64>,
+    /// Packets by reason. What was counted between two records is shared out evenly, in whole packets: all points together
+    /// have as many as were counted.
+    pub packets: BTreeMap<String, u64>,
 }
 
 /// The violations of a history in at most [`MAX_POINTS`] points of equal length, no shorter than a minute.
@@ -50,15 +51,38 @@ pub fn points(history: &PeerHistory) -> Vec<Point> {
     for step in &history.steps {
         let broke = step.counts.0.iter();
         for (reason, count) in broke.filter(|(reason, _)| super::sentences::of(reason).is_some()) {
-            for (index, part) in spread(step.from - from, step.to - from, length) {
+            let parts = spread(step.from - from, step.to - from, length);
+            for (index, packets) in whole(&parts, count.packets()) {
                 if let Some(point) = points.get_mut(index.min(last_point)) {
-                    *point.packets.entry(reason.clone()).or_default() +=
-                        part * count.packets() as f64;
+                    *point.packets.entry(reason.clone()).or_default() += packets;
                 }
             }
         }
     }
     points
+}
+
+/// So many packets in these parts, in whole ones, with none lost or invented by rounding; parts without any are left out.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what rounding costs one part, the next one has"
+)]
+fn whole(parts: &[(usize, f64)], packets: u64) -> Vec<(usize, u64)> {
+    let (mut sum, mut given) = (0.0, 0);
+    let mut shares = Vec::with_capacity(parts.len());
+    for (place, &(index, part)) in parts.iter().enumerate() {
+        sum += part;
+        let until = match place + 1 == parts.len() {
+            true => packets,
+            false => ((sum * packets as f64).round() as u64).clamp(given, packets),
+        };
+        shares.push((index, until - given));
+        given = until;
+    }
+    shares.retain(|(_, share)| *share > 0);
+    shares
 }
 
 /// Which buckets of a length the time from `begin` to `end` lies in, and which part of it in each.
@@ -163,19 +187,21 @@ mod tests {
             "{}",
             points.len()
         );
-        let sum: f64 = points.iter().flat_map(|it| it.packets.values()).sum();
-        assert!((sum - 180.0).abs() < 1e-6, "{sum}");
+        let sum: u64 = points.iter().flat_map(|it| it.packets.values()).sum();
+        assert_eq!(sum, 180, "none lost or invented by rounding");
         assert!(
             points
                 .iter()
                 .all(|it| !it.packets.contains_key("permitted"))
         );
-        let early: f64 = points
+        let early: u64 = points
             .iter()
             .take_while(|it| it.to <= 7200.0)
             .flat_map(|it| it.packets.values())
             .sum();
-        assert!((early - 180.0).abs() < 1e-6, "{early}");
+        assert_eq!(early, 180);
+        assert_eq!(whole(&[(0, 0.3), (1, 0.3), (2, 0.4)], 1), [(1, 1)]);
+        assert_eq!(whole(&[(0, 0.5), (1, 0.5)], 3), [(0, 2), (1, 1)]);
         assert!(super::points(&PeerHistory::default()).is_empty());
     }
 }

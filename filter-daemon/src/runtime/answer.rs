@@ -154,16 +154,54 @@ impl From<RecentlyValid> for Left {
     }
 }
 
+/// Whose classes are switched.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Holder<'a> {
+    Peer(&'a str),
+    Interface(&'a str),
+}
+
+/// The classes that an interface has for frames of no peer, beside malformed ones.
+const OF_INTERFACES: Classes = Classes::LAN.with(Classes::UNKNOWN);
+
 /// Only what the configuration enforces can be switched on.
-pub(super) fn refuse_others(who: &str, configured: Classes, only: &[Class]) -> Result<(), String> {
-    let other = only
-        .iter()
-        .find(|&&class| !configured.meets(Classes::of(class)));
-    other.map_or(Ok(()), |class| {
-        Err(format!(
-            "the configuration of {who} does not enforce `{class}`: add it there, and reload"
-        ))
+pub(super) fn refuse_others(
+    holder: Holder<'_>,
+    configured: Classes,
+    only: &[Class],
+) -> Result<(), String> {
+    let lacks = |class: &&Class| !configured.meets(Classes::of(**class));
+    let Some(&class) = only.iter().find(lacks) else {
+        return Ok(());
+    };
+    let is_of_interfaces = OF_INTERFACES.meets(Classes::of(class));
+    Err(match holder {
+        Holder::Peer(_) if is_of_interfaces => format!(
+            "`{class}` is a class of an interface, for frames of no peer: name the interface instead; {INTERFACE_KEYS}"
+        ),
+        Holder::Peer(name) => format!(
+            "the configuration of peer `{name}` does not enforce `{class}`: add it there, and reload"
+        ),
+        Holder::Interface(_) if !is_of_interfaces && class != Class::Malformed => {
+            format!("`{class}` is a class of a peer: name the peer instead of its interface")
+        }
+        Holder::Interface(name) => format!(
+            "the configuration of interface `{name}` does not enforce `{class}`: {INTERFACE_KEYS}"
+        ),
     })
+}
+
+/// What makes an interface enforce its own classes.
+const INTERFACE_KEYS: &str = "`lan_rules = \"enforce\"` of the interface enforces `lan`, `unknown_peer = \"enforce\"` enforces `unknown` and `malformed`";
+
+/// Nothing is switched on where nothing is wanted.
+fn refuse_nothing(name: &str, mode: Mode, configured: Classes) -> Result<(), String> {
+    match mode == Mode::Enforce && configured == Classes::NONE {
+        true => Err(format!(
+            "the configuration of interface `{name}` enforces nothing of frames of no peer: {INTERFACE_KEYS}; set what is wanted, and reload"
+        )),
+        false => Ok(()),
+    }
 }
 
 /// As it leaves. Only a value that is no JSON fails, and none of these types has one.
@@ -287,6 +325,11 @@ impl Answering<'_> {
             let length = note.len();
             return Err(format!("a note of {length} bytes: at most {MAX_NOTE}"));
         }
+        if note.chars().any(char::is_control) {
+            return Err(
+                "a note with control characters: write it in one line of plain text".to_owned(),
+            );
+        }
         self.journal.acknowledged(peer, note);
         Ok(Value::Null)
     }
@@ -341,7 +384,7 @@ impl Answering<'_> {
     fn set_mode(&mut self, id: PeerId, mode: Mode, only: &[Class]) -> Result<Value, String> {
         let peer = &self.config.spec.peers[id.0 as usize];
         let name = peer.name.clone();
-        refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
+        refuse_others(Holder::Peer(&name), peer.enforce, only)?;
         self.end_trial(&name);
         let status = self.engine.set_mode_only(self.now, id, mode, only);
         let not_kept = self.keep_switched(Name::Peer(name.clone()));
@@ -369,7 +412,8 @@ impl Answering<'_> {
     ) -> Result<Value, String> {
         let interface = self.config.spec.interface_named(name);
         let configured = interface.map_or(Classes::NONE, |(_, each)| interface_classes(each));
-        refuse_others(&format!("interface `{name}`"), configured, only)?;
+        refuse_others(Holder::Interface(name), configured, only)?;
+        refuse_nothing(name, mode, configured)?;
         let switched = self.engine.permit_interface(name, mode, only);
         switched.map_err(|error| error.to_string())?;
         self.journal
@@ -450,5 +494,49 @@ impl Answering<'_> {
                 .always_covering(id, Side::Destinations, destination),
             journal: self.routes.reach(id),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_enforced_is_named_with_the_keys_that_mend_it() {
+        let of =
+            |holder, configured, class| refuse_others(holder, configured, &[class]).unwrap_err();
+        let (p1, eth0) = (Holder::Peer("p1"), Holder::Interface("eth0"));
+        assert_eq!(
+            of(p1, Classes::SOURCES, Class::Bogons),
+            "the configuration of peer `p1` does not enforce `bogons`: add it there, and reload"
+        );
+        let lan = of(p1, Classes::SOURCES, Class::Lan);
+        assert!(
+            lan.starts_with(
+                "`lan` is a class of an interface, for frames of no peer: name the interface"
+            ),
+            "{lan}"
+        );
+        assert_eq!(
+            of(eth0, Classes::LAN, Class::Sources),
+            "`sources` is a class of a peer: name the peer instead of its interface"
+        );
+        let unknown = of(eth0, Classes::LAN, Class::Unknown);
+        assert!(
+            unknown.contains("`unknown_peer = \"enforce\"`"),
+            "{unknown}"
+        );
+        assert_eq!(refuse_others(eth0, Classes::LAN, &[Class::Lan]), Ok(()));
+    }
+
+    #[test]
+    fn an_interface_where_nothing_is_wanted_is_not_said_to_be_enforced() {
+        let why = refuse_nothing("eth0", Mode::Enforce, Classes::NONE).unwrap_err();
+        assert!(
+            why.contains("`lan_rules = \"enforce\"`") && why.contains("`unknown_peer"),
+            "{why}"
+        );
+        assert_eq!(refuse_nothing("eth0", Mode::Enforce, Classes::LAN), Ok(()));
+        assert_eq!(refuse_nothing("eth0", Mode::Observe, Classes::NONE), Ok(()));
     }
 }

@@ -16,6 +16,7 @@ mod severity;
 mod store;
 
 use fields::{Fields, fields};
+pub(crate) use severity::event_names;
 pub use store::Entry;
 use store::Store;
 
@@ -175,7 +176,70 @@ impl Noted {
 
 #[cfg(test)]
 mod tests {
+    use filter_core::Family;
+    use filter_lifecycle::State;
+    use filter_lifecycle::route::{AdjRib, FeedId, Session};
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::config::ONE_PEER;
+
+    /// Else a peer that flaps pushes out what is recorded of no peer, and `events --peer` lacks it.
+    #[test]
+    fn an_event_of_a_session_is_its_peers() {
+        let (config, _) = Config::parse(ONE_PEER, "test").unwrap();
+        let peer = &config.spec.peers[0];
+        let own = peer.attachments[0].sessions().next().unwrap();
+        let other = Session::global("203.0.113.200".parse().unwrap());
+        let of = |session: Session| {
+            let (feed, rib, family) = (FeedId(0), AdjRib::InPrePolicy, Family::Ipv4);
+            let state = State::Loading;
+            let asn = peer.asn;
+            let (prefixes, examples) = (1, Vec::new());
+            let events = [
+                Event::SourceState {
+                    session: Some(session),
+                    rib,
+                    family,
+                    state,
+                },
+                Event::AsnMismatch {
+                    feed,
+                    session,
+                    reported: asn,
+                    configured: asn,
+                },
+                Event::ShrinkRefused {
+                    session: Some(session),
+                    rib,
+                    family,
+                    had: 9,
+                    has: 1,
+                },
+                Event::CountMismatch {
+                    feed,
+                    session: Some(session),
+                    rib,
+                    received: 1,
+                    counted: 2,
+                },
+                Event::FeedDisagreement {
+                    session,
+                    rib,
+                    prefixes,
+                    examples,
+                },
+            ];
+            let of_peer =
+                |event| serde_json::to_value(fields(&config, &event).0).unwrap()["peer"].clone();
+            Value::from(events.into_iter().map(of_peer).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            of(own),
+            json!([peer.name, peer.name, peer.name, peer.name, peer.name])
+        );
+        assert_eq!(of(other), json!([null, null, null, null, null]));
+    }
 
     fn numbers(entries: &[&Entry]) -> Option<(u64, u64, usize)> {
         let (first, last) = (entries.first()?, entries.last()?);
@@ -186,11 +250,11 @@ mod tests {
     fn the_oldest_events_go_first_beyond_the_limit() {
         let mut journal = Journal::default();
         for _ in 0..MAX_ENTRIES {
-            journal.note("test", "");
+            journal.note("stopping", "");
         }
         let all = MAX_ENTRIES as u64;
         assert_eq!(numbers(&journal.after(0)), Some((1, all, MAX_ENTRIES)));
-        journal.note("test", "");
+        journal.note("stopping", "");
         assert_eq!(numbers(&journal.after(0)), Some((2, all + 1, MAX_ENTRIES)));
         assert_eq!(numbers(&journal.after(all)), Some((all + 1, all + 1, 1)));
         assert_eq!(numbers(&journal.after(all + 1)), None);

@@ -10,7 +10,7 @@ use filter_lifecycle::route::PeerId;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Answering, refuse_others, value};
+use super::answer::{Answering, Holder, refuse_others, value};
 use super::keeper::Name;
 use super::polled::{self, Polled};
 use crate::config::Config;
@@ -97,7 +97,7 @@ impl Answering<'_> {
         }
         let peer = &self.config.spec.peers[id.0 as usize];
         let name = peer.name.clone();
-        refuse_others(&format!("peer `{name}`"), peer.enforce, only)?;
+        refuse_others(Holder::Peer(&name), peer.enforce, only)?;
         let status = self.engine.begin_trial(self.now, id, only);
         self.trials.0.insert(name.clone(), self.now + within);
         let seconds = within.as_secs();

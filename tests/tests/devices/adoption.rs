@@ -191,7 +191,7 @@ fn only_the_named_classes_are_in_force_and_stay_so() {
     let refused = scene.daemon.ask(&only(&[Lan])).unwrap_err().to_string();
     assert_eq!(
         refused,
-        "the configuration of peer `p` does not enforce `lan`: add it there, and reload"
+        "`lan` is a class of an interface, for frames of no peer: name the interface instead; `lan_rules = \"enforce\"` of the interface enforces `lan`, `unknown_peer = \"enforce\"` enforces `unknown` and `malformed`"
     );
     scene.daemon.ask(&only(&[Bogons, Malformed])).unwrap();
     for how in ["now", "restart", "reboot"] {

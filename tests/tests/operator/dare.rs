@@ -70,6 +70,7 @@ fn advice_has_the_exact_numbers_and_enforce_refuses_what_would_cost_too_much() {
     assert_eq!(interface.code, Some(2), "{}", interface.out);
     let why = "`eth0` is an interface";
     assert!(interface.err.contains(why), "{}", interface.err);
+    what_is_not_wanted_there_is_not_enforced(&scene);
 
     // Where the counters of before cannot be read, nothing is known, and nothing is dared unasked.
     let records = scene.site.state_file().with_extension("records");
@@ -82,6 +83,27 @@ fn advice_has_the_exact_numbers_and_enforce_refuses_what_would_cost_too_much() {
     assert_eq!(mode(&daemon), "observe");
     scene.run(&["enforce", "p1", "--force"]).good();
     daemon.stop();
+}
+
+fn what_is_not_wanted_there_is_not_enforced(scene: &Scene) {
+    for (arguments, why) in [
+        (
+            &["enforce", "eth0"][..],
+            "enforces nothing of frames of no peer",
+        ),
+        (
+            &["enforce", "eth0", "--only", "sources"],
+            "`sources` is a class of a peer",
+        ),
+        (
+            &["enforce", "p1", "--force", "--only", "lan"],
+            "`lan` is a class of an interface",
+        ),
+    ] {
+        let refused = scene.run(arguments);
+        assert_eq!(refused.code, Some(2), "{}", refused.out);
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
 }
 
 #[test]
@@ -107,7 +129,11 @@ fn what_is_not_confirmed_is_taken_back_and_what_is_stays() {
     let said = scene
         .run(&["enforce", "p1", "--confirm-within", "10m"])
         .good();
-    assert!(said.contains("unless `bcp38 confirm p1` comes"), "{said}");
+    let (_, confirm) = said.split_once("unless `bcp38 confirm --config ").unwrap();
+    assert!(
+        confirm.contains(" p1` comes; if the daemon dies before"),
+        "{said}"
+    );
     assert!(daemon.peer("p1")["trial_seconds_left"].as_u64().is_some());
     scene.run(&["confirm", "p1"]).good();
     assert!(daemon.peer("p1")["trial_seconds_left"].is_null());

@@ -94,6 +94,23 @@ fn who_may_not_open_the_socket_is_told_that_and_not_to_start_a_daemon() {
         denied.err
     );
     assert!(!denied.err.contains("start it"), "{}", denied.err);
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["events"][..],
+        &["violations", "--follow"],
+        &["capture", "-w", "-", "--since", "1h"],
+        &["observe", "p1"],
+    ] {
+        let mut command = program(&[arguments, &["--config", file]].concat());
+        command.uid(65_534).gid(65_534);
+        let denied = Ran::of(&command.output().unwrap());
+        assert_eq!(denied.code, Some(1), "{arguments:?}: {}", denied.err);
+        assert_eq!(denied.out, "", "{arguments:?}");
+        let is_said = ["this user may not open it", "this user may open neither"]
+            .iter()
+            .any(|why| denied.err.contains(why));
+        assert!(is_said, "{arguments:?}: {}", denied.err);
+    }
     let elsewhere = format!("{socket}.other");
     let missing = Ran::of(
         &program(&["status", "--socket", &elsewhere])

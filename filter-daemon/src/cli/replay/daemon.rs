@@ -31,7 +31,7 @@ impl Tables {
     /// # Errors
     /// It does not answer, has no such peer, or has more prefixes than it lists.
     pub(super) fn ask(config: &Config) -> Result<Self, Failure> {
-        let daemon = Daemon::at(config.daemon.socket.clone());
+        let daemon = Daemon::of(None, config.daemon.socket.clone());
         let status = daemon.ask(&Request::Status)?;
         let (mut routes, mut known) = (BTreeMap::new(), BTreeMap::new());
         for (id, peer) in config.spec.peer_ids() {

@@ -64,7 +64,7 @@ peer           as  state       sources     dests  changed    passed/s  would dro
 icrc        57965  partly            3         4    3 min        12.3           0.0         1.5  bogons, sources ipv4, malformed
        not in force: sources ipv6, destinations ipv6: loading for 12 s, expected within 288 s
        its ipv6 sources are still being received
-       2 announced prefixes are not admitted: `bcp38 prefixes` lists them
+       2 announced prefixes are not admitted: `bcp38 prefixes icrc` lists them
        bypass: another MAC passes: `unknown` is not in force there
        02:00:00:00:00:99 sends what only this peer announces: `bcp38 macs icrc accept 02:00:00:00:00:99`, if it is its router
 other       64502  observing         -         -        -           -             -           -  nothing

@@ -78,6 +78,7 @@ fn a_peer_is_shown_with_its_reasons_sources_and_samples_and_left_again() {
         "9.9.9.0/24",
         "1 samples",
         "02:00:00:00:00:10",
+        "dropped  9.9.9.9:1 > 100.64.0.1:53 udp",
     ] {
         assert!(screen.contains(shown), "{shown}: {screen}");
     }

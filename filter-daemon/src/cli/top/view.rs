@@ -174,7 +174,7 @@ fn draw_peer(frame: &mut Frame<'_>, area: Rect, row: &Row) {
         .samples
         .iter()
         .rev()
-        .map(|it| format!("{}  {}", when::local(it.time), violations::line(it)));
+        .map(|it| format!("{}  {}", when::clock(it.time), violations::detail(it)));
     frame.render_widget(
         List::new(latest).block(Block::bordered().title("latest samples")),
         samples,

@@ -6,6 +6,7 @@ use filter_core::packet::Mac;
 use filter_core::{Mode, Prefix};
 use filter_lifecycle::json::{text, texts};
 use filter_lifecycle::route::{FeedId, PeerId, Session};
+use filter_lifecycle::spec::{Attachment, Peer};
 use filter_lifecycle::{BREAKER_HOLD, Event, FOREIGN_PEERS};
 use serde::Serialize;
 
@@ -29,6 +30,7 @@ pub(super) enum Fields {
         session: String,
     },
     Source {
+        peer: Option<String>,
         session: Option<String>,
         rib: &'static str,
         family: &'static str,
@@ -40,6 +42,7 @@ pub(super) enum Fields {
         missing: Option<String>,
     },
     AsnMismatch {
+        peer: Option<String>,
         feed: Option<&'static str>,
         session: String,
         reported: u32,
@@ -85,17 +88,20 @@ pub(super) enum Fields {
         prefix: Prefix,
     },
     Shrink {
+        peer: Option<String>,
         session: Option<String>,
         family: &'static str,
         had: usize,
         has: usize,
     },
     Count {
+        peer: Option<String>,
         session: Option<String>,
         received: u64,
         counted: u64,
     },
     Disagreement {
+        peer: Option<String>,
         session: String,
         prefixes: usize,
         #[serde(serialize_with = "texts")]
@@ -149,6 +155,16 @@ pub(super) fn peer(config: &Config, id: PeerId) -> Option<String> {
     config.spec.peer(id).map(|peer| peer.name.clone())
 }
 
+/// The peer a session is configured for; none of a route server's.
+fn holder(config: &Config, session: Session) -> Option<String> {
+    let mut peers = config.spec.peers.iter();
+    let its = |peer: &&Peer| {
+        let mut all = peer.attachments.iter().flat_map(Attachment::sessions);
+        all.any(|it| it == session)
+    };
+    peers.find(its).map(|peer| peer.name.clone())
+}
+
 fn feed(config: &Config, id: FeedId) -> Option<&'static str> {
     let feed = config.feeds.get(usize::from(id.0));
     feed.map(Feed::kind)
@@ -191,6 +207,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             state,
         } => (
             Fields::Source {
+                peer: s.and_then(|it| holder(config, it)),
                 session: session(*s),
                 rib: rib.name(),
                 family: family.name(),
@@ -220,6 +237,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             configured,
         } => (
             Fields::AsnMismatch {
+                peer: holder(config, *s),
                 feed: feed(config, *id),
                 session: s.to_string(),
                 reported: reported.get(),
@@ -355,6 +373,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             ..
         } => (
             Fields::Shrink {
+                peer: s.and_then(|it| holder(config, it)),
                 session: session(*s),
                 family: family.name(),
                 had: *had,
@@ -369,6 +388,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             ..
         } => (
             Fields::Count {
+                peer: s.and_then(|it| holder(config, it)),
                 session: session(*s),
                 received: *received,
                 counted: *counted,
@@ -388,6 +408,7 @@ pub(super) fn fields(config: &Config, event: &Event) -> (Fields, String) {
             );
             (
                 Fields::Disagreement {
+                    peer: holder(config, *s),
                     session: s.to_string(),
                     prefixes: *prefixes,
                     examples: examples.clone(),

@@ -50,6 +50,41 @@ const WARNINGS: [&str; 20] = [
     "state-unreadable",
 ];
 
+/// Everything else that happens, but for `peer-state`, which is as loud as its state.
+const INFOS: [&str; 25] = [
+    "acknowledged",
+    "attached",
+    "coverage-cleared",
+    "detached",
+    "feed-up",
+    "foreign-feed-over",
+    "growth-accepted",
+    "mac-accepted",
+    "mac-learned",
+    "mac-seeded",
+    "max-prefix-cleared",
+    "mode-changed",
+    "no-record-over",
+    "not-for-us-over",
+    "prefix-refused",
+    "reloaded",
+    "session-down",
+    "session-up",
+    "source-state",
+    "stopping",
+    "switched",
+    "tags-seen",
+    "trial-begun",
+    "trial-confirmed",
+    "unknown-session",
+];
+
+/// The names of all events.
+pub(crate) fn event_names() -> impl Iterator<Item = &'static str> {
+    let fixed = ERRORS.iter().chain(&WARNINGS).chain(&INFOS).copied();
+    fixed.chain(["peer-state"])
+}
+
 impl Severity {
     pub(super) fn of(event: &str, fields: &Fields) -> Self {
         match fields {
@@ -82,6 +117,7 @@ mod tests {
     #[test]
     fn what_pages_somebody_is_a_warning_or_worse() {
         let of = |event| Severity::of(event, &Fields::None {});
+        assert!(INFOS.iter().all(|event| of(event) == Severity::Info));
         for event in ["breaker", "not-attached", "reload-refused", "feed-down"] {
             assert!(of(event) >= Severity::Warning, "{event}");
         }
@@ -97,6 +133,21 @@ mod tests {
         assert_eq!(state("enforcing", None), Severity::Info);
         assert_eq!(state("partly", Some("a feed is lost")), Severity::Warning);
         assert_eq!(state("degraded", Some("a feed is lost")), Severity::Error);
+    }
+
+    #[test]
+    fn every_event_of_the_lifecycle_has_its_name_here() {
+        let source = include_str!("../../../../filter-lifecycle/src/lifecycle/event.rs");
+        let arms = source.lines().filter_map(|line| {
+            let (arm, name) = line.trim().split_once(" => \"")?;
+            arm.starts_with("Self::")
+                .then(|| name.trim_end_matches("\","))
+        });
+        let names: Vec<&str> = arms.collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            assert!(event_names().any(|it| it == name), "{name}");
+        }
     }
 
     #[test]

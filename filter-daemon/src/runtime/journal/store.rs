@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::fields::Fields;
-use super::severity::Severity;
+use super::severity::{Severity, event_names};
 use super::{MAX_ENTRIES, Noted};
 use crate::records::{Kind, Recorder};
 use crate::when::now;
@@ -56,6 +56,10 @@ impl Store {
             text,
             fields,
         } = noted;
+        debug_assert!(
+            event_names().any(|it| it == event),
+            "{event} is in no list: `bcp38 events --type` refuses it"
+        );
         let severity = Severity::of(event, &fields);
         log::log!(severity.level(), "{event}: {text}");
         self.last += 1;
