@@ -57,10 +57,10 @@ fn violations_name_their_sender_and_are_captured_with_comments() {
             .into_iter()
             .find(|it| it["destination"] == "100.64.0.9")
     });
-    // It is of then, when nobody knew what it is asked about now. The daemon reads its age and the clock one after the other.
+    // It is of then, when nobody knew what it is asked about now.
     assert!(
-        meanwhile["time"].as_f64().unwrap() <= seen_by + 0.05,
-        "{seen_by}: {meanwhile}"
+        meanwhile["time"].as_f64().unwrap() <= seen_by,
+        "{meanwhile}"
     );
     assert_eq!(meanwhile["destination_is"], "not-known");
     let story = meanwhile["story"].as_str().unwrap();
