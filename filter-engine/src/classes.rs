@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_core::{Class, Classes, Family};
 use filter_lifecycle::status::{ClassStatus, Obstacle};
 
-/// Whose classes.
+/// A peer or an interface: the holder of classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Holder {
     /// A peer's, by its slot.

@@ -363,7 +363,7 @@ pub enum RouteEvent {
         origin: Origin,
         /// Which, or all of them.
         rib: Option<AdjRib>,
-        /// Whose doing it is.
+        /// Did the router end it, or the feed fail?
         cause: LossCause,
         /// What happened, for people.
         why: String,

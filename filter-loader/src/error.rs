@@ -154,7 +154,7 @@ pub enum Error {
         "the self-test of {of} failed: {what} must be {expected}, the filter says {got}; the old table stays: please report this with the peer's prefixes"
     )]
     SelfTest {
-        /// Whose table.
+        /// The peer, or the lists, that the table is of.
         of: String,
         /// Which packet, or which part of the table.
         what: String,
@@ -168,7 +168,7 @@ pub enum Error {
         "the table of {of} would drop packets of its own session, {session}: {got}; the old table stays: check the peer's `addresses` and `families`"
     )]
     Session {
-        /// Whose table.
+        /// The peer, or the lists, that the table is of.
         of: String,
         /// Its address and ours.
         session: String,
@@ -178,7 +178,7 @@ pub enum Error {
     /// A compiled table does not fit.
     #[error("the table of {of} does not fit: {why}; the old one stays")]
     TableTooLarge {
-        /// Whose it is.
+        /// The peer, or the lists, that the table is of.
         of: String,
         /// With the numbers.
         why: String,

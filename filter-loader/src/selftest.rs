@@ -192,7 +192,7 @@ pub(crate) struct Lists {
 
 /// What a publish changes, set by set in the order of a record.
 pub(crate) struct Change {
-    /// Whose membership changes.
+    /// Addresses that become members, or cease to be.
     pub changed: [Ranges; record::SETS],
     /// From the first to the last member, before or after.
     spans: [Option<Range>; record::SETS],

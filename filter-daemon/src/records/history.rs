@@ -239,7 +239,7 @@ impl From<(f64, ByReason)> for Moment {
     }
 }
 
-/// Whose counters.
+/// A peer or an interface, whose counters are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of<'a> {
     /// A peer's, by its name.

@@ -154,7 +154,7 @@ impl From<RecentlyValid> for Left {
     }
 }
 
-/// Whose classes are switched.
+/// A peer or an interface, whose classes are switched.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Holder<'a> {
     Peer(&'a str),

@@ -20,9 +20,9 @@ const REPORT: Duration = Duration::from_secs(1);
 /// Something that became of the valid prefixes of a side of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteChange {
-    /// When.
+    /// When it changed, by the lifecycle's clock.
     pub at: Duration,
-    /// Whose.
+    /// The peer whose prefix it is.
     pub peer: PeerId,
     /// Which side.
     pub side: Side,
