@@ -363,7 +363,7 @@ pub enum RouteEvent {
         origin: Origin,
         /// Which, or all of them.
         rib: Option<AdjRib>,
-        /// Did the router end it, or the feed fail?
+        /// Was it the feed's doing, or the session's?
         cause: LossCause,
         /// What happened, for people.
         why: String,
