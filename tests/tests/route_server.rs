@@ -365,9 +365,10 @@ fn our_communities_scope_what_the_route_server_hands_on() {
     let served = ("served", "198.18.2.1", OURS);
     let both = ("both", "198.18.1.1", OURS);
     let unannounced = "destination-unannounced";
+    let before = ["unjudged", unannounced];
     scene
         .traffic
-        .until(&scene.daemon, served, (unannounced, "permitted"), WITHIN);
+        .until_after(&scene.daemon, served, &before, "permitted", WITHIN);
     // As the members' own routers see it.
     for (communities, reaches) in [
         (&[Standard(0, 64502)][..], false),

@@ -29,7 +29,7 @@ const MATRIX: &[Wanted] = &[
     ("5.10", plan::EVERYTHING),
     (NEWEST, plan::ESSENTIALS),
     ("6.12", plan::ESSENTIALS),
-    ("6.1", plan::ESSENTIALS),
+    ("6.1", plan::ESSENTIALS_AND_MODULES),
 ];
 
 /// A series, and what to run there.

@@ -21,6 +21,7 @@ fn has(test: &str, device: &str) -> bool {
         return false;
     }
     let apart = Namespace::quiet("modules").unwrap();
+    words(&apart, "link add below0 type veth peer name below1");
     let line = format!("-n {} link add {device}", apart.name());
     let made = Command::new("ip").args(line.split(' ')).output().unwrap();
     let error = String::from_utf8_lossy(&made.stderr).into_owned();
@@ -132,7 +133,7 @@ fn an_exchange_over_gretap_is_filtered_at_tc() {
     }
     let mut stage = Stage::apart();
     tunnel(&stage, "gretap");
-    filters(&mut stage, &lan("auto"));
+    filters(&mut stage, &lan("tc"));
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn a_bond_is_filtered_whichever_member_the_frames_come_in_on() {
     ] {
         words(&stage.router, line);
     }
-    filters(&mut stage, &lan("auto"));
+    filters(&mut stage, &lan("tc"));
 }
 
 /// No packet can be sent without keys, which take a tool of their own: what is shown is that the program is there, at tc, that
@@ -179,7 +180,7 @@ fn wireguard_is_a_port_without_macs() {
 /// The peer is behind a tag: the router's VLAN device has the address, the filter is on the device below.
 #[test]
 fn a_peer_behind_a_real_vlan_device_is_judged_by_its_tag() {
-    if !has("hooks 8021q", "v0 link lo type vlan id 100") {
+    if !has("hooks 8021q", "link below0 name v0 type vlan id 100") {
         return;
     }
     let mut stage = Stage::new();
@@ -192,8 +193,8 @@ fn a_peer_behind_a_real_vlan_device_is_judged_by_its_tag() {
     }
     words(&stage.router, "addr del 192.0.2.1/24 dev ixp0");
     words(&stage.router, "addr add 192.0.2.1/24 dev tagged0");
-    let tagged = config(&lan("auto"), "")
-        .replace("interface = \"ixp0\"", "interface = \"ixp0\"\nvlan = 100");
+    let tagged =
+        config(&lan("tc"), "").replace("interface = \"ixp0\"", "interface = \"ixp0\"\nvlan = 100");
     let daemon = stage.site.start(&tagged);
     until_enforced(&daemon);
     assert_eq!(stage.arrive_between("tagged0", "tagged0", GOOD), PACKETS);

@@ -62,7 +62,6 @@ const HOOKS: Run = Run::only(
     &[
         "clsact::",
         "lease::at_tc_the_program",
-        "modules::",
         "daemon::while_reloads",
         "moves::a_move",
         "tunnels::a_tun",
@@ -70,7 +69,7 @@ const HOOKS: Run = Run::only(
         "wire::a_pinned",
         "wire::tags_beside",
     ],
-    20,
+    15,
 );
 
 pub const EVERYTHING: &[Run] = &[
@@ -100,24 +99,45 @@ pub const EVERYTHING: &[Run] = &[
     ),
 ];
 
+const FEW_OF_LOADER: Run = Run::only(
+    "loader",
+    &[
+        "attach::",
+        "lease::the_program",
+        "pins::the_filter_goes_on",
+        "pins::two_writers",
+        "refusals::a_tap",
+        "samples::a_sample",
+        "selftest::a_planted_bug",
+    ],
+    13,
+);
+
 pub const ESSENTIALS: &[Run] = &[
     OBJECTS,
     VERIFIER,
     VERDICT,
     DEMO,
+    FEW_OF_LOADER,
     Run::only(
-        "loader",
+        "hooks",
         &[
-            "attach::",
-            "lease::the_program",
-            "pins::the_filter_goes_on",
-            "pins::two_writers",
-            "refusals::a_tap",
-            "samples::a_sample",
-            "selftest::a_planted_bug",
+            "clsact::a_filter_that_is_attached",
+            "daemon::while_reloads",
+            "tunnels::a_tun",
+            "wire::a_pinned",
         ],
-        13,
+        4,
     ),
+];
+
+/// The same, and devices that are modules: one kernel is enough for them.
+pub const ESSENTIALS_AND_MODULES: &[Run] = &[
+    OBJECTS,
+    VERIFIER,
+    VERDICT,
+    DEMO,
+    FEW_OF_LOADER,
     Run::only(
         "hooks",
         &[
