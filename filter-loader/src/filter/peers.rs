@@ -147,7 +147,8 @@ impl Filter {
     /// station waiting; returns how many: assign again once the interface is set.
     ///
     /// # Errors
-    /// Map errors; [`Error::TableTooLarge`] if there is no room to say that frames are not judged: nothing is changed then.
+    /// Map errors; [`Error::TableTooLarge`] if there is no room to say that frames of a contested station are not judged: it
+    /// has no peer then, and all others are as they should be.
     pub fn assign_stations(
         &mut self,
         stations: &BTreeMap<Station, PeerSlot>,
@@ -159,10 +160,13 @@ impl Filter {
             .iter()
             .filter_map(|(station, slot)| Some((place(station)?, slot.0)));
         let mut wanted: BTreeMap<PeerKey, u32> = placed.collect();
+        let mut made = Ok(());
         for key in unjudged {
             let interface = SlotStation::from_key(&key).slot;
-            self.know_nothing(interface)?;
-            wanted.entry(key).or_insert(interface);
+            match self.know_nothing(interface) {
+                Ok(()) => _ = wanted.entry(key).or_insert(interface),
+                Err(error) => made = Err(error), // what fills the memory costs no peer its stations
+            }
         }
         let left_out = (stations.len() + contested.len()).saturating_sub(wanted.len());
         for (key, &slot) in &wanted {
@@ -174,7 +178,7 @@ impl Filter {
             .map(|(key, _)| *key)
             .collect();
         self.stations.remove(&gone)?;
-        Ok(left_out)
+        made.map(|()| left_out)
     }
 
     /// The interface's own slot answers for stations whose peer is not known: of all families, and of neither side anything.
@@ -192,7 +196,8 @@ impl Filter {
             sources: &nothing,
             destinations: &nothing,
         };
-        self.tables.stage(interface, None, &table)?;
+        let staged = self.tables.stage(interface, None, &table);
+        staged.map_err(|error| error.of("contested macs"))?;
         self.tables.commit()
     }
 

@@ -1,14 +1,15 @@
 //! One peer's table that does not fit costs no other peer its updates, and itself only its growth.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use filter_core::layout::{Known, Rules};
+use filter_core::packet::Mac;
 use filter_core::set::PrefixSet;
 use filter_core::table::shapes::Random;
 use filter_core::{Address, Family, Prefix};
 use filter_loader::sync::{Step, Sync, Wanted};
-use filter_loader::{Engine, Error, Filter, Options, PeerSlot};
+use filter_loader::{Engine, Error, Filter, InterfaceSpec, Options, PeerSlot};
 use tests::require_kernel;
 use tests::rig;
 
@@ -71,6 +72,16 @@ fn fill(filter: &mut Filter, sync: &mut Sync, pool: &Pool, slot: PeerSlot) -> [u
         }
     }
     fits
+}
+
+/// There is room to say of a MAC that its frames are not judged.
+fn a_mac_can_be_contested(filter: &mut Filter) {
+    let spec = InterfaceSpec::new("full0", Mac::from_bits(0x02_00_00_00_00_77));
+    filter.set_interface(4_000, &spec).unwrap();
+    let contested = BTreeSet::from([rig::station(4_000, "icrc")]);
+    let left_out = filter.assign_stations(&BTreeMap::new(), &contested);
+    assert_eq!(left_out.unwrap(), 0);
+    assert!(filter.contested().eq(contested));
 }
 
 #[test]
@@ -136,6 +147,8 @@ fn a_peer_that_fills_the_memory_keeps_its_last_table_and_costs_no_other() {
             assert_eq!(sync.have(slot), Some(&own));
         }
     }
+
+    a_mac_can_be_contested(&mut filter);
 
     // A side that was not known is not judged by the part of it that fits.
     let unknown = Wanted {
