@@ -148,9 +148,15 @@ fn next_link(after: u32) -> Option<u32> {
 /// Takes the program of a link that this process has a descriptor of off its device (Linux 5.9), at once, whoever else has a
 /// reference to the link: without this it goes with the last of them, which may be that of a pin that the kernel gives up later.
 pub(crate) fn detach_link(id: u32) -> io::Result<()> {
-    let mut attr = [own_descriptor(id)? as u32];
-    // SAFETY: the attribute is a descriptor and holds no pointers.
-    unsafe { call(LINK_DETACH, &mut attr) }.map(drop)
+    let detach = |link: RawFd| {
+        // SAFETY: the attribute is a descriptor and holds no pointers.
+        unsafe { call(LINK_DETACH, &mut [link as u32]) }.map(drop)
+    };
+    match own_descriptor(id) {
+        Ok(link) => detach(link),
+        // Also where there is no /proc a program is to be taken off.
+        Err(error) => detach(open_link(id).ok_or(error)?.as_raw_fd()),
+    }
 }
 
 /// This process's descriptor of a link, which aya does not show; to open another by the link's number takes CAP_SYS_ADMIN.
