@@ -62,10 +62,15 @@ impl Lowest {
     }
 
     fn take(&mut self, route: ListedRoute) {
-        if let Some(routes) = self.entry(route.prefix)
-            && routes.len() < MAX_LISTED_ROUTES
-        {
+        let Some(routes) = self.entry(route.prefix) else {
+            return;
+        };
+        if routes.len() < MAX_LISTED_ROUTES {
             routes.push(route);
+        } else if route.hold_left.is_none()
+            && let Some(held) = routes.iter_mut().find(|it| it.hold_left.is_some())
+        {
+            *held = route; // by which the prefix stands longer than by a hold
         }
     }
 }
@@ -228,5 +233,17 @@ mod tests {
             lowest.take(route(2));
         }
         assert_eq!(lowest.found[&route(2).prefix].len(), MAX_LISTED_ROUTES);
+        // One whose session is up is listed, however many there are that only a hold keeps.
+        let held = |number| ListedRoute {
+            hold_left: Some(Duration::ZERO),
+            ..route(number)
+        };
+        for _ in 0..2 * MAX_LISTED_ROUTES {
+            lowest.take(held(3));
+        }
+        lowest.take(route(3));
+        let routes = &lowest.found[&route(3).prefix];
+        let up = routes.iter().filter(|it| it.hold_left.is_none());
+        assert_eq!((routes.len(), up.count()), (MAX_LISTED_ROUTES, 2));
     }
 }

@@ -135,14 +135,19 @@ impl Routes {
         &self,
         which: impl Fn(u32) -> bool,
     ) -> impl Iterator<Item = (Gone, Duration)> {
-        self.by_transfer()
-            .filter(move |(transfer, _)| which(*transfer))
-            .map(|(_, route)| route)
+        self.by_transfer(which).map(|(_, route)| route)
     }
 
-    /// All of them, each with the transfer that it was last received in.
-    pub(super) fn by_transfer(&self) -> impl Iterator<Item = (u32, (Gone, Duration))> {
-        self.entries.iter().map(|(key, entry)| {
+    /// As [`Routes::iter_of`], each with the transfer that it was last received in.
+    pub(super) fn by_transfer(
+        &self,
+        which: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = (u32, (Gone, Duration))> {
+        let entries = self
+            .entries
+            .iter()
+            .filter(move |(_, entry)| which(entry.epoch));
+        entries.map(|(key, entry)| {
             let since = Duration::from_secs(entry.since.into());
             (entry.epoch, (self.described(*key, entry.whom), since))
         })

@@ -258,8 +258,7 @@ impl Source {
     /// The routes that count.
     pub(super) fn counting(&self) -> impl Iterator<Item = Counting> + '_ {
         let counts = move |transfer| !self.muted && !self.formers.is_muted(transfer);
-        let routes = self.routes.by_transfer();
-        let counting = routes.filter(move |(transfer, _)| counts(*transfer));
+        let counting = self.routes.by_transfer(counts);
         counting.map(|(transfer, (route, since))| Counting {
             route,
             since,
