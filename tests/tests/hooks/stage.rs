@@ -132,6 +132,16 @@ impl Stage {
         arrived.iter().filter(|frame| sent.contains(frame)).count()
     }
 
+    /// Of the peer's packets between these devices the good ones come through and count, and the spoofed ones do not. None was
+    /// sent before.
+    pub fn only_good_ones_arrive(&mut self, daemon: &Bcp38, (far, near): (&str, &str)) {
+        assert_eq!(self.arrive_between(far, near, GOOD), PACKETS);
+        assert_eq!(self.arrive_between(far, near, SPOOFED), 0);
+        let packets = PACKETS as u64;
+        assert_eq!(counted(daemon, "permitted"), (packets, 0));
+        assert_eq!(counted(daemon, "source-unannounced"), (0, packets));
+    }
+
     /// A frame from the peer to the router, unlike any other.
     pub fn frame(&mut self, source: &str) -> Vec<u8> {
         let packet = self.packet(source, OURS);

@@ -233,11 +233,7 @@ fn bgp_over_a_vxlan_exchange_decides_what_passes_there() {
     let daemon = stage.site.start(&config_of(&lan("auto"), &bird));
     assert_eq!(interface(&daemon)["hook"], "tc");
     until_enforced(&daemon);
-    assert_eq!(stage.arrive(GOOD), PACKETS);
-    assert_eq!(stage.arrive(SPOOFED), 0);
-    let packets = PACKETS as u64;
-    assert_eq!(counted(&daemon, "permitted"), (packets, 0));
-    assert_eq!(counted(&daemon, "source-unannounced"), (0, packets));
+    stage.only_good_ones_arrive(&daemon, ("eth0", "ixp0"));
     assert!(counted(&daemon, "peering-lan").0 > 0, "BGP itself passes");
     assert!(is_established(&bird));
     daemon.stop();
@@ -257,10 +253,6 @@ fn an_exchange_over_vxlan_is_filtered_at_tc() {
     assert_eq!(attached["hook"], "tc", "{attached:#}");
     let why = attached["hook_why"].as_str().unwrap();
     assert!(why.starts_with("native xdp is refused: "), "{why}");
-    assert_eq!(stage.arrive(GOOD), PACKETS);
-    assert_eq!(stage.arrive(SPOOFED), 0);
-    let packets = PACKETS as u64;
-    assert_eq!(counted(&daemon, "permitted"), (packets, 0));
-    assert_eq!(counted(&daemon, "source-unannounced"), (0, packets));
+    stage.only_good_ones_arrive(&daemon, ("eth0", "ixp0"));
     daemon.stop();
 }
