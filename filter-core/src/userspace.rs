@@ -46,7 +46,7 @@ pub struct Peering {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The peer of each station, as its place in `peers`.
     pub stations: BTreeMap<Station, usize>,
-    /// Stations of whom nobody knows whose they are: frames from there are not judged, and have no peer.
+    /// Stations that two peers claim: frames from there are not judged, and have no peer.
     pub contested: BTreeSet<Station>,
 }
 
@@ -75,7 +75,7 @@ impl Peering {
     }
 }
 
-/// What is known of a sender of whom nobody knows which peer it is.
+/// What is known of a sender at a contested station.
 const NOTHING_KNOWN: Rules = Rules {
     families: Families::ALL,
     known: Known::NONE,
