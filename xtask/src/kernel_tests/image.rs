@@ -11,18 +11,9 @@ use super::plan::Run;
 use crate::command::{Result, output, workspace};
 
 /// The modules the tests need; no kernel has them built in.
-const MODULES: &[&str] = &[
-    "veth",
-    "tun",
-    "bridge",
-    "macvlan",
-    "sch_ingress",
-    "cls_bpf",
-    "ip_gre",
-    "wireguard",
-    "bonding",
-    "8021q",
-];
+const MODULES: &[&str] = &["veth", "tun", "bridge", "macvlan", "sch_ingress", "cls_bpf"];
+/// Further ones, of the devices that are tested where a run says so.
+const DEVICES: &[&str] = &["ip_gre", "wireguard", "bonding", "8021q"];
 /// What the script and the tests call by name.
 const APPLETS: &[&str] = &["sh", "mount", "insmod", "uname", "dmesg", "poweroff"];
 const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp"];
@@ -64,7 +55,8 @@ impl Image {
     pub fn write(&self, kernel: &Kernel, runs: &[Run], to: &Path) -> Result<()> {
         let mut image = self.clone();
         let mut modules = Vec::new();
-        for name in MODULES {
+        let devices = DEVICES.iter().filter(|_| runs.iter().any(Run::has_devices));
+        for name in MODULES.iter().chain(devices) {
             image.module(kernel, name, &mut modules)?;
         }
         image.add("init", PROGRAM, script(&modules, runs).into_bytes());

@@ -30,6 +30,11 @@ impl Run {
         }
     }
 
+    /// Does it test devices that are modules of their own?
+    pub fn has_devices(&self) -> bool {
+        self.only.contains(&DEVICES)
+    }
+
     /// For the test harness.
     pub fn arguments(&self) -> String {
         let mut words = vec!["--nocapture", "--test-threads=1"];
@@ -38,6 +43,9 @@ impl Run {
         words.join(" ")
     }
 }
+
+/// The tests of devices that are modules.
+const DEVICES: &str = "modules::";
 
 /// Every binary that is run anywhere.
 pub const BINARIES: &[&str] = &[
@@ -143,7 +151,7 @@ pub const ESSENTIALS_AND_MODULES: &[Run] = &[
         &[
             "clsact::a_filter_that_is_attached",
             "daemon::while_reloads",
-            "modules::",
+            DEVICES,
             "tunnels::a_tun",
             "wire::a_pinned",
         ],
