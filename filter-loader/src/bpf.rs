@@ -12,6 +12,7 @@ use crate::error::{chain, os_error};
 
 /// Commands, link types and attach types of include/uapi/linux/bpf.h.
 const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_QUERY: libc::c_int = 16;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
@@ -56,7 +57,21 @@ pub(crate) fn pin_program(program: BorrowedFd<'_>, path: &Path) -> io::Result<()
     unsafe { call(OBJ_PIN, &mut attr) }.map(drop)
 }
 
-/// What BPF_OBJ_PIN reads.
+/// What is pinned at a path.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = PinAttr {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    // SAFETY: as above.
+    let fd = unsafe { call(OBJ_GET, &mut attr) }?;
+    // SAFETY: the call has just made this descriptor, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What BPF_OBJ_PIN and BPF_OBJ_GET read.
 #[repr(C)]
 struct PinAttr {
     path: u64,

@@ -14,6 +14,7 @@ use crate::attach::Hook;
 use crate::clock::Clock;
 use crate::device::InterfaceSpec;
 use crate::error::{Error, chain};
+use crate::former::Former;
 use crate::lease::Lease;
 use crate::mapped::array;
 use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Programs, Shell, Sizes};
@@ -106,7 +107,9 @@ pub struct Filter {
     pub(crate) tables: Box<dyn TableStore>,
     lease: Lease,
     pub(crate) switch: switch::Both,
-    pins: Option<PinDir>,
+    pub(crate) pins: Option<PinDir>,
+    /// What a version with another schema left, as long as it filters anywhere. Dropped after `pins`.
+    pub(crate) former: Option<Former>,
     hooks: BTreeMap<String, Hook>,
     /// Interfaces whose packets are counted at tc, by name.
     at_tc: BTreeSet<String>,
@@ -140,10 +143,25 @@ impl Filter {
     /// # Errors
     /// [`Error::Privileges`], [`Error::Load`], [`Error::Pin`], [`Error::ForeignState`], [`Error::SecondWriter`].
     pub fn load(options: &Options) -> Result<Self, Error> {
-        let pins = options.pins.as_deref().map(PinDir::open).transpose()?;
-        let mut filter = Self::load_with(options, pins.as_ref())?;
-        filter.pins = pins;
-        Ok(filter)
+        let (pins, former) = match &options.pins {
+            Some(dir) => {
+                let (pins, former) = Former::set_aside(dir)?;
+                (Some(pins), former)
+            }
+            None => (None, None),
+        };
+        match Self::load_with(options, pins.as_ref()) {
+            Ok(filter) => Ok(Self {
+                pins,
+                former,
+                ..filter
+            }),
+            Err(error) => {
+                drop(pins); // before what is former: only then may it go back to its place
+                drop(former);
+                Err(error)
+            }
+        }
     }
 
     fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
@@ -177,6 +195,7 @@ impl Filter {
             lease,
             switch,
             pins: None,
+            former: None,
             hooks: BTreeMap::new(),
             stations,
             names: BTreeMap::new(),
@@ -338,6 +357,11 @@ impl Filter {
     /// From now on test runs go through this program, and are counted there. Set the interface of [`TEST_IFINDEX`] after it.
     pub fn test_at(&mut self, shell: Shell) {
         self.tested_at = shell;
+    }
+
+    /// The hash of the name that holds a slot.
+    pub(crate) fn name_in(&self, slot: u32) -> Option<u64> {
+        self.names.get(&slot).copied()
     }
 
     /// The slot of a name within a range, if it has one or one is free.

@@ -56,6 +56,11 @@ impl Lease {
         }
     }
 
+    /// The clock that it is held against.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn word(&self) -> &AtomicU64 {
         // SAFETY: the mapping is at least one page, page-aligned, shared, and lives as long as self; the kernel
         // side only reads this word, whole.

@@ -51,6 +51,7 @@ mod device;
 mod error;
 pub mod ethtool;
 mod filter;
+mod former;
 mod grace;
 #[cfg(feature = "test-hooks")]
 #[doc(hidden)]
@@ -76,6 +77,7 @@ pub use device::{Device, InterfaceSpec, NetworkSpec};
 pub use error::Error;
 pub use filter::{Filter, Options, Ran, TEST_IFINDEX};
 pub use filter_core::layout::{LeaseEnd, Station, Wanted};
+pub use former::FormerProgram;
 pub use lease::Lease;
 pub use object::{Engine, Shell};
 pub use occupant::{Occupant, program_text, programs_at_tc};

@@ -21,6 +21,7 @@ use crate::bpf;
 use crate::clsact;
 use crate::error::{Error, chain, os_error};
 use crate::filter::name_hash;
+use crate::former;
 
 /// Where state is kept by default.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/bcp38";
@@ -193,6 +194,41 @@ impl PinDir {
         is_filter || link.is_some_and(|link| is_tcx(&link))
     }
 
+    /// The directory has another name from now on, locked as before.
+    pub(crate) fn rename(&mut self, to: &Path) -> Result<(), Error> {
+        fs::rename(&self.path, to).map_err(|error| unreadable(&self.path, &error))?;
+        to.clone_into(&mut self.path);
+        Ok(())
+    }
+
+    /// Is what is pinned for an interface on the device of this index, of this network namespace?
+    pub(crate) fn is_on(&self, interface: &str, ifindex: u32) -> Result<bool, Error> {
+        let path = self.link(interface);
+        if path.exists() {
+            let link = bpf::open_pin(&path).map_err(|error| unreadable(&path, &error))?;
+            return Ok(bpf::link_info(&link).is_some_and(|link| link.ifindex == ifindex));
+        }
+        let Some(program) = self.filter_program(interface)? else {
+            return Ok(false);
+        };
+        let what = format!("cannot read the filters of interface `{interface}` at tc");
+        let there = clsact::program_on(ifindex).map_err(Error::os(what))?;
+        Ok(there == Some(program))
+    }
+
+    /// What is pinned for an interface is pinned in another directory from now on.
+    pub(crate) fn move_to(&self, other: &Self, interface: &str) -> Result<(), Error> {
+        for (from, to) in [
+            (self.link(interface), other.link(interface)),
+            (self.filter(interface), other.filter(interface)),
+        ] {
+            if from.exists() {
+                fs::rename(&from, &to).map_err(|error| unreadable(&from, &error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the pin of an interface's link, if there is one: the program stays where another reference to the
     /// link is held.
     pub(crate) fn remove_link(&self, interface: &str) -> Result<(), Error> {
@@ -214,11 +250,20 @@ impl Drop for PinDir {
     }
 }
 
-/// Interfaces with a pinned link in this directory.
+/// Interfaces with a pinned link in this directory, or in the one beside it of a version with another schema.
 ///
 /// # Errors
-/// [`Error::Pin`] if the directory exists but cannot be read.
+/// [`Error::Pin`] if a directory exists but cannot be read.
 pub fn pinned_interfaces(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = attached_in(dir)?;
+    names.extend(attached_in(&former::beside(dir))?);
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// As [`pinned_interfaces`], in this directory alone.
+pub(crate) fn attached_in(dir: &Path) -> Result<Vec<String>, Error> {
     let mut names = names_after(dir, LINK_PREFIX)?;
     names.extend(names_after(dir, FILTER_PREFIX)?);
     names.sort();
@@ -352,13 +397,15 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 /// [`Error::Elsewhere`] if the program was on no device here and may be on one of another network namespace: the first that
 /// occurs. What can be detached is, all the same.
 pub fn detach_pinned(dir: &Path, interface: &str) -> Result<bool, Error> {
-    let (was_pinned, was_left) = (detach_pin(dir, interface), detach_left(dir, interface));
-    Ok(was_pinned? | was_left?)
+    let pinned = [dir, &former::beside(dir)].map(|dir| detach_pin(dir, interface));
+    let was_left = detach_left(dir, interface);
+    let [was_pinned, was_former] = pinned;
+    Ok(was_pinned? | was_former? | was_left?)
 }
 
 /// Takes off what is pinned for an interface. Was anything?
 fn detach_pin(dir: &Path, interface: &str) -> Result<bool, Error> {
-    if !pinned_interfaces(dir)?.iter().any(|name| name == interface) {
+    if !attached_in(dir)?.iter().any(|name| name == interface) {
         return Ok(false);
     }
     let pins = PinDir::open(dir)?;
@@ -416,15 +463,18 @@ const LOOK: Duration = Duration::from_millis(5);
 /// # Errors
 /// As [`detach_pinned`].
 pub fn remove_unused_pins(dir: &Path) -> Result<bool, Error> {
-    if !dir.exists() {
-        return Ok(false);
+    let mut removed = false;
+    for dir in [dir, &former::beside(dir)] {
+        if dir.exists() {
+            PinDir::open(dir)?.remove_if_unused()?;
+            removed |= !dir.exists();
+        }
     }
-    PinDir::open(dir)?.remove_if_unused()?;
-    Ok(!dir.exists())
+    Ok(removed)
 }
 
 fn remove_if_unused(dir: &Path) -> Result<(), Error> {
-    if !pinned_interfaces(dir)?.is_empty() {
+    if !attached_in(dir)?.is_empty() {
         return Ok(());
     }
     let fail = |path: &Path, error: io::Error| Error::Pin {

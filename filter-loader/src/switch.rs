@@ -13,6 +13,7 @@ use memmap2::MmapRaw;
 
 use crate::error::{Error, chain};
 use crate::filter::{Filter, META_MAGIC, name_hash};
+use crate::former::{self, Off};
 use crate::mapped;
 use crate::slot::PeerSlot;
 
@@ -149,7 +150,9 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`].
     pub fn permit<'a>(&self, of: impl Into<Target<'a>>, classes: Classes) -> Result<(), Error> {
-        self.switch.allow(self.slot_of(of.into())?, classes);
+        let slot = self.slot_of(of.into())?;
+        self.switch.allow(slot, classes);
+        self.permit_former(self.holder_of(slot), classes);
         Ok(())
     }
 
@@ -157,6 +160,7 @@ impl Filter {
     /// without a daemon, ends the trial by it.
     pub fn permit_on_trial(&self, peer: PeerSlot, classes: Classes) {
         self.switch.allow_on_trial(peer.0, classes);
+        self.permit_former(self.holder_of(peer.0), classes);
     }
 
     /// Was what is allowed for the peer allowed by [`Filter::permit_on_trial`], and not switched anew since?
@@ -187,6 +191,13 @@ impl Filter {
         Ok(self.switch.in_force(slot, is_leased))
     }
 
+    fn holder_of(&self, slot: u32) -> Holder {
+        match self.name_in(slot) {
+            Some(hash) if slot != WHOLE_FILTER => Holder::Named(hash),
+            _ => Holder::WholeFilter,
+        }
+    }
+
     fn slot_of(&self, target: Target<'_>) -> Result<u32, Error> {
         match target {
             Target::Peer(slot) => Ok(slot.0),
@@ -198,6 +209,14 @@ impl Filter {
     }
 }
 
+/// What a word of the operator's is about, whatever slot it has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    WholeFilter,
+    /// The hash of the name of a peer or an interface.
+    Named(u64),
+}
+
 /// The operator's words of a pinned filter, without a daemon. Any number may be open at once, beside the daemon's.
 #[derive(Debug)]
 pub struct Switch {
@@ -205,14 +224,29 @@ pub struct Switch {
     allowed: Words,
     /// Slot → hash of its holder's name.
     names: Vec<(u32, u64)>,
+    /// Of a filter that another version left, until this one's is in its place.
+    former: Option<Box<Off>>,
 }
 
 impl Switch {
-    /// Opens the words pinned in this directory.
+    /// Opens the words pinned in this directory, and those of a version before whose program still filters.
     ///
     /// # Errors
     /// [`Error::NothingPinned`], [`Error::Privileges`], [`Error::ForeignState`] before the switch was made, map errors.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        let beside = former::beside(dir);
+        let former = match beside.exists() {
+            true => Some(Box::new(Off::open(&beside)?)),
+            false => None,
+        };
+        Ok(Self {
+            former,
+            ..Self::open_one(dir)?
+        })
+    }
+
+    /// Without another version's.
+    pub(crate) fn open_one(dir: &Path) -> Result<Self, Error> {
         let pinned = |name: &'static str| {
             let path = dir.join(name);
             match path.try_exists() {
@@ -252,6 +286,7 @@ impl Switch {
             path: dir.to_owned(),
             allowed: Words::map(&pinned(map::ALLOWED)?, map::ALLOWED)?,
             names,
+            former: None,
         })
     }
 
@@ -277,12 +312,27 @@ impl Switch {
         for slot in slots {
             self.allowed.set(slot, classes.bits());
         }
+        if let Some(former) = &self.former {
+            former.permit(Holder::Named(name_hash(name)), classes);
+        }
         Ok(named)
+    }
+
+    /// As [`Switch::permit`], of a holder that may have no slot here.
+    pub(crate) fn permit_held(&self, of: Holder, classes: Classes) {
+        let Holder::Named(hash) = of else {
+            return self.permit_all(classes);
+        };
+        let held = self.names.iter().filter(|&&(_, held)| held == hash);
+        held.for_each(|&(slot, _)| self.allowed.set(slot, classes.bits()));
     }
 
     /// What the operator allows to be in force anywhere.
     pub fn permit_all(&self, classes: Classes) {
         self.allowed.set(WHOLE_FILTER, classes.bits());
+        if let Some(former) = &self.former {
+            former.permit(Holder::WholeFilter, classes);
+        }
     }
 
     /// What is allowed for the peer, or interface, of this name, by its own word alone.

@@ -62,6 +62,9 @@ impl Filter {
         {
             return Ok(held.clone()); // once more, it would be there twice
         }
+        if self.take_over(device, name)? {
+            self.count_at(device.ifindex, name, HookKind::Tc)?;
+        }
         let was_at_tc = self.at_tc.contains(name);
         let hook = match attach::adopt(&mut self.hands(), device, name)? {
             Some(hook) => hook,

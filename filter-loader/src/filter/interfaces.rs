@@ -14,7 +14,7 @@ use crate::attach::Attached;
 use crate::device::{Device, InterfaceSpec};
 use crate::error::Error;
 use crate::object::Shell;
-use crate::pin::{PinDir, pinned_interfaces};
+use crate::pin::{PinDir, attached_in};
 
 impl Filter {
     /// The index of the device that an earlier process attached under this name, and the number of the program there; none
@@ -38,13 +38,14 @@ impl Filter {
     /// [`Error::Pin`], map errors: the first that occurs; the rest is still let go.
     pub fn keep_only(&mut self, names: &[&str]) -> Result<(), Error> {
         let pinned = match &self.pins {
-            Some(pins) => pinned_interfaces(pins.path())?,
+            Some(pins) => attached_in(pins.path())?,
             None => Vec::new(),
         };
         let hooked: Vec<String> = self.hooks.keys().cloned().collect();
         let gone: BTreeSet<String> = pinned
             .into_iter()
             .chain(hooked)
+            .chain(self.formers()?)
             .filter(|name| !names.contains(&name.as_str()))
             .collect();
         let mut done: Vec<Result<(), Error>> = gone.iter().map(|name| self.let_go(name)).collect();
@@ -62,6 +63,7 @@ impl Filter {
     /// Detaches the program from an interface, whether this process attached it or an earlier one.
     fn let_go(&mut self, name: &str) -> Result<(), Error> {
         // What cannot be taken off is still held, and can be tried once more.
+        self.let_go_of_former(name)?;
         if let Some(hook) = self.hooks.get(name) {
             hook.take_off()?;
         }
@@ -180,7 +182,7 @@ impl Filter {
         }
         if let Some(pins) = pins {
             pins.remove_next_links()?;
-            let links = pinned_interfaces(pins.path())?.into_iter();
+            let links = attached_in(pins.path())?.into_iter();
             self.at_tc = links.filter(|name| pins.is_at_tc(name)).collect();
         }
         self.leading = match indices.is_empty() {
@@ -282,7 +284,7 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`] if it is not attached; [`Error::Pin`], map errors.
     pub fn detach(&mut self, name: &str) -> Result<(), Error> {
-        if !self.hooks.contains_key(name) {
+        if !self.hooks.contains_key(name) && !self.formers()?.iter().any(|each| each == name) {
             return Err(Error::UnknownInterface(name.to_owned()));
         }
         self.let_go(name)
@@ -312,7 +314,8 @@ impl Filter {
     /// # Errors
     /// The first that occurs; the rest is still removed.
     pub fn detach_all(mut self) -> Result<(), Error> {
-        let names: Vec<String> = self.hooks.keys().cloned().collect();
+        let formers = self.formers()?;
+        let names: BTreeSet<String> = self.hooks.keys().cloned().chain(formers).collect();
         let results: Vec<_> = names.iter().map(|name| self.detach(name)).collect();
         let unpinned = self
             .pins
