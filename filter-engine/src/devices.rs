@@ -64,6 +64,8 @@ struct State {
     ahead: Vec<String>,
     /// Why it could not be attached, as the last try said.
     refused: Option<String>,
+    /// A former version's program filters there: why that is so.
+    former: Option<String>,
     /// Why it is attached otherwise than as configured.
     unlike: Option<String>,
     /// What of ours its record has no room for.
@@ -242,7 +244,7 @@ impl Devices {
             }
             if state.index != index {
                 (state.ours, state.refused, state.retry_at) = (None, None, Duration::ZERO);
-                (state.unlike, state.at_tc) = (None, None);
+                (state.unlike, state.at_tc, state.former) = (None, None, None);
             }
             let was_there = state.index.is_some();
             (state.index, state.own) = (index, own);
@@ -270,6 +272,14 @@ impl Devices {
         if self.links.is_none() {
             return Attachment {
                 why: Some("the kernel's devices cannot be read".to_owned()),
+                ..Attachment::default()
+            };
+        }
+        if let Some(why) = &state.former {
+            return Attachment {
+                ifindex: state.index,
+                why: Some(why.clone()),
+                renamed: self.other_name(id),
                 ..Attachment::default()
             };
         }
@@ -479,6 +489,7 @@ impl Devices {
             return;
         };
         state.retry_at = now + RETRY;
+        state.former = None;
         let (attached, why) = match tried {
             Ok(tried) => tried,
             Err(why) => {
@@ -502,12 +513,18 @@ impl Devices {
         }
     }
 
+    /// It is left to the program of a former version. Is that new?
+    pub(crate) fn is_left_to_former(&mut self, id: InterfaceId, why: String) -> bool {
+        let state = self.interfaces.get_mut(usize::from(id.0));
+        state.is_some_and(|state| state.former.replace(why).is_none())
+    }
+
     /// An operator detached it.
     pub(crate) fn release(&mut self, name: &str) {
         let mut interfaces = self.interfaces.iter_mut().zip(&self.names);
         if let Some((state, _)) = interfaces.find(|(_, each)| *each == name) {
             (state.released, state.program, state.said) = (true, None, Some(false));
-            state.ours = None;
+            (state.ours, state.former) = (None, None);
         }
     }
 
@@ -516,7 +533,8 @@ impl Devices {
         let state = self.interfaces.get(usize::from(id.0));
         state.is_some_and(|state| {
             let is_gone = state.is_there() == Some(false) && state.program.is_none();
-            state.retry_at > Duration::ZERO && state.refused.is_none() && is_gone
+            let was_tried = state.retry_at > Duration::ZERO && state.former.is_none();
+            was_tried && state.refused.is_none() && is_gone
         })
     }
 

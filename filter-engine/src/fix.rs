@@ -60,6 +60,14 @@ impl Engine {
     }
 
     fn attach_one(&mut self, now: Duration, id: InterfaceId) -> Result<(), Error> {
+        if self.is_left_to_former(now, id) {
+            return Ok(()); // see `Engine::replace_formers`
+        }
+        self.attach_here(now, id)
+    }
+
+    /// As [`Engine::attach_one`], whatever a version before left there.
+    pub(crate) fn attach_here(&mut self, now: Duration, id: InterfaceId) -> Result<(), Error> {
         let attached = self
             .try_to_attach(id)
             .map_err(|error| self.name_occupant(id, error));
@@ -138,7 +146,6 @@ impl Engine {
             return Ok(None);
         };
         let mode = self.attach_mode(id);
-        let classes = self.interface_granted(id);
         if self.devices.is_stubborn(id) {
             // What was taken over is on a device of another namespace, or on none: it is of no use here.
             self.filter.detach(&spec.name)?;
@@ -147,19 +154,50 @@ impl Engine {
         let is_new = !self.filter.knows_interface(&spec.name);
         let members = self.devices.members(id);
         let attached = self.filter.attach_to(&device, &spec, members, mode)?;
-        let target = Target::Interface(&spec.name);
-        if let Some(permit) = self.switched.interfaces.get(&spec.name)
-            && is_new
-        {
-            self.filter.permit(target, permit.classes())?;
-        }
         let judged = match attached.kind.is_tc() {
             true => Classes::ALL,
             false => self.devices.judged(id),
         };
-        let wanted = Wanted::new(classes.within(judged), LeaseEnd::Observe);
-        self.filter.set_wanted(target, wanted)?;
+        self.want_on(id, &spec.name, is_new, judged)?;
         Ok(Some(attached))
+    }
+
+    /// Writes all that the program is to know of an interface, before it is there.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub(crate) fn prepare(&mut self, id: InterfaceId) -> Result<(), Error> {
+        let whole = self.fitted.spec();
+        let Some(link) = self.fitted.links().get(&id) else {
+            return Ok(());
+        };
+        let Some(spec) = peering::interface_spec(whole, id, link) else {
+            return Ok(());
+        };
+        let is_new = !self.filter.knows_interface(&spec.name);
+        self.filter.set_interface(link.ifindex, &spec)?;
+        self.filter
+            .set_members(&spec.name, self.devices.members(id))?;
+        self.want_on(id, &spec.name, is_new, self.devices.judged(id))
+    }
+
+    /// Switches an interface as it is configured, and if it is new as operators permit.
+    fn want_on(
+        &self,
+        id: InterfaceId,
+        name: &str,
+        is_new: bool,
+        judged: Classes,
+    ) -> Result<(), Error> {
+        let target = Target::Interface(name);
+        if let Some(permit) = self.switched.interfaces.get(name)
+            && is_new
+        {
+            self.filter.permit(target, permit.classes())?;
+        }
+        let classes = self.interface_granted(id).within(judged);
+        let wanted = Wanted::new(classes, LeaseEnd::Observe);
+        self.filter.set_wanted(target, wanted)
     }
 
     /// A program that an earlier process, or specification, attached at another hook than the configured one goes there, or
@@ -401,7 +439,7 @@ impl Engine {
         }
     }
 
-    fn say_where(&mut self) {
+    pub(crate) fn say_where(&mut self) {
         for (id, attachment) in self.devices.news() {
             let Some(interface) = self.fitted.spec().interface(id) else {
                 continue;

@@ -40,17 +40,21 @@ impl Adopted {
         let Some(until) = *adopted else {
             return false;
         };
-        let mut classes = lifecycle.class_status(now, id).into_iter();
-        let loading = classes.any(|class| match class.missing {
-            Some(Missing::Loading(..)) => true,
-            Some(Missing::NotReceived(side, family)) => lifecycle.is_awaited(id, side, family),
-            _ => false,
-        });
-        if !loading || now >= until {
+        if !is_loading(now, id, lifecycle) || now >= until {
             *adopted = None;
         }
         adopted.is_some()
     }
+}
+
+/// Are there tables of this peer that feeds have not reported in full, although there is a session that carries them?
+pub(crate) fn is_loading(now: Duration, id: PeerId, lifecycle: &Lifecycle) -> bool {
+    let mut classes = lifecycle.class_status(now, id).into_iter();
+    classes.any(|class| match class.missing {
+        Some(Missing::Loading(..)) => true,
+        Some(Missing::NotReceived(side, family)) => lifecycle.is_awaited(id, side, family),
+        _ => false,
+    })
 }
 
 /// Renews the lease.
@@ -62,7 +66,8 @@ pub(crate) struct LeaseKeeper {
 impl LeaseKeeper {
     /// With `on_lease_end = "keep"` the peers' switch words in the kernel do not depend on the lease.
     pub(crate) fn renew(filter: &Filter, timers: &Timers) -> Result<(), Error> {
-        filter.lease().renew(timers.lease)
+        filter.lease().renew(timers.lease)?;
+        filter.renew_former(timers.lease)
     }
 
     /// Renews it if it is time to.

@@ -32,6 +32,7 @@ mod explain;
 mod fitted;
 mod fix;
 mod follow;
+mod former;
 mod frozen;
 mod lease;
 mod links;
@@ -135,6 +136,7 @@ pub struct Engine {
     /// What operators switched before this process cannot be had.
     is_memory_lost: bool,
     trials: Trials,
+    formers: former::Formers,
     /// Why feeds are not connected, as they reported.
     feeds_down: BTreeMap<FeedId, String>,
     follower: Follower,
@@ -179,6 +181,7 @@ impl Engine {
             switched: Switched::default(),
             is_memory_lost: false,
             trials: Trials::new(),
+            formers: former::Formers::default(),
             feeds_down: BTreeMap::new(),
             notices: Notices::default(),
             next_tick: Duration::ZERO,
@@ -273,6 +276,7 @@ impl Engine {
         self.renew_lease(now);
         self.lifecycle.settle(now);
         self.publish(now);
+        self.replace_formers(now);
         self.take_events();
         self.next_work()
     }
@@ -323,10 +327,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Is any interface attached?
+    /// Is any interface attached, by this version or by one before?
     #[must_use]
     pub fn is_attached(&self) -> bool {
-        self.filter.interfaces().next().is_some()
+        self.filter.has_former() || self.filter.interfaces().next().is_some()
     }
 
     /// Detaches and removes everything.

@@ -40,6 +40,21 @@ pub enum Notice {
         /// The reason.
         why: String,
     },
+    /// A version with another data-plane schema left its program on an interface: it goes on filtering there by its own tables,
+    /// until this one's know as much. What of it is in force cannot be read.
+    FormerKept {
+        /// The interface.
+        interface: String,
+        /// The program's number in the kernel.
+        program: u32,
+        /// The schema of its tables.
+        schema: u32,
+    },
+    /// Our program is in the place of a former version's; counters started anew.
+    FormerReplaced {
+        /// The interface.
+        interface: String,
+    },
     /// A trial ended without being confirmed: the peer is as it was before.
     TrialEnded {
         /// The peer.

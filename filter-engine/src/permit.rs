@@ -89,6 +89,7 @@ impl Engine {
             };
             let name = peer.name.clone();
             self.permit(self.slots.of(id).into(), permit.classes());
+            self.look_at_formers();
             self.switched.set_peer(&name, permit);
             self.trials.remove(&name);
         }
@@ -154,6 +155,7 @@ impl Engine {
         };
         self.filter
             .permit(Target::Interface(interface), permit.classes())?;
+        self.look_at_formers();
         self.switched.set_interface(interface, permit);
         Ok(())
     }
@@ -164,6 +166,7 @@ impl Engine {
             Target::WholeFilter,
             Classes::ALL.when(mode == Mode::Enforce),
         );
+        self.look_at_formers();
         self.switched.all_off = mode == Mode::Observe;
     }
 

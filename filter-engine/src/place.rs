@@ -114,6 +114,11 @@ impl Placer {
         self.stations.are_whole(&facts(fitted), interface, is_up)
     }
 
+    /// Has the kernel listed its neighbour table in full?
+    pub(crate) const fn has_listed_neighbours(&self) -> bool {
+        self.stations.has_listed()
+    }
+
     /// Takes in what the kernel reports of its neighbour table.
     pub(crate) fn learn(&mut self, now: Duration, fitted: &Fitted, learned: Vec<Learned>) {
         let facts = facts(fitted);

@@ -503,7 +503,7 @@ impl Engine {
     }
 
     /// The classes that can be judged by what the program sees on all interfaces of a peer.
-    fn judged(&self, id: PeerId) -> Classes {
+    pub(crate) fn judged(&self, id: PeerId) -> Classes {
         let attachments = self.fitted.spec().peers[id.0 as usize].attachments.iter();
         let judged = attachments.map(|each| self.devices.judged(each.interface));
         judged.fold(Classes::ALL, Classes::within)

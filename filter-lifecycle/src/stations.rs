@@ -134,6 +134,12 @@ type Fixed = BTreeMap<Station, PeerId>;
 type Claims = BTreeMap<Station, Claimants>;
 
 impl Stations {
+    /// Has the neighbour table been listed in full?
+    #[must_use]
+    pub const fn has_listed(&self) -> bool {
+        self.complete
+    }
+
     /// What an earlier process left in force stays until the neighbour table has been listed in full.
     pub fn inherit(&mut self, stations: impl IntoIterator<Item = (Station, PeerId)>) {
         let learned = stations

@@ -60,6 +60,14 @@ impl Journal {
                 self.record(devices::attached(interface, hook));
             }
             Notice::Detached { interface, why } => self.record(devices::detached(interface, why)),
+            Notice::FormerKept {
+                interface,
+                program,
+                schema,
+            } => self.record(devices::former_kept(interface, *program, *schema)),
+            Notice::FormerReplaced { interface } => {
+                self.record(devices::former_replaced(interface));
+            }
             Notice::NotAsConfigured { interface, why } => {
                 self.note("not-as-configured", &format!("{interface}: {why}"));
             }

@@ -8,4 +8,5 @@ mod changes;
 mod scene;
 mod sessions;
 mod status;
+mod upgrade;
 mod wire;

@@ -166,9 +166,11 @@ impl Scene {
         plug(&self.router, &self.peer, address);
     }
 
+    /// All of it: what needs no routes is in force before.
     pub fn until_enforced(&self) {
-        self.daemon
-            .until("the peer to be enforced", "p", is_enforced);
+        self.daemon.until("the peer to be enforced", "p", |peer| {
+            is_enforced(peer) && peer["state"] == "enforcing"
+        });
     }
 
     /// The status of an interface.
@@ -281,6 +283,15 @@ impl Outcome {
         assert_eq!(last["state"], "enforcing", "{what}");
     }
 
+    /// Not even at the start.
+    pub fn assert_none_passed(&self, what: &str) {
+        let passed = self.fates(&self.spoofed, Duration::ZERO, true);
+        assert!(
+            passed.is_empty(),
+            "{what}: spoofed packets passed: {passed:?}"
+        );
+    }
+
     /// Those of `sent` that were sent after `since` and arrived, or did not, by number and time.
     fn fates(
         &self,
@@ -328,6 +339,14 @@ pub fn our_mac() -> Mac {
 }
 
 impl Scene {
+    pub fn pins(&self) -> &std::path::Path {
+        self.site.pins()
+    }
+
+    pub const fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Where an interface's link is pinned.
     pub fn link_pin(&self, interface: &str) -> std::path::PathBuf {
         self.site.pins().join(format!("link-{interface}"))

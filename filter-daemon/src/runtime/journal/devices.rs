@@ -76,3 +76,21 @@ pub(super) fn detached(interface: &str, why: &str) -> Noted {
         },
     }
 }
+
+/// A version with another data-plane schema left its program there.
+pub(super) fn former_kept(interface: &str, program: u32, schema: u32) -> Noted {
+    Noted::plain(
+        "former-kept",
+        format!(
+            "{interface}: program {program} of a version with schema {schema} goes on filtering by its own tables until this one knows as much"
+        ),
+    )
+}
+
+/// Our program is in its place.
+pub(super) fn former_replaced(interface: &str) -> Noted {
+    Noted::plain(
+        "former-replaced",
+        format!("{interface}: the program of the version before is replaced; counters start anew"),
+    )
+}

@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 20] = [
+const WARNINGS: [&str; 21] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
@@ -35,6 +35,7 @@ const WARNINGS: [&str; 20] = [
     "feed-disagreement",
     "feed-down",
     "first-as-differs",
+    "former-kept",
     "ixf-refused",
     "left-out",
     "mac-contested",
@@ -51,13 +52,14 @@ const WARNINGS: [&str; 20] = [
 ];
 
 /// Everything else that happens, but for `peer-state`, which is as loud as its state.
-const INFOS: [&str; 25] = [
+const INFOS: [&str; 26] = [
     "acknowledged",
     "attached",
     "coverage-cleared",
     "detached",
     "feed-up",
     "foreign-feed-over",
+    "former-replaced",
     "growth-accepted",
     "mac-accepted",
     "mac-learned",
