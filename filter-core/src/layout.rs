@@ -32,6 +32,8 @@ pub const MAX_INTERFACES: u32 = 64;
 pub const NEAR_IFINDEX: u32 = 65_535;
 /// Indices that lead to an interface of ours beyond [`NEAR_IFINDEX`]: devices and, of bonds, their members.
 pub const MAX_FAR_INDICES: u32 = 256;
+/// Devices without a record whose packets are counted one by one; those of more only all together.
+pub const MAX_UNRECORDED: u32 = 256;
 /// Own MACs of an interface: the device's, and those of what is stacked on it.
 pub const MAX_OWN_MACS: usize = 8;
 /// Tagged networks of all interfaces together.
@@ -66,6 +68,8 @@ pub mod map {
     pub const STATIONS: &str = "stations";
     /// Counter index → packets, bytes; per CPU.
     pub const COUNTERS: &str = "counters";
+    /// Index of a device without a record → packets that came in on it: of as many devices as there is room for.
+    pub const UNRECORDED: &str = "unrecorded";
     /// One [`super::SAMPLE_WORDS`] record per sampled violation.
     pub const SAMPLES: &str = "samples";
     /// Counter slot → when the next sample is due, in fractions of a tick.

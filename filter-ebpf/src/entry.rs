@@ -49,7 +49,9 @@ pub trait Packet: Bytes {
 pub fn run<E: Engine, P: Packet>(packet: &P) -> bool {
     let ifindex = packet.ifindex();
     let Some(interface) = maps::interface(ifindex) else {
-        maps::count(counter_index(0, Reason::NoRecord, false), packet.size());
+        let size = packet.size();
+        maps::count(counter_index(0, Reason::NoRecord, false), size);
+        maps::count_unrecorded(ifindex, size.packets);
         return false;
     };
     let policy = OnInterface::<E> {

@@ -1,7 +1,7 @@
 //! The maps every program of this crate shares, and safe reads and writes of them.
 //! Sizes marked "set by the loader" are placeholders. Never holds policy.
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::{bpf_ktime_get_ns, generated::bpf_jiffies64},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -9,8 +9,8 @@ use aya_ebpf::{
 use filter_core::Classes;
 use filter_core::layout::station::{self, Found};
 use filter_core::layout::{
-    Interface, MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX, NETWORK_PLACES,
-    Network, PeerKey, Rate, SAMPLE_WORDS, WHOLE_FILTER, Wanted, counter_entries,
+    Interface, MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, MAX_UNRECORDED, NEAR_IFINDEX,
+    NETWORK_PLACES, Network, PeerKey, Rate, SAMPLE_WORDS, WHOLE_FILTER, Wanted, counter_entries,
     from_interface_entry, tags_key,
 };
 use filter_core::packet::{Size, Vlans};
@@ -21,6 +21,9 @@ static INTERFACE_SLOTS: Array<u32> = Array::with_max_entries(NEAR_IFINDEX + 1, 0
 #[map(name = "if_far")]
 static FAR_INTERFACES: HashMap<u32, u32> =
     HashMap::with_max_entries(MAX_FAR_INDICES, BPF_F_NO_PREALLOC);
+
+#[map(name = "unrecorded")]
+static UNRECORDED: HashMap<u32, u64> = HashMap::with_max_entries(MAX_UNRECORDED, BPF_F_NO_PREALLOC);
 
 #[map(name = "interfaces")]
 static INTERFACES: Array<Interface> = Array::with_max_entries(2 * MAX_INTERFACES, 0);
@@ -176,6 +179,42 @@ pub fn count(index: u32, size: Size) {
         }
     }
 }
+
+/// Adds packets of a device without a record to its counter, for user space to find out whose it is. Where there is no room
+/// they are counted with all others only.
+#[inline(always)]
+pub fn count_unrecorded(ifindex: u32, packets: u64) {
+    if !add_unrecorded(ifindex, packets)
+        && UNRECORDED
+            .insert(&ifindex, &packets, u64::from(BPF_NOEXIST))
+            .is_err()
+    {
+        add_unrecorded(ifindex, packets); // another CPU was first
+    }
+}
+
+#[inline(always)]
+fn add_unrecorded(ifindex: u32, packets: u64) -> bool {
+    let Some(counter) = UNRECORDED.get_ptr_mut(&ifindex) else {
+        return false;
+    };
+    add(counter, packets);
+    true
+}
+
+/// Adds to a word that other CPUs add to. The compiler has no atomic addition for this target.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn add(counter: *mut u64, number: u64) {
+    // SAFETY: the verifier proved the pointer valid, and it is aligned.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number, options(nostack));
+    }
+}
+
+/// Other targets only check this crate: they do not know the instruction.
+#[cfg(not(target_arch = "bpf"))]
+fn add(_counter: *mut u64, _number: u64) {}
 
 /// The classes in force for a slot now.
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Keeping the program where it belongs: each interface's record follows its device, the program is attached again where
 //! it is not, and says so meanwhile. Never waits for a device, and never lets one that is missing keep another from
 //! being protected.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use filter_core::{Classes, Reason};
@@ -14,7 +15,7 @@ use filter_loader::{
 
 use crate::devices::{Change, TC};
 use crate::notice::Notice;
-use crate::wire::Seen;
+use crate::wire::{Seen, Unrecorded};
 use crate::{Engine, EngineError, peering};
 
 impl Engine {
@@ -358,8 +359,13 @@ impl Engine {
     /// What the data plane counted on each interface, read only where it is of use.
     fn watch_wire(&mut self, now: Duration) {
         let mut changes = Vec::new();
-        if let Ok(frames) = self.filter.unrecorded() {
-            changes.extend(self.wire.look_at_unrecorded(now, frames));
+        if let Ok(frames) = self.unrecorded() {
+            let devices = frames.by_device.keys();
+            let named = devices.map(|&device| (device, self.interface_name(device)));
+            let named = named.map(|(device, name)| (device, name.map(str::to_owned)));
+            let named: BTreeMap<u32, Option<String>> = named.collect();
+            let interface = |device| named.get(&device).cloned().flatten();
+            changes.extend(self.wire.look_at_unrecorded(now, frames, interface));
         }
         let spec = self.fitted.spec();
         for (id, interface) in spec.interface_ids() {
@@ -377,6 +383,15 @@ impl Engine {
                 begins: change.begins,
             });
         }
+    }
+
+    fn unrecorded(&self) -> Result<Unrecorded, Error> {
+        // In this order a frame that comes in between seems to be of no other device.
+        let all = self.filter.unrecorded()?;
+        Ok(Unrecorded {
+            all,
+            by_device: self.filter.unrecorded_by_device()?,
+        })
     }
 
     /// Frames of no peer, and those of peers that are on this interface alone. None if a counter cannot be read.

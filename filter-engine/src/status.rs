@@ -287,8 +287,8 @@ impl Engine {
     }
 
     fn alarms(&self, id: InterfaceId) -> Vec<&'static str> {
-        let unrecorded = self.wire.has_unrecorded().then_some(Reason::NoRecord);
         let spec = self.fitted.spec();
+        let unrecorded = self.has_unrecorded(id).then_some(Reason::NoRecord);
         let is_not_for_us = |id| {
             spec.interface(id)
                 .is_some_and(|each| self.wire.is_not_for_us(&each.name))
@@ -468,7 +468,7 @@ impl Engine {
             dropping: self.filter.in_force(target).ok(),
             off_wire: not_attached(attached)
                 .or_else(|| self.without_lease())
-                .or_else(|| self.without_record()),
+                .or_else(|| self.without_record(id)),
             judged: self.devices.judged(id),
             missing: unknown_waits(self.mixed.contains(&id)),
             expected: None,
@@ -491,15 +491,22 @@ impl Engine {
         let attached = attachments.map(|each| self.devices.attachment(each.interface).attached);
         let unattached = attached.filter_map(not_attached).min();
         let without_station = (!has_station).then_some(Obstacle::NoStation);
+        let peer = &self.fitted.spec().peers[id.0 as usize];
+        let mut interfaces = peer.attachments.iter().map(|each| each.interface);
         unattached
             .or_else(|| self.without_lease())
-            .or_else(|| self.without_record())
+            .or_else(|| interfaces.find_map(|id| self.without_record(id)))
             .or(without_station)
     }
 
-    /// Frames that passed because their device had no record: which interface they belong to is not known.
-    fn without_record(&self) -> Option<Obstacle> {
-        self.wire.has_unrecorded().then_some(Obstacle::NoRecord)
+    /// Did frames pass that came in on this interface, or may have, because their device had no record?
+    fn has_unrecorded(&self, id: InterfaceId) -> bool {
+        let interface = self.fitted.spec().interface(id);
+        interface.is_some_and(|interface| self.wire.has_unrecorded(&interface.name))
+    }
+
+    fn without_record(&self, id: InterfaceId) -> Option<Obstacle> {
+        self.has_unrecorded(id).then_some(Obstacle::NoRecord)
     }
 
     /// The classes that can be judged by what the program sees on all interfaces of a peer.

@@ -25,6 +25,21 @@ pub(crate) struct Seen {
     pub(crate) is_partial: bool,
 }
 
+/// Frames of devices without a record, ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unrecorded {
+    pub(crate) all: u64,
+    /// By the device's index, as far as there is room.
+    pub(crate) by_device: BTreeMap<u32, u64>,
+}
+
+impl Unrecorded {
+    /// Of devices that there is no room for.
+    fn of_others(&self) -> u64 {
+        self.all.saturating_sub(self.by_device.values().sum())
+    }
+}
+
 /// An alarm that begins, or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -52,9 +67,9 @@ pub(crate) struct WireWatch {
     /// By name.
     interfaces: BTreeMap<String, Interface>,
     look_at: Duration,
-    unrecorded: Option<u64>,
-    /// Until then the alarm lasts.
-    unrecorded_until: Option<Duration>,
+    unrecorded: Option<Unrecorded>,
+    /// By interface, none for frames that may be any interface's: until when the alarm lasts.
+    unrecorded_until: BTreeMap<Option<String>, Duration>,
 }
 
 impl WireWatch {
@@ -107,28 +122,58 @@ impl WireWatch {
         })
     }
 
-    /// Frames of devices without a record, ever.
-    pub(crate) fn look_at_unrecorded(&mut self, now: Duration, frames: u64) -> Option<Change> {
-        let change = |begins| Change {
-            interface: None,
+    /// Frames of devices without a record, ever: of each device of which they are known, and of all together. `interface` says
+    /// whose device one is; frames of which that is not known may be any interface's.
+    pub(crate) fn look_at_unrecorded(
+        &mut self,
+        now: Duration,
+        frames: Unrecorded,
+        interface: impl Fn(u32) -> Option<String>,
+    ) -> Vec<Change> {
+        // What an earlier process saw is not new.
+        let before = self
+            .unrecorded
+            .replace(frames.clone())
+            .unwrap_or_else(|| frames.clone());
+        let mut grew = BTreeSet::new();
+        for (device, count) in &frames.by_device {
+            if before.by_device.get(device) < Some(count) {
+                grew.insert(interface(*device));
+            }
+        }
+        if frames.of_others() > before.of_others() {
+            grew.insert(None);
+        }
+        let change = |interface, begins| Change {
+            interface,
             reason: Reason::NoRecord,
             begins,
         };
-        // What an earlier process saw is not new.
-        let before = self.unrecorded.replace(frames).unwrap_or(frames);
-        let was = self.unrecorded_until.is_some();
-        if frames > before {
-            self.unrecorded_until = Some(now + NO_RECORD);
-            return (!was).then(|| change(true));
+        let mut changes = Vec::new();
+        for interface in grew {
+            let until = now + NO_RECORD;
+            if self
+                .unrecorded_until
+                .insert(interface.clone(), until)
+                .is_none()
+            {
+                changes.push(change(interface, true));
+            }
         }
-        let is_over = self.unrecorded_until.is_some_and(|until| now >= until);
-        self.unrecorded_until = self.unrecorded_until.filter(|_| !is_over);
-        is_over.then(|| change(false))
+        self.unrecorded_until.retain(|interface, until| {
+            let lasts = now < *until;
+            if !lasts {
+                changes.push(change(interface.clone(), false));
+            }
+            lasts
+        });
+        changes
     }
 
-    /// Did frames pass unjudged lately because their device had no record?
-    pub(crate) const fn has_unrecorded(&self) -> bool {
-        self.unrecorded_until.is_some()
+    /// Did frames pass unjudged lately that came in on this interface, or may have, because their device had no record?
+    pub(crate) fn has_unrecorded(&self, name: &str) -> bool {
+        let mut interfaces = self.unrecorded_until.keys();
+        interfaces.any(|each| each.as_deref().is_none_or(|each| each == name))
     }
 
     /// Was a frame counted since the program was attached here? None if that cannot be known.
@@ -271,17 +316,62 @@ mod tests {
         assert_eq!(look(180, 2099, 1100), None, "too few to say anything");
     }
 
+    /// So many of each device, and of others.
+    fn unrecorded(by_device: &[(u32, u64)], others: u64) -> Unrecorded {
+        let by_device: BTreeMap<u32, u64> = by_device.iter().copied().collect();
+        Unrecorded {
+            all: by_device.values().sum::<u64>() + others,
+            by_device,
+        }
+    }
+
+    /// Devices below ten are the first interface's.
+    fn interface(device: u32) -> Option<String> {
+        (device < 10).then(|| NAME.to_owned())
+    }
+
+    const OTHER_NAME: &str = "ixp1";
+
     #[test]
     fn no_record_is_an_alarm_for_ten_seconds_after_it_grew() {
         let mut watch = WireWatch::default();
         let mut look = |second, frames| {
-            let change = watch.look_at_unrecorded(at(second), frames);
-            (change.map(|change| change.begins), watch.has_unrecorded())
+            let frames = unrecorded(&[(5, frames)], 0);
+            let changes = watch.look_at_unrecorded(at(second), frames, interface);
+            let begins: Vec<bool> = changes.iter().map(|change| change.begins).collect();
+            let names = [NAME, OTHER_NAME].map(|name| watch.has_unrecorded(name));
+            (begins, names)
         };
-        assert_eq!(look(0, 5), (None, false), "what an earlier process counted");
-        assert_eq!(look(1, 6), (Some(true), true));
-        assert_eq!(look(2, 7), (None, true));
-        assert_eq!(look(11, 7), (None, true));
-        assert_eq!(look(12, 7), (Some(false), false));
+        let seen = look(0, 5);
+        assert_eq!(
+            seen,
+            (vec![], [false; 2]),
+            "what an earlier process counted"
+        );
+        assert_eq!(look(1, 6), (vec![true], [true, false]));
+        assert_eq!(look(2, 7), (vec![], [true, false]));
+        assert_eq!(look(11, 7), (vec![], [true, false]));
+        assert_eq!(look(12, 7), (vec![false], [false; 2]));
+    }
+
+    #[test]
+    fn frames_without_a_record_concern_all_whose_they_may_be() {
+        let look = |frames| {
+            let mut watch = WireWatch::default();
+            watch.look_at_unrecorded(at(0), unrecorded(&[(5, 1), (11, 1)], 1), interface);
+            let changes = watch.look_at_unrecorded(at(1), frames, interface);
+            let of = changes.into_iter().map(|change| change.interface);
+            let names = [NAME, OTHER_NAME].map(|name| watch.has_unrecorded(name));
+            (of.collect::<Vec<_>>(), names)
+        };
+        let its = Some(NAME.to_owned());
+        let none = look(unrecorded(&[(5, 1), (11, 1)], 1));
+        assert_eq!(none, (vec![], [false; 2]));
+        let known = look(unrecorded(&[(5, 1), (6, 1), (11, 1)], 1));
+        assert_eq!(known, (vec![its.clone()], [true, false]));
+        let unknown = look(unrecorded(&[(5, 1), (11, 2)], 1));
+        assert_eq!(unknown, (vec![None], [true; 2]), "nobody knows the device");
+        let without_room = look(unrecorded(&[(5, 2), (11, 1)], 2));
+        assert_eq!(without_room, (vec![None, its], [true; 2]));
     }
 }

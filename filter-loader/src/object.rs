@@ -110,6 +110,7 @@ const PINNED: &[&str] = &[
     map::PEERS,
     map::STATIONS,
     map::COUNTERS,
+    map::UNRECORDED,
     map::SAMPLE_DUE,
     map::ICMP_DUE,
     map::SAMPLES,

@@ -1,5 +1,7 @@
 //! What a filter's packets left behind: counters and samples. Only reads.
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use std::collections::BTreeMap;
+
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use filter_core::Reason;
 use filter_core::layout::map;
 
@@ -43,6 +45,22 @@ impl Filter {
     pub fn unrecorded(&self) -> Result<u64, Error> {
         let fates = stats::read_one(&self.counter_map()?, 0, Reason::NoRecord)?;
         Ok(fates.packets())
+    }
+
+    /// Packets of [`Filter::unrecorded_counters`] by the index of their device: of as many devices as there is room for.
+    ///
+    /// # Errors
+    /// Map errors.
+    pub fn unrecorded_by_device(&self) -> Result<BTreeMap<u32, u64>, Error> {
+        let missing = || Error::Map {
+            map: map::UNRECORDED,
+            why: "the object has no such map".to_owned(),
+        };
+        let devices = self.ebpf.map(map::UNRECORDED).ok_or_else(missing)?;
+        let devices: HashMap<_, u32, u64> =
+            HashMap::try_from(devices).map_err(Error::map(map::UNRECORDED))?;
+        let counted: Result<_, _> = devices.iter().collect();
+        counted.map_err(Error::map(map::UNRECORDED))
     }
 
     pub(super) fn read_counters(&self, slot: u32) -> Result<Counters, Error> {

@@ -3,7 +3,8 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
+use filter_core::layout::{MAX_UNRECORDED, map};
 use tests::lab::{Site, Wire, require, wait_for};
 
 use super::scene::{
@@ -72,6 +73,68 @@ fn while_frames_have_no_record_nothing_is_called_in_force() {
     scene.until_enforced();
     assert!(begin.elapsed() >= Duration::from_secs(9));
     scene.daemon.until_event("no-record-over", |_| true);
+}
+
+/// Another peer at another interface.
+const OTHER: &str = r#"
+[[interface]]
+name = "ixp1"
+kind = "port"
+
+[[peer]]
+name = "q"
+asn = 64502
+interface = "ixp1"
+addresses = ["198.51.100.2"]
+mode = "enforce"
+families = ["ipv4"]
+
+[[feed]]
+kind = "static"
+peer = "q"
+advertised_by_peer = ["45.146.196.0/23"]
+advertised_to_peer = ["44.1.0.0/16"]
+"#;
+
+#[test]
+fn frames_without_a_record_concern_the_interface_they_came_in_on() {
+    if !require("devices no record elsewhere", &[]) {
+        return;
+    }
+    let mut scene = Scene::new(&format!("{LAN}{OTHER}"), ADDRESS);
+    for line in [
+        "link add ixp1 type veth peer name far1",
+        "addr add 198.51.100.1/30 dev ixp1",
+        "link set ixp1 up",
+    ] {
+        scene.router.ip(&line.split(' ').collect::<Vec<_>>());
+    }
+    let enforcing = |peer: &serde_json::Value| is_enforced(peer) && peer["state"] == "enforcing";
+    scene
+        .daemon
+        .until("the other to be enforced", "q", enforcing);
+    entry(&scene, |_| 0);
+    assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), PACKETS);
+    let gone = |peer: &serde_json::Value| !is_enforced(peer);
+    scene.daemon.until("the alarm", "p", gone);
+    assert!(enforcing(&scene.daemon.peer("q")), "none of its frames");
+    assert_eq!(scene.interface("ixp1")["alarms"], serde_json::json!([]));
+    let event = scene.daemon.until_event("no-record-alarm", |_| true);
+    let text = event["text"].as_str().unwrap();
+    assert!(text.starts_with("ixp0: frames come in"), "{text}");
+
+    // Of a device that there is no room for it is not known whose its frames are.
+    let pin = scene.link_pin("ixp0").with_file_name(map::UNRECORDED);
+    let devices = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+    let mut devices: HashMap<_, u32, u64> = devices.try_into().unwrap();
+    let ifindex = scene.interface("ixp0")["ifindex"].as_u64().unwrap() as u32;
+    devices.remove(&ifindex).unwrap();
+    for device in 0..MAX_UNRECORDED {
+        devices.insert(1_000_000 + device, 0, 0).unwrap();
+    }
+    assert!(devices.insert(1, 0, 0).is_err(), "it is full");
+    assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), PACKETS);
+    scene.daemon.until("the alarm of all", "q", gone);
 }
 
 /// As `ethtool -K DEVICE txvlan off`.

@@ -1,4 +1,5 @@
 //! Attaching, and what then happens to frames on the wire.
+use std::collections::BTreeMap;
 
 use filter_core::layout::{MAX_FAR_INDICES, MAX_TAGGED_NETWORKS, NEAR_IFINDEX};
 use filter_core::packet::Vlans;
@@ -214,6 +215,8 @@ fn frames_of_a_bonds_member_are_the_bonds() {
         filter.set_members(NEAR, &[]).unwrap();
         pair.passes(SPOOFED);
         assert_eq!(filter.unrecorded().unwrap(), 3);
+        let by_device = filter.unrecorded_by_device().unwrap();
+        assert_eq!(by_device, BTreeMap::from([(attached.ifindex, 3)]));
         filter.detach_all().unwrap();
     }
 }
