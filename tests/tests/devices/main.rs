@@ -6,6 +6,7 @@
 mod adoption;
 mod changes;
 mod scene;
+mod schema_3;
 mod sessions;
 mod status;
 mod upgrade;

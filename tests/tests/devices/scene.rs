@@ -117,13 +117,22 @@ impl Scene {
 
     /// The daemon runs.
     pub fn starting(interfaces: &str, address: &str) -> Self {
+        Self::starting_after(&config(interfaces), address, |_, _| {})
+    }
+
+    /// The daemon runs, with this configuration, after something else was done on the router.
+    pub fn starting_after(
+        config: &str,
+        address: &str,
+        before: impl FnOnce(&Site, &Namespace),
+    ) -> Self {
         let router = Namespace::quiet("router").unwrap();
         let peer = Namespace::quiet("peer").unwrap();
         plug(&router, &peer, address);
         let site = Site::new(&router);
-        let daemon = site.start(&config(interfaces));
+        before(&site, &router);
         Self {
-            daemon,
+            daemon: site.start(config),
             site,
             router,
             peer,

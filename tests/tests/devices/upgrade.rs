@@ -14,6 +14,7 @@ use tests::lab::{Namespace, Site, require, wait_for};
 use super::scene::{
     GOOD_FLOW, ITS_MAC, LAN, SPOOFED_FLOW, Scene, WITHIN, config, is_enforced, our_mac,
 };
+use super::schema_3;
 
 const ADDRESS: &str = "192.0.2.1/24";
 const PACKETS: usize = 20;
@@ -120,6 +121,26 @@ fn off_works_beside_another_versions_program() {
     let shown = scene.router.ip(&["link", "show", "dev", "ixp0"]);
     assert!(!shown.contains("xdp"), "{shown}");
     assert!(!beside(&pins).exists());
+}
+
+/// The objects of schema 3 and what a daemon of that version left in their maps.
+#[test]
+fn the_program_of_schema_3_filters_until_this_one_knows_as_much() {
+    if !require("devices upgrade from 3", &[]) {
+        return;
+    }
+    let mut scene = Scene::starting_after(&deaf(&config(LAN)), ADDRESS, schema_3::pin);
+    let event = scene.daemon.until_event("former-kept", |_| true);
+    let text = event["text"].as_str().unwrap();
+    assert!(text.contains("of a version with schema 3"), "{text}");
+    assert_eq!(arrive(&mut scene), FILTERED);
+    scene.daemon.rewrite(scene.site(), &config(LAN));
+    scene.daemon.reload();
+    let outcome = scene.stream("ixp0", our_mac(), GOOD_FLOW, SPOOFED_FLOW);
+    outcome.assert_safe("the upgrade", Duration::ZERO);
+    outcome.assert_none_passed("the upgrade");
+    scene.daemon.until_event("former-replaced", |_| true);
+    assert!(!beside(scene.pins()).exists());
 }
 
 /// Before schema 4 there was one word: the lease, in nanoseconds of the monotonic clock.
