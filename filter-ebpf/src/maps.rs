@@ -184,6 +184,14 @@ pub fn count(index: u32, size: Size) {
 /// they are counted with all others only.
 #[inline(always)]
 pub fn count_unrecorded(ifindex: u32, packets: u64) {
+    bcp38_unrecorded(u64::from(ifindex), packets);
+}
+
+/// A global function (kernel 5.6): off the path of frames that have a record.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_unrecorded(ifindex: u64, packets: u64) -> u64 {
+    let ifindex = ifindex as u32;
     if !add_unrecorded(ifindex, packets)
         && UNRECORDED
             .insert(&ifindex, &packets, u64::from(BPF_NOEXIST))
@@ -191,6 +199,7 @@ pub fn count_unrecorded(ifindex: u32, packets: u64) {
     {
         add_unrecorded(ifindex, packets); // another CPU was first
     }
+    0
 }
 
 #[inline(always)]

@@ -177,6 +177,15 @@ const CALLS: &[(&str, &[&str])] = &[
     ),
     ("bcp38_membership", &[]),
     ("bcp38_tags", &[]),
+    // Frames without a record only.
+    (
+        "bcp38_unrecorded",
+        &[
+            "__htab_map_lookup_elem",
+            "__htab_map_lookup_elem",
+            "htab_map_update_elem",
+        ],
+    ),
     // Violations only.
     (
         "bcp38_sample",
