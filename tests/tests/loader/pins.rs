@@ -1,9 +1,11 @@
 //! What outlives a process, who may take it over, and who may not.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{Array, Map, MapData};
-use filter_core::layout::station;
+use filter_core::layout::{SCHEMA, station};
 use filter_core::table::{CHUNK_WORDS, LINE_WORDS};
 use filter_core::{Mode, Reason};
 use filter_loader::{
@@ -119,8 +121,8 @@ fn refused(options: &Options) -> String {
 }
 
 #[test]
-fn state_of_another_policy_or_schema_is_refused_and_left_alone() {
-    if !require_kernel("state_of_another_policy_or_schema_is_refused_and_left_alone") {
+fn state_of_another_policy_or_size_or_of_a_third_schema_is_refused_and_left_alone() {
+    if !require_kernel("state_of_another_policy_or_size_is_refused_and_left_alone") {
         return;
     }
     let (pair, pins) = (Pair::new(1500), Pins::new());
@@ -152,8 +154,20 @@ fn state_of_another_policy_or_schema_is_refused_and_left_alone() {
     let mut meta: Array<_, [u64; 2]> = Map::Array(meta).try_into().unwrap();
     let [ours, _] = meta.get(&0, 0).unwrap();
     meta.set(0, [ours + 1, 0], 0).unwrap();
-    let words = format!("schema {:#x}, this version has {ours:#x}", ours + 1);
+    let mut beside = pins.path().as_os_str().to_owned();
+    beside.push("-former");
+    // An upgrade upon one that is not done yet.
+    fs::create_dir(&beside).unwrap();
+    let words = format!(
+        "it has schema {}, this version has {SCHEMA}, and a third is in {}",
+        SCHEMA + 1,
+        beside.display()
+    );
     assert_eq!(refused(&pins.options()), refusal(&words));
+    fs::remove_dir(&beside).unwrap();
+    // Of two, the other is put aside, and goes back if nothing comes of it.
+    drop(Filter::load(&pins.options()).unwrap());
+    assert!(pins.path().join("link-near").exists() && !Path::new(&beside).exists());
 
     // Whoever was refused has changed nothing: it still filters.
     assert!(has_xdp(NEAR));
