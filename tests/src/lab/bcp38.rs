@@ -6,7 +6,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use aya::maps::{Array, Map, MapData};
 use filter_core::Mode;
+use filter_core::layout::map;
 use filter_daemon::config::Config;
 use filter_daemon::control::{self, ControlError, Request};
 use filter_daemon::runtime::{AtExit, Handle, RunError, RunOptions, Runtime};
@@ -44,6 +46,17 @@ impl Site {
     #[must_use]
     pub fn pins(&self) -> &Path {
         &self.pins
+    }
+
+    /// Where what a version with another schema had pinned is put aside.
+    #[must_use]
+    pub fn former_pins(&self) -> PathBuf {
+        PathBuf::from(format!("{}-former", self.pins.display()))
+    }
+
+    /// See [`become_schema`].
+    pub fn becomes(&self, schema: u32) {
+        become_schema(&self.pins, schema);
     }
 
     /// Writes the configuration file: `text`, and where this daemon keeps its things. An interface that `text` chooses no
@@ -374,4 +387,18 @@ impl Drop for Bcp38 {
             );
         }
     }
+}
+
+/// What is pinned becomes another version's: its schema alone is another.
+///
+/// # Panics
+/// If nothing is pinned.
+pub fn become_schema(pins: &Path, schema: u32) {
+    let meta = MapData::from_pin(pins.join(map::META)).expect("pinned state");
+    let meta = Map::from_map_data(meta).expect("a map");
+    let mut meta: Array<_, [u64; 2]> = meta.try_into().expect("an array");
+    let [word, fingerprint] = meta.get(&0, 0).expect("its first element");
+    let magic = word & !u64::from(u32::MAX);
+    meta.set(0, [magic | u64::from(schema), fingerprint], 0)
+        .expect("it is written");
 }

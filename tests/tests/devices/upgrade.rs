@@ -1,6 +1,6 @@
 //! From a version with another data-plane schema to this one: its program filters until ours knows as much, and off works
 //! all the while. Each with packets and a receiver that counts them.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
@@ -25,21 +25,8 @@ fn pinned(dir: &Path, name: &str) -> Map {
     Map::from_map_data(MapData::from_pin(dir.join(name)).unwrap()).unwrap()
 }
 
-/// What is pinned becomes another version's: only its schema is another.
-fn becomes(dir: &Path, schema: u32) {
-    let mut meta: Array<_, [u64; 2]> = pinned(dir, map::META).try_into().unwrap();
-    let [word, fingerprint] = meta.get(&0, 0).unwrap();
-    let magic = word & !u64::from(u32::MAX);
-    meta.set(0, [magic | u64::from(schema), fingerprint], 0)
-        .unwrap();
-}
-
 fn becomes_another(site: &Site, _: &Namespace) {
-    becomes(site.pins(), OTHER);
-}
-
-fn beside(pins: &Path) -> PathBuf {
-    PathBuf::from(format!("{}-former", pins.display()))
+    site.becomes(OTHER);
 }
 
 /// The same, and no feed reports anything yet.
@@ -82,7 +69,7 @@ fn another_versions_program_filters_until_this_one_knows_as_much() {
         "{peer:#}"
     );
     assert_eq!(scene.daemon.events_named("not-attached").len(), 0);
-    assert!(beside(scene.pins()).exists());
+    assert!(scene.site().former_pins().exists());
 
     // The feed reports everything: from the first packet to the last, each meets one of the two programs.
     scene.daemon.rewrite(scene.site(), &config(LAN));
@@ -92,7 +79,7 @@ fn another_versions_program_filters_until_this_one_knows_as_much() {
     outcome.assert_none_passed("the upgrade");
     scene.daemon.until_event("former-replaced", |_| true);
     assert!(
-        !beside(scene.pins()).exists(),
+        !scene.site().former_pins().exists(),
         "the former pins are removed"
     );
     assert_eq!(scene.interface("ixp0")["attached"], true);
@@ -120,7 +107,7 @@ fn off_works_beside_another_versions_program() {
     scene.daemon.ask(&Request::Detach { interface }).unwrap();
     let shown = scene.router.ip(&["link", "show", "dev", "ixp0"]);
     assert!(!shown.contains("xdp"), "{shown}");
-    assert!(!beside(&pins).exists());
+    assert!(!scene.site().former_pins().exists());
 }
 
 /// The objects of schema 3 and what a daemon of that version left in their maps.
@@ -140,7 +127,7 @@ fn the_program_of_schema_3_filters_until_this_one_knows_as_much() {
     outcome.assert_safe("the upgrade", Duration::ZERO);
     outcome.assert_none_passed("the upgrade");
     scene.daemon.until_event("former-replaced", |_| true);
-    assert!(!beside(scene.pins()).exists());
+    assert!(!scene.site().former_pins().exists());
 }
 
 /// Before schema 4 there was one word: the lease, in nanoseconds of the monotonic clock.
@@ -156,12 +143,12 @@ fn the_lease_of_another_version_is_renewed_on_its_own_clock() {
             words.get(&0, 0).unwrap()
         };
         let scene = scene.restart(&deaf(&config(LAN)), |site, _| {
-            becomes(site.pins(), schema);
+            site.becomes(schema);
             if schema < 4 {
                 std::fs::remove_file(site.pins().join(map::ALLOWED)).unwrap();
             }
         });
-        let [own, former] = [scene.pins().to_owned(), beside(scene.pins())];
+        let [own, former] = [scene.pins().to_owned(), scene.site().former_pins()];
         wait_for("the lease to be renewed", WITHIN, || {
             let [own, former] = [&own, &former].map(|dir| lease(dir));
             let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
@@ -190,8 +177,8 @@ fn a_daemon_that_stops_before_puts_another_versions_pins_back() {
     // The other version is started again.
     let mut back = false;
     scene = scene.restart(&deaf(&config(LAN)), |site, _| {
-        back = !beside(site.pins()).exists();
-        becomes(site.pins(), layout::SCHEMA);
+        back = !site.former_pins().exists();
+        site.becomes(layout::SCHEMA);
     });
     assert!(back, "the pins are where they were");
     assert_eq!(scene.daemon.peer("p")["adopted"], true);

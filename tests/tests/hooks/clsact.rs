@@ -17,10 +17,10 @@ use tests::rig::{self, FAR, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, jus
 use tests::tap::Tap;
 
 /// As long as this lives, the thread finds no tcx, as before Linux 6.6.
-struct WithoutTcx;
+pub struct WithoutTcx;
 
 impl WithoutTcx {
-    fn new() -> Self {
+    pub fn new() -> Self {
         hooks::without_tcx(true);
         Self
     }
@@ -32,7 +32,7 @@ impl Drop for WithoutTcx {
     }
 }
 
-fn at_tc(attached: &Attached) -> Vec<u32> {
+pub fn at_tc(attached: &Attached) -> Vec<u32> {
     programs_at_tc(attached.ifindex).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn near() -> InterfaceSpec {
 }
 
 /// Spoofed frames with a number each do not come through, the good one behind them does.
-fn drops(pair: &Pair, behind: &Wire) {
+pub fn drops(pair: &Pair, behind: &Wire) {
     for number in 0..20 {
         pair.far
             .send(&build(&format!("{SPOOFED} / pad {}", 60 + number)));

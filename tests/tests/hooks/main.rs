@@ -11,6 +11,7 @@ mod modules;
 mod moves;
 mod stage;
 mod tunnels;
+mod upgrade;
 mod wire;
 
 /// Ends what goes on beside a test when this is dropped: also if the test fails, which would wait for it otherwise.
