@@ -12,6 +12,7 @@ mod moves;
 mod stage;
 mod tunnels;
 mod wire;
+mod wireguard;
 
 /// Ends what goes on beside a test when this is dropped: also if the test fails, which would wait for it otherwise.
 struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
