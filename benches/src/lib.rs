@@ -5,6 +5,7 @@ pub mod cores;
 pub mod dpdk;
 pub mod feed;
 pub mod floods;
+pub mod forwarding;
 pub mod lookup;
 pub mod measure;
 pub mod report;

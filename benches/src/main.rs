@@ -7,7 +7,7 @@ use benches::measure::{Effort, Result};
 use benches::report::{Goal, Report};
 use benches::whole::{self, Goals};
 use benches::world::World;
-use benches::{against, cores, feed, floods, lookup, updates, wire};
+use benches::{against, cores, feed, floods, forwarding, lookup, updates, wire};
 use filter_core::Family;
 
 fn main() -> ExitCode {
@@ -82,6 +82,7 @@ const PARTS: &[Part] = &[
     ("lookup", lookup::compare),
     ("cores", cores::compare),
     ("wire", wire::compare),
+    ("forwarding", forwarding::compare),
 ];
 
 fn goals(random: f64, hot: f64) -> Goals {

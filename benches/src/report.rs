@@ -29,6 +29,21 @@ pub struct Row {
     pub ratio: f64,
     /// What the bar asks.
     pub goal: Goal,
+    /// More of a figure that was measured in turns.
+    pub detail: Option<Detail>,
+}
+
+/// How far a ratio spreads, and what went through.
+#[derive(Clone, Copy, Debug)]
+pub struct Detail {
+    /// The ratio is the median of so many rounds' ratios.
+    pub rounds: usize,
+    /// A quarter of them are below the first, and a quarter above the second.
+    pub quartiles: [f64; 2],
+    /// Packets a second, by the clock on the wall.
+    pub packets: f64,
+    /// Bits a second.
+    pub bits: f64,
 }
 
 impl Row {
@@ -70,7 +85,15 @@ impl Row {
             baseline_value: theirs,
             ratio,
             goal,
+            detail: None,
         }
+    }
+
+    /// The same with more of it.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.detail = Some(detail);
+        self
     }
 
     /// Is the bar met? `None` if there is none.
@@ -121,8 +144,9 @@ impl Report {
         (met.iter().filter(|&&met| met).count(), met.len())
     }
 
-    /// As an array of objects: `bar`, `case`, `ours_ns`, `baseline`, `baseline_ns`, `ratio`, `goal`, `met`. A figure
-    /// that is none is `null`, and so is `met` where nothing is asked.
+    /// As an array of objects: `bar`, `case`, `ours_ns`, `baseline`, `baseline_ns`, `ratio`, `goal`, `met`, `detail`. A
+    /// figure that is none is `null`, and so is `met` where nothing is asked; and `detail`, or else an object of `rounds`,
+    /// `quartiles`, `packets_per_second` and `bits_per_second`.
     #[must_use]
     pub fn json(&self) -> String {
         let mut text = String::from("[\n");
@@ -131,19 +155,30 @@ impl Report {
             let comma = if i + 1 < self.rows.len() { "," } else { "" };
             _ = writeln!(
                 text,
-                r#"  {{"bar": {}, "case": {:?}, "ours_ns": {}, "baseline": {:?}, "baseline_ns": {}, "ratio": {}, "goal": {:?}, "met": {met}}}{comma}"#,
+                r#"  {{"bar": {}, "case": {:?}, "ours_ns": {}, "baseline": {:?}, "baseline_ns": {}, "ratio": {}, "goal": {:?}, "met": {met}, "detail": {}}}{comma}"#,
                 row.bar,
                 row.case,
                 number(row.ours),
                 row.baseline,
                 number(row.baseline_value),
                 number(row.ratio),
-                row.goal()
+                row.goal(),
+                row.detail.as_ref().map_or("null".to_owned(), detail)
             );
         }
         text.push_str("]\n");
         text
     }
+}
+
+fn detail(detail: &Detail) -> String {
+    let [first, third] = detail.quartiles.map(number);
+    format!(
+        r#"{{"rounds": {}, "quartiles": [{first}, {third}], "packets_per_second": {}, "bits_per_second": {}}}"#,
+        detail.rounds,
+        number(detail.packets),
+        number(detail.bits)
+    )
 }
 
 /// JSON knows no infinity.
@@ -161,8 +196,16 @@ fn line(row: &Row) -> String {
         Some(false) => "NO",
         None => "",
     };
+    let more = row.detail.as_ref().map_or(String::new(), |detail| {
+        let [first, third] = detail.quartiles;
+        let (millions, gigabits) = (detail.packets / 1e6, detail.bits / 1e9);
+        format!(
+            "  {first:.3} to {third:.3} in {} rounds, {millions:.2} Mpps, {gigabits:.2} Gbit/s",
+            detail.rounds
+        )
+    });
     format!(
-        "{:>3}  {:<58} {:>12.2}  {:<34} {:>12.2} {:>9.2}  {:<8} {met}",
+        "{:>3}  {:<58} {:>12.2}  {:<34} {:>12.2} {:>9.3}  {:<8} {met}{more}",
         row.bar,
         row.case,
         row.ours,
@@ -193,13 +236,23 @@ mod tests {
         ));
         report.add(Row::times(2, "hot", 12.25, "empty", 2.0, Goal::AtMost(5.0)));
         report.add(Row::faster(5, "nothing", 0.0, "told", 1.0, Goal::None));
+        let times = Row::times(8, "tc", 3.0, "no filter", 2.0, Goal::None);
+        report.add(times.with(Detail {
+            rounds: 9,
+            quartiles: [1.25, f64::INFINITY],
+            packets: 1e6,
+            bits: 5.5e8,
+        }));
         let expected = json!([
             {"bar": 1, "case": "a \"case\"", "ours_ns": 10.0, "baseline": "tries", "baseline_ns": 405.0,
-             "ratio": 40.5, "goal": ">= 40", "met": true},
+             "ratio": 40.5, "goal": ">= 40", "met": true, "detail": null},
             {"bar": 2, "case": "hot", "ours_ns": 12.25, "baseline": "empty", "baseline_ns": 2.0,
-             "ratio": 6.125, "goal": "<= 5", "met": false},
+             "ratio": 6.125, "goal": "<= 5", "met": false, "detail": null},
             {"bar": 5, "case": "nothing", "ours_ns": 0.0, "baseline": "told", "baseline_ns": 1.0,
-             "ratio": null, "goal": "", "met": null},
+             "ratio": null, "goal": "", "met": null, "detail": null},
+            {"bar": 8, "case": "tc", "ours_ns": 3.0, "baseline": "no filter", "baseline_ns": 2.0,
+             "ratio": 1.5, "goal": "", "met": null,
+             "detail": {"rounds": 9, "quartiles": [1.25, null], "packets_per_second": 1e6, "bits_per_second": 5.5e8}},
         ]);
         assert_eq!(parsed(&report).ok(), Some(expected));
         assert_eq!(report.score(), (1, 2));

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use filter_core::packet::Vlans;
 use filter_core::{Address, Family, Prefix};
-use filter_loader::{AttachMode, Counters, Engine, InterfaceSpec, Station};
+use filter_loader::{AttachMode, Attached, Counters, Engine, HookKind, InterfaceSpec, Station};
 use tests::netns::{Namespace, ip};
 use tests::wire::Wire;
 
@@ -19,7 +19,7 @@ use crate::report::{Goal, Report, Row};
 use crate::whole::{self, Loaded};
 use crate::world::{self, OWN, World, frame};
 
-const NEAR: &str = "near";
+pub(crate) const NEAR: &str = "near";
 const FAR: &str = "far";
 /// Turns for each of [`Effort::rounds`]: a tenth of the frames each time.
 const TURNS: u32 = 5;
@@ -55,7 +55,10 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
     let (mut nothing, mut empty) = (Nothing, xdp(Engine::BenchTables, Some("empty"))?);
     let (mut ours, mut tries) = (xdp(Engine::Tables, None)?, xdp(Engine::Lpm, None)?);
     let mut at_tc = Hooked::new(&world, Engine::Tables, None, AttachMode::Tc)?;
-    let (mut nft, mut ipset) = (Nft::new(&peer.sources)?, Ipset::new(&peer.sources)?);
+    let (mut nft, mut ipset) = (
+        Nft::new(&peer.sources, &peer.sources)?,
+        Ipset::new(&peer.sources)?,
+    );
     let shown = Shown::new(&world, &frames)?;
     shown.check(&wire, &mut nothing, false)?;
     shown.check(&wire, &mut empty, false)?;
@@ -99,7 +102,7 @@ pub fn compare(report: &mut Report, effort: Effort) -> Result<()> {
 }
 
 /// What frames meet on their way in.
-trait InTheWay {
+pub(crate) trait InTheWay {
     /// For the error that says it does not filter.
     fn name(&self) -> String;
     /// From now on it is there.
@@ -196,7 +199,7 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 /// The path alone.
-struct Nothing;
+pub(crate) struct Nothing;
 
 impl InTheWay for Nothing {
     fn name(&self) -> String {
@@ -213,7 +216,7 @@ impl InTheWay for Nothing {
 }
 
 /// One of our programs, at one of the hooks.
-struct Hooked<'a> {
+pub(crate) struct Hooked<'a> {
     loaded: Loaded,
     world: &'a World,
     engine: Engine,
@@ -222,7 +225,7 @@ struct Hooked<'a> {
 }
 
 impl<'a> Hooked<'a> {
-    fn new(
+    pub(crate) fn new(
         world: &'a World,
         engine: Engine,
         program: Option<&'static str>,
@@ -241,6 +244,21 @@ impl<'a> Hooked<'a> {
         })
     }
 
+    /// The hook where it goes, in its mode. It is off again.
+    pub(crate) fn takes(mut self) -> Result<HookKind> {
+        let attached = self.attach()?;
+        self.loaded.filter.detach(NEAR)?;
+        Ok(attached.kind)
+    }
+
+    fn attach(&mut self) -> Result<Attached> {
+        let spec = InterfaceSpec {
+            name: NEAR.to_owned(),
+            ..whole::interface()?
+        };
+        Ok(self.loaded.filter.attach(&spec, self.mode)?)
+    }
+
     fn counters(&self) -> Result<Vec<Counters>> {
         let slots = self.loaded.slots.iter();
         let counters = slots.map(|&slot| Ok(self.loaded.filter.counters(slot)?));
@@ -255,11 +273,7 @@ impl InTheWay for Hooked<'_> {
 
     fn on(&mut self) -> Result<()> {
         self.before = self.counters()?;
-        let spec = InterfaceSpec {
-            name: NEAR.to_owned(),
-            ..whole::interface()?
-        };
-        let attached = self.loaded.filter.attach(&spec, self.mode)?;
+        let attached = self.attach()?;
         for (&slot, peer) in self.loaded.slots.iter().zip(&self.world.peers) {
             let station = Station {
                 ifindex: attached.ifindex,
@@ -284,12 +298,12 @@ impl InTheWay for Hooked<'_> {
 }
 
 /// nftables in the netdev family, interval sets.
-struct Nft;
+pub(crate) struct Nft;
 
 impl Nft {
-    fn new(prefixes: &[Prefix]) -> Result<Self> {
+    pub(crate) fn new(sources: &[Prefix], destinations: &[Prefix]) -> Result<Self> {
         let mut text = String::from("table netdev bench {\n");
-        for set in ["sources", "destinations"] {
+        for (set, prefixes) in [("sources", sources), ("destinations", destinations)] {
             write!(
                 text,
                 "set {set} {{ type ipv4_addr; flags interval; auto-merge; elements = {{ "
@@ -379,7 +393,7 @@ fn with_checksum(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// Runs a program with a text as its input.
-fn feed(program: &str, args: &[&str], text: &str) -> Result<()> {
+pub(crate) fn feed(program: &str, args: &[&str], text: &str) -> Result<()> {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -392,4 +406,10 @@ fn feed(program: &str, args: &[&str], text: &str) -> Result<()> {
         status if status.success() => Ok(()),
         status => Err(format!("`{program}` ended with {status}").into()),
     }
+}
+
+/// Is there such a program?
+pub(crate) fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

@@ -17,7 +17,11 @@ mod tables;
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::{TC_ACT_UNSPEC, xdp_action},
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
     use filter_core::packet;
     use filter_core::{Family, packet::ETHERTYPE_IPV4};
 
@@ -31,6 +35,12 @@ mod programs {
     #[xdp(frags)]
     pub fn empty(_ctx: XdpContext) -> u32 {
         xdp_action::XDP_PASS
+    }
+
+    /// The floor at tc, under the name that the loader attaches there.
+    #[classifier]
+    pub fn bcp38_tc(_ctx: TcContext) -> i32 {
+        TC_ACT_UNSPEC
     }
 
     /// The headers are read and nothing is looked up. Drops what is malformed, so the reads stay.

@@ -56,6 +56,15 @@ impl Tap {
         Self::open(name, TAP | VIRTIO_HEADER, true)
     }
 
+    /// As [`Tap::ethernet`], whose frames come without what their sender says of them: no super-frames.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    #[must_use]
+    pub fn plain(name: &str) -> Self {
+        Self::open(name, TAP, false)
+    }
+
     /// A device with IP packets.
     ///
     /// # Panics
@@ -115,13 +124,24 @@ impl Tap {
     /// If the kernel does not take it, or the device's packets have no such header.
     pub fn send_as(&self, packet: &[u8], offload: Offload) {
         assert!(self.has_header || offload == Offload::default());
-        let header = if self.has_header {
-            offload.bytes()
-        } else {
-            Vec::new()
-        };
-        let bytes = [&header, packet].concat();
-        let written = (&self.file).write(&bytes).expect("a packet");
-        assert_eq!(written, bytes.len());
+        match self.has_header {
+            true => self.write(&Self::ready(packet, offload)),
+            false => self.write(packet),
+        }
+    }
+
+    /// A frame as [`Tap::ethernet`] takes it, with what its sender says of it before it.
+    #[must_use]
+    pub fn ready(packet: &[u8], offload: Offload) -> Vec<u8> {
+        [&offload.bytes(), packet].concat()
+    }
+
+    /// As [`Tap::send_as`], what is ready.
+    ///
+    /// # Panics
+    /// If the kernel does not take it.
+    pub fn write(&self, ready: &[u8]) {
+        let written = (&self.file).write(ready).expect("a packet");
+        assert_eq!(written, ready.len());
     }
 }

@@ -4,8 +4,8 @@ use std::process::Command;
 use crate::command::{Result, run, workspace};
 use crate::packages;
 
-/// What the product is compared with on the wire.
-const PACKAGES: &[&str] = &["iproute2", "nftables", "ipset", "iptables"];
+/// What the product is compared with on the wire, and what switches a device's offloads.
+const PACKAGES: &[&str] = &["iproute2", "nftables", "ipset", "iptables", "ethtool"];
 
 /// Runs them with these arguments. A file named there is relative to where the command was given.
 pub fn run_all(args: &[&str]) -> Result<()> {

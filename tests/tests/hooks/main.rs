@@ -13,6 +13,7 @@ mod stage;
 mod tunnels;
 mod upgrade;
 mod wire;
+mod wireguard;
 
 /// Ends what goes on beside a test when this is dropped: also if the test fails, which would wait for it otherwise.
 struct Ends<'a>(&'a std::sync::atomic::AtomicBool);

@@ -136,7 +136,8 @@ impl Stage {
     /// sent before.
     pub fn only_good_ones_arrive(&mut self, daemon: &Bcp38, (far, near): (&str, &str)) {
         assert_eq!(self.arrive_between(far, near, GOOD), PACKETS);
-        assert_eq!(self.arrive_between(far, near, SPOOFED), 0);
+        let spoofed = self.arrive_between(far, near, SPOOFED);
+        assert_eq!(spoofed, 0, "{:#}", daemon.status());
         let packets = PACKETS as u64;
         assert_eq!(counted(daemon, "permitted"), (packets, 0));
         assert_eq!(counted(daemon, "source-unannounced"), (0, packets));
