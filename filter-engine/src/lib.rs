@@ -55,7 +55,7 @@ mod wire;
 pub use counted::Counted;
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
-pub use frozen::{Frozen, MAX_FROZEN};
+pub use frozen::{Frozen, MAX_FROZEN, Measures};
 pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
 pub use permit::{AcceptError, MAX_ACCEPTED};
@@ -204,7 +204,7 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
-        self.recall_frozen(&replaced);
+        self.recall_frozen(now, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;

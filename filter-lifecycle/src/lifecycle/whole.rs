@@ -20,8 +20,8 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Missing, PeerStatus,
-    RecentlyValid, Side, SourceStatus,
+    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Measure, Missing,
+    PeerStatus, RecentlyValid, Side, SourceStatus,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
 use crate::spec::{Attachment, Spec};
@@ -309,11 +309,35 @@ impl Lifecycle {
         self.wanted.peer_mut(id).limits_mut().restore(good);
     }
 
-    /// The last good sources of the peer's families that are frozen because of how much they cover: what
-    /// [`Coverage::frozen`] makes of them keeps that across a restart.
+    /// The last good sources of the peer's families that are frozen because of how much they cover. They, the other families'
+    /// and what growth is measured against are what [`Coverage::recalled`] asks for.
     #[must_use]
     pub fn too_wide(&self, id: PeerId) -> Vec<Prefix> {
         self.wanted.peer(id).limits().narrow()
+    }
+
+    /// The last good sources of the other families that are known.
+    #[must_use]
+    pub fn good_sources(&self, id: PeerId) -> Vec<Prefix> {
+        self.wanted.peer(id).limits().good_sources()
+    }
+
+    /// No fewer prefixes than this are in them: told without making a list of them.
+    #[must_use]
+    pub fn good_ranges(&self, id: PeerId) -> usize {
+        self.wanted.peer(id).limits().good_ranges()
+    }
+
+    /// What growth of the peer's sources is measured against, to be kept across a restart.
+    #[must_use]
+    pub fn measures(&self, now: Duration, id: PeerId) -> Vec<Measure> {
+        self.wanted.peer(id).limits().coverage().measures(now)
+    }
+
+    /// By family: the most that counts of it now.
+    #[must_use]
+    pub fn most_stood(&self, now: Duration, id: PeerId) -> [u128; 2] {
+        self.wanted.peer(id).limits().coverage().most(now)
     }
 
     /// An operator says that what covers too much is right: it counts, and further growth is measured against it. Returns
