@@ -67,7 +67,9 @@ mod wanted;
 mod whole;
 
 pub use crate::admission::Refusal;
-pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
+pub use breaker::{
+    BREAKER_DAY, BREAKER_HOLD, BREAKER_LATE, BREAKER_TRIPS, BREAKER_WINDOW, Departed, MAX_VANISHED,
+};
 pub use changes::{
     CHANGES_PER_SECOND, Changed, How, MAX_CHANGES, MAX_WAITING_CHANGES, RouteChange,
 };

@@ -20,7 +20,7 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Measure, Missing,
+    ClassStatus, Coverage, Departed, Event, ListedPrefix, ListedRoute, Listing, Measure, Missing,
     PeerStatus, RecentlyValid, Side, SourceStatus,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
@@ -263,31 +263,46 @@ impl Lifecycle {
     }
 
     /// A packet of the peer was dropped, as a sample of the data plane shows. If an address of it left the peer's tables
-    /// lately and nothing withdrew it, what left so is valid again for [`BREAKER_HOLD`].
+    /// lately and nothing withdrew it, that is as [`Lifecycle::dropped_for`].
     pub fn dropped(&mut self, now: Duration, id: PeerId, source: Address, destination: Address) {
         for (side, address) in [(Side::Sources, source), (Side::Destinations, destination)] {
-            let until = now + BREAKER_HOLD;
-            let mut back = self.wanted.trip(now, (id, side), address, until);
-            if back.is_empty() {
-                continue;
+            let peer = self.wanted.peer_mut(id);
+            if peer.is_evidence(now, side, address) {
+                self.dropped_for(now, id, side, address.family);
             }
-            self.pending.publish(id);
-            self.pending.settle(id);
-            for &prefix in &back {
-                let (how, by) = (How::Revived, None);
-                let revived = Changed::Prefix { prefix, how, by };
-                self.pending.changes.push(now, (id, side), revived);
-            }
-            let prefixes = back.len();
-            back.truncate(MAX_EXAMPLES);
-            self.outbox.push(Event::Breaker {
-                peer: id,
-                side,
-                family: address.family,
-                prefixes,
-                examples: back,
-            });
         }
+    }
+
+    /// A packet of the peer was dropped for what left this side and family lately although nothing withdrew it: that is valid
+    /// again for [`BREAKER_HOLD`].
+    pub fn dropped_for(&mut self, now: Duration, id: PeerId, side: Side, family: Family) {
+        let until = now + BREAKER_HOLD;
+        let mut back = self.wanted.trip(now, id, (side, family), until);
+        if back.is_empty() {
+            return;
+        }
+        self.pending.publish(id);
+        self.pending.settle(id);
+        for &prefix in &back {
+            let (how, by) = (How::Revived, None);
+            let revived = Changed::Prefix { prefix, how, by };
+            self.pending.changes.push(now, (id, side), revived);
+        }
+        let prefixes = back.len();
+        back.truncate(MAX_EXAMPLES);
+        self.outbox.push(Event::Breaker {
+            peer: id,
+            side,
+            family,
+            prefixes,
+            examples: back,
+        });
+    }
+
+    /// What packets of the peer are to be watched for, if that changed since the last call: packets that are dropped for it are
+    /// to be told by [`Lifecycle::dropped_for`]. To be watched for before the tables are published that lack it.
+    pub fn take_departed(&mut self, id: PeerId) -> Option<Departed> {
+        self.wanted.peer_mut(id).breaker_mut().take_departed()
     }
 
     /// The last good sources of the peer's sessions that are over `max_prefixes`: what keeps across a restart, or a reload,

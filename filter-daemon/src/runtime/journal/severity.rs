@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 20] = [
+const WARNINGS: [&str; 21] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
@@ -44,6 +44,7 @@ const WARNINGS: [&str; 20] = [
     "not-as-configured",
     "not-for-us-alarm",
     "not-kept",
+    "not-watched",
     "records-refused",
     "reload-refused",
     "shrink-refused",
