@@ -5,6 +5,7 @@
 use crate::address::{Address, Family};
 use crate::reason::Reason;
 
+mod evidence;
 mod interface;
 mod peer;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod station;
 mod suspects;
 mod switch;
 
+pub use evidence::Evidence;
 pub use interface::{
     Interface, Network, TooMany, Traits, from_interface_entry, from_tags_key, interface_entry,
     tags_key,
@@ -93,6 +95,10 @@ pub mod map {
     pub const SUSPECTS: &str = "suspects";
     /// Slot → [`super::record::Published`], 0 for none.
     pub const SLOTS: &str = "slots";
+    /// Slot → [`super::record::Published`] of what left the peer's sets although nothing withdrew it, 0 for nothing.
+    pub const DEPARTED: &str = "departed";
+    /// Slot → [`super::Evidence`].
+    pub const EVIDENCE: &str = "evidence";
     /// The baseline engine's IPv4 trie.
     pub const LPM_V4: &str = "lpm_v4";
     /// The baseline engine's IPv6 trie.

@@ -33,6 +33,10 @@ pub trait Policy {
     fn listed(&self, address: Address) -> Listed;
     /// May another ICMP error to this peer's account pass now? The one question that has a memory.
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool;
+    /// A packet of the peer, from and to these addresses, breaks these classes by them. For a policy that watches for what
+    /// left a peer's sets: the verdict is the same.
+    #[inline(always)]
+    fn note_broken(&self, _peer: Self::Peer, _source: Address, _destination: Address, _: Classes) {}
     /// The classes in force for the peer. Asked only of a packet that breaks one of a peer's.
     fn peer_in_force(&self, peer: Self::Peer) -> Classes;
     /// The classes in force on the interface. Asked only of a packet that breaks one of an interface's, or that has
@@ -221,7 +225,7 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
         if self.is_answer_to_us(peer, rules.known, ip, member) {
             return row(Reason::IcmpError); // 16
         }
-        self.blame(rules.known, ip.source, member)
+        self.blame(peer, ip, member)
     }
 
     /// Is the packet of this link only: from the LAN or a source of link scope, to us, to the LAN or to link scope?
@@ -302,12 +306,18 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
 
     /// Rows 17 to 22: which promise the packet broke.
     #[inline(always)]
-    fn blame(&self, known: Known, source: Address, member: Membership) -> Row {
+    fn blame(&self, peer: P::Peer, ip: &Ip, member: Membership) -> Row {
+        let (known, source) = (self.policy.rules(peer).known, ip.source);
         let family = source.family;
         let from = Classes::sources(family).when(!member.source & known.source(family));
         let to =
             Classes::destinations(family).when(!member.destination & known.destination(family));
-        let broken = |reason: Reason| (reason, reason.breaks(family, from.with(to)));
+        let missed = from.with(to);
+        if !missed.is_empty() {
+            self.policy
+                .note_broken(peer, source, ip.destination, missed);
+        }
+        let broken = |reason: Reason| (reason, reason.breaks(family, missed));
         if !member.source {
             let listed = self.policy.listed(source);
             if listed.bogon {

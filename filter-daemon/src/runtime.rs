@@ -19,6 +19,7 @@ use answer::Answering;
 use feeding::Feeding;
 use history::History;
 use keeper::{Freezes, Keeper, Name};
+use measures::{Due, Measuring};
 use outputs::Outputs;
 use polled::PolledSides;
 use recorded::Recording;
@@ -32,6 +33,7 @@ mod feeding;
 mod history;
 mod journal;
 mod keeper;
+mod measures;
 mod outputs;
 mod polled;
 mod prefixes;
@@ -187,6 +189,7 @@ pub struct Runtime {
     outputs: Outputs,
     keeper: Keeper,
     freezes: Freezes,
+    measuring: Measuring,
     history: History,
     trials: Trials,
     routes: RouteJournal,
@@ -225,6 +228,7 @@ impl Runtime {
             outputs,
             keeper: Keeper::new(state_file, Arc::clone(&config.spec)),
             freezes: Freezes::default(),
+            measuring: Measuring::default(),
             history: History::new(recording.recorder()),
             trials: Trials::default(),
             routes: RouteJournal::new(recording.recorder()),
@@ -257,7 +261,7 @@ impl Runtime {
             self.turn();
         }
         self.manager.stopping();
-        self.end_freezes();
+        self.end_limits();
         let now = self.now();
         self.trials.end_all(now, &self.config, &mut self.engine);
         self.take_notices();
@@ -295,7 +299,7 @@ impl Runtime {
         self.trials.tend(now, &self.config, &mut self.engine);
         self.engine.work(now);
         self.take_notices();
-        self.keep_frozen();
+        self.keep_limits();
         self.routes.work(now, &self.config, &mut self.engine);
         let now = self.now();
         self.history.work(now, &self.engine);
@@ -384,13 +388,23 @@ impl Runtime {
         self.outputs.flush(now);
     }
 
-    /// Keeps for a restart what limits froze, if that changed, and not too often.
-    fn keep_frozen(&mut self) {
+    /// Keeps for a restart what limits froze, and measure growth against, if that changed, and not too often.
+    fn keep_limits(&mut self) {
+        let (now, engine) = (self.now(), &self.engine);
+        let is_due = match self.measuring.due(now, || engine.measured_steps(now)) {
+            Due::Nothing => false,
+            Due::IfOther => self.keeper.measures_otherwise(&self.with_limits()),
+            Due::Now => true,
+        };
+        // What is no file of ours is replaced by what an operator switches, and by freezes: not for this alone.
+        if is_due && self.engine.remembers() {
+            self.freezes.changed();
+        }
         if let Some(why) = self.freezes.failure(&self.keeper) {
             self.journal.note("not-kept", &why);
         }
         if self.freezes.are_due(&self.keeper) {
-            let now = self.with_frozen();
+            let now = self.with_limits();
             let kept = self.freezes.keep(&self.keeper, &now, &self.config.spec);
             if let Err(why) = kept {
                 self.journal.note("not-kept", &why);
@@ -398,22 +412,25 @@ impl Runtime {
         }
     }
 
-    /// What has waited to be kept is kept now.
-    fn end_freezes(&mut self) {
-        if self.freezes.wait() {
-            let now = self.with_frozen();
-            let kept = self.keeper.keep(Name::Frozen, &now, &self.config.spec);
+    /// What has waited to be kept, or is another than what was kept, is kept now.
+    fn end_limits(&mut self) {
+        let now = self.with_limits();
+        let is_other = self.engine.remembers() && self.keeper.measures_otherwise(&now);
+        if self.freezes.wait() || is_other {
+            let kept = self.keeper.keep(Name::Limits, &now, &self.config.spec);
             if let Err(why) = kept {
                 self.journal.note("not-kept", &why);
             }
         }
     }
 
-    /// What operators switched, with what limits froze.
-    fn with_frozen(&self) -> Switched {
+    /// What operators switched, with what limits froze and measure growth against.
+    fn with_limits(&self) -> Switched {
         let mut now = self.engine.switched().clone();
         now.frozen = self.engine.frozen();
         now.too_wide = self.engine.too_wide();
+        now.good_sources = self.engine.good_sources();
+        now.measures = self.engine.measures(self.now());
         now
     }
 

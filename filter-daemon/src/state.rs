@@ -15,8 +15,8 @@ use crate::whole;
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/bcp38/state.json";
 /// The version of the file: it grows whenever a field changes its name or its meaning.
 pub const STATE_SCHEMA: u32 = 1;
-/// Longest file that is read, in bytes: what is switched of thousands of peers fits.
-pub const MAX_STATE: u64 = 4 << 20;
+/// Longest file that is read, in bytes: what is switched of thousands of peers fits, with as many prefixes as are ever kept.
+pub const MAX_STATE: u64 = 16 << 20;
 /// Between two tries for the lock.
 const AGAIN: Duration = Duration::from_millis(5);
 

@@ -27,6 +27,9 @@ pub trait Engine {
     fn membership(peer: Self::Peer, source: Address, destination: Address) -> Membership;
     /// See [`Policy::listed`].
     fn listed(address: Address) -> Listed;
+    /// See [`Policy::note_broken`].
+    #[inline(always)]
+    fn note_broken(_: Self::Peer, _source: Address, _destination: Address, _: Classes) {}
 }
 
 /// A packet at one of the hooks.
@@ -181,6 +184,17 @@ impl<E: Engine> Policy for OnInterface<E> {
     #[inline(always)]
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool {
         maps::take_icmp_token(E::slot(peer), too_big)
+    }
+
+    #[inline(always)]
+    fn note_broken(
+        &self,
+        peer: Self::Peer,
+        source: Address,
+        destination: Address,
+        broken: Classes,
+    ) {
+        E::note_broken(peer, source, destination, broken);
     }
 
     #[inline(always)]

@@ -2,13 +2,14 @@
 //! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use filter_core::layout::record::{self, Published};
-use filter_core::layout::{MAX_INTERFACES, Rules, Suspects};
+use filter_core::layout::{Evidence, MAX_INTERFACES, Rules, Suspects};
 use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, Lookup, SetDescriptor, Words};
 use filter_core::verdict::{Listed, Membership};
-use filter_core::{Address, Family};
+use filter_core::{Address, Classes, Family};
 
 use crate::context::opaque;
 use crate::entry::Engine;
+use crate::maps;
 
 /// Chunks of lines. How many is set by the loader.
 #[map(name = "tables")]
@@ -20,6 +21,14 @@ static SLOTS: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_
 
 #[map(name = "suspects")]
 static SUSPECTS: Array<Suspects> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Slot → [`Published`] of what left a peer's sets although nothing withdrew it. Set by the loader.
+#[map(name = "departed")]
+static DEPARTED: Array<u64> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
+
+/// Set by the loader.
+#[map(name = "evidence")]
+static EVIDENCE: Array<Evidence> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_F_MMAPABLE);
 
 /// The slot of the lists every peer shares: bogons as its sources, our prefixes as its destinations.
 const LISTS: u32 = 0;
@@ -83,10 +92,7 @@ impl Engine for Compiled {
 
     #[inline(always)]
     fn open(slot: u32) -> Option<Published> {
-        let word = SLOTS.get_ptr(slot)?;
-        // SAFETY: the verifier proved the pointer valid. Read once: everything about this peer that the packet
-        // sees follows from this word.
-        Published::from_word(unsafe { core::ptr::read_volatile(word) })
+        published(&SLOTS, slot)
     }
 
     #[inline(always)]
@@ -120,9 +126,33 @@ impl Engine for Compiled {
             ours: found.destination,
         }
     }
+
+    #[inline(always)]
+    fn note_broken(peer: Published, source: Address, destination: Address, broken: Classes) {
+        let (slot, family) = (peer.slot(), source.family);
+        if published(&DEPARTED, slot).is_none() {
+            return; // as nearly always
+        }
+        let from = u64::from(broken.meets(Classes::sources(family)));
+        let to = u64::from(broken.meets(Classes::destinations(family)));
+        let asked =
+            u64::from(slot) | (family as u64) << FAMILY_BIT | from << FROM_BIT | to << TO_BIT;
+        bcp38_evidence(asked, source.hi, source.lo, destination.hi, destination.lo);
+    }
+}
+
+/// What a slot's word leads to.
+#[inline(always)]
+fn published(words: &Array<u64>, slot: u32) -> Option<Published> {
+    let word = words.get_ptr(slot)?;
+    // SAFETY: the verifier proved the pointer valid. Read once: everything about this peer that the packet sees follows
+    // from this word.
+    Published::from_word(unsafe { core::ptr::read_volatile(word) })
 }
 
 const FAMILY_BIT: u32 = 32;
+const FROM_BIT: u32 = 33;
+const TO_BIT: u32 = 34;
 const SOURCE_FOUND: u64 = 1;
 const DESTINATION_FOUND: u64 = 2;
 
@@ -154,11 +184,7 @@ extern "C" fn bcp38_membership(
     destination_hi: u64,
     destination_lo: u64,
 ) -> u64 {
-    let family = if place >> FAMILY_BIT & 1 == 0 {
-        Family::Ipv4
-    } else {
-        Family::Ipv6
-    };
+    let family = family_of(place);
     let address = |hi, lo| Address { family, hi, lo };
     let found = lookup(
         place as u32,
@@ -168,6 +194,69 @@ extern "C" fn bcp38_membership(
     let source = u64::from(found.source) * SOURCE_FOUND;
     let destination = u64::from(found.destination) * DESTINATION_FOUND;
     source | destination
+}
+
+#[inline(always)]
+fn family_of(asked: u64) -> Family {
+    if asked >> FAMILY_BIT & 1 == 0 {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    }
+}
+
+/// A packet is not covered by a peer's sets: if the class it breaks by that is in force, so that it is dropped, and its
+/// address lately left them although nothing withdrew it, that is evidence. As a global function (kernel 5.6), which the
+/// verifier follows once: the slot, with the family and what the packet breaks above it, then both addresses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_evidence(
+    asked: u64,
+    source_hi: u64,
+    source_lo: u64,
+    destination_hi: u64,
+    destination_lo: u64,
+) -> u64 {
+    let (slot, family) = (asked as u32, family_of(asked));
+    let Some(departed) = published(&DEPARTED, slot) else {
+        return 0;
+    };
+    let in_force = maps::in_force(slot);
+    let place = departed.place();
+    let found = bcp38_membership(
+        u64::from(place) | (family as u64) << FAMILY_BIT,
+        source_hi,
+        source_lo,
+        destination_hi,
+        destination_lo,
+    );
+    let from = asked >> FROM_BIT & 1 != 0 && found & SOURCE_FOUND != 0;
+    let to = asked >> TO_BIT & 1 != 0 && found & DESTINATION_FOUND != 0;
+    let Some(evidence) = EVIDENCE.get_ptr_mut(slot) else {
+        return 0;
+    };
+    if from && in_force.meets(Classes::sources(family)) {
+        remember(evidence, Evidence::word(family, false), place);
+    }
+    if to && in_force.meets(Classes::destinations(family)) {
+        remember(evidence, Evidence::word(family, true), place);
+    }
+    found
+}
+
+/// Written once: a flood of evidence costs no CPU the cache line.
+#[inline(always)]
+fn remember(evidence: *mut Evidence, word: usize, place: u32) {
+    let word = evidence
+        .cast::<u32>()
+        .wrapping_add(word & (Evidence::WORDS - 1));
+    // SAFETY: the verifier proved the pointer valid, and the mask keeps the word within the value; words are read and written
+    // whole.
+    unsafe {
+        if core::ptr::read_volatile(word) != place {
+            core::ptr::write_volatile(word, place);
+        }
+    }
 }
 
 /// Both lookups in the sets of the record at this place.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, RouteEvent};
 use filter_lifecycle::spec::Spec;
-use filter_lifecycle::{Lifecycle, TICK};
+use filter_lifecycle::{Lifecycle, Side, TICK};
 use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
 use nix::errno::Errno;
 
@@ -56,7 +56,7 @@ mod wire;
 pub use counted::Counted;
 pub use explain::{ExplainError, Explanation};
 pub use fitted::Fitted;
-pub use frozen::{Frozen, MAX_FROZEN};
+pub use frozen::{Frozen, MAX_FROZEN, Measures};
 pub use links::LinkError;
 pub use notice::{Flow, MAX_NOTICES, Notice, Violation};
 pub use permit::{AcceptError, MAX_ACCEPTED};
@@ -207,7 +207,7 @@ impl Engine {
         self.look_up_devices(now)?;
         self.let_go_of_others()?;
         let replaced = self.take_peers(now)?;
-        self.recall_frozen(&replaced);
+        self.recall_frozen(now, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
@@ -266,6 +266,7 @@ impl Engine {
     pub fn work(&mut self, now: Duration) -> Duration {
         self.follow_devices(now);
         self.take_samples(now);
+        self.take_evidence(now);
         self.take_neighbours(now);
         if now >= self.next_tick {
             self.next_tick = now + TICK;
@@ -366,6 +367,19 @@ impl Engine {
         }
     }
 
+    /// Packets that were dropped for what left their peer's sets although nothing withdrew it.
+    fn take_evidence(&mut self, now: Duration) {
+        for met in self.filter.take_evidence() {
+            let side = match met.is_destination {
+                true => Side::Destinations,
+                false => Side::Sources,
+            };
+            if let Some(id) = self.slots.peer(met.peer) {
+                self.lifecycle.dropped_for(now, id, side, met.family);
+            }
+        }
+    }
+
     fn sight(&self) -> Sight<'_> {
         Sight {
             filter: &self.filter,
@@ -388,6 +402,9 @@ impl Engine {
         let outcome = self.publisher.work(now, &mut hands);
         for (id, error) in outcome.failed {
             self.notices.push(Notice::PublishFailed(id, error));
+        }
+        for (id, error) in outcome.unwatched {
+            self.notices.push(Notice::NotWatched(id, error));
         }
     }
 

@@ -105,6 +105,9 @@ pub enum Notice {
     NotLookedUp(EngineError),
     /// A peer's tables could not be published; the last ones stay, and it is tried again.
     PublishFailed(PeerId, filter_loader::Error),
+    /// The breaker's evidence of a peer is no more than samples for now: what left its tables although nothing withdrew it could
+    /// not be watched for.
+    NotWatched(PeerId, filter_loader::Error),
     /// The peers' MACs could not be written; tried again.
     StationsFailed(filter_loader::Error),
     /// The lease, or a counter, could not be read or written; tried again.

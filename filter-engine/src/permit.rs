@@ -57,6 +57,12 @@ impl Engine {
         self.is_memory_lost = true;
     }
 
+    /// Is what operators switched before this process known?
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        !self.is_memory_lost
+    }
+
     /// What operators switched at run time, to be kept.
     #[must_use]
     pub const fn switched(&self) -> &Switched {

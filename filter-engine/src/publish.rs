@@ -9,7 +9,7 @@ use filter_lifecycle::Lifecycle;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::OnLeaseEnd;
 use filter_loader::sync::{Published, Step, Sync, Wanted};
-use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, Sessions, Wanted as Switched};
+use filter_loader::{Error, Filter, LeaseEnd, PeerSlot, PeerTables, Sessions, Wanted as Switched};
 
 use crate::devices::Devices;
 use crate::fitted::Fitted;
@@ -53,6 +53,8 @@ pub(crate) struct Hands<'a> {
 pub(crate) struct Outcome {
     /// Peers whose tables, or switch, could not be written.
     pub(crate) failed: Vec<(PeerId, Error)>,
+    /// Peers for whose breaker there is no more evidence than samples.
+    pub(crate) unwatched: Vec<(PeerId, Error)>,
 }
 
 impl Publisher {
@@ -129,6 +131,7 @@ impl Publisher {
         let slot = hands.slots.of(id);
         let sessions = sessions(id, hands.fitted, hands.lifecycle);
         hands.filter.set_sessions(slot, sessions);
+        watch(id, hands, outcome);
         let had_failed = self.sync.dirty(slot).is_some();
         let applied = self.sync.apply(hands.filter, slot, want, now);
         let took = begin.elapsed();
@@ -186,6 +189,21 @@ impl Publisher {
     /// Why the last publish failed, if it did.
     pub(crate) fn error(&self, slot: PeerSlot) -> Option<&str> {
         self.sync.dirty(slot).map(|dirty| dirty.why.as_str())
+    }
+}
+
+/// Has packets watched for what left the peer's sets although nothing withdrew it, before the table is live that lacks it.
+fn watch(id: PeerId, hands: &mut Hands<'_>, outcome: &mut Outcome) {
+    let Some(departed) = hands.lifecycle.take_departed(id) else {
+        return;
+    };
+    let tables = PeerTables {
+        sources: &departed.sources,
+        destinations: &departed.destinations,
+        ..PeerTables::default()
+    };
+    if let Err(error) = hands.filter.watch(hands.slots.of(id), &tables) {
+        outcome.unwatched.push((id, error));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use filter_core::{Class, Classes, Mode};
 
-use crate::frozen::Frozen;
+use crate::frozen::{Frozen, Measures};
 use crate::place::AcceptedMacs;
 
 /// See the file's head. What is not named here is as the configuration says.
@@ -39,6 +39,18 @@ pub struct Switched {
         serde(with = "written::frozen", skip_serializing_if = "Frozen::is_empty")
     )]
     pub too_wide: Frozen,
+    /// The last good sources of what nothing froze.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "written::frozen", skip_serializing_if = "Frozen::is_empty")
+    )]
+    pub good_sources: Frozen,
+    /// What growth of their sources is measured against.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "written::measures", skip_serializing_if = "Measures::is_empty")
+    )]
+    pub measures: Measures,
 }
 
 /// What an operator permits for one peer or interface.
@@ -115,6 +127,14 @@ impl Switched {
         } else {
             self.peers.insert(name.to_owned(), permit);
         }
+    }
+
+    /// Takes what limits froze, and measure growth against, from another.
+    pub fn take_limits(&mut self, from: &mut Self) {
+        self.frozen = std::mem::take(&mut from.frozen);
+        self.too_wide = std::mem::take(&mut from.too_wide);
+        self.good_sources = std::mem::take(&mut from.good_sources);
+        self.measures = std::mem::take(&mut from.measures);
     }
 
     /// What is permitted for an interface.
@@ -253,6 +273,23 @@ mod written {
         }
 
         pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Frozen, D::Error> {
+            lists::deserialize(from)
+        }
+    }
+
+    pub(super) mod measures {
+        use serde::{Deserializer, Serializer};
+
+        use super::lists;
+        use crate::frozen::Measures;
+
+        pub(crate) fn serialize<S: Serializer>(it: &Measures, to: S) -> Result<S::Ok, S::Error> {
+            lists::serialize(it, to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Measures, D::Error> {
             lists::deserialize(from)
         }
     }

@@ -46,6 +46,7 @@ mod kind;
 mod ledger;
 mod limits;
 mod listing;
+mod measure;
 mod missing;
 mod outbox;
 mod pace;
@@ -66,7 +67,9 @@ mod wanted;
 mod whole;
 
 pub use crate::admission::Refusal;
-pub use breaker::{BREAKER_DAY, BREAKER_HOLD, BREAKER_TRIPS, BREAKER_WINDOW, MAX_VANISHED};
+pub use breaker::{
+    BREAKER_DAY, BREAKER_HOLD, BREAKER_LATE, BREAKER_TRIPS, BREAKER_WINDOW, Departed, MAX_VANISHED,
+};
 pub use changes::{
     CHANGES_PER_SECOND, Changed, How, MAX_CHANGES, MAX_WAITING_CHANGES, RouteChange,
 };
@@ -81,6 +84,7 @@ pub use former::{MAX_FORMER, REVIVAL};
 pub use grants::ClassStatus;
 pub use limits::Coverage;
 pub use listing::{ListedPrefix, Listing, MAX_LISTED, MAX_LISTED_ROUTES, Standing};
+pub use measure::{Counts, KeptCoverage, Measure, NoMeasure};
 pub use missing::{Missing, PeerState};
 pub use outbox::{MAX_EVENTS, MAX_NEXT_HOPS, MAX_UNKNOWN};
 pub use pace::{BUSY_CHANGES, QUIET, QUIET_PERCENT};
@@ -91,6 +95,7 @@ pub use routes::{LAST_WORDS, MAX_LAST_WORDS, MAX_ROUTES};
 pub use side::Side;
 pub use source::{BUSY, MAX_LEFT, MID_LIFE, SETTLE, SourceKey};
 pub use sources::MAX_SOURCES;
+
 pub use state::{Cue, State};
 pub use status::{ListedRoute, PeerStatus, RefusedPrefix, SourceStatus};
 pub use wanted::MAX_EXPIRED;

@@ -52,6 +52,13 @@ struct Slot {
     sets: [Arc<Stored>; record::SETS],
 }
 
+/// The maps that an arena is made of.
+pub(crate) struct Maps<'a> {
+    pub tables: &'a MapData,
+    pub slots: &'a MapData,
+    pub departed: &'a MapData,
+}
+
 /// See the file's head.
 pub(crate) struct Arena {
     sets: Sets,
@@ -67,10 +74,11 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Takes over the maps: what an earlier process left in them stays in force, but for what it showed in the
-    /// self-test's slot.
-    pub(crate) fn new(tables: &MapData, slots: &MapData, shown: u32) -> Result<Self, Error> {
+    /// self-test's slot, and what it watched for.
+    pub(crate) fn new(maps: &Maps<'_>, shown: u32) -> Result<Self, Error> {
+        let mapped = Mapped::new(maps.tables, maps.slots, maps.departed)?;
         let mut arena = Self {
-            sets: Sets::new(Mapped::new(tables, slots)?)?,
+            sets: Sets::new(mapped)?,
             live: HashMap::new(),
             adopted: HashMap::new(),
             staged: None,
@@ -100,6 +108,8 @@ impl Arena {
             }
         }
         self.show(shown, None);
+        let slots = self.sets.memory.slot_count();
+        (slots..2 * slots).for_each(|departed| self.show(departed, None));
         for slot in 0..self.sets.memory.slot_count() {
             let word = self.sets.memory.slot(slot).load(Ordering::Acquire);
             let Some(published) = Published::from_word(word) else {
@@ -233,6 +243,15 @@ impl TableStore for Arena {
         self.let_go(slot, before);
         self.sets.settle();
         Ok(())
+    }
+
+    fn departed_slot(&self, slot: u32) -> Option<u32> {
+        Some(self.sets.memory.slot_count() + slot)
+    }
+
+    fn place(&self, slot: u32) -> Option<u32> {
+        let record = self.live.get(&slot)?.record;
+        Some(u32::from(record.chunk) << 16 | u32::from(record.line))
     }
 
     fn generation(&self, slot: u32) -> Option<u32> {

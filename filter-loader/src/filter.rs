@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions, TestRunResult};
 use filter_core::layout::{MAX_INTERFACES, SCHEMA, Suspects, counter_index, map};
 use filter_core::{Family, Reason};
 
-use crate::arena::Arena;
+use crate::arena::{self, Arena};
 use crate::attach::Hook;
 use crate::clock::Clock;
 use crate::device::InterfaceSpec;
@@ -32,6 +32,9 @@ mod gate;
 mod interfaces;
 mod peers;
 mod tagged;
+mod watch;
+
+pub use watch::Met;
 
 /// How to load the filter.
 #[derive(Clone, Debug)]
@@ -106,6 +109,7 @@ pub struct Filter {
     pub(crate) tested_at: Shell,
     pub(crate) tables: Box<dyn TableStore>,
     lease: Lease,
+    watch: watch::Watch,
     pub(crate) switch: switch::Both,
     pub(crate) pins: Option<PinDir>,
     /// What a version with another schema left, as long as it filters anywhere. Dropped after `pins`.
@@ -177,14 +181,16 @@ impl Filter {
         let lease = Lease::map(array(&ebpf, map::LEASE)?, clock)?;
         let switch = switch::Both::map(array(&ebpf, map::WANTED)?, array(&ebpf, map::ALLOWED)?)?;
         let tables: Box<dyn TableStore> = if options.engine.is_compiled() {
-            Box::new(Arena::new(
-                array(&ebpf, map::TABLES)?,
-                array(&ebpf, map::SLOTS)?,
-                SELF_TEST,
-            )?)
+            let maps = arena::Maps {
+                tables: array(&ebpf, map::TABLES)?,
+                slots: array(&ebpf, map::SLOTS)?,
+                departed: array(&ebpf, map::DEPARTED)?,
+            };
+            Box::new(Arena::new(&maps, SELF_TEST)?)
         } else {
             Box::new(Tries::new(&mut ebpf)?)
         };
+        let watch = watch::Watch::map(&ebpf, options.engine)?;
         let stations = Stations::new(&mut ebpf)?;
         let mut filter = Self {
             ebpf,
@@ -193,6 +199,7 @@ impl Filter {
             at_tc: BTreeSet::new(),
             tables,
             lease,
+            watch,
             switch,
             pins: None,
             former: None,

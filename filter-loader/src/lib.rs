@@ -75,7 +75,7 @@ mod tries;
 pub use attach::{AttachMode, Attached, HookKind};
 pub use device::{Device, InterfaceSpec, NetworkSpec};
 pub use error::Error;
-pub use filter::{Filter, Options, Ran, TEST_IFINDEX};
+pub use filter::{Filter, Met, Options, Ran, TEST_IFINDEX};
 pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use former::FormerProgram;
 pub use lease::Lease;

@@ -122,6 +122,8 @@ const PINNED: &[&str] = &[
     map::TABLES,
     map::SUSPECTS,
     map::SLOTS,
+    map::DEPARTED,
+    map::EVIDENCE,
 ];
 
 /// Kernels before this one know neither multi-buffer XDP nor its helper.
@@ -153,7 +155,9 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, Programs)
     if engine.is_compiled() {
         loader
             .map_max_entries(map::TABLES, sizes.table_chunks)
-            .map_max_entries(map::SLOTS, slots);
+            .map_max_entries(map::SLOTS, slots)
+            .map_max_entries(map::DEPARTED, slots)
+            .map_max_entries(map::EVIDENCE, slots);
     } else {
         loader.map_max_entries(map::LPM_PEERS, slots);
     }

@@ -108,6 +108,14 @@ pub(crate) trait TableStore: Send {
     fn discard(&mut self);
     /// The slot has no table any more: packets of its stations have no peer.
     fn retire(&mut self, slot: u32) -> Result<(), Error>;
+    /// The number of the slot that holds what departed from this one's sets; none if packets are not watched for that.
+    fn departed_slot(&self, _slot: u32) -> Option<u32> {
+        None
+    }
+    /// The place of the record of the table in this slot.
+    fn place(&self, _slot: u32) -> Option<u32> {
+        None
+    }
     /// The generation of the table in this slot, if there is one.
     fn generation(&self, slot: u32) -> Option<u32>;
     /// What all tables together take up.

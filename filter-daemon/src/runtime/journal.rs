@@ -93,6 +93,10 @@ impl Journal {
                 let name = peers::name(config, *id);
                 self.note_of("publish-failed", name, &format!("{name}: {error}"));
             }
+            Notice::NotWatched(id, error) => {
+                let name = peers::name(config, *id);
+                self.note_of("not-watched", name, &format!("{name}: {error}"));
+            }
             Notice::TrialEnded { peer, mode, why } => {
                 self.record(peers::trial_ended(config, *peer, *mode, *why));
             }

@@ -25,8 +25,8 @@ pub(super) enum Name {
     Interface(String),
     /// MACs that operators accepted.
     Accepted,
-    /// What limits froze, of all peers.
-    Frozen,
+    /// What limits froze, and measure growth against, of all peers.
+    Limits,
 }
 
 /// What is switched now.
@@ -95,6 +95,8 @@ pub(super) struct Freezes {
     changed: bool,
     tried_at: Option<Instant>,
     writing: Option<Started<Result<(), StateError>>>,
+    /// Why nothing was kept last: that is reported once.
+    failed: Option<String>,
 }
 
 impl Freezes {
@@ -125,18 +127,21 @@ impl Freezes {
         spec: &Arc<Spec>,
     ) -> Result<(), String> {
         self.tried_at = Some(Instant::now());
-        self.writing = Some(keeper.begin(Name::Frozen, now, spec)?);
+        self.writing = Some(keeper.begin(Name::Limits, now, spec)?);
         self.changed = false;
         Ok(())
     }
 
-    /// Why the write that has ended since the last call kept nothing, if it did not.
+    /// Why the write that has ended since the last call kept nothing, if it did not, and not for the same reason as before.
     pub(super) fn failure(&mut self, keeper: &Keeper) -> Option<String> {
         let result = self.writing.as_ref()?.result()?;
         self.writing = None;
-        let why = keeper.outcome("write", result).err()?;
-        self.changed = true;
-        Some(why)
+        let failed = keeper.outcome("write", result).err();
+        self.changed |= failed.is_some();
+        let before = std::mem::replace(&mut self.failed, failed);
+        self.failed
+            .clone()
+            .filter(|why| before.as_ref() != Some(why))
     }
 }
 
@@ -183,10 +188,9 @@ impl Keeper {
     ) -> Result<Started<Result<(), StateError>>, String> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = now.clone();
-        if name != Name::Frozen {
+        if name != Name::Limits {
             // What waits to be written is newer than what the command knows of.
-            now.frozen = std::mem::take(&mut latest.switched.frozen);
-            now.too_wide = std::mem::take(&mut latest.switched.too_wide);
+            now.take_limits(&mut latest.switched);
         }
         latest.switched = now;
         latest.spec = Arc::clone(spec);
@@ -209,6 +213,13 @@ impl Keeper {
         };
         let started = bounded::start(write);
         started.map_err(|error| format!("cannot write `{}`: {error}", self.file.path().display()))
+    }
+
+    /// Is what growth is measured against, or freezes to, another than what was written last?
+    pub(super) fn measures_otherwise(&self, now: &Switched) -> bool {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = &latest.switched;
+        (&kept.measures, &kept.good_sources) != (&now.measures, &now.good_sources)
     }
 
     /// What became of the work, or why nothing did.
@@ -246,18 +257,17 @@ impl Latest {
                     None => _ = kept.interfaces.remove(&name),
                 },
                 Name::Accepted => kept.accepted.clone_from(&switched.accepted),
-                Name::Frozen => {
-                    kept.frozen.clone_from(&switched.frozen);
-                    kept.too_wide.clone_from(&switched.too_wide);
-                }
+                Name::Limits => kept.take_limits(&mut switched.clone()),
             }
         }
         kept.peers.retain(|name, _| spec.peer_named(name).is_some());
         kept.accepted
             .retain(|name, _| spec.peer_named(name).is_some());
-        for frozen in [&mut kept.frozen, &mut kept.too_wide] {
+        for frozen in [&mut kept.frozen, &mut kept.too_wide, &mut kept.good_sources] {
             frozen.retain(|name, _| spec.peer_named(name).is_some());
         }
+        kept.measures
+            .retain(|name, _| spec.peer_named(name).is_some());
         let interfaces = &mut kept.interfaces;
         interfaces.retain(|name, _| spec.interface_named(name).is_some());
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use filter_core::set::{PrefixSet, Ranges};
 use filter_core::{Address, Family, Prefix};
 
+use super::measure::Counts;
+
 /// No one peer's sources may cover more than this share of its family's space: a full table covers about 72 %
 /// of IPv4 and far less of IPv6.
 pub const COVERAGE_PERCENT: u128 = 85;
@@ -21,6 +23,9 @@ pub const JUMP_STANDS: Duration = Duration::from_secs(3600);
 const APART: Duration = Duration::from_secs(60);
 /// What ended is remembered in steps of this.
 const STEP: Duration = Duration::from_secs(3600);
+/// Of growth that has not stood for long enough, steps of this are kept across a restart: what grew between two of them
+/// has to stand from then on.
+const KEPT_APART: Duration = Duration::from_secs(600);
 
 /// A family's space in units of 2^64 of left-aligned bits.
 const fn space(family: Family) -> u128 {
@@ -52,8 +57,8 @@ pub(super) struct Stood {
     /// From when on what is covered will have stood for so long, and how much; ascending by both. Of those that have, only
     /// the last; of those that have not, no three within [`APART`].
     levels: Vec<(Duration, u128)>,
-    /// What had stood and was more than everything since, by when it ended, oldest first: of each hour the most, so 25 at
-    /// most.
+    /// What had stood and was more than everything since, by when it is forgotten, oldest first: of each hour the most, so 25
+    /// at most.
     ended: VecDeque<(Duration, u128)>,
 }
 
@@ -87,22 +92,84 @@ impl Stood {
     }
 
     fn end(&mut self, now: Duration, ended: u128) {
+        self.remember(now + JUMP_MEMORY, ended);
+    }
+
+    /// Something that ended is remembered until then.
+    fn remember(&mut self, until: Duration, ended: u128) {
         while self.ended.back().is_some_and(|(_, less)| *less <= ended) {
             self.ended.pop_back();
         }
-        if self.ended.back().is_none_or(|(at, _)| now >= *at + STEP) {
-            self.ended.push_back((now, ended));
+        if self
+            .ended
+            .back()
+            .is_none_or(|(before, _)| until >= *before + STEP)
+        {
+            self.ended.push_back((until, ended));
         }
     }
 
     /// The most within the last day.
     pub(super) fn within_a_day(&mut self, now: Duration) -> u128 {
-        let is_old = |(at, _): &mut (Duration, u128)| *at + JUMP_MEMORY <= now;
+        let is_old = |(until, _): &mut (Duration, u128)| *until <= now;
         while self.ended.pop_front_if(is_old).is_some() {}
-        let ended = self.ended.front().map_or(0, |(_, covered)| *covered);
+        self.most(now)
+    }
+
+    /// The same, forgetting nothing.
+    pub(super) fn most(&self, now: Duration) -> u128 {
+        let mut ended = self.ended.iter().filter(|(until, _)| *until > now);
+        let ended = ended.next().map_or(0, |(_, covered)| *covered);
         let mut standing = self.levels.iter().rev();
         let standing = standing.find(|(at, _)| *at <= now);
         ended.max(standing.map_or(0, |(_, covered)| *covered))
+    }
+
+    /// What is kept of it across a restart.
+    pub(super) fn kept(&self, now: Duration) -> Vec<(Counts, u64)> {
+        let fits = |covered: u128| u64::try_from(covered).unwrap_or(u64::MAX);
+        let ended = self.ended.iter().filter(|(until, _)| *until > now);
+        let ended = ended.map(|&(until, covered)| (Counts::For(until - now), fits(covered)));
+        let standing = self.levels.partition_point(|(at, _)| *at <= now);
+        let mut kept: Vec<_> = ended.collect();
+        let mut last = None;
+        for &(at, covered) in self.levels.iter().skip(standing.saturating_sub(1)) {
+            let left = at.saturating_sub(now);
+            if last.is_none_or(|last| left >= last + KEPT_APART) {
+                kept.push((Counts::In(left), fits(covered)));
+                last = Some(left);
+            }
+        }
+        kept.retain(|(_, covered)| *covered > 0);
+        kept
+    }
+
+    /// What was kept of it, so that nothing counts for longer, or later, than it can. The least that is covered counts at once:
+    /// without it there would be no measure.
+    pub(super) fn recalled(now: Duration, kept: impl IntoIterator<Item = (Counts, u64)>) -> Self {
+        let mut recalled = Self::default();
+        let (mut levels, mut ended) = (Vec::new(), Vec::new());
+        for (counts, covered) in kept {
+            match counts {
+                Counts::In(left) => levels.push((left.min(JUMP_STANDS), u128::from(covered))),
+                Counts::For(left) => ended.push((left.min(JUMP_MEMORY), u128::from(covered))),
+            }
+        }
+        levels.sort_unstable();
+        for (left, covered) in levels {
+            match recalled.levels.last() {
+                None => recalled.levels.push((now, covered)),
+                Some(&(at, less)) if covered > less && now + left >= at + KEPT_APART => {
+                    recalled.levels.push((now + left, covered));
+                }
+                Some(_) => {}
+            }
+        }
+        ended.sort_unstable();
+        for (left, covered) in ended {
+            recalled.remember(now + left, covered);
+        }
+        recalled
     }
 }
 
@@ -284,6 +351,76 @@ mod tests {
         stood.set(minutes(210), 500);
         stood.set(minutes(269), 2);
         assert_eq!(stood.within_a_day(minutes(400)), 150);
+    }
+
+    /// Kept and recalled by a process whose clock begins anew, it is what it would have been; and of what it grew to within
+    /// the last hour nothing counts sooner.
+    #[test]
+    fn what_is_kept_is_what_it_was() {
+        let mut stood = Stood::default();
+        stood.begin(hours(1), 50);
+        for (hour, covered) in [(30, 40), (31, 30), (40, 35)] {
+            stood.set(hours(hour), covered);
+        }
+        let now = hours(50);
+        stood.set(now - minutes(30), 1000);
+        stood.set(now - minutes(25), 2000);
+        stood.set(now - minutes(10), 3000);
+        let restarted = minutes(1);
+        let mut recalled = Stood::recalled(restarted, stood.kept(now));
+        for (minute, expected) in [
+            (0, 50),
+            (29, 50),
+            (30, 1000),
+            (49, 1000),
+            (50, 3000),
+            (10_000, 3000),
+        ] {
+            let most = recalled.within_a_day(restarted + minutes(minute));
+            assert_eq!(most, expected, "{minute}");
+        }
+        stood.set(now, 35);
+        let mut recalled = Stood::recalled(restarted, stood.kept(now));
+        for hour in 0..30 {
+            assert_eq!(
+                recalled.within_a_day(restarted + hours(hour)),
+                stood.within_a_day(now + hours(hour)),
+                "{hour}"
+            );
+        }
+    }
+
+    /// What no process of ours would have written: nothing counts for longer than a day, or waits for longer than an hour, and it
+    /// is not more than is ever kept.
+    #[test]
+    fn absurd_times_make_no_room_and_last_no_longer_than_any() {
+        let far = Duration::from_secs(u64::MAX);
+        let now = hours(1);
+        let kept = [
+            (Counts::In(far), 500),
+            (Counts::In(far), 400),
+            (Counts::For(far), 9000),
+        ];
+        let mut recalled = Stood::recalled(now, kept);
+        for (hour, expected) in [(0, 9000), (23, 9000), (24, 500), (900, 500)] {
+            assert_eq!(recalled.within_a_day(now + hours(hour)), expected, "{hour}");
+        }
+        let mut recalled = Stood::recalled(now, kept.into_iter().take(2));
+        for (minute, expected) in [(0, 400), (59, 400), (60, 500)] {
+            let most = recalled.within_a_day(now + minutes(minute));
+            assert_eq!(most, expected, "{minute}");
+        }
+        let many = (0..10_000).flat_map(|second| {
+            let time = Duration::from_secs(second * 10);
+            [
+                (Counts::In(time), second + 1),
+                (Counts::For(time), 20_000 - second),
+            ]
+        });
+        let recalled = Stood::recalled(now, many);
+        assert!(recalled.levels.len() <= 7 && recalled.ended.len() <= 25);
+        assert!(recalled.kept(now).len() <= 32);
+        assert_eq!(Stood::recalled(now, []).most(now), 0);
     }
 
     #[test]

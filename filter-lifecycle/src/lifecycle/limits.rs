@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use filter_core::layout::Families;
-use filter_core::set::{PrefixSet, Ranges};
+use filter_core::set::PrefixSet;
 use filter_core::{Address, Family, Prefix};
 
 use super::coverage::{self, Stood};
+use super::measure::{KeptCoverage, Measure};
 use super::portion::Portion;
 use super::source::SourceKey;
 use crate::route::FeedId;
@@ -126,6 +127,34 @@ impl Limits {
             .collect()
     }
 
+    /// The last good sources of the other families that are known: they freeze to these if they jump.
+    pub(super) fn good_sources(&self) -> Vec<Prefix> {
+        let families = self.families_that_fit();
+        families
+            .flat_map(|family| coverage::prefixes(&self.coverage.published, family))
+            .collect()
+    }
+
+    /// No fewer prefixes than this are in them.
+    pub(super) fn good_ranges(&self) -> usize {
+        let families = self.families_that_fit();
+        families
+            .map(|family| coverage::ranges(&self.coverage.published, family))
+            .map(|ranges| ranges.as_slice().len())
+            .sum()
+    }
+
+    fn families_that_fit(&self) -> impl Iterator<Item = Family> {
+        let Coverage {
+            too_wide,
+            was_known,
+            ..
+        } = self.coverage;
+        Family::ALL
+            .into_iter()
+            .filter(move |&family| was_known[family as usize] && !too_wide[family as usize])
+    }
+
     /// Takes back what a family of S'(p) grew by since it was last published, if it covers too much of the address
     /// space, or, if it is `known`, much more than it did for long enough within the last day; not what is `always` in it.
     /// Until it is known again a freeze goes on. Returns the families for which one began, or ended.
@@ -187,20 +216,57 @@ impl Limits {
 }
 
 impl Coverage {
-    /// The last good sources of families that covered too much when an earlier process ended.
+    /// What an earlier process kept of it.
     #[must_use]
-    pub fn frozen(good: impl IntoIterator<Item = Prefix>) -> Self {
-        let mut coverage = Self {
-            published: good.into_iter().collect(),
-            ..Self::default()
-        };
+    pub fn recalled(now: Duration, kept: KeptCoverage) -> Self {
+        let KeptCoverage {
+            frozen,
+            good,
+            measures,
+        } = kept;
+        let frozen: PrefixSet = frozen.into_iter().collect();
+        let good: PrefixSet = good.into_iter().collect();
+        let mut recalled = Self::default();
         for family in Family::ALL {
-            let covered = coverage::covered(&coverage.published, family);
-            coverage.too_wide[family as usize] = covered > 0;
-            coverage.was_known[family as usize] = covered > 0;
-            coverage.stood[family as usize].begin(Duration::ZERO, covered);
+            let is_frozen = coverage::covered(&frozen, family) > 0;
+            let measures = measures.iter().filter(|each| each.family == family);
+            let mut stood = Stood::recalled(now, measures.map(|each| (each.counts, each.covered)));
+            let published = if is_frozen { &frozen } else { &good };
+            let covered = coverage::covered(published, family);
+            if stood.most(now) == 0 {
+                stood.begin(now, covered);
+            }
+            recalled.too_wide[family as usize] = is_frozen;
+            recalled.was_known[family as usize] = stood.most(now) > 0;
+            recalled.stood[family as usize] = stood;
+            recalled.set_published(family, published);
         }
-        coverage
+        recalled
+    }
+
+    /// What growth is measured against, to be kept.
+    pub(super) fn measures(&self, now: Duration) -> Vec<Measure> {
+        let of_family = |family: Family| {
+            let kept = self.stood[family as usize].kept(now).into_iter();
+            kept.map(move |(counts, covered)| Measure {
+                family,
+                covered,
+                counts,
+            })
+        };
+        Family::ALL.into_iter().flat_map(of_family).collect()
+    }
+
+    /// By family: the most that counts now.
+    pub(super) fn most(&self, now: Duration) -> [u128; 2] {
+        Family::ALL.map(|family| self.stood[family as usize].most(now))
+    }
+
+    fn set_published(&mut self, family: Family, sources: &PrefixSet) {
+        match family {
+            Family::Ipv4 => self.published.ipv4 = sources.ipv4.clone(),
+            Family::Ipv6 => self.published.ipv6 = sources.ipv6.clone(),
+        }
     }
 
     /// Does growth of the family wait?
@@ -210,10 +276,7 @@ impl Coverage {
 
     /// There is nothing that growth of the family could be measured against.
     fn forget(&mut self, family: Family) {
-        match family {
-            Family::Ipv4 => self.published.ipv4 = Ranges::default(),
-            Family::Ipv6 => self.published.ipv6 = Ranges::default(),
-        }
+        self.set_published(family, PrefixSet::empty());
         self.was_known[family as usize] = false;
         self.stood[family as usize] = Stood::default();
     }
@@ -231,10 +294,7 @@ impl Coverage {
         if was_known && !is_known {
             return;
         }
-        match family {
-            Family::Ipv4 => self.published.ipv4 = sources.ipv4.clone(),
-            Family::Ipv6 => self.published.ipv6 = sources.ipv6.clone(),
-        }
+        self.set_published(family, sources);
         let covered = coverage::covered(sources, family);
         let stood = &mut self.stood[family as usize];
         match (was_known, is_known) {

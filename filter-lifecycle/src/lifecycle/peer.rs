@@ -52,20 +52,26 @@ impl Peer {
         self.ledgers[side as usize].remove(prefix, by_hand, leaves)
     }
 
-    /// A packet from there, or to there, was dropped. If the address left the side lately, and nothing withdrew it, all
-    /// that left so are valid until then: returns when to look at them again.
+    /// A packet from there, or to there, was dropped: did the address leave the side lately, although nothing withdrew it?
+    pub(super) fn is_evidence(&mut self, now: Duration, side: Side, address: Address) -> bool {
+        // Else it was dropped before it came back.
+        !self.counts(side, address) && self.breaker.is_evidence(now, side, address)
+    }
+
+    pub(super) const fn breaker_mut(&mut self) -> &mut Breaker {
+        &mut self.breaker
+    }
+
+    /// A packet was dropped for what left this side and family lately, although nothing withdrew it: all that left so is valid
+    /// until then. Returns when to look at it again.
     pub(super) fn trip(
         &mut self,
         now: Duration,
-        side: Side,
-        address: Address,
+        (side, family): (Side, Family),
         until: Moment,
     ) -> Vec<(Prefix, Departure)> {
-        if self.counts(side, address) {
-            return Vec::new(); // it was dropped before it came back
-        }
         let mut back = Vec::new();
-        for prefix in self.breaker.trip(now, side, address) {
+        for prefix in self.breaker.trip(now, side, family) {
             let (change, departure) = self.ledgers[side as usize].keep(prefix, until);
             if change == Change::Changed {
                 let len = self.len(side);

@@ -3,7 +3,7 @@
 //! peer is granted.
 use std::time::Duration;
 
-use filter_core::{Address, Prefix};
+use filter_core::{Family, Prefix};
 
 use super::changes::{Changed, How};
 use super::facts::Facts;
@@ -61,17 +61,17 @@ impl Wanted {
         self.now = now;
     }
 
-    /// A packet of the peer from there, or to there, was dropped. Returns what is valid again until then because of it: see
-    /// [`Peer::trip`].
+    /// A packet of the peer was dropped for what left this side and family. Returns what is valid again until then because of
+    /// it: see [`Peer::trip`].
     pub(super) fn trip(
         &mut self,
         now: Duration,
-        (peer, side): (PeerId, Side),
-        address: Address,
+        peer: PeerId,
+        (side, family): (Side, Family),
         until: Duration,
     ) -> Vec<Prefix> {
         let until = Moment::at_or_after(until);
-        let back = self.peer_mut(peer).trip(now, side, address, until);
+        let back = self.peer_mut(peer).trip(now, (side, family), until);
         for &(prefix, departure) in &back {
             let place = Place { peer, side, prefix };
             self.holds.add(departure, place);
@@ -84,7 +84,7 @@ impl Wanted {
         self.look(now);
         let at = now;
         for (id, peer) in (0..).map(PeerId).zip(&mut self.peers) {
-            if peer.limits_mut().has_room(now) {
+            if peer.limits_mut().has_room(now) | peer.breaker_mut().lapse(now) {
                 pending.publish(id);
             }
         }

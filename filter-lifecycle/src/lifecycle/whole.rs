@@ -20,8 +20,8 @@ use super::reconcile::MAX_EXAMPLES;
 use super::sources::Sources;
 use super::wanted::Wanted;
 use super::{
-    ClassStatus, Coverage, Event, ListedPrefix, ListedRoute, Listing, Missing, PeerStatus,
-    RecentlyValid, Side, SourceStatus,
+    ClassStatus, Coverage, Departed, Event, ListedPrefix, ListedRoute, Listing, Measure, Missing,
+    PeerStatus, RecentlyValid, Side, SourceStatus,
 };
 use crate::route::{FeedId, PeerId, RouteEvent, Session};
 use crate::spec::{Attachment, Spec};
@@ -263,31 +263,46 @@ impl Lifecycle {
     }
 
     /// A packet of the peer was dropped, as a sample of the data plane shows. If an address of it left the peer's tables
-    /// lately and nothing withdrew it, what left so is valid again for [`BREAKER_HOLD`].
+    /// lately and nothing withdrew it, that is as [`Lifecycle::dropped_for`].
     pub fn dropped(&mut self, now: Duration, id: PeerId, source: Address, destination: Address) {
         for (side, address) in [(Side::Sources, source), (Side::Destinations, destination)] {
-            let until = now + BREAKER_HOLD;
-            let mut back = self.wanted.trip(now, (id, side), address, until);
-            if back.is_empty() {
-                continue;
+            let peer = self.wanted.peer_mut(id);
+            if peer.is_evidence(now, side, address) {
+                self.dropped_for(now, id, side, address.family);
             }
-            self.pending.publish(id);
-            self.pending.settle(id);
-            for &prefix in &back {
-                let (how, by) = (How::Revived, None);
-                let revived = Changed::Prefix { prefix, how, by };
-                self.pending.changes.push(now, (id, side), revived);
-            }
-            let prefixes = back.len();
-            back.truncate(MAX_EXAMPLES);
-            self.outbox.push(Event::Breaker {
-                peer: id,
-                side,
-                family: address.family,
-                prefixes,
-                examples: back,
-            });
         }
+    }
+
+    /// A packet of the peer was dropped for what left this side and family lately although nothing withdrew it: that is valid
+    /// again for [`BREAKER_HOLD`].
+    pub fn dropped_for(&mut self, now: Duration, id: PeerId, side: Side, family: Family) {
+        let until = now + BREAKER_HOLD;
+        let mut back = self.wanted.trip(now, id, (side, family), until);
+        if back.is_empty() {
+            return;
+        }
+        self.pending.publish(id);
+        self.pending.settle(id);
+        for &prefix in &back {
+            let (how, by) = (How::Revived, None);
+            let revived = Changed::Prefix { prefix, how, by };
+            self.pending.changes.push(now, (id, side), revived);
+        }
+        let prefixes = back.len();
+        back.truncate(MAX_EXAMPLES);
+        self.outbox.push(Event::Breaker {
+            peer: id,
+            side,
+            family,
+            prefixes,
+            examples: back,
+        });
+    }
+
+    /// What packets of the peer are to be watched for, if that changed since the last call: packets that are dropped for it are
+    /// to be told by [`Lifecycle::dropped_for`]. To be watched for before the tables are published that lack it.
+    pub fn take_departed(&mut self, id: PeerId) -> Option<Departed> {
+        self.wanted.peer_mut(id).breaker_mut().take_departed()
     }
 
     /// The last good sources of the peer's sessions that are over `max_prefixes`: what keeps across a restart, or a reload,
@@ -309,11 +324,35 @@ impl Lifecycle {
         self.wanted.peer_mut(id).limits_mut().restore(good);
     }
 
-    /// The last good sources of the peer's families that are frozen because of how much they cover: what
-    /// [`Coverage::frozen`] makes of them keeps that across a restart.
+    /// The last good sources of the peer's families that are frozen because of how much they cover. They, the other families'
+    /// and what growth is measured against are what [`Coverage::recalled`] asks for.
     #[must_use]
     pub fn too_wide(&self, id: PeerId) -> Vec<Prefix> {
         self.wanted.peer(id).limits().narrow()
+    }
+
+    /// The last good sources of the other families that are known.
+    #[must_use]
+    pub fn good_sources(&self, id: PeerId) -> Vec<Prefix> {
+        self.wanted.peer(id).limits().good_sources()
+    }
+
+    /// No fewer prefixes than this are in them: told without making a list of them.
+    #[must_use]
+    pub fn good_ranges(&self, id: PeerId) -> usize {
+        self.wanted.peer(id).limits().good_ranges()
+    }
+
+    /// What growth of the peer's sources is measured against, to be kept across a restart.
+    #[must_use]
+    pub fn measures(&self, now: Duration, id: PeerId) -> Vec<Measure> {
+        self.wanted.peer(id).limits().coverage().measures(now)
+    }
+
+    /// By family: the most that counts of it now.
+    #[must_use]
+    pub fn most_stood(&self, now: Duration, id: PeerId) -> [u128; 2] {
+        self.wanted.peer(id).limits().coverage().most(now)
     }
 
     /// An operator says that what covers too much is right: it counts, and further growth is measured against it. Returns

@@ -1,4 +1,4 @@
-//! The arena's two maps in our memory: chunks of lines, and the slots' words. The only place of the arena that touches
+//! The arena's maps in our memory: chunks of lines, the slots' words, and the words of what departed from their sets. The only place of the arena that touches
 //! mapped memory. Never knows what a line holds.
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +16,18 @@ use crate::mapped;
 pub(super) struct Mapped {
     lines: MmapRaw,
     slots: MmapRaw,
+    departed: MmapRaw,
     chunks: usize,
     slot_count: u32,
 }
 
 impl Mapped {
-    /// Maps both.
-    pub(super) fn new(tables: &MapData, slots: &MapData) -> Result<Self, Error> {
+    /// Maps them.
+    pub(super) fn new(
+        tables: &MapData,
+        slots: &MapData,
+        departed: &MapData,
+    ) -> Result<Self, Error> {
         let entries = |data: &MapData, name| {
             let info = data.info().map_err(Error::map(name))?;
             Ok::<_, Error>(info.max_entries())
@@ -32,6 +37,7 @@ impl Mapped {
         Ok(Self {
             lines: mapped::raw(tables, chunks * CHUNK_BYTES, map::TABLES)?,
             slots: mapped::raw(slots, slot_count as usize * 8, map::SLOTS)?,
+            departed: mapped::raw(departed, slot_count as usize * 8, map::DEPARTED)?,
             chunks,
             slot_count,
         })
@@ -45,13 +51,17 @@ impl Mapped {
         self.slot_count
     }
 
-    /// The word that a packet reads first.
+    /// The word that a packet reads first. Numbers beyond the slots' are those of what departed from the sets of each.
     pub(super) fn slot(&self, slot: u32) -> &AtomicU64 {
-        debug_assert!(slot < self.slot_count);
+        debug_assert!(slot < 2 * self.slot_count);
         let index = (slot % self.slot_count) as usize;
-        // SAFETY: the map has this many slots, the mapping covers all of them, is aligned to a page and lives as
+        let words = match slot < self.slot_count {
+            true => &self.slots,
+            false => &self.departed,
+        };
+        // SAFETY: both maps have this many slots, the mappings cover all of them, are aligned to a page and live as
         // long as self; the program only reads, whole words.
-        unsafe { AtomicU64::from_ptr(self.slots.as_mut_ptr().cast::<u64>().add(index)) }
+        unsafe { AtomicU64::from_ptr(words.as_mut_ptr().cast::<u64>().add(index)) }
     }
 
     /// Plain stores: no packet reads these lines until a slot's store releases them. What does not fit the extent is

@@ -13,12 +13,14 @@ const KEPT_PART: usize = 8;
 
 impl Arena {
     /// Is there room for a table of so many lines beside what is kept for the other peers? One that is no larger than the one
-    /// it replaces may use that for a while. To be asked once it is stored: what it replaces counts as long as it is in force.
+    /// it replaces may use that for a while. What departed from a peer's sets has no share: it is watched for as long as there
+    /// is room. To be asked once it is stored: what it replaces counts as long as it is in force.
     pub(super) fn check_room(&mut self, slot: u32, lines: usize) -> Result<(), Error> {
         let capacity = self.sets.memory.chunks() * CHUNK_LINES;
         let peers = MAX_INTERFACES..self.sets.memory.slot_count();
         let share = capacity / KEPT_PART / peers.len().max(1);
-        if !peers.contains(&slot) || lines <= share.max(self.taken_by(slot)) {
+        let has_share = slot < peers.end;
+        if has_share && (!peers.contains(&slot) || lines <= share.max(self.taken_by(slot))) {
             return Ok(());
         }
         let others: Vec<u32> = peers.filter(|&other| other != slot).collect();

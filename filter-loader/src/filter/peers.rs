@@ -44,6 +44,7 @@ impl Filter {
             return Ok(false);
         }
         self.switch.want(peer.0, Wanted::NONE);
+        self.forget_watch(peer)?;
         self.tables.retire(peer.0)?;
         self.tested.entry(peer.0).or_default().retire();
         if !before.is_same_network(identity) {
@@ -87,6 +88,7 @@ impl Filter {
     pub fn remove_peer(&mut self, peer: PeerSlot) -> Result<(), Error> {
         self.switch.want(peer.0, Wanted::NONE);
         self.set_stations(peer, &[])?;
+        self.forget_watch(peer)?;
         self.tables.retire(peer.0)?;
         self.tested.remove(&peer.0);
         self.names.remove(&peer.0);

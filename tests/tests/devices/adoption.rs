@@ -217,6 +217,54 @@ fn only_the_named_classes_are_in_force_and_stay_so() {
     assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0);
 }
 
+/// The peer's announcements, and a leak of many times as much.
+fn leaking(config: &str) -> String {
+    let leak: String = (1..60)
+        .filter(|first| ![10, 44, 45].contains(first))
+        .map(|first| format!(", \"{first}.0.0.0/8\""))
+        .collect();
+    config.replace(
+        "\"45.146.194.0/23\"]",
+        &format!("\"45.146.194.0/23\"{leak}]"),
+    )
+}
+
+/// A peer that waits for a restart of the daemon, or for a reboot, may not announce more than one that does not; and another of
+/// the same name is measured against nothing of it.
+#[test]
+fn growth_over_a_restart_is_measured_against_what_stood_before() {
+    if !require("devices growth over a restart", &[]) {
+        return;
+    }
+    let leaking = leaking(&config(LAN));
+    let too_wide = |scene: &Scene| scene.daemon.peer("p")["too_wide"].clone();
+    let mut scene = Scene::new(LAN, ADDRESS);
+    // An earlier daemon's file, which has no such field, is as good as none.
+    scene = scene.restart(&config(LAN), |site, _| {
+        let earlier = "{\"schema\": 1, \"switched\": {\"all_off\": false}}";
+        std::fs::write(site.state_file(), earlier).unwrap();
+    });
+    scene.until_enforced();
+    assert_eq!(scene.daemon.events_named("state-unreadable").len(), 0);
+    for meanwhile in [nothing, reboot] {
+        scene = scene.restart(&leaking, meanwhile);
+        scene.daemon.until_event("coverage-exceeded", |_| true);
+        scene.until_enforced();
+        assert_eq!(too_wide(&scene), serde_json::json!(["ipv4"]));
+        assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0);
+        assert_eq!(scene.arrive(ITS_MAC, GOOD_FLOW), PACKETS);
+        scene = scene.restart(&config(LAN), nothing);
+        scene.until_enforced();
+        assert_eq!(too_wide(&scene), serde_json::json!([]));
+        assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0);
+        assert_eq!(scene.arrive(ITS_MAC, GOOD_FLOW), PACKETS);
+    }
+    let mut scene = scene.restart(&replaced(&leaking), nothing);
+    scene.until_enforced();
+    assert_eq!(too_wide(&scene), serde_json::json!([]));
+    assert_eq!(scene.arrive(OTHER_MAC, SPOOFED_FLOW), PACKETS);
+}
+
 #[test]
 fn a_state_file_that_is_no_good_is_told_and_stops_nothing() {
     if !require("devices state", &[]) {

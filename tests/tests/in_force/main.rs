@@ -22,6 +22,7 @@ use filter_loader::{Switch, hooks};
 use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
+mod breaker;
 mod trials;
 
 const BMP_LISTENER: FeedId = FeedId(0);

@@ -22,3 +22,5 @@ mod samples;
 mod selftest;
 #[cfg(test)]
 mod switch;
+#[cfg(test)]
+mod watch;

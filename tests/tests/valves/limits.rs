@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use filter_core::Classes;
 use filter_lifecycle::route::{FeedId, PeerId, Route, RouteEvent};
-use filter_lifecycle::{Coverage, JUMP_MEMORY, JUMP_STANDS, Lifecycle, Side, Standing};
+use filter_lifecycle::{
+    Coverage, JUMP_MEMORY, JUMP_STANDS, KeptCoverage, Lifecycle, Side, Standing,
+};
 
 use super::world::{BMP_LISTENER, MINE, ONE, PRE, V4, World, origin, prefix, secs, set, spec_of};
 
@@ -389,9 +391,13 @@ fn a_freeze_by_coverage_survives_a_restart() {
         set(&expected)
     );
     let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
+    let kept = KeptCoverage {
+        frozen: good.clone(),
+        ..KeptCoverage::default()
+    };
     world
         .life
-        .restore_coverage(PeerId(0), Coverage::frozen(good.clone()));
+        .restore_coverage(PeerId(0), Coverage::recalled(world.now, kept));
     assert_eq!(
         world.life.too_wide(PeerId(0)),
         good,
@@ -431,6 +437,54 @@ fn a_freeze_by_coverage_survives_a_restart() {
     );
     assert_eq!(world.life.too_wide(PeerId(0)), []);
     assert_eq!(before.life.accept_growth(PeerId(0)), [V4]);
+}
+
+/// A restart that the peer waits for, or causes, makes no room: what it announces then is measured against what stood before, as
+/// long as that is remembered, and freezes to what was good. The time in which it was announced to no daemon is no time.
+#[test]
+fn what_growth_is_measured_against_survives_a_restart() {
+    let mut before = World::synced(&GOOD);
+    before.at(20);
+    before.passes("100.0.0.1");
+    let kept = |world: &World| KeptCoverage {
+        frozen: world.life.too_wide(PeerId(0)),
+        good: world.life.good_sources(PeerId(0)),
+        measures: world.life.measures(world.now, PeerId(0)),
+    };
+    let known = kept(&before);
+    assert_eq!((known.frozen.len(), known.good.len()), (0, 3));
+    for (kept, is_frozen) in [(known, true), (KeptCoverage::default(), false)] {
+        let mut world = World::new(&[ONE, BMP_LISTENER, MINE]);
+        let recalled = Coverage::recalled(world.now, kept.clone());
+        world.life.restore_coverage(PeerId(0), recalled);
+        let lasting = world.life.measures(world.now, PeerId(0));
+        assert_eq!(lasting, kept.measures, "before anything is received");
+        assert_eq!(world.life.good_sources(PeerId(0)), kept.good);
+        world.feed_up(0);
+        world.by_hand(1, &["198.51.100.0/24"]);
+        world.up(0, P1);
+        for prefix in leak().chain(GOOD.map(str::to_owned)) {
+            world.announce(0, P1, PRE, &prefix);
+        }
+        world.end(0, P1, PRE, V4);
+        world.at(20);
+        world.passes("100.0.0.1");
+        if is_frozen {
+            world.drops("8.8.8.8");
+            assert_eq!(world.status(0).too_wide, [V4]);
+        } else {
+            world.passes("8.8.8.8");
+        }
+        // It is frozen for no longer than it leaks, and its own growth goes on.
+        for prefix in leak() {
+            world.withdraw(0, P1, PRE, &prefix);
+        }
+        world.wait(31);
+        world.announce(0, P1, PRE, MORE[0]);
+        world.passes("101.0.0.1");
+        world.drops("8.8.8.8");
+        assert_eq!(world.status(0).too_wide, []);
+    }
 }
 
 /// The operator's word ends it, without a restart; and growth beyond what was accepted is measured again.

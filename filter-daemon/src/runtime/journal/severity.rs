@@ -45,6 +45,7 @@ const WARNINGS: [&str; 21] = [
     "not-as-configured",
     "not-for-us-alarm",
     "not-kept",
+    "not-watched",
     "records-refused",
     "reload-refused",
     "shrink-refused",
