@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 21] = [
+const WARNINGS: [&str; 22] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
