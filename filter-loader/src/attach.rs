@@ -18,13 +18,15 @@ use crate::error::{Error, chain, os_error};
 use crate::ethtool;
 use crate::object::{self, Programs, Shell};
 use crate::pin::PinDir;
+use crate::tun;
 
 mod filter;
 
 /// At which hook the program may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Native XDP where the driver runs it before a packet's buffer is made and the hook is free, else tc. Never generic XDP.
+    /// Native XDP where the driver runs it before a packet's buffer is made and the hook is free, else tc. Never generic XDP
+    /// knowingly: a TAP's driver does not say that it runs XDP so for what is written to it with waiting.
     /// Before Linux 6.6, which has no tcx: native XDP, else generic XDP; tc on a device without an Ethernet header.
     #[default]
     Auto,
@@ -228,10 +230,18 @@ pub(crate) fn prefers_tc(device: &Device) -> Option<String> {
         return Some("the device has no ethernet header".to_owned());
     }
     let driver = ethtool::driver(&device.own_name).filter(|_| has_tcx())?;
-    // A bond's members are all sorts; a VLAN, bridge or tunnel device refuses native XDP by itself.
-    matches!(driver.as_str(), "veth" | "bonding").then(|| {
-        format!("xdp on a device of driver `{driver}` runs when a packet's buffer is made already")
-    })
+    match driver.as_str() {
+        // A bond's members are all sorts; a VLAN, bridge or tunnel device refuses native XDP by itself.
+        "veth" | "bonding" => Some(format!(
+            "xdp on a device of driver `{driver}` runs when a packet's buffer is made already"
+        )),
+        // The driver hands super-frames on to generic XDP, which copies them into one piece.
+        "tun" if tun::has_offload_header(device.ifindex) == Some(true) => Some(
+            "xdp runs when a super-frame's buffer is made already, and the device's other end may send those (vnet_hdr)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 /// tcx came with Linux 6.6.

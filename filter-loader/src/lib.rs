@@ -71,6 +71,7 @@ pub mod sync;
 mod tables;
 mod testrun;
 mod tries;
+mod tun;
 
 pub use attach::{AttachMode, Attached, HookKind};
 pub use device::{Device, InterfaceSpec, NetworkSpec};

@@ -11,6 +11,7 @@ use filter_loader::{
     AttachMode, Device, Engine, Filter, HookKind, InterfaceSpec, Options, PeerSlot, Station,
     detach_pinned, hooks, pinned_interfaces, programs_at_tc,
 };
+use tests::kernel::Feature;
 use tests::lab::Wire;
 use tests::netns::{Namespace, has_xdp, ip};
 use tests::require_kernel;
@@ -205,6 +206,40 @@ fn headers_beside_the_linear_part_are_read() {
         }
     }
     filter.detach_all().unwrap();
+}
+
+/// The driver runs XDP before it makes a packet's buffer, but not for super-frames: those it hands on to generic XDP.
+#[test]
+fn auto_takes_native_xdp_on_a_tap_that_has_no_super_frames() {
+    if !require_kernel("auto_takes_native_xdp_on_a_tap_that_has_no_super_frames")
+        || !Feature::Tcx.is_here()
+    {
+        return;
+    }
+    for (open, expected, why) in [
+        (
+            Tap::plain as fn(&str) -> Tap,
+            HookKind::XdpNative,
+            "the driver runs xdp before a packet's buffer is made",
+        ),
+        (
+            Tap::ethernet,
+            HookKind::Tc,
+            "xdp runs when a super-frame's buffer is made already, and the device's other end may send those (vnet_hdr)",
+        ),
+    ] {
+        let _namespace = Namespace::enter();
+        let _tap = open(TAP);
+        ip(&format!("link set {TAP} up"));
+        let mut filter = rig::load(&rig::options(Engine::Tables));
+        let spec = InterfaceSpec::of_device(TAP).unwrap();
+        let attached = filter.attach(&spec, AttachMode::Auto).unwrap();
+        assert_eq!((attached.kind, attached.why.as_str()), (expected, why));
+        let device = Device::find(TAP).unwrap();
+        let is_tc = device.auto_hook() == AttachMode::Tc.name();
+        assert_eq!(is_tc, expected.is_tc());
+        filter.detach_all().unwrap();
+    }
 }
 
 #[test]
