@@ -173,9 +173,14 @@ pub fn interface(daemon: &Bcp38) -> Value {
     daemon.status()["interfaces"][0].clone()
 }
 
+/// Classes that need no table are in force before the others are: all have to be.
 pub fn until_enforced(daemon: &Bcp38) {
     daemon.until("the peer to be enforced", "p", |peer| {
-        peer["mode_in_force"] == "enforce" && peer["state"] == "enforcing"
+        let classes = peer["classes"].as_array().unwrap();
+        let is_whole = classes
+            .iter()
+            .all(|class| class["in_force"] == class["wanted"]);
+        is_whole && peer["mode_in_force"] == "enforce" && peer["state"] == "enforcing"
     });
 }
 
