@@ -178,6 +178,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("bcp38_membership", &[]),
     ("bcp38_tags", &[]),
     // Violations only.
+    ("bcp38_evidence", &[]),
     (
         "bcp38_sample",
         &[
