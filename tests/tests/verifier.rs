@@ -187,6 +187,7 @@ const CALLS: &[(&str, &[&str])] = &[
         ],
     ),
     // Violations only.
+    ("bcp38_evidence", &[]),
     (
         "bcp38_sample",
         &[

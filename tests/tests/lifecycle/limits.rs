@@ -217,6 +217,7 @@ fn values() -> Vec<(&'static str, String)> {
         ("RECENT", filter_lifecycle::RECENT),
         ("BREAKER_WINDOW", filter_lifecycle::BREAKER_WINDOW),
         ("BREAKER_HOLD", filter_lifecycle::BREAKER_HOLD),
+        ("BREAKER_LATE", filter_lifecycle::BREAKER_LATE),
         ("BREAKER_DAY", filter_lifecycle::BREAKER_DAY),
         ("JUMP_MEMORY", filter_lifecycle::JUMP_MEMORY),
         ("JUMP_STANDS", filter_lifecycle::JUMP_STANDS),
