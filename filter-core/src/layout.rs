@@ -99,6 +99,8 @@ pub mod map {
     pub const DEPARTED: &str = "departed";
     /// Slot → [`super::Evidence`].
     pub const EVIDENCE: &str = "evidence";
+    /// One program: it judges the frames whose headers do not all lie in their first buffer.
+    pub const SPLIT: &str = "split";
     /// The baseline engine's IPv4 trie.
     pub const LPM_V4: &str = "lpm_v4";
     /// The baseline engine's IPv6 trie.

@@ -12,6 +12,8 @@ mod lpm;
 mod maps;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod skb;
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
+mod split;
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod programs {
@@ -22,11 +24,18 @@ mod programs {
     use crate::entry;
     use crate::lpm::Tries;
     use crate::skb;
+    use crate::split;
 
     /// The whole verdict over the kernel's tries.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
         entry::xdp::<Tries>(&ctx, Buffers::Several)
+    }
+
+    /// The same for frames whose headers lie in several buffers.
+    #[xdp(frags)]
+    pub fn bcp38_split(ctx: XdpContext) -> u32 {
+        split::xdp::<Tries>(&ctx)
     }
 
     /// At tc, on devices whose frames have an Ethernet header.

@@ -1,5 +1,6 @@
 //! The frame as a program in XDP sees it. Never reads a byte it has not compared with the frame's end.
 use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
+use filter_core::layout::SAMPLE_BYTES;
 use filter_core::packet::{self, Bytes, Malformed, Payload, Size};
 
 use crate::entry::{self, Packet};
@@ -14,12 +15,15 @@ pub const MAX_OFFSET: usize = 255;
 pub enum Buffers {
     /// Just one: kernels before 5.18.
     One,
-    /// Jumbo frames lie in several; they are judged from the first.
+    /// Jumbo frames lie in several, and all frames of a driver that splits headers off.
     Several,
 }
 
-/// No driver splits a frame before this many bytes; a shorter linear part is the whole frame.
-const MIN_SPLIT: usize = 256;
+/// The shortest frame on a wire, without its checksum. A first buffer of this many bytes is all of it, and the kernel need not be
+/// asked: short packets come in floods. No driver splits headers off there, for they end two bytes behind a multiple of four.
+const SHORTEST: usize = 60;
+/// A first buffer of this many bytes has every header the verdict reads, and every byte of a sample.
+const HEADERS: usize = SAMPLE_BYTES;
 
 /// The linear part of a frame.
 #[derive(Clone, Copy)]
@@ -31,24 +35,50 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Of the packet at hand.
+    /// Of the packet at hand. Where the verdict may read, or a sample have, bytes of a later buffer, another program judges it.
     #[inline(always)]
     pub fn new(ctx: &XdpContext, buffers: Buffers) -> Self {
-        let (start, end) = (ctx.data(), ctx.data_end());
-        // The helper is asked only about frames long enough to be split.
-        let length = if matches!(buffers, Buffers::Several) && end - start >= MIN_SPLIT {
-            // SAFETY: the context is the one the kernel gave us.
-            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
-        } else {
-            end - start
+        let first = Self::first_buffer(ctx);
+        let linear = first.length;
+        if matches!(buffers, Buffers::One) {
+            return first;
+        }
+        let length = match linear {
+            SHORTEST => linear,
+            _ => length(ctx.ctx),
+        };
+        if linear < HEADERS && linear < length {
+            maps::judge_split(ctx);
+        }
+        // Of places that are read anew the verifier remembers nothing: it follows the rest once, whatever was compared before.
+        Self {
+            length,
+            ..Self::first_buffer(ctx)
+        }
+    }
+
+    /// As if there were no other.
+    #[inline(always)]
+    fn first_buffer(ctx: &XdpContext) -> Self {
+        // SAFETY: the context is the one the kernel gave us.
+        let [start, end] = unsafe {
+            [&raw const (*ctx.ctx).data, &raw const (*ctx.ctx).data_end]
+                .map(|place| core::ptr::read_volatile(place) as usize)
         };
         Self {
             start,
             end,
-            length,
+            length: end - start,
             ctx: ctx.ctx,
         }
     }
+}
+
+/// Bytes of the whole frame, in however many buffers.
+#[inline(always)]
+pub fn length(ctx: *mut xdp_md) -> usize {
+    // SAFETY: the context is the one the kernel gave us.
+    unsafe { bpf_xdp_get_buff_len(ctx) as usize }
 }
 
 impl Packet for Frame {

@@ -211,7 +211,13 @@ impl<E: Engine> Policy for OnInterface<E> {
 /// The whole program in XDP.
 #[inline(always)]
 pub fn xdp<E: Engine>(ctx: &XdpContext, buffers: Buffers) -> u32 {
-    if run::<E, Frame>(&Frame::new(ctx, buffers)) {
+    action(run::<E, Frame>(&Frame::new(ctx, buffers)))
+}
+
+/// What a program in XDP returns.
+#[inline(always)]
+pub fn action(is_dropped: bool) -> u32 {
+    if is_dropped {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS

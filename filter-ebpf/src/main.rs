@@ -11,6 +11,8 @@ mod maps;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod skb;
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
+mod split;
+#[cfg(any(target_arch = "bpf", target_os = "linux"))]
 mod tables;
 
 #[cfg(any(target_arch = "bpf", target_os = "linux"))]
@@ -21,12 +23,19 @@ mod programs {
     use crate::context::Buffers;
     use crate::entry;
     use crate::skb;
+    use crate::split;
     use crate::tables::Compiled;
 
-    /// For kernels and drivers with multi-buffer frames: jumbo frames are judged from their first buffer.
+    /// For kernels and drivers with multi-buffer frames: judges those whose headers are in the first buffer.
     #[xdp(frags)]
     pub fn bcp38(ctx: XdpContext) -> u32 {
         entry::xdp::<Compiled>(&ctx, Buffers::Several)
+    }
+
+    /// Judges the others, which `bcp38` hands over.
+    #[xdp(frags)]
+    pub fn bcp38_split(ctx: XdpContext) -> u32 {
+        split::xdp::<Compiled>(&ctx)
     }
 
     /// For kernels before 5.18.

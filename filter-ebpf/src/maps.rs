@@ -4,7 +4,8 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::{bpf_ktime_get_ns, generated::bpf_jiffies64},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    programs::XdpContext,
 };
 use filter_core::Classes;
 use filter_core::layout::station::{self, Found};
@@ -74,6 +75,15 @@ static ALLOWED: Array<u32> = Array::with_max_entries(MAX_INTERFACES + 1024, BPF_
 /// Only the loader reads and writes it. Set by the loader.
 #[map(name = "meta")]
 static META: Array<[u64; 2]> = Array::with_max_entries(MAX_INTERFACES + 1024, 0);
+
+/// Filled by the loader.
+#[map(name = "split")]
+static SPLIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Is there a program for frames whose headers lie in several buffers? Set by the loader: where this is 0 the verifier skips the
+/// jump to it, which not every kernel allows in a program with functions.
+#[unsafe(no_mangle)]
+static JUDGES_SPLIT: u64 = 1;
 
 /// How a slot's samples are rationed: [`Rate`]. Set by the loader.
 #[unsafe(no_mangle)]
@@ -160,6 +170,18 @@ fn peer_slot_elsewhere(key: station::Key) -> Option<u32> {
     let key = unsafe { &*(&raw const words).cast::<PeerKey>() };
     // SAFETY: values are plain integers; the loader replaces an element by a new one, it never writes into it.
     unsafe { PEERS.get(key) }.copied()
+}
+
+/// Has the frame judged by the program for frames whose headers lie in several buffers. Comes back only where that one is not
+/// there.
+#[inline(always)]
+pub fn judge_split(ctx: &XdpContext) {
+    // SAFETY: a volatile read of our own constant, which the loader overrides; the context is the one the kernel gave us.
+    unsafe {
+        if core::ptr::read_volatile(&raw const JUDGES_SPLIT) != 0 {
+            SPLIT.tail_call(ctx, 0);
+        }
+    }
 }
 
 /// Adds packets to a counter of this CPU.

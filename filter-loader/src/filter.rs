@@ -139,6 +139,9 @@ pub struct Filter {
     took_over: bool,
     #[cfg(feature = "test-hooks")]
     planted: gate::Planted,
+    /// Bytes of a frame that test runs in XDP have in the first buffer; all if `None`.
+    #[cfg(feature = "test-hooks")]
+    linear: Option<u32>,
 }
 
 impl Filter {
@@ -218,8 +221,11 @@ impl Filter {
             took_over: false,
             #[cfg(feature = "test-hooks")]
             planted: gate::Planted::default(),
+            #[cfg(feature = "test-hooks")]
+            linear: None,
         };
         filter.adopt(options.fingerprint, pins)?;
+        object::lead_to_split(&mut filter.ebpf, filter.programs)?;
         filter.prepare_self_test()?;
         Ok(filter)
     }
@@ -352,6 +358,12 @@ impl Filter {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.repeat = repeat;
+        #[cfg(feature = "test-hooks")]
+        let context = crate::hooks::context(self.linear, frame.len());
+        #[cfg(feature = "test-hooks")]
+        if self.tested_at == Shell::Xdp {
+            options.ctx_in = context.as_ref().map(<[u8; 24]>::as_slice);
+        }
         let (shell, name) = (self.tested_at, self.programs.name(self.tested_at));
         let result = match shell {
             Shell::Xdp => object::xdp(&mut self.ebpf, name)?.test_run(options),
@@ -369,6 +381,13 @@ impl Filter {
     /// The hash of the name that holds a slot.
     pub(crate) fn name_in(&self, slot: u32) -> Option<u64> {
         self.names.get(&slot).copied()
+    }
+
+    /// From now on test runs in XDP have so many bytes of a frame in the first buffer, and the others in later ones (Linux 6.18).
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn test_split_at(&mut self, linear: u32) {
+        self.linear = Some(linear);
     }
 
     /// The slot of a name within a range, if it has one or one is free.

@@ -24,6 +24,14 @@ impl Prober {
     }
 }
 
+/// `struct xdp_md` (include/uapi/linux/bpf.h) of a test run with so many bytes of a longer frame in the first buffer.
+pub(crate) fn context(linear: Option<u32>, length: usize) -> Option<[u8; 24]> {
+    let linear = linear.filter(|&linear| (linear as usize) < length)?;
+    let mut context = [0; 24];
+    context[4..8].copy_from_slice(&linear.to_ne_bytes()); // `data_end`
+    Some(context)
+}
+
 impl Filter {
     /// A second handle on the loaded program.
     ///
@@ -40,6 +48,7 @@ thread_local! {
     static WITHOUT_TCX: Cell<bool> = const { Cell::new(false) };
     static SWAPS_SIDES: Cell<bool> = const { Cell::new(false) };
     static XDP_REFUSED: Cell<bool> = const { Cell::new(false) };
+    static SPLIT_REFUSED: Cell<bool> = const { Cell::new(false) };
     static CLSACT_REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -65,6 +74,16 @@ pub fn refuse_xdp(refused: bool) {
 
 pub(crate) fn is_xdp_refused() -> bool {
     XDP_REFUSED.get()
+}
+
+/// From now on the kernel takes no program from this thread that hands frames in several buffers over to another, as where its
+/// compiler for the processor has no such jumps.
+pub fn refuse_split(refused: bool) {
+    SPLIT_REFUSED.set(refused);
+}
+
+pub(crate) fn is_split_refused() -> bool {
+    SPLIT_REFUSED.get()
 }
 
 /// From now on this thread finds no `clsact`, as on a kernel that is built without.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use aya::maps::MapInfo;
+use aya::maps::{MapInfo, ProgramArray};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -86,6 +86,11 @@ pub(crate) const CHUNK_MIB: u32 = 4;
 /// The program that returns the time on the clock of the lease.
 pub(crate) const CLOCK: &str = "bcp38_clock";
 
+/// The program for frames whose headers lie in several buffers, of the objects that have one.
+const SPLIT: &str = "bcp38_split";
+/// The constant that says whether `bcp38` may hand frames over to it.
+const JUDGES_SPLIT: &str = "JUDGES_SPLIT";
+
 /// How many samples a quiet slot may send at once.
 const SAMPLE_BURST: u32 = 10;
 /// This part of a second's ICMP errors may come at once.
@@ -124,13 +129,44 @@ const PINNED: &[&str] = &[
     map::SLOTS,
     map::DEPARTED,
     map::EVIDENCE,
+    map::SPLIT,
 ];
 
 /// Kernels before this one know neither multi-buffer XDP nor its helper.
 const FRAGS_SINCE: KernelVersion = KernelVersion::new(5, 18, 0);
 
-/// Loads the object and its program in XDP; those at tc when they are needed.
+/// Loads the object and its programs in XDP; those at tc when they are needed.
+///
+/// A kernel may refuse only the jump from one program to the other: not every one's compiler for the processor at hand takes it in
+/// a program with functions, and its interpreter does not. The filter is worth more than those frames.
 pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, Programs), Error> {
+    let version = KernelVersion::current().ok();
+    if version.is_some_and(|version| version < FRAGS_SINCE) {
+        return load_as(engine, sizes, Frames::FirstBuffer);
+    }
+    match load_as(engine, sizes, Frames::Whole) {
+        Err(Error::Load(why)) => {
+            let loaded = load_as(engine, sizes, Frames::FirstBuffer)?;
+            log::warn!(
+                "headers are read from a frame's first buffer only: where a driver splits them off, frames are malformed. \
+                 The kernel refuses the program that reads on: {why}"
+            );
+            Ok(loaded)
+        }
+        loaded => loaded,
+    }
+}
+
+/// Where headers may lie in a frame in XDP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    /// Wherever they are.
+    Whole,
+    /// In the first buffer, or they are not seen.
+    FirstBuffer,
+}
+
+fn load_as(engine: Engine, sizes: &Sizes<'_>, frames: Frames) -> Result<(Ebpf, Programs), Error> {
     let slots = MAX_INTERFACES + sizes.max_peers;
     let tick = u64::try_from(clock::tick()?.as_nanos()).unwrap_or(u64::MAX);
     let samples = Rate::new(sizes.samples_per_second, SAMPLE_BURST, tick);
@@ -152,6 +188,9 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, Programs)
         .map_max_entries(map::WANTED, slots)
         .map_max_entries(map::ALLOWED, slots)
         .map_max_entries(map::META, slots);
+    if frames == Frames::FirstBuffer {
+        loader.override_global(JUDGES_SPLIT, &0u64, true);
+    }
     if engine.is_compiled() {
         loader
             .map_max_entries(map::TABLES, sizes.table_chunks)
@@ -170,10 +209,16 @@ pub(crate) fn load(engine: Engine, sizes: &Sizes<'_>) -> Result<(Ebpf, Programs)
     let mut ebpf = loader
         .load(engine.object())
         .map_err(|error| refused(&error))?;
+    let has_split = frames == Frames::Whole && ebpf.program(SPLIT).is_some();
     let programs = Programs {
         xdp: engine.in_xdp(KernelVersion::current().ok()),
+        split: has_split.then_some(SPLIT),
     };
-    for name in [programs.xdp, CLOCK] {
+    #[cfg(feature = "test-hooks")]
+    if has_split && crate::hooks::is_split_refused() {
+        return Err(Error::Load("as the test wants it".to_owned()));
+    }
+    for name in [programs.xdp, CLOCK].into_iter().chain(programs.split) {
         xdp(&mut ebpf, name)?;
     }
     Ok((ebpf, programs))
@@ -262,6 +307,8 @@ const TC_ACT_SHOT: u32 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Programs {
     pub xdp: &'static str,
+    /// Of frames whose headers lie in several buffers.
+    split: Option<&'static str>,
 }
 
 impl Programs {
@@ -271,6 +318,27 @@ impl Programs {
             Shell::Tc | Shell::Bare => shell.at_tc(),
         }
     }
+}
+
+/// Puts the program for frames whose headers lie in several buffers where the one in XDP finds it: also the one that an earlier
+/// process left on a device.
+pub(crate) fn lead_to_split(ebpf: &mut Ebpf, programs: Programs) -> Result<(), Error> {
+    let Some(name) = programs.split else {
+        return Ok(());
+    };
+    let program = xdp(ebpf, name)?
+        .fd()
+        .map_err(|error| Error::Load(chain(&error)))?;
+    let program = program
+        .try_clone()
+        .map_err(Error::os("cannot share the program"))?;
+    let missing = || Error::Map {
+        map: map::SPLIT,
+        why: "the object has no such map".to_owned(),
+    };
+    let map = ebpf.map_mut(map::SPLIT).ok_or_else(missing)?;
+    let mut leads: ProgramArray<_> = map.try_into().map_err(Error::map(map::SPLIT))?;
+    leads.set(0, &program, 0).map_err(Error::map(map::SPLIT))
 }
 
 /// The program of this name in XDP, loaded.

@@ -156,10 +156,18 @@ pub fn switches() -> Vec<Classes> {
 /// # Panics
 /// If the engine says otherwise.
 pub fn every_case_under_every_switch(world: &'static World, engine: &mut dyn Engine) {
-    let mut expected = Tally::of(world);
+    every_case_under(&switches(), world, engine);
+}
+
+/// As [`every_case_under_every_switch`], under these.
+///
+/// # Panics
+/// If the engine says otherwise.
+pub fn every_case_under(switches: &[Classes], world: &'static World, engine: &mut dyn Engine) {
+    let mut expected = engine.tally();
     let oracle = Oracle::new(world);
     let cases = case::of(world);
-    for in_force in switches() {
+    for &in_force in switches {
         engine.set_in_force(in_force);
         for case in &cases {
             if engine.takes(&case.frame) {

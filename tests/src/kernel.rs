@@ -16,6 +16,8 @@ pub type Version = (u32, u32);
 pub enum Feature {
     /// Multi-buffer frames and programs made for them: without, native XDP refuses jumbo frames.
     Frags,
+    /// BPF_PROG_TEST_RUN puts as many bytes of a frame into its first buffer as it is asked to.
+    SplitRuns,
     /// BPF_PROG_TEST_RUN refuses frames shorter than an Ethernet header.
     ShortRunsRefused,
     /// BPF links at tc: without, a filter of a qdisc is what keeps a program there, which needs two modules more.
@@ -28,6 +30,7 @@ impl Feature {
     const fn since(self) -> Version {
         match self {
             Self::Frags => (5, 18), // c2f2cdbeffda "bpf: introduce BPF_F_XDP_HAS_FRAGS flag"
+            Self::SplitRuns => (6, 18), // "bpf: Support specifying linear xdp packet data size for BPF_PROG_TEST_RUN"
             Self::ShortRunsRefused => (5, 18), // be3d72a2896c "bpf: move user_size out of bpf_test_init"
             Self::Tcx => (6, 6), // e420bed02507 "bpf: Add fd-based tcx multi-prog infra with link support"
             Self::VerifiedCount => (5, 16), // aba64c7da983 "bpf: Add verified_insns to bpf_prog_info"

@@ -41,6 +41,7 @@ fn the_objects_hold_the_expected_programs() {
             ("bcp38_bare", "tc"),
             ("bcp38_clock", "xdp"),
             ("bcp38_linear", "xdp"),
+            ("bcp38_split", "xdp.frags"),
             ("bcp38_tc", "tc"),
         ]
     );
@@ -50,6 +51,7 @@ fn the_objects_hold_the_expected_programs() {
             ("bcp38", "xdp.frags"),
             ("bcp38_bare", "tc"),
             ("bcp38_clock", "xdp"),
+            ("bcp38_split", "xdp.frags"),
             ("bcp38_tc", "tc"),
         ]
     );
@@ -101,6 +103,7 @@ fn the_maps_have_the_layout_of_this_source() {
             (map::WANTED, 4, 4),
             (map::ALLOWED, 4, 4),
             (map::META, 4, 16),
+            (map::SPLIT, 4, 4),
         ] {
             assert_eq!(sizes(map), (key, value), "{name}.o: {map}");
         }
@@ -109,6 +112,7 @@ fn the_maps_have_the_layout_of_this_source() {
         assert_eq!(entries(map::INTERFACE_SLOTS), NEAR_IFINDEX + 1);
         assert_eq!(entries(map::INTERFACES), 2 * MAX_INTERFACES);
         assert_eq!(entries(map::NETWORKS), NETWORK_PLACES);
+        assert_eq!(entries(map::SPLIT), 1);
         assert_eq!(entries(map::COUNTERS) as usize % (2 * Reason::COUNT), 0);
         assert!(
             entries(map::SAMPLES).is_power_of_two(),

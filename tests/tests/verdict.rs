@@ -7,7 +7,8 @@ use filter_core::{Classes, Reason};
 use filter_loader::Engine as Lookup;
 use tests::case;
 use tests::engines::{
-    Engine, Kernel, Oracle, Tally, Userspace, breaks, every_case_under_every_switch,
+    Engine, Kernel, Oracle, Tally, Userspace, breaks, every_case_under,
+    every_case_under_every_switch,
 };
 use tests::frame;
 use tests::kernel::{self, Feature, require_kernel};
@@ -84,6 +85,32 @@ fn the_kernels_tries_agree_with_the_file() {
     if require_kernel(test) && kernel::engines(test).contains(&Lookup::Lpm) {
         for world in world::ALL {
             every_case_under_every_switch(world, &mut Kernel::new(world, Lookup::Lpm));
+        }
+    }
+}
+
+/// Where the first buffer ends: before, in and behind every header, beside the 60 bytes that are taken for a whole frame, and at both
+/// sides of where it is long enough.
+const FIRST_BUFFERS: &[u32] = &[0, 14, 16, 20, 34, 38, 54, 58, 59, 61, 62, 82, 100, 127, 128];
+
+#[test]
+fn frames_in_several_buffers_get_the_verdict_of_whole_ones() {
+    let test = "frames_in_several_buffers_get_the_verdict_of_whole_ones";
+    if !require_kernel(test) {
+        return;
+    }
+    if !Feature::SplitRuns.is_here() {
+        kernel::say(&format!("{test}: test runs of such frames need Linux 6.18"));
+        return;
+    }
+    for &lookup in kernel::engines(test) {
+        for world in world::ALL {
+            let mut engine = Kernel::new(world, lookup);
+            for &linear in FIRST_BUFFERS {
+                engine.split_at(linear);
+                // What a packet breaks is the same code's business in every program: all classes and none show it.
+                every_case_under(&[Classes::NONE, Classes::ALL], world, &mut engine);
+            }
         }
     }
 }

@@ -16,10 +16,12 @@ use tests::kernel::{Feature, require_kernel, version};
 /// Linux before 6.6 may verify [`EARLIER`] instructions of each.
 const BUDGETS: &[(&str, &str, [u32; 3])] = &[
     ("bcp38", "bcp38", [190_000, 31_500, 18_500]),
+    ("bcp38", SPLIT, [190_000, 36_500, 21_500]),
     ("bcp38", "bcp38_linear", [190_000, 31_500, 18_500]),
     ("bcp38", TC, [190_000, 40_000, 25_000]),
     ("bcp38", BARE, [190_000, 40_000, 25_000]),
     ("baseline", "bcp38", [190_000, 26_500, 16_500]),
+    ("baseline", SPLIT, [190_000, 31_000, 19_000]),
     ("baseline", TC, [190_000, 40_000, 25_000]),
 ];
 
@@ -30,20 +32,28 @@ const EARLIER: u32 = 300_000;
 const COSTS: [&str; 3] = ["instructions verified", "bytes translated", "bytes native"];
 /// The one program for kernels without multi-buffer frames.
 const LINEAR: &str = "bcp38_linear";
+/// The one for frames whose headers lie in several buffers.
+const SPLIT: &str = "bcp38_split";
 /// Those at tc, which every kernel takes.
 const TC: &str = "bcp38_tc";
 const BARE: &str = "bcp38_bare";
 
-fn load(name: &str) -> Ebpf {
+fn bytes(name: &str) -> Vec<u8> {
     let path = format!(
         "{}/../filter-loader/bpf/{name}.o",
         env!("CARGO_MANIFEST_DIR")
     );
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    EbpfLoader::new()
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .load(&bytes)
-        .expect("the object loads")
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn loader() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader
+}
+
+fn load(name: &str) -> Ebpf {
+    loader().load(&bytes(name)).expect("the object loads")
 }
 
 #[test]
@@ -160,11 +170,14 @@ fn logged_count(program: &mut Program) -> u32 {
         .unwrap_or_else(|| panic!("no count in {log:?}"))
 }
 
+/// The jump to another program, by the kernel's name.
+const JUMP: &str = "bpf_tail_call";
+
 /// What each function of the product's program may call, by the kernel's names. Lookups in plain arrays are translated
 /// to loads and are no calls; those in per-CPU arrays since 6.10, where the compiler knows the CPU's own memory.
 const CALLS: &[(&str, &[&str])] = &[
     // The hashes: of far indices, of tags, and of peers twice (the source MAC, and any); the length of a frame that may
-    // lie in several buffers, for the byte counter. The clock of the lease is a load.
+    // lie in several buffers; the jump to the program for frames whose headers do. The clock of the lease is a load.
     (
         "bcp38",
         &[
@@ -172,6 +185,7 @@ const CALLS: &[(&str, &[&str])] = &[
             "__htab_map_lookup_elem",
             "__htab_map_lookup_elem",
             "__htab_map_lookup_elem",
+            JUMP,
             "bpf_xdp_get_buff_len",
         ],
     ),
@@ -225,7 +239,36 @@ fn nothing_is_called_on_the_hot_path_but_what_is_allowed() {
     if !require_kernel("nothing_is_called_on_the_hot_path_but_what_is_allowed") {
         return;
     }
-    let mut ebpf = load("bcp38");
+    let dump = dump(&mut load("bcp38"));
+    let expected = CALLS.iter().map(|&(function, names)| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        (function.to_owned(), names)
+    });
+    assert_eq!(calls(&dump), expected.collect(), "{dump}");
+}
+
+/// The kernel's interpreter, and its compilers for some processors, allow no such jump in a program with functions.
+#[test]
+fn a_program_that_hands_no_frame_over_has_no_jump() {
+    if !require_kernel("a_program_that_hands_no_frame_over_has_no_jump")
+        || !Feature::Frags.is_here()
+    {
+        return;
+    }
+    let mut ebpf = loader()
+        .override_global("JUDGES_SPLIT", &0u64, true)
+        .load(&bytes("bcp38"))
+        .expect("the object loads");
+    let called = calls(&dump(&mut ebpf));
+    let called = &called["bcp38"];
+    assert!(
+        !called.is_empty() && !called.iter().any(|name| name == JUMP),
+        "{called:?}"
+    );
+}
+
+/// The translated instructions of the product's program.
+fn dump(ebpf: &mut Ebpf) -> String {
     let program = ebpf.program_mut("bcp38").expect("it is in the object");
     let program: &mut Xdp = program.try_into().expect("an xdp program");
     program.load().expect("the kernel takes it");
@@ -238,10 +281,5 @@ fn nothing_is_called_on_the_hot_path_but_what_is_allowed() {
         .args(["prog", "dump", "xlated", "id", &id])
         .output()
         .expect("bpftool (Debian package `bpftool`) runs");
-    let dump = String::from_utf8(output.stdout).expect("text");
-    let expected = CALLS.iter().map(|&(function, names)| {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        (function.to_owned(), names)
-    });
-    assert_eq!(calls(&dump), expected.collect(), "{dump}");
+    String::from_utf8(output.stdout).expect("text")
 }

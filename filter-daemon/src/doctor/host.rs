@@ -20,8 +20,6 @@ use crate::config::Config;
 
 /// The oldest kernel it runs on.
 const OLDEST: (u32, u32) = (5, 10);
-/// From here on headers are read wherever they lie in a frame.
-const READS_EVERYWHERE: (u32, u32) = (5, 18);
 /// How long the kernel may take to list its neighbours.
 const LIST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -139,14 +137,6 @@ fn kernel(facts: &Facts, found: &mut Vec<Finding>) {
         let what = format!("linux {release}");
         let finding = Finding::new("kernel", what, "the program needs linux 5.10").problem(true);
         found.push(finding.fix("upgrade the kernel"));
-    } else if version < READS_EVERYWHERE {
-        let what = format!("linux {release}");
-        let why = "headers are read from a frame's first buffer only: where a driver splits them off, frames are malformed";
-        found.push(
-            Finding::new("kernel", what, why)
-                .note()
-                .fix("run linux 5.18 or later"),
-        );
     }
 }
 
@@ -333,8 +323,7 @@ addresses = ["203.0.113.11", "192.0.2.1"]
                 .map(|it| (it.check, it.severity))
         };
         assert_eq!(kernel("5.9.0"), Some(("kernel", Severity::Problem)));
-        assert_eq!(kernel("5.10.0-1"), Some(("kernel", Severity::Note)));
-        assert_eq!(kernel("5.18.0"), None);
+        assert_eq!(kernel("5.10.0-1"), None);
         assert_eq!(kernel("strange"), None);
         let facts = Facts {
             is_synchronised: Some(false),

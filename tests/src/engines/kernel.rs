@@ -17,6 +17,8 @@ pub struct Kernel {
     world: &'static World,
     engine: filter_loader::Engine,
     shell: Shell,
+    /// Bytes of a frame in its first buffer; all of them if `None`.
+    linear: Option<u32>,
     filter: Filter,
     peers: Vec<PeerSlot>,
 }
@@ -85,15 +87,26 @@ impl Kernel {
             world,
             engine,
             shell,
+            linear: None,
             filter,
             peers,
         }
     }
 }
 
+impl Kernel {
+    /// From now on so many bytes of each frame are in its first buffer.
+    pub fn split_at(&mut self, linear: u32) {
+        self.filter.test_split_at(linear);
+        self.linear = Some(linear);
+    }
+}
+
 impl Engine for Kernel {
     fn name(&self) -> String {
-        format!("kernel ({:?}, {:?})", self.engine, self.shell)
+        let linear = self.linear.map(|linear| format!(", {linear} bytes first"));
+        let linear = linear.unwrap_or_default();
+        format!("kernel ({:?}, {:?}{linear})", self.engine, self.shell)
     }
 
     fn shortest(&self) -> usize {

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
 use filter_core::layout::{SCHEMA, station};
 use filter_core::table::{CHUNK_WORDS, LINE_WORDS};
 use filter_core::{Mode, Reason};
 use filter_loader::{
     AttachMode, Filter, HookKind, InterfaceSpec, Options, detach_pinned, pinned_interfaces,
 };
-use tests::netns::{has_xdp, ip};
-use tests::require_kernel;
+use tests::kernel::{Feature, require_kernel, say};
+use tests::netns::{has_xdp, ip, unique};
 use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build, counted, just};
 
 /// Attaches with pins, judges one good and one spoofed frame, and goes away.
@@ -65,6 +67,78 @@ fn the_filter_goes_on_without_its_process_and_the_next_one_adopts_it() {
     assert_eq!(filter.interface_counters(NEAR).unwrap(), just(&[]));
     filter.detach_all().unwrap();
     assert!(!has_xdp(NEAR));
+    assert!(!pins.path().exists());
+}
+
+/// The program of the pinned link judges a frame of which the first buffer has only the Ethernet header.
+fn passes_split(pins: &Pins, text: &str) -> bool {
+    const XDP_PASS: u32 = 2;
+    let link = PinnedLink::from_pin(pins.path().join(format!("link-{NEAR}"))).unwrap();
+    let program = FdLink::from(link).info().unwrap().program_id().to_string();
+    // `struct xdp_md`: `data_end` is its second word.
+    let context: Vec<u8> = [0u32, 14, 0, 0, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    let of = |what: &str, bytes: &[u8]| {
+        let file = std::env::temp_dir().join(unique(what));
+        std::fs::write(&file, bytes).unwrap();
+        file
+    };
+    let (frame, context) = (of("frame", &build(text)), of("context", &context));
+    let output = Command::new("bpftool")
+        .args(["prog", "run", "id", &program, "data_in"])
+        .arg(&frame)
+        .arg("ctx_in")
+        .arg(&context)
+        .output()
+        .expect("bpftool (Debian package `bpftool`) runs");
+    for file in [frame, context] {
+        std::fs::remove_file(file).unwrap();
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let answer = said.split("Return value: ").nth(1);
+    let answer = answer.and_then(|rest| rest.split([',', '\n']).next());
+    answer.unwrap_or_else(|| panic!("{output:?}")) == XDP_PASS.to_string()
+}
+
+#[test]
+fn frames_in_several_buffers_are_judged_without_the_process_and_beside_the_next_one() {
+    let test = "frames_in_several_buffers_are_judged_without_the_process_and_beside_the_next_one";
+    if !require_kernel(test) {
+        return;
+    }
+    if !Feature::SplitRuns.is_here() {
+        say(&format!("{test}: test runs of such frames need Linux 6.18"));
+        return;
+    }
+    let (_pair, pins) = (Pair::new(1500), Pins::new());
+    let guard = |filter: &mut Filter| {
+        _ = rig::guard(filter, AttachMode::Native, Mode::Enforce);
+        rig::guard_test_runs(filter, Mode::Enforce)
+    };
+    // What is not read would be malformed, and dropped like what is spoofed.
+    let check = |when: &str| {
+        assert!(passes_split(&pins, GOOD), "{when}");
+        assert!(!passes_split(&pins, SPOOFED), "{when}");
+    };
+    let mut filter = rig::load(&pins.options());
+    guard(&mut filter);
+    check("beside the process");
+    drop(filter);
+    check("without it");
+
+    let mut filter = rig::load(&pins.options());
+    check("by the program of the first process, beside the next one");
+    let peer = guard(&mut filter);
+    check("by the program of the next one");
+    assert_eq!(filter.counters(peer).unwrap(), frames(4, 4));
+    drop(filter);
+    check("without that one");
+
+    let mut filter = rig::load(&pins.options());
+    guard(&mut filter);
+    filter.detach_all().unwrap();
     assert!(!pins.path().exists());
 }
 

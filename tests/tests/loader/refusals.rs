@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use filter_loader::{AttachMode, Engine, Filter, InterfaceSpec, Options};
+use filter_core::Mode;
+use filter_loader::{AttachMode, Engine, Filter, InterfaceSpec, Options, hooks};
+use tests::kernel::{Feature, require_kernel};
 use tests::netns::{Namespace, has_xdp, ip};
-use tests::require_kernel;
-use tests::rig::{self, NEAR, Pair, Pins};
+use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, build};
 
 fn spec(name: &str) -> InterfaceSpec {
     InterfaceSpec {
@@ -27,6 +28,39 @@ fn refusal(device: &str, how: AttachMode) -> String {
     drop(filter);
     assert!(!pins.path().exists());
     error.to_string()
+}
+
+/// The filter of the test below.
+struct Unsplit;
+
+impl Unsplit {
+    fn load() -> (Self, Filter) {
+        hooks::refuse_split(true);
+        (Self, rig::load(&rig::options(Engine::Tables)))
+    }
+}
+
+impl Drop for Unsplit {
+    fn drop(&mut self) {
+        hooks::refuse_split(false);
+    }
+}
+
+#[test]
+fn a_kernel_that_refuses_the_program_for_frames_in_several_buffers_runs_the_other() {
+    let test = "a_kernel_that_refuses_the_program_for_frames_in_several_buffers_runs_the_other";
+    if !require_kernel(test) {
+        return;
+    }
+    let (_refused, mut filter) = Unsplit::load();
+    rig::guard_test_runs(&mut filter, Mode::Enforce);
+    filter.lease().keep();
+    assert!(!filter.run(&build(GOOD), 1).unwrap().dropped);
+    assert!(filter.run(&build(SPOOFED), 1).unwrap().dropped);
+    if Feature::SplitRuns.is_here() {
+        filter.test_split_at(14);
+        assert!(filter.run(&build(GOOD), 1).unwrap().dropped, "malformed");
+    }
 }
 
 #[test]

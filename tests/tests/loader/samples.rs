@@ -6,7 +6,7 @@ use filter_core::layout::{LinkLayer, SAMPLE_BYTES, Sample};
 use filter_core::packet::Vlans;
 use filter_core::{Classes, Family, Mode, Reason};
 use filter_loader::{Engine, Filter, Options, PeerSlot, PeerTables, Samples, TEST_IFINDEX};
-use tests::kernel::{engines, require_kernel};
+use tests::kernel::{Feature, engines, require_kernel};
 use tests::rig::{self, GOOD, SPOOFED, build};
 use tests::wire::{PATIENCE, until};
 
@@ -30,14 +30,29 @@ fn drain(samples: &mut Samples) -> Vec<Sample> {
     std::iter::from_fn(|| samples.next_sample()).collect()
 }
 
+/// How much of a frame is in its first buffer: all of it, and where the kernel takes that from a test run, less than a sample has.
+fn first_buffers() -> impl Iterator<Item = &'static Option<u32>> {
+    let split: &[_] = if Feature::SplitRuns.is_here() {
+        &[None, Some(14), Some(40), Some(SAMPLE_BYTES as u32 - 1)]
+    } else {
+        &[None]
+    };
+    split.iter()
+}
+
 #[test]
 fn a_sample_tells_what_happened() {
     if !require_kernel("a_sample_tells_what_happened") {
         return;
     }
+    let modes = [(Mode::Observe, false), (Mode::Enforce, true)];
     for &engine in engines("a_sample_tells_what_happened") {
-        for (mode, dropped) in [(Mode::Observe, false), (Mode::Enforce, true)] {
+        for ((mode, dropped), &linear) in modes
+            .iter()
+            .flat_map(|&mode| first_buffers().map(move |linear| (mode, linear)))
+        {
             let (mut filter, peer, mut samples) = filter(&rig::options(engine), mode);
+            linear.inspect(|&linear| filter.test_split_at(linear));
             let long = SPOOFED.replace(" / ipv4", " / vlan 7 / vlan 9 / ipv4") + " / pad 1400";
             let lens = [42, SAMPLE_BYTES - 1, SAMPLE_BYTES, SAMPLE_BYTES + 1];
             let texts = lens.map(|len| format!("{SPOOFED} / pad {len}"));
