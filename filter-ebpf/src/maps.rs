@@ -216,7 +216,7 @@ extern "C" fn bcp38_unrecorded(ifindex: u64, packets: u64) -> u64 {
     let ifindex = ifindex as u32;
     if !add_unrecorded(ifindex, packets)
         && UNRECORDED
-            .insert(&ifindex, &packets, u64::from(BPF_NOEXIST))
+            .insert(ifindex, packets, u64::from(BPF_NOEXIST))
             .is_err()
     {
         add_unrecorded(ifindex, packets); // another CPU was first
@@ -226,7 +226,7 @@ extern "C" fn bcp38_unrecorded(ifindex: u64, packets: u64) -> u64 {
 
 #[inline(always)]
 fn add_unrecorded(ifindex: u32, packets: u64) -> bool {
-    let Some(counter) = UNRECORDED.get_ptr_mut(&ifindex) else {
+    let Some(counter) = UNRECORDED.get_ptr_mut(ifindex) else {
         return false;
     };
     add(counter, packets);
