@@ -39,9 +39,11 @@ fn tool() -> Result<PathBuf> {
     );
     let mut install = Command::new("cargo");
     install
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .args([
             "install",
             "--quiet",
+            "--debug", // it runs once: to optimize it takes longer than it saves
             "--locked",
             "cargo-deny",
             "--version",
