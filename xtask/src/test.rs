@@ -35,7 +35,7 @@ pub fn all() -> Result<()> {
     stages.run("format", 10, format)?;
     stages.run("lints", 180, lints)?;
     stages.run("documentation", 60, documentation)?;
-    stages.run("dependencies: bans, licences, sources", 300, deny::check)?;
+    stages.run("dependencies: bans, licences, sources", 120, deny::check)?;
     stages.run("eBPF objects", 180, objects)?;
     stages.run("tests", 900, || {
         cargo(&["test", "--workspace", "--all-features"])
