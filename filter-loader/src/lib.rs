@@ -58,6 +58,7 @@ mod grace;
 pub mod hooks;
 mod lease;
 mod mapped;
+mod netlink;
 mod object;
 mod occupant;
 mod pin;

@@ -1,19 +1,13 @@
 //! What the kernel says of a TAP device, by rtnetlink: may its packets be super-frames? Reads only.
-use std::os::fd::{AsRawFd, OwnedFd};
-
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoData, LinkAttribute, LinkInfo, LinkMessage};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
-};
+
+use crate::netlink::ask;
 
 /// `IFLA_TUN_VNET_HDR` of linux/if_link.h: the other end puts a `struct virtio_net_hdr` before each packet, which may say that
 /// it is to be cut into segments.
 const HAS_OFFLOAD_HEADER: u16 = 5;
-/// Longer than what the kernel says of one device.
-const BUFFER: usize = 1 << 15;
 
 /// Do packets come with a header that may call them super-frames? None if the kernel does not say, as of other devices.
 pub(crate) fn has_offload_header(ifindex: u32) -> Option<bool> {
@@ -24,30 +18,12 @@ pub(crate) fn has_offload_header(ifindex: u32) -> Option<bool> {
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
-    let answer = ask(&bytes)?;
+    let answer = ask(&bytes).ok()?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).ok()?;
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return None;
     };
     link.attributes.iter().find_map(offload_header)
-}
-
-/// One request, and the datagram it is answered with.
-fn ask(request: &[u8]) -> Option<Vec<u8>> {
-    let (kind, protocol) = (SockType::Raw, SockProtocol::NetlinkRoute);
-    let kernel: OwnedFd = socket(
-        AddressFamily::Netlink,
-        kind,
-        SockFlag::SOCK_CLOEXEC,
-        protocol,
-    )
-    .ok()?;
-    bind(kernel.as_raw_fd(), &NetlinkAddr::new(0, 0)).ok()?;
-    send(kernel.as_raw_fd(), request, MsgFlags::empty()).ok()?;
-    let mut answer = vec![0; BUFFER];
-    let length = recv(kernel.as_raw_fd(), &mut answer, MsgFlags::empty()).ok()?;
-    answer.truncate(length);
-    Some(answer)
 }
 
 fn offload_header(attribute: &LinkAttribute) -> Option<bool> {

@@ -1,14 +1,11 @@
 //! Netlink's messages about one filter of a device: which program it runs, and its removal. Knows no filter but the one at
 //! our priority and handle.
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
 
 use super::{HANDLE, PRIORITY};
+use crate::netlink::ask;
 
 /// Types and attributes of linux/netlink.h, linux/rtnetlink.h and linux/pkt_cls.h.
 const GET_FILTER: u16 = 46;
@@ -27,8 +24,6 @@ const HEADER: usize = 16;
 const TC_MESSAGE: usize = 20;
 const ATTRIBUTE: usize = 4;
 const ALIGN: usize = 4;
-/// No filter is described in more.
-const BUFFER: usize = 16 << 10;
 
 /// The number of the program that the filter at our place on a device runs; none if there is no such filter.
 ///
@@ -48,20 +43,6 @@ pub(super) fn delete(ifindex: u32) -> io::Result<()> {
     refusal(&answer)?
         .filter(|errno| !is_absence(*errno))
         .map_or(Ok(()), |errno| Err(errno.into()))
-}
-
-fn ask(request: &[u8]) -> io::Result<Vec<u8>> {
-    let socket: OwnedFd = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    send(socket.as_raw_fd(), request, MsgFlags::empty())?;
-    let mut answer = vec![0; BUFFER];
-    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    answer.truncate(length);
-    Ok(answer)
 }
 
 fn request(kind: u16, flags: u16, ifindex: u32) -> Vec<u8> {
