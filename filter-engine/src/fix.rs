@@ -191,8 +191,11 @@ impl Engine {
         judged: Classes,
     ) -> Result<(), Error> {
         let target = Target::Interface(name);
+        // Of an interface that is new, only what a version before was told to leave alone is forbidden.
+        let is_off = self.filter.allowed(target)?.is_empty();
         if let Some(permit) = self.switched.interfaces.get(name)
             && is_new
+            && !is_off
         {
             self.filter.permit(target, permit.classes())?;
         }

@@ -3,11 +3,11 @@
 //! than `stale_hold`: what is announced meanwhile is not in its tables.
 use std::time::Duration;
 
-use filter_core::Mode;
+use filter_core::{Classes, Mode};
 use filter_lifecycle::TICK;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::InterfaceId;
-use filter_loader::FormerProgram;
+use filter_loader::{FormerProgram, Target};
 
 use crate::notice::Notice;
 use crate::{Engine, lease};
@@ -22,7 +22,8 @@ pub(crate) struct Formers {
 impl Engine {
     /// Does a former version's program filter this interface still?
     pub(crate) fn is_left_to_former(&mut self, now: Duration, id: InterfaceId) -> bool {
-        let Some((name, former)) = self.former_on(id) else {
+        let former = self.former_on(id).filter(|(_, former)| !former.is_off);
+        let Some((name, former)) = former else {
             return false;
         };
         let FormerProgram {
@@ -86,8 +87,11 @@ impl Engine {
         }
     }
 
-    /// An operator switched something: the former programs are looked at before anything else is done.
-    pub(crate) const fn look_at_formers(&mut self) {
+    /// An operator switched something: the former version is told too, and looked at before anything else is done.
+    pub(crate) fn permit_former(&mut self, target: Target<'_>, classes: Classes) {
+        if let Err(error) = self.filter.permit_former(target, classes) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
         self.formers.look_at = Duration::ZERO;
     }
 

@@ -212,6 +212,9 @@ impl Engine {
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
         LeaseKeeper::renew(&self.filter, timers)?;
+        if self.filter.is_former_off() {
+            self.notices.push(Notice::LeaseEnded); // of the version before: see `Filter::renew_former`
+        }
         self.publish_lists(&Arc::clone(self.fitted.spec()))?;
         self.publish(now);
         self.attach(now)?;

@@ -94,8 +94,7 @@ impl Engine {
                 specified: Some(peer.mode),
             };
             let name = peer.name.clone();
-            self.permit(self.slots.of(id).into(), permit.classes());
-            self.look_at_formers();
+            self.permit_by_operator(self.slots.of(id).into(), permit.classes());
             self.switched.set_peer(&name, permit);
             self.trials.remove(&name);
         }
@@ -159,21 +158,23 @@ impl Engine {
             only: only.to_vec(),
             specified: None,
         };
-        self.filter
-            .permit(Target::Interface(interface), permit.classes())?;
-        self.look_at_formers();
+        let (target, classes) = (Target::Interface(interface), permit.classes());
+        self.filter.permit(target, classes)?;
+        self.permit_former(target, classes);
         self.switched.set_interface(interface, permit);
         Ok(())
     }
 
     /// An operator allows what is wanted anywhere, or forbids all of it.
     pub fn permit_all(&mut self, mode: Mode) {
-        self.permit(
-            Target::WholeFilter,
-            Classes::ALL.when(mode == Mode::Enforce),
-        );
-        self.look_at_formers();
+        let classes = Classes::ALL.when(mode == Mode::Enforce);
+        self.permit_by_operator(Target::WholeFilter, classes);
         self.switched.all_off = mode == Mode::Observe;
+    }
+
+    fn permit_by_operator(&mut self, target: Target<'_>, classes: Classes) {
+        self.permit(target, classes);
+        self.permit_former(target, classes);
     }
 
     fn permit(&mut self, target: Target<'_>, classes: Classes) {
@@ -201,7 +202,9 @@ impl Engine {
             if self.filter.is_on_trial(slot) {
                 self.repeat_trial(now, id, &trials);
             } else {
-                self.repeat_permit(id, known.contains(&slot));
+                // Of a slot that is new, only what a version before was told to leave alone is forbidden.
+                let is_off = self.filter.allowed(slot).is_ok_and(Classes::is_empty);
+                self.repeat_permit(id, is_off || known.contains(&slot));
             }
         }
     }

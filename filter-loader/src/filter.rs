@@ -6,8 +6,8 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
-use filter_core::layout::{MAX_INTERFACES, SCHEMA, Suspects, counter_index, map};
-use filter_core::{Family, Reason};
+use filter_core::layout::{MAX_INTERFACES, SCHEMA, Suspects, WHOLE_FILTER, counter_index, map};
+use filter_core::{Classes, Family, Reason};
 
 use crate::arena::{self, Arena};
 use crate::attach::Hook;
@@ -22,7 +22,7 @@ use crate::pin::PinDir;
 use crate::selftest::Lists;
 use crate::slot::{PeerSlot, fnv};
 use crate::stations::Stations;
-use crate::switch;
+use crate::switch::{self, Holder};
 use crate::tables::{Memory, PeerTables, TableStore};
 use crate::tries::Tries;
 
@@ -158,11 +158,17 @@ impl Filter {
             None => (None, None),
         };
         match Self::load_with(options, pins.as_ref()) {
-            Ok(filter) => Ok(Self {
-                pins,
-                former,
-                ..filter
-            }),
+            Ok(filter) => {
+                let filter = Self {
+                    pins,
+                    former,
+                    ..filter
+                };
+                if !filter.took_over && filter.former_forbids(Holder::WholeFilter) {
+                    filter.switch.allow(WHOLE_FILTER, Classes::NONE);
+                }
+                Ok(filter)
+            }
             Err(error) => {
                 drop(pins); // before what is former: only then may it go back to its place
                 drop(former);
@@ -418,6 +424,9 @@ impl Filter {
     fn claim(&mut self, slot: u32, hash: u64) -> Result<(), Error> {
         self.clear_counters(slot)?;
         self.switch.reset(slot);
+        if self.former_forbids(Holder::Named(hash)) {
+            self.switch.allow(slot, Classes::NONE);
+        }
         self.meta()?
             .set(slot, [hash, 0], 0)
             .map_err(Error::map(map::META))?;

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::filter::{Filter, META_MAGIC};
 use crate::mapped;
 use crate::pin::{PinDir, attached_in};
-use crate::switch::{Holder, Switch};
+use crate::switch::{Holder, Named, Switch, Target};
 
 /// Its directory is beside ours, with this after the name. (The BPF file system has no dots in names.)
 const SUFFIX: &str = "-former";
@@ -48,7 +48,7 @@ pub(crate) struct Off {
     lease: MmapRaw,
     /// By its words, name by name; before it had any, only all at once, by its lease.
     words: Option<Switch>,
-    /// The lease was ended for it, and stays so.
+    /// The lease has ended, or was ended, and stays so: its tables were let go, and are older by now.
     is_ended: AtomicBool,
 }
 
@@ -68,16 +68,33 @@ impl Off {
         })
     }
 
-    /// What the operator allows is also all that the former filter may still drop by.
-    pub(crate) fn permit(&self, of: Holder, classes: Classes) {
-        match &self.words {
-            Some(words) => words.permit_held(of, classes),
-            None if classes == Classes::ALL => {}
-            None => {
-                self.is_ended.store(true, Ordering::Release);
-                self.word().store(0, Ordering::Release);
+    /// What an operator allows from now on, as far as that version's words can say it: its classes may be others, so where
+    /// only some are allowed, none is. Does it know this holder?
+    pub(crate) fn permit(&self, of: Holder, classes: Classes) -> Option<Named> {
+        let is_all = classes == Classes::ALL;
+        let Some(words) = &self.words else {
+            if !is_all {
+                self.end();
             }
-        }
+            return None;
+        };
+        words.permit_held(of, Classes::ALL.when(is_all))
+    }
+
+    /// Can a part of it be switched off?
+    pub(crate) const fn has_words(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// Has an operator switched all of this holder off?
+    fn forbids(&self, of: Holder) -> bool {
+        let words = self.words.as_ref();
+        words.is_some_and(|words| words.allowed_held(of) == Some(Classes::NONE))
+    }
+
+    fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
+        self.word().store(0, Ordering::Release);
     }
 
     fn word(&self) -> &AtomicU64 {
@@ -94,7 +111,8 @@ pub struct FormerProgram {
     pub program: u32,
     /// The schema of its tables.
     pub schema: u32,
-    /// An operator switched something off, and of this version that is everything.
+    /// Its lease has ended, so that it drops nothing any more: before this process came, or because an operator switched
+    /// something off and that version has no other word for it.
     pub is_off: bool,
 }
 
@@ -139,20 +157,26 @@ impl Former {
         }))
     }
 
-    /// What it left in force stays so for this long.
+    /// What it left in force stays so for this long. Where the lease has ended nothing is: it would be brought back by tables that
+    /// are too old.
     fn renew(&self, time: Duration, clock: &Clock) -> Result<(), Error> {
         if self.is_off() {
             return Ok(());
         }
-        let until = if self.schema < TICKS_SINCE {
-            let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-                .map_err(Error::os("cannot read the clock"))?;
-            let until = Duration::from(now).saturating_add(time).as_nanos();
-            u64::try_from(until).unwrap_or(u64::MAX)
-        } else {
-            clock.after(time)?
+        let [now, until] = match self.schema < TICKS_SINCE {
+            true => {
+                let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+                    .map_err(Error::os("cannot read the clock"))?;
+                let now = Duration::from(now);
+                [now, now.saturating_add(time)]
+                    .map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+            }
+            false => [clock.now()?, clock.after(time)?],
         };
-        self.off.word().store(until, Ordering::Release);
+        match self.off.word().load(Ordering::Acquire) <= now {
+            true => self.off.end(),
+            false => self.off.word().store(until, Ordering::Release),
+        }
         Ok(())
     }
 
@@ -201,7 +225,13 @@ impl Filter {
         self.former.is_some()
     }
 
-    /// What another schema's version left in force stays so for this long.
+    /// Has the lease of what a version with another schema left ended? Then nothing is dropped by it any more.
+    #[must_use]
+    pub fn is_former_off(&self) -> bool {
+        self.former.as_ref().is_some_and(Former::is_off)
+    }
+
+    /// What another schema's version left in force stays so for this long; what its lease had let go stays so too.
     ///
     /// # Errors
     /// If the clock cannot be read.
@@ -210,11 +240,27 @@ impl Filter {
         former.map_or(Ok(()), |former| former.renew(time, self.lease().clock()))
     }
 
-    /// What an operator allows, in the words of the version before.
-    pub(crate) fn permit_former(&self, of: Holder, classes: Classes) {
+    /// An operator allows, or forbids, something while a version with another schema filters still: its words say so too, and
+    /// where it has none for less than everything, nothing is dropped by it any more.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInterface`].
+    pub fn permit_former<'a>(
+        &self,
+        of: impl Into<Target<'a>>,
+        classes: Classes,
+    ) -> Result<(), Error> {
+        let holder = self.holder_of(of.into())?;
         if let Some(former) = &self.former {
-            former.off.permit(of, classes);
+            former.off.permit(holder, classes);
         }
+        Ok(())
+    }
+
+    /// Did an operator switch all of this holder off before this version came?
+    pub(super) fn former_forbids(&self, of: Holder) -> bool {
+        let former = self.former.as_ref();
+        former.is_some_and(|former| former.off.forbids(of))
     }
 
     /// The link that another schema's version left on this device becomes ours, with its program still on it: attaching puts

@@ -102,7 +102,7 @@ impl Both {
         Wanted::from_word(self.wanted.get(slot))
     }
 
-    fn allow(&self, slot: u32, classes: Classes) {
+    pub(crate) fn allow(&self, slot: u32, classes: Classes) {
         self.allowed.set(slot, classes.bits());
     }
 
@@ -150,9 +150,7 @@ impl Filter {
     /// # Errors
     /// [`Error::UnknownInterface`].
     pub fn permit<'a>(&self, of: impl Into<Target<'a>>, classes: Classes) -> Result<(), Error> {
-        let slot = self.slot_of(of.into())?;
-        self.switch.allow(slot, classes);
-        self.permit_former(self.holder_of(slot), classes);
+        self.switch.allow(self.slot_of(of.into())?, classes);
         Ok(())
     }
 
@@ -160,7 +158,6 @@ impl Filter {
     /// without a daemon, ends the trial by it.
     pub fn permit_on_trial(&self, peer: PeerSlot, classes: Classes) {
         self.switch.allow_on_trial(peer.0, classes);
-        self.permit_former(self.holder_of(peer.0), classes);
     }
 
     /// Was what is allowed for the peer allowed by [`Filter::permit_on_trial`], and not switched anew since?
@@ -191,11 +188,11 @@ impl Filter {
         Ok(self.switch.in_force(slot, is_leased))
     }
 
-    fn holder_of(&self, slot: u32) -> Holder {
-        match self.name_in(slot) {
-            Some(hash) if slot != WHOLE_FILTER => Holder::Named(hash),
-            _ => Holder::WholeFilter,
-        }
+    /// The holder of a target's slot.
+    pub(crate) fn holder_of(&self, target: Target<'_>) -> Result<Holder, Error> {
+        let slot = self.slot_of(target)?;
+        let named = self.name_in(slot).filter(|_| slot != WHOLE_FILTER);
+        Ok(named.map_or(Holder::WholeFilter, Holder::Named))
     }
 
     fn slot_of(&self, target: Target<'_>) -> Result<u32, Error> {
@@ -239,10 +236,12 @@ impl Switch {
             true => Some(Box::new(Off::open(&beside)?)),
             false => None,
         };
-        Ok(Self {
-            former,
-            ..Self::open_one(dir)?
-        })
+        match (Self::open_one(dir), former) {
+            (Ok(own), former) => Ok(Self { former, ..own }),
+            // A daemon that is killed between putting it aside and making its own leaves no other.
+            (Err(Error::NothingPinned { .. }), Some(_)) => Self::open_one(&beside),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Without another version's.
@@ -308,28 +307,43 @@ impl Switch {
     /// # Errors
     /// [`Error::UnknownName`].
     pub fn permit(&self, name: &str, classes: Classes) -> Result<Named, Error> {
-        let (slots, named) = self.slots(name)?;
-        for slot in slots {
-            self.allowed.set(slot, classes.bits());
-        }
-        if let Some(former) = &self.former {
-            former.permit(Holder::Named(name_hash(name)), classes);
-        }
-        Ok(named)
+        let holder = Holder::Named(name_hash(name));
+        let own = self.permit_held(holder, classes);
+        let former = match &self.former {
+            // What has no words of its own knows no name: all of it is switched off only for one that is known here.
+            Some(former) if own.is_some() || former.has_words() => former.permit(holder, classes),
+            _ => None,
+        };
+        own.or(former).ok_or_else(|| self.unknown(name))
     }
 
-    /// As [`Switch::permit`], of a holder that may have no slot here.
-    pub(crate) fn permit_held(&self, of: Holder, classes: Classes) {
+    /// As [`Switch::permit`], in these words alone. What the holder is; none if it is not known here.
+    pub(crate) fn permit_held(&self, of: Holder, classes: Classes) -> Option<Named> {
         let Holder::Named(hash) = of else {
-            return self.permit_all(classes);
+            self.allowed.set(WHOLE_FILTER, classes.bits());
+            return None;
         };
-        let held = self.names.iter().filter(|&&(_, held)| held == hash);
-        held.for_each(|&(slot, _)| self.allowed.set(slot, classes.bits()));
+        let (slots, named) = self.slots(hash)?;
+        let each = slots.into_iter();
+        each.for_each(|slot| self.allowed.set(slot, classes.bits()));
+        Some(named)
+    }
+
+    /// What is allowed for a holder, by its own word alone; none if it is not known here.
+    pub(crate) fn allowed_held(&self, of: Holder) -> Option<Classes> {
+        let Holder::Named(hash) = of else {
+            return Some(self.allowed_all());
+        };
+        let (slots, _) = self.slots(hash)?;
+        let words = slots.into_iter().map(|slot| self.allowed.get(slot));
+        Some(Classes::from_bits(
+            words.fold(u32::MAX, |all, word| all & word),
+        ))
     }
 
     /// What the operator allows to be in force anywhere.
     pub fn permit_all(&self, classes: Classes) {
-        self.allowed.set(WHOLE_FILTER, classes.bits());
+        self.permit_held(Holder::WholeFilter, classes);
         if let Some(former) = &self.former {
             former.permit(Holder::WholeFilter, classes);
         }
@@ -340,11 +354,8 @@ impl Switch {
     /// # Errors
     /// [`Error::UnknownName`].
     pub fn allowed(&self, name: &str) -> Result<Classes, Error> {
-        let (slots, _) = self.slots(name)?;
-        let words = slots.into_iter().map(|slot| self.allowed.get(slot));
-        Ok(Classes::from_bits(
-            words.fold(u32::MAX, |all, word| all & word),
-        ))
+        let allowed = self.allowed_held(Holder::Named(name_hash(name)));
+        allowed.ok_or_else(|| self.unknown(name))
     }
 
     /// What is allowed for the whole filter.
@@ -353,8 +364,8 @@ impl Switch {
         Classes::from_bits(self.allowed.get(WHOLE_FILTER))
     }
 
-    fn slots(&self, name: &str) -> Result<(Vec<u32>, Named), Error> {
-        let hash = name_hash(name);
+    /// The slots that a name has, by its hash, and what it is the name of.
+    fn slots(&self, hash: u64) -> Option<(Vec<u32>, Named)> {
         let held = self.names.iter().filter(|&&(_, held)| held == hash);
         let slots: Vec<u32> = held.map(|&(slot, _)| slot).collect();
         let is_peer = slots.iter().any(|&slot| slot >= MAX_INTERFACES);
@@ -363,14 +374,16 @@ impl Switch {
             (true, true) => Named::Both,
             (true, false) => Named::Peer,
             (false, true) => Named::Interface,
-            (false, false) => {
-                return Err(Error::UnknownName {
-                    name: name.to_owned(),
-                    path: self.path.clone(),
-                });
-            }
+            (false, false) => return None,
         };
-        Ok((slots, named))
+        Some((slots, named))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        Error::UnknownName {
+            name: name.to_owned(),
+            path: self.path.clone(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod detach;
 mod frr_scene;
 pub mod traffic;
 
-pub use bcp38::{Bcp38, Site, become_schema};
+pub use bcp38::{Bcp38, Site, become_schema, without_routes};
 pub use detach::detach_link;
 pub use frr_scene::{FrrScene, Sections};
 pub use lab::*;

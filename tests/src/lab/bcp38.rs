@@ -389,6 +389,17 @@ impl Drop for Bcp38 {
     }
 }
 
+/// A configuration with one feed, and no routes by it: in its place is a listener to which no router connects.
+///
+/// # Panics
+/// If it has no feed, or no limits behind it.
+#[must_use]
+pub fn without_routes(config: &str) -> String {
+    let (head, tail) = config.split_once("[[feed]]").expect("a feed");
+    let (_, limits) = tail.split_once("[limits]").expect("limits");
+    format!("{head}[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n\n[limits]{limits}")
+}
+
 /// What is pinned becomes another version's: its schema alone is another.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ use std::time::Duration;
 use filter_core::Mode;
 use filter_daemon::control::Request;
 use serde_json::Value;
-use tests::lab::{Namespace, Site, require, wait_for};
+use tests::lab::{Namespace, Site, require, wait_for, without_routes};
 
 use super::scene::{
     Flow, GOOD_FLOW, ITS_MAC, LAN, OURS, SPOOFED_FLOW, Scene, WITHIN, config, is_enforced, our_mac,
@@ -20,13 +20,6 @@ const BOGON_FLOW: Flow = Flow {
 };
 
 fn nothing(_: &Site, _: &Namespace) {}
-
-/// The same, and no feed reports anything: the static one is replaced by a listener to which no router connects.
-fn deaf(config: &str) -> String {
-    let (head, tail) = config.split_once("[[feed]]").unwrap();
-    let (_, limits) = tail.split_once("[limits]").unwrap();
-    format!("{head}[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n\n[limits]{limits}")
-}
 
 /// A peer by the same name with another AS, address and MAC.
 fn replaced(config: &str) -> String {
@@ -52,12 +45,12 @@ fn a_restart_adopts_the_table_of_the_same_peer_and_of_no_other() {
         return;
     }
     let config = config(LAN);
-    let mut scene = Scene::new(LAN, ADDRESS).restart(&deaf(&config), nothing);
+    let mut scene = Scene::new(LAN, ADDRESS).restart(&without_routes(&config), nothing);
     assert_eq!(scene.daemon.peer("p")["adopted"], true);
     assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0, "the same peer");
     assert_eq!(scene.arrive(ITS_MAC, GOOD_FLOW), PACKETS);
 
-    let mut scene = scene.restart(&replaced(&deaf(&config)), nothing);
+    let mut scene = scene.restart(&replaced(&without_routes(&config)), nothing);
     let peer = scene.daemon.peer("p");
     assert_eq!(peer["adopted"], false, "{peer:#}");
     for source in peer["classes"].as_array().unwrap() {
@@ -88,10 +81,10 @@ fn a_reload_adopts_the_table_of_the_same_peer_and_of_no_other() {
     }
     let config = config(LAN);
     let mut scene = Scene::new(LAN, ADDRESS);
-    scene.reload(&deaf(&config), "reloaded");
+    scene.reload(&without_routes(&config), "reloaded");
     assert_eq!(scene.daemon.peer("p")["adopted"], true);
     assert_eq!(scene.arrive(ITS_MAC, SPOOFED_FLOW), 0, "the same peer");
-    scene.reload(&replaced(&deaf(&config)), "reloaded");
+    scene.reload(&replaced(&without_routes(&config)), "reloaded");
     assert_eq!(scene.daemon.peer("p")["adopted"], false);
     assert_eq!(scene.arrive(OTHER_MAC, SPOOFED_FLOW), PACKETS);
     assert_eq!(scene.arrive(OTHER_MAC, GOOD_FLOW), PACKETS);

@@ -9,7 +9,7 @@ use filter_core::{Mode, layout};
 use filter_daemon::control::Request;
 use filter_loader::Switch;
 use serde_json::Value;
-use tests::lab::{Namespace, Site, require, wait_for};
+use tests::lab::{Namespace, Site, require, wait_for, without_routes};
 
 use super::scene::{
     GOOD_FLOW, ITS_MAC, LAN, SPOOFED_FLOW, Scene, WITHIN, config, is_enforced, our_mac,
@@ -29,16 +29,9 @@ fn becomes_another(site: &Site, _: &Namespace) {
     site.becomes(OTHER);
 }
 
-/// The same, and no feed reports anything yet.
-fn deaf(config: &str) -> String {
-    let (head, tail) = config.split_once("[[feed]]").unwrap();
-    let (_, limits) = tail.split_once("[limits]").unwrap();
-    format!("{head}[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n\n[limits]{limits}")
-}
-
 /// A daemon beside the program of another version's, which knows nothing yet.
 fn beside_another() -> Scene {
-    let scene = Scene::new(LAN, ADDRESS).restart(&deaf(&config(LAN)), becomes_another);
+    let scene = Scene::new(LAN, ADDRESS).restart(&without_routes(&config(LAN)), becomes_another);
     scene.daemon.until_event("former-kept", |_| true);
     scene
 }
@@ -116,7 +109,7 @@ fn the_program_of_schema_3_filters_until_this_one_knows_as_much() {
     if !require("devices upgrade from 3", &[]) {
         return;
     }
-    let mut scene = Scene::starting_after(&deaf(&config(LAN)), ADDRESS, schema_3::pin);
+    let mut scene = Scene::starting_after(&without_routes(&config(LAN)), ADDRESS, schema_3::pin);
     let event = scene.daemon.until_event("former-kept", |_| true);
     let text = event["text"].as_str().unwrap();
     assert!(text.contains("of a version with schema 3"), "{text}");
@@ -128,6 +121,11 @@ fn the_program_of_schema_3_filters_until_this_one_knows_as_much() {
     outcome.assert_none_passed("the upgrade");
     scene.daemon.until_event("former-replaced", |_| true);
     assert!(!scene.site().former_pins().exists());
+}
+
+fn monotonic() -> Duration {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    Duration::from(now.unwrap())
 }
 
 /// Before schema 4 there was one word: the lease, in nanoseconds of the monotonic clock.
@@ -142,17 +140,19 @@ fn the_lease_of_another_version_is_renewed_on_its_own_clock() {
             let words: Array<_, u64> = pinned(dir, map::LEASE).try_into().unwrap();
             words.get(&0, 0).unwrap()
         };
-        let scene = scene.restart(&deaf(&config(LAN)), |site, _| {
+        let scene = scene.restart(&without_routes(&config(LAN)), |site, _| {
             site.becomes(schema);
             if schema < 4 {
                 std::fs::remove_file(site.pins().join(map::ALLOWED)).unwrap();
+                let until = (monotonic() + Duration::from_secs(20)).as_nanos();
+                let mut lease: Array<_, u64> = pinned(site.pins(), map::LEASE).try_into().unwrap();
+                lease.set(0, until as u64, 0).unwrap();
             }
         });
         let [own, former] = [scene.pins().to_owned(), scene.site().former_pins()];
         wait_for("the lease to be renewed", WITHIN, || {
             let [own, former] = [&own, &former].map(|dir| lease(dir));
-            let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
-            let now = Duration::from(monotonic).as_nanos() as u64;
+            let now = monotonic().as_nanos() as u64;
             let ahead = Duration::from_nanos(former.saturating_sub(now));
             match schema {
                 3 => (Duration::from_secs(30)..Duration::from_secs(3_600)).contains(&ahead),
@@ -176,7 +176,7 @@ fn a_daemon_that_stops_before_puts_another_versions_pins_back() {
     let mut scene = beside_another();
     // The other version is started again.
     let mut back = false;
-    scene = scene.restart(&deaf(&config(LAN)), |site, _| {
+    scene = scene.restart(&without_routes(&config(LAN)), |site, _| {
         back = !site.former_pins().exists();
         site.becomes(layout::SCHEMA);
     });
@@ -191,7 +191,10 @@ fn another_versions_program_stays_no_longer_than_stale_hold() {
     if !require("devices upgrade stale", &[]) {
         return;
     }
-    let impatient = format!("{}\n[timers]\nstale_hold = \"2s\"\n", deaf(&config(LAN)));
+    let impatient = format!(
+        "{}\n[timers]\nstale_hold = \"2s\"\n",
+        without_routes(&config(LAN))
+    );
     let mut scene = Scene::new(LAN, ADDRESS).restart(&impatient, becomes_another);
     scene.daemon.until_event("former-replaced", |_| true);
     // Nothing is known of the peer: what needs no routes is in force, and said.
@@ -200,4 +203,45 @@ fn another_versions_program_stays_no_longer_than_stale_hold() {
     let sources = peer["classes"].as_array().unwrap().iter();
     let mut sources = sources.filter(|class| class["class"] == "sources");
     assert!(sources.all(|class| class["in_force"] == false), "{peer:#}");
+}
+
+#[test]
+fn what_the_lease_had_let_go_is_not_brought_back() {
+    if !require("devices upgrade lease ended", &[]) {
+        return;
+    }
+    // The daemon was away for longer than the lease: what its tables say is old.
+    let mut scene = Scene::new(LAN, ADDRESS).restart(&without_routes(&config(LAN)), |site, _| {
+        let mut lease: Array<_, u64> = pinned(site.pins(), map::LEASE).try_into().unwrap();
+        lease.set(0, 1, 0).unwrap();
+        site.becomes(OTHER);
+    });
+    scene.daemon.until_event("lease-ended", |_| true);
+    assert_eq!(arrive(&mut scene), ALL);
+    assert_eq!(scene.daemon.events_named("former-kept").len(), 0);
+    assert!(!scene.site().former_pins().exists());
+    assert_eq!(scene.interface("ixp0")["attached"], true);
+}
+
+#[test]
+fn what_an_operator_switched_off_stays_off_also_without_a_state_file() {
+    if !require("devices upgrade switched", &[]) {
+        return;
+    }
+    let scene = Scene::new(LAN, ADDRESS);
+    scene.daemon.set_mode("p", Mode::Observe);
+    let mut scene = scene.restart(&without_routes(&config(LAN)), |site, _| {
+        std::fs::remove_file(site.state_file()).unwrap();
+        site.becomes(OTHER);
+    });
+    scene.daemon.until_event("former-kept", |_| true);
+    assert_eq!(arrive(&mut scene), ALL, "by the version before");
+    scene.daemon.rewrite(scene.site(), &config(LAN));
+    scene.daemon.reload();
+    scene.daemon.until_event("former-replaced", |_| true);
+    scene.daemon.until_state("p", "observing");
+    assert_eq!(arrive(&mut scene), ALL, "by this one");
+    scene.daemon.set_mode("p", Mode::Enforce);
+    scene.until_enforced();
+    assert_eq!(arrive(&mut scene), FILTERED);
 }

@@ -1,7 +1,7 @@
 //! From a version with another data-plane schema to this one, at tc: by a link, and by a filter of `clsact` where there are none.
 use filter_core::Mode;
 use filter_loader::{AttachMode, Error, HookKind, InterfaceSpec, detach_pinned};
-use tests::lab::{Wire, become_schema, require};
+use tests::lab::{Wire, become_schema, require, without_routes};
 use tests::require_kernel;
 use tests::rig::{self, NEAR, Pair, Pins};
 
@@ -11,13 +11,6 @@ use super::stage::{GOOD, PACKETS, SPOOFED, Stage, config, interface, lan, until_
 
 /// Of a version to come.
 const OTHER: u32 = 77;
-
-/// The same, and no feed reports anything yet.
-fn deaf(config: &str) -> String {
-    let (head, tail) = config.split_once("[[feed]]").unwrap();
-    let (_, limits) = tail.split_once("[limits]").unwrap();
-    format!("{head}[[feed]]\nkind = \"bmp\"\nlisten = \"127.0.0.1:11019\"\n\n[limits]{limits}")
-}
 
 #[test]
 fn another_versions_program_at_tc_filters_until_this_one_knows_as_much() {
@@ -30,7 +23,7 @@ fn another_versions_program_at_tc_filters_until_this_one_knows_as_much() {
     until_enforced(&daemon);
     daemon.stop();
     stage.site.becomes(OTHER);
-    let daemon = stage.site.start(&deaf(&config));
+    let daemon = stage.site.start(&without_routes(&config));
     daemon.until_event("former-kept", |_| true);
     assert_eq!([GOOD, SPOOFED].map(|of| stage.arrive(of)), [PACKETS, 0]);
     assert!(stage.site.former_pins().exists());

@@ -3,13 +3,14 @@
 use std::process::Command;
 use std::time::Duration;
 
-use filter_core::layout::{Families, Known, Rules};
+use filter_core::layout::{Families, Known, Rules, SCHEMA};
 use filter_core::{Class, Classes, Family, Mode, Reason};
 use filter_loader::{
     AttachMode, Engine, Error, Filter, InterfaceSpec, LeaseEnd, Named, PeerSlot, PeerTables,
     Switch, Target, Wanted,
 };
 use tests::kernel::{engines, require_kernel};
+use tests::lab::become_schema;
 use tests::rig::{self, GOOD, NEAR, Pair, Pins, SPOOFED, TEST_NAME, build};
 
 const BOGON: &str = "eth src=icrc dst=us / ipv4 10.0.0.1 > 198.51.100.1 udp";
@@ -122,6 +123,56 @@ fn what_is_in_force_is_read_back_from_every_word_and_the_lease() {
     agree(&mut filter, Classes::NONE);
     let nosuch = filter.in_force(Target::Interface("nosuch0")).unwrap_err();
     assert!(matches!(nosuch, Error::UnknownInterface(_)), "{nosuch}");
+}
+
+/// It filters until this version's program is in its place, and has words of its own.
+#[test]
+fn off_reaches_what_a_version_with_another_schema_left() {
+    if !require_kernel("off_reaches_what_a_version_with_another_schema_left") {
+        return;
+    }
+    let (pair, pins) = (Pair::new(1500), Pins::new());
+    let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, AttachMode::Native, Mode::Enforce);
+    drop(filter);
+    become_schema(pins.path(), SCHEMA + 1);
+    let dropped = || {
+        pair.far.send(&build(SPOOFED));
+        pair.far.send(&build(GOOD));
+        let first = pair.near.receive();
+        first == build(GOOD) || pair.near.receive() != build(GOOD)
+    };
+    let mut filter = rig::load(&pins.options());
+    assert!(dropped());
+    // This version does not know the peer yet.
+    let switch = Switch::open(pins.path()).unwrap();
+    let unknown = switch.observe("nosuch").unwrap_err();
+    assert!(matches!(unknown, Error::UnknownName { .. }), "{unknown}");
+    // Its classes may be others: where some are allowed, none is.
+    let some = Classes::of(Class::Sources);
+    for (classes, drops) in [(some, false), (Classes::ALL, true), (Classes::NONE, false)] {
+        assert_eq!(switch.permit("icrc", classes).unwrap(), Named::Peer);
+        assert_eq!(dropped(), drops);
+    }
+    // What it was told to leave alone stays so, and only an operator says otherwise.
+    let peer = filter.add_peer("icrc").unwrap();
+    assert_eq!(filter.allowed(peer).unwrap(), Classes::NONE);
+    filter.permit(peer, Classes::ALL).unwrap();
+    assert!(!dropped());
+    filter.permit_former(peer, Classes::ALL).unwrap();
+    assert!(dropped());
+
+    // As if a daemon had been killed between putting it aside and making its own.
+    drop(filter);
+    let beside = format!("{}-former", pins.path().display());
+    std::fs::rename(pins.path(), &beside).unwrap();
+    Switch::open(pins.path()).unwrap().observe_all();
+    assert!(!dropped());
+    let filter = rig::load(&pins.options());
+    assert_eq!(filter.allowed(Target::WholeFilter).unwrap(), Classes::NONE);
+    assert!(filter.has_former());
+    filter.detach_all().unwrap();
+    assert!(!pins.path().exists() && !std::path::Path::new(&beside).exists());
 }
 
 #[test]
