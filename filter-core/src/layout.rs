@@ -21,12 +21,12 @@ pub use interface::{
 };
 pub use peer::{ANY_MAC, PeerKey, SlotStation, Station};
 pub use sample::{LinkLayer, SAMPLE_WORDS, Sample};
-pub use suspects::Suspects;
+pub use suspects::{List, Suspects};
 pub use switch::{FOREVER, LeaseEnd, ON_TRIAL, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Interfaces one loader can serve. Counter slot 0 is for none, so one less than the table.
 pub const MAX_INTERFACES: u32 = 64;

@@ -331,6 +331,29 @@ pub fn ip<B: Bytes + ?Sized>(frame: &B, family: Family, offset: usize) -> Result
     }
 }
 
+/// A word of the source (0, 1) or the destination (2, 3), left-aligned, high half first; 0 of a frame that is not IP. Reads the
+/// frame anew: for what happens rarely, so that the common packet need not carry its addresses along.
+#[inline(always)]
+pub fn address_word<B: Bytes + ?Sized>(frame: &B, index: u64) -> u64 {
+    let Ok(payload) = payload(frame) else {
+        return 0;
+    };
+    let family = match payload.ethertype {
+        ETHERTYPE_IPV4 => Family::Ipv4,
+        ETHERTYPE_IPV6 => Family::Ipv6,
+        _ => return 0,
+    };
+    let Ok(ip) = ip(frame, family, payload.offset) else {
+        return 0;
+    };
+    match index {
+        0 => ip.source.hi,
+        1 => ip.source.lo,
+        2 => ip.destination.hi,
+        _ => ip.destination.lo,
+    }
+}
+
 /// Reads the IPv4 header at `offset`, RFC 791 section 3.1. Options are stepped over, never read.
 #[inline(always)]
 pub fn ipv4<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<Ip, Malformed> {

@@ -209,6 +209,21 @@ impl Reason {
         !self.breaks(Family::Ipv4, sides).is_empty()
     }
 
+    /// Did the packet's addresses decide, by the peer's sets or the lists that all peers share: rows 17 to 22?
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_addresses(self) -> bool {
+        matches!(
+            self,
+            Self::SourceBogon
+                | Self::SourceOurs
+                | Self::Unjudged
+                | Self::BothUnannounced
+                | Self::SourceUnannounced
+                | Self::DestinationUnannounced
+        )
+    }
+
     /// The name in counters, JSON and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -29,14 +29,15 @@ pub trait Policy {
     fn rules(&self, peer: Self::Peer) -> Rules;
     /// Is the source in S'(p), and the destination in D'(p)? Asked together so the two walks can overlap.
     fn membership(&self, peer: Self::Peer, source: Address, destination: Address) -> Membership;
+    /// Is the address in S'(p)? Where nothing is asked about another.
+    #[inline(always)]
+    fn is_source(&self, peer: Self::Peer, address: Address) -> bool {
+        self.membership(peer, address, address).source
+    }
     /// Which of the two lists that all peers share hold the address?
     fn listed(&self, address: Address) -> Listed;
     /// May another ICMP error to this peer's account pass now? The one question that has a memory.
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool;
-    /// A packet of the peer, from and to these addresses, breaks these classes by them. For a policy that watches for what
-    /// left a peer's sets: the verdict is the same.
-    #[inline(always)]
-    fn note_broken(&self, _peer: Self::Peer, _source: Address, _destination: Address, _: Classes) {}
     /// The classes in force for the peer. Asked only of a packet that breaks one of a peer's.
     fn peer_in_force(&self, peer: Self::Peer) -> Classes;
     /// The classes in force on the interface. Asked only of a packet that breaks one of an interface's, or that has
@@ -293,13 +294,8 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
         if quoted.source != ip.destination {
             return false;
         }
-        if known.source(family) {
-            let again = self
-                .policy
-                .membership(peer, quoted.destination, quoted.source);
-            if !again.source {
-                return false;
-            }
+        if known.source(family) && !self.policy.is_source(peer, quoted.destination) {
+            return false;
         }
         self.policy.admits_icmp_error(peer, quoted.too_big)
     }
@@ -313,10 +309,6 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
         let to =
             Classes::destinations(family).when(!member.destination & known.destination(family));
         let missed = from.with(to);
-        if !missed.is_empty() {
-            self.policy
-                .note_broken(peer, source, ip.destination, missed);
-        }
         let broken = |reason: Reason| (reason, reason.breaks(family, missed));
         if !member.source {
             let listed = self.policy.listed(source);

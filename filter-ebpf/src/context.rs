@@ -108,6 +108,11 @@ impl Packet for Frame {
     fn sample(&self, [_, place, lengths, what]: [u64; 4]) {
         bcp38_sample(self.ctx, place, lengths, what);
     }
+
+    #[inline(always)]
+    fn address_word(&self, index: u64) -> u64 {
+        bcp38_address(self.ctx, index)
+    }
 }
 
 impl Bytes for Frame {
@@ -167,6 +172,14 @@ extern "C" fn bcp38_sample(ctx: *mut xdp_md, place: u64, lengths: u64, what: u64
         entry::copy(&frame, data);
     });
     1
+}
+
+/// See [`packet::address_word`]. As a global function, for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_address(ctx: *mut xdp_md, index: u64) -> u64 {
+    let frame = Frame::new(&XdpContext::new(ctx), Buffers::One);
+    packet::address_word(&frame, index)
 }
 
 /// The tags of a frame that has any, as a global function (kernel 5.6): whatever they are, the rest of the program is

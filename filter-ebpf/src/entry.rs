@@ -6,7 +6,7 @@ use filter_core::layout::{
 };
 use filter_core::packet::{self, Bytes, Mac, Size, Vlans};
 use filter_core::verdict::{self, Judgement, Listed, Membership, Policy};
-use filter_core::{Address, Classes, Reason};
+use filter_core::{Address, Classes, Family, Reason};
 
 use crate::context::{Buffers, Frame};
 use crate::maps::{self, OurInterface};
@@ -25,11 +25,21 @@ pub trait Engine {
     fn rules(peer: Self::Peer) -> Rules;
     /// See [`Policy::membership`].
     fn membership(peer: Self::Peer, source: Address, destination: Address) -> Membership;
+    /// See [`Policy::is_source`].
+    #[inline(always)]
+    fn is_source(peer: Self::Peer, address: Address) -> bool {
+        Self::membership(peer, address, address).source
+    }
     /// See [`Policy::listed`].
     fn listed(address: Address) -> Listed;
-    /// See [`Policy::note_broken`].
+    /// Is what left the peer's sets watched for?
     #[inline(always)]
-    fn note_broken(_: Self::Peer, _source: Address, _destination: Address, _: Classes) {}
+    fn is_watched(_: Self::Peer) -> bool {
+        false
+    }
+    /// A packet of such a peer, from and to these addresses, is dropped, and by them breaks these classes.
+    #[inline(always)]
+    fn note_dropped(_: Self::Peer, _source: Address, _destination: Address, _: Classes) {}
 }
 
 /// A packet at one of the hooks.
@@ -45,6 +55,8 @@ pub trait Packet: Bytes {
     fn kept(&self) -> usize;
     /// Sends a sample with this header, but for the time.
     fn sample(&self, header: [u64; 4]);
+    /// See [`packet::address_word`].
+    fn address_word(&self, index: u64) -> u64;
 }
 
 /// The whole program. Returns whether the packet is dropped.
@@ -72,10 +84,33 @@ pub fn run<E: Engine, P: Packet>(packet: &P) -> bool {
         counter_index(slot, judgement.verdict.reason, is_dropped),
         size,
     );
+    if is_dropped
+        && let Some(peer) = judgement.verdict.peer
+        && E::is_watched(peer)
+        && judgement.verdict.reason.is_of_addresses()
+    {
+        note_dropped::<E, P>(packet, peer, judgement.verdict.broken);
+    }
     if judgement.action.is_violation() && maps::take_sample_token(slot) {
         sample(packet, &judgement, ifindex, slot, size);
     }
     is_dropped
+}
+
+/// Has it looked up whether the packet is dropped for what left the peer's sets.
+#[inline(always)]
+fn note_dropped<E: Engine, P: Packet>(packet: &P, peer: E::Peer, broken: Classes) {
+    let of = |family| Classes::sources(family).with(Classes::destinations(family));
+    let family = match broken.meets(of(Family::Ipv4)) {
+        true => Family::Ipv4,
+        false => Family::Ipv6,
+    };
+    let [from, to] = [0, 2].map(|index| Address {
+        family,
+        hi: packet.address_word(index),
+        lo: packet.address_word(index + 1),
+    });
+    E::note_dropped(peer, from, to, broken);
 }
 
 /// Sends the violation to user space.
@@ -177,6 +212,11 @@ impl<E: Engine> Policy for OnInterface<E> {
     }
 
     #[inline(always)]
+    fn is_source(&self, peer: Self::Peer, address: Address) -> bool {
+        E::is_source(peer, address)
+    }
+
+    #[inline(always)]
     fn listed(&self, address: Address) -> Listed {
         E::listed(address)
     }
@@ -184,17 +224,6 @@ impl<E: Engine> Policy for OnInterface<E> {
     #[inline(always)]
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool {
         maps::take_icmp_token(E::slot(peer), too_big)
-    }
-
-    #[inline(always)]
-    fn note_broken(
-        &self,
-        peer: Self::Peer,
-        source: Address,
-        destination: Address,
-        broken: Classes,
-    ) {
-        E::note_broken(peer, source, destination, broken);
     }
 
     #[inline(always)]

@@ -246,6 +246,29 @@ impl<const ETHERNET: bool> Packet for Skb<ETHERNET> {
             bcp38_sample_bare(self.skb, place, lengths, what);
         }
     }
+
+    #[inline(always)]
+    fn address_word(&self, index: u64) -> u64 {
+        if ETHERNET {
+            bcp38_address_skb(self.skb, index)
+        } else {
+            bcp38_address_bare(self.skb, index)
+        }
+    }
+}
+
+/// See [`crate::context`]'s function of the same kind.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_address_skb(skb: *mut __sk_buff, index: u64) -> u64 {
+    packet::address_word(&Skb::<true>::new(skb), index)
+}
+
+/// The same without an Ethernet header.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_address_bare(skb: *mut __sk_buff, index: u64) -> u64 {
+    packet::address_word(&Skb::<false>::new(skb), index)
 }
 
 /// See [`Skb::is_askew`]: counted from the Ethernet header, are there bytes behind as many as the linear part is shown to have?

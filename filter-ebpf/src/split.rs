@@ -102,6 +102,18 @@ impl Packet for Split {
     fn sample(&self, [_, place, lengths, what]: [u64; 4]) {
         bcp38_sample_split(self.ctx, place, lengths, what);
     }
+
+    #[inline(always)]
+    fn address_word(&self, index: u64) -> u64 {
+        bcp38_address_split(self.ctx, index)
+    }
+}
+
+/// See [`crate::context`]'s function of the same kind.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_address_split(ctx: *mut xdp_md, index: u64) -> u64 {
+    packet::address_word(&Split::new(&XdpContext::new(ctx)), index)
 }
 
 /// See [`crate::context`]'s function of the same kind.

@@ -2,7 +2,7 @@
 //! itself is `filter_core::table`'s; here is where its words lie. No helper is called per step.
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use filter_core::layout::record::{self, Published};
-use filter_core::layout::{Evidence, MAX_INTERFACES, Rules, Suspects};
+use filter_core::layout::{Evidence, List, MAX_INTERFACES, Rules, Suspects};
 use filter_core::table::{self, CHUNK_WORDS, LINE_WORDS, Line, Lookup, SetDescriptor, Words};
 use filter_core::verdict::{Listed, Membership};
 use filter_core::{Address, Classes, Family};
@@ -116,23 +116,43 @@ impl Engine for Compiled {
     }
 
     #[inline(always)]
-    fn listed(address: Address) -> Listed {
-        let found = match Self::open(LISTS).filter(|_| is_suspect(address)) {
-            Some(lists) => Self::membership(lists, address, address),
-            None => NO_MEMBER,
-        };
-        Listed {
-            bogon: found.source,
-            ours: found.destination,
-        }
+    fn is_source(peer: Published, address: Address) -> bool {
+        holds(peer, Side::Source, address)
     }
 
     #[inline(always)]
-    fn note_broken(peer: Published, source: Address, destination: Address, broken: Classes) {
-        let (slot, family) = (peer.slot(), source.family);
-        if published(&DEPARTED, slot).is_none() {
-            return; // as nearly always
+    fn listed(address: Address) -> Listed {
+        let [bogon, ours] = suspected(address);
+        let mut listed = Listed {
+            bogon: false,
+            ours: false,
+        };
+        if !(bogon | ours) {
+            return listed;
         }
+        let Some(lists) = Self::open(LISTS) else {
+            return listed;
+        };
+        if bogon & ours {
+            let found = Self::membership(lists, address, address);
+            listed.bogon = found.source;
+            listed.ours = found.destination;
+        } else if bogon {
+            listed.bogon = holds(lists, Side::Source, address);
+        } else {
+            listed.ours = holds(lists, Side::Destination, address);
+        }
+        listed
+    }
+
+    #[inline(always)]
+    fn is_watched(peer: Published) -> bool {
+        peer.is_watched()
+    }
+
+    #[inline(always)]
+    fn note_dropped(peer: Published, source: Address, destination: Address, broken: Classes) {
+        let (slot, family) = (peer.slot(), source.family);
         let from = u64::from(broken.meets(Classes::sources(family)));
         let to = u64::from(broken.meets(Classes::destinations(family)));
         let asked =
@@ -151,6 +171,7 @@ fn published(words: &Array<u64>, slot: u32) -> Option<Published> {
 }
 
 const FAMILY_BIT: u32 = 32;
+const SIDE_BIT: u32 = 33;
 const FROM_BIT: u32 = 33;
 const TO_BIT: u32 = 34;
 const SOURCE_FOUND: u64 = 1;
@@ -161,15 +182,55 @@ const NO_MEMBER: Membership = Membership {
     destination: false,
 };
 
-/// May the address be in the shared lists?
+/// May the address be a bogon, and may it be ours?
 #[inline(always)]
-fn is_suspect(address: Address) -> bool {
-    let (word, bit) = Suspects::of(address);
-    SUSPECTS.get_ptr(0).is_some_and(|suspects| {
+fn suspected(address: Address) -> [bool; 2] {
+    let Some(suspects) = SUSPECTS.get_ptr(0) else {
+        return [false; 2];
+    };
+    [List::Bogons, List::Ours].map(|list| {
+        let (word, bit) = Suspects::of(list, address);
+        let words = suspects.cast::<u64>();
         // SAFETY: a word within the value, which the mask shows the verifier; user space writes whole aligned words.
-        let word = unsafe { core::ptr::read_volatile(suspects.cast::<u64>().add(word & 7)) };
+        let word = unsafe { core::ptr::read_volatile(words.add(word & (Suspects::WORDS - 1))) };
         word >> bit & 1 != 0
     })
+}
+
+/// One of a record's two sets for a family.
+#[derive(Clone, Copy)]
+enum Side {
+    Source = 0,
+    Destination = 1,
+}
+
+/// Is the address in one set?
+#[inline(always)]
+fn holds(peer: Published, side: Side, address: Address) -> bool {
+    let place =
+        u64::from(peer.place()) | (address.family as u64) << FAMILY_BIT | (side as u64) << SIDE_BIT;
+    bcp38_holds(place, address.hi, address.lo) != 0
+}
+
+/// As [`bcp38_membership`], for one address and one set: which one is said above the family.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_holds(asked: u64, hi: u64, lo: u64) -> u64 {
+    let (place, family) = (asked as u32, family_of(asked));
+    let Some(chunk) = Chunk::open(place >> 16) else {
+        return 0;
+    };
+    let [from, to] = record::head_sets(chunk.record(place as u16), family);
+    let (set, number) = if asked >> SIDE_BIT & 1 == 0 { from } else { to };
+    let Some(words) = Chunk::open(u32::from(number)) else {
+        return 0;
+    };
+    let found = table::contains(Lookup {
+        words: &words,
+        set: SetDescriptor(set),
+        address: Address { family, hi, lo },
+    });
+    u64::from(found)
 }
 
 /// Both lookups of a packet, as a global function (kernel 5.6): the verifier follows it once, for any arguments,
@@ -205,8 +266,8 @@ fn family_of(asked: u64) -> Family {
     }
 }
 
-/// A packet is not covered by a peer's sets: if the class it breaks by that is in force, so that it is dropped, and its
-/// address lately left them although nothing withdrew it, that is evidence. As a global function (kernel 5.6), which the
+/// A dropped packet is not covered by a peer's sets: if a class it breaks by that is in force, and its address lately left them
+/// although nothing withdrew it, that is evidence. As a global function (kernel 5.6), which the
 /// verifier follows once: the slot, with the family and what the packet breaks above it, then both addresses.
 #[unsafe(no_mangle)]
 #[inline(never)]

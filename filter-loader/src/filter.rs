@@ -6,7 +6,9 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
-use filter_core::layout::{MAX_INTERFACES, SCHEMA, Suspects, WHOLE_FILTER, counter_index, map};
+use filter_core::layout::{
+    List, MAX_INTERFACES, SCHEMA, Suspects, WHOLE_FILTER, counter_index, map,
+};
 use filter_core::{Classes, Family, Reason};
 
 use crate::arena::{self, Arena};
@@ -297,9 +299,14 @@ impl Filter {
         let before = self.suspects()?;
         let mut after = Suspects::default();
         for family in Family::ALL {
-            for set in [table.sources, table.destinations] {
+            for (list, set) in [
+                (List::Bogons, table.sources),
+                (List::Ours, table.destinations),
+            ] {
                 let ranges = set.family(family).as_slice();
-                ranges.iter().for_each(|&range| after.add(family, range));
+                ranges
+                    .iter()
+                    .for_each(|&range| after.add(list, family, range));
             }
         }
         self.set_suspects(before.with(&after))?;

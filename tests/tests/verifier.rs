@@ -201,7 +201,9 @@ const CALLS: &[(&str, &[&str])] = &[
         ],
     ),
     // Violations only.
+    ("bcp38_address", &[]),
     ("bcp38_evidence", &[]),
+    ("bcp38_holds", &[]),
     (
         "bcp38_sample",
         &[

@@ -125,12 +125,14 @@ pub const fn head_sets(head: &Head, family: Family) -> [(u64, u16); 2] {
 /// | 16–31 | its chunk |
 /// | 32–33 | families |
 /// | 34–37 | known sides: sources of IPv4 and IPv6, destinations of IPv4 and IPv6 |
+/// | 38 | what left the peer's sets although nothing withdrew it is watched for: see [`super::Evidence`] |
 /// | 40–63 | the slot itself |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Published(NonZeroU64);
 
 const PUBLISHED_RULES: u32 = 32;
+const PUBLISHED_WATCHED: u32 = 38;
 const PUBLISHED_SLOT: u32 = 40;
 
 impl Published {
@@ -176,6 +178,24 @@ impl Published {
     #[inline(always)]
     pub const fn rules(self) -> Rules {
         Rules::from_bits((self.0.get() >> PUBLISHED_RULES) as u8)
+    }
+
+    /// Is what left the peer's sets watched for?
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_watched(self) -> bool {
+        self.0.get() >> PUBLISHED_WATCHED & 1 != 0
+    }
+
+    /// The same, watched for or not.
+    #[must_use]
+    pub const fn watched(self, is_watched: bool) -> Self {
+        let others = self.0.get() & !(1 << PUBLISHED_WATCHED);
+        // With this bit set it is not zero, and without it it is as it was.
+        match NonZeroU64::new(others | (is_watched as u64) << PUBLISHED_WATCHED) {
+            Some(word) => Self(word),
+            None => self,
+        }
     }
 
     /// The slot.

@@ -103,10 +103,25 @@ impl Arena {
         }
     }
 
-    /// The one store that publishes.
+    /// The one store that publishes. The word of a peer says too whether packets are to be compared with what departed from its
+    /// sets, so that the program looks for that only where there is any.
     pub(super) fn show(&self, slot: u32, published: Option<Published>) {
-        let word = published.map_or(0, Published::word);
-        self.sets.memory.slot(slot).store(word, Ordering::Release);
+        let memory = &self.sets.memory;
+        let slots = memory.slot_count();
+        let word = |slot: u32| Published::from_word(memory.slot(slot).load(Ordering::Acquire));
+        let store = |slot: u32, published: Option<Published>| {
+            let word = published.map_or(0, Published::word);
+            memory.slot(slot).store(word, Ordering::Release);
+        };
+        if let Some(peer) = slot.checked_sub(slots) {
+            store(slot, published);
+            if let Some(table) = word(peer) {
+                store(peer, Some(table.watched(published.is_some())));
+            }
+        } else {
+            let is_watched = word(slots + slot).is_some();
+            store(slot, published.map(|table| table.watched(is_watched)));
+        }
     }
 
     /// Reads the staged table back. The answers come from the ranges that were asked for; which of them are sought

@@ -1,8 +1,11 @@
 //! Packets that are dropped for what left a peer's sets are evidence that no flood hides, and nothing else is.
 use filter_core::set::PrefixSet;
 use filter_core::{Classes, Family, Mode, Prefix};
-use filter_loader::{Engine, Error, Filter, LeaseEnd, Met, PeerSlot, PeerTables, Wanted};
-use tests::kernel::require_kernel;
+use filter_loader::{
+    Engine, Error, Filter, LeaseEnd, Met, PeerSlot, PeerTables, Shell, Station, TEST_IFINDEX,
+    Wanted,
+};
+use tests::kernel::{self, Feature, require_kernel};
 use tests::rig::{self, GOOD, Pins, SPOOFED, build};
 
 const LOST: &str = "eth src=icrc dst=us / ipv4 100.0.0.1 > 198.51.100.1 udp";
@@ -73,6 +76,61 @@ fn a_packet_dropped_for_what_departed_is_evidence_once_taken() {
     watch(&mut filter, peer, &[], &[]);
     filter.run(&build(LOST), 1).unwrap();
     assert_eq!(filter.take_evidence(), []);
+}
+
+/// The addresses are read anew for it, wherever they lie, by each program in its own way.
+#[test]
+fn every_program_sees_evidence_and_so_does_one_after_another_table() {
+    let test = "every_program_sees_evidence_and_so_does_one_after_another_table";
+    if !require_kernel(test) {
+        return;
+    }
+    let has_split = Feature::SplitRuns.is_here();
+    if !has_split {
+        kernel::say(&format!(
+            "{test}: frames in several buffers need Linux 6.18"
+        ));
+    }
+    let sees = |filter: &mut Filter, peer, what: &str| {
+        for (frame, family, is_destination) in [
+            (LOST, Family::Ipv4, false),
+            (LOST6, Family::Ipv6, false),
+            (TO_LOST, Family::Ipv4, true),
+        ] {
+            assert!(filter.run(&build(frame), 1).unwrap().dropped);
+            let expected = [met(peer, family, is_destination)];
+            assert_eq!(filter.take_evidence(), expected, "{what}: {frame}");
+        }
+    };
+    let programs = [(Shell::Xdp, None), (Shell::Tc, None), (Shell::Bare, None)];
+    let split = has_split.then_some((Shell::Xdp, Some(20)));
+    for (shell, linear) in programs.into_iter().chain(split) {
+        let what = format!("{shell:?}, first buffer {linear:?}");
+        let (mut filter, peer) = filter();
+        if shell == Shell::Bare {
+            // A device without MACs: one peer is behind it.
+            let mut port = rig::test_interface();
+            port.is_port = true;
+            filter.set_interface(TEST_IFINDEX, &port).unwrap();
+            let any = Station {
+                mac: Station::ANY_MAC,
+                ..rig::station(TEST_IFINDEX, "icrc")
+            };
+            filter.set_stations(peer, &[any]).unwrap();
+        }
+        filter.test_at(shell);
+        if let Some(linear) = linear {
+            filter.test_split_at(linear);
+        }
+        watch(&mut filter, peer, &ALL, &["101.0.0.0/16"]);
+        sees(&mut filter, peer, &what);
+        // The table without what departed comes into force after it is watched for.
+        rig::publish(&mut filter, Mode::Enforce);
+        sees(&mut filter, peer, &what);
+        watch(&mut filter, peer, &[], &[]);
+        filter.run(&build(LOST), 1).unwrap();
+        assert_eq!(filter.take_evidence(), [], "{what}");
+    }
 }
 
 #[test]
