@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::command::{Result, workspace};
@@ -60,22 +60,34 @@ pub fn run(args: &[&str]) -> Result<()> {
             }
         }
     }
-    test(if kernels.is_empty() { MATRIX } else { &kernels })
+    let binaries = prepare()?;
+    test(
+        if kernels.is_empty() { MATRIX } else { &kernels },
+        &binaries,
+    )
 }
 
-/// All of the matrix.
-pub fn all() -> Result<()> {
-    test(MATRIX)
+/// All of the matrix, beside whatever else runs until the caller asks how it went.
+pub fn start() -> Result<JoinHandle<Result<()>>> {
+    let binaries = prepare()?;
+    Ok(thread::spawn(move || test(MATRIX, &binaries)))
 }
 
-fn test(kernels: &[Wanted<'_>]) -> Result<()> {
-    let start = Instant::now();
+/// The tools installed and the test binaries built.
+fn prepare() -> Result<Binaries> {
     packages::ensure("the kernel tests", PACKAGES)?;
+    binaries()
+}
+
+/// Test binaries by name.
+type Binaries = BTreeMap<String, PathBuf>;
+
+fn test(kernels: &[Wanted<'_>], binaries: &Binaries) -> Result<()> {
+    let start = Instant::now();
     let dir = workspace().join("target/kernel-tests");
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-    let binaries = binaries()?;
     let archive = Archive::open(&dir.join("apt"))?;
-    let image = Image::new(&binaries, &dir)?;
+    let image = Image::new(binaries, &dir)?;
     let reports = all_guests(kernels, &archive, &image, &dir)?;
     report::print(&reports);
     println!(
@@ -161,7 +173,7 @@ fn guests() -> u64 {
 }
 
 /// The test binaries `cargo test` makes anyway, by name.
-fn binaries() -> Result<BTreeMap<String, PathBuf>> {
+fn binaries() -> Result<Binaries> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace()).stderr(Stdio::inherit());
     cargo.args([

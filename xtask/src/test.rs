@@ -1,5 +1,6 @@
 //! The one test command, what CI runs and what a newcomer runs, and the quick one for between two edits.
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::command::{Result, run, workspace};
@@ -37,10 +38,18 @@ pub fn all() -> Result<()> {
     stages.run("documentation", 60, documentation)?;
     stages.run("dependencies: bans, licences, sources", 120, deny::check)?;
     stages.run("eBPF objects", 180, objects)?;
-    stages.run("tests", 900, || {
-        cargo(&["test", "--workspace", "--all-features"])
+    stages.run("the tests, built", 420, || {
+        cargo(&["test", "--workspace", "--all-features", "--no-run"])
     })?;
-    stages.run("tests on other kernels", 600, other_kernels)?;
+    let others = other_kernels()?;
+    // How both went is said, however the first went.
+    let here = stages.run("tests", 900, || {
+        cargo(&["test", "--workspace", "--all-features"])
+    });
+    let there = stages.run("tests on other kernels, begun beside those", 600, || {
+        others.map_or(Ok(()), ended)
+    });
+    here.and(there)?;
     stages.print();
     Ok(())
 }
@@ -109,10 +118,11 @@ fn objects() -> Result<()> {
     Ok(())
 }
 
-/// Not without root: then nothing installs what they need, and they fetch a hundred megabytes.
-fn other_kernels() -> Result<()> {
+/// Begins the tests on other kernels: the tests here wait for most of their time, and emulators use it. Not without root: then
+/// nothing installs what they need, and they fetch a hundred megabytes.
+fn other_kernels() -> Result<Option<JoinHandle<Result<()>>>> {
     if packages::is_root() {
-        return kernel_tests::all();
+        return kernel_tests::start().map(Some);
     }
     let skipped = "the tests on other kernels: need root to install an emulator; `cargo xtask kernel-tests` runs them \
                    without, once it is there";
@@ -120,7 +130,12 @@ fn other_kernels() -> Result<()> {
         return Err(format!("FILTER_REQUIRE_KERNEL=1, and skipped: {skipped}"));
     }
     eprintln!("SKIPPED: {skipped}");
-    Ok(())
+    Ok(None)
+}
+
+fn ended(tests: JoinHandle<Result<()>>) -> Result<()> {
+    let said = tests.join();
+    said.unwrap_or_else(|_| Err("the thread that runs them panicked".to_owned()))
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
