@@ -10,6 +10,7 @@ mod interface;
 mod peer;
 pub mod record;
 mod sample;
+mod sender;
 pub mod station;
 mod suspects;
 mod switch;
@@ -21,12 +22,13 @@ pub use interface::{
 };
 pub use peer::{ANY_MAC, PeerKey, SlotStation, Station};
 pub use sample::{LinkLayer, SAMPLE_WORDS, Sample};
+pub use sender::{SENDER_WORDS, Sender, SenderKey};
 pub use suspects::{List, Suspects};
 pub use switch::{FOREVER, LeaseEnd, ON_TRIAL, Rate, TICK_FRACTION_BITS, WHOLE_FILTER, Wanted};
 
 /// Version of everything in this file, of the compiled tables and of [`Reason`]'s numbers. A loader refuses
 /// pinned state of another schema.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// Interfaces one loader can serve. Counter slot 0 is for none, so one less than the table.
 pub const MAX_INTERFACES: u32 = 64;
@@ -64,10 +66,12 @@ pub mod map {
     pub const NETWORKS: &str = "networks";
     /// [`super::tags_key`] → place in `networks` (u32): every tagged network there is.
     pub const TAGS: &str = "tags";
-    /// [`super::PeerKey`] → peer slot (u32): every station there is.
+    /// [`super::PeerKey`] → peer slot, and whether a frame was seen ([`super::station::SEEN`]): every station there is.
     pub const PEERS: &str = "peers";
     /// One [`super::station::Table`]: copies of `peers`' entries that are found without a helper.
     pub const STATIONS: &str = "stations";
+    /// [`super::SenderKey`] → the tick of the last frame, 0 for none; and a word of user space's that the program never touches.
+    pub const SENDERS: &str = "senders";
     /// Counter index → packets, bytes; per CPU.
     pub const COUNTERS: &str = "counters";
     /// Index of a device without a record → packets that came in on it: of as many devices as there is room for.

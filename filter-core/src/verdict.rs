@@ -38,6 +38,10 @@ pub trait Policy {
     fn listed(&self, address: Address) -> Listed;
     /// May another ICMP error to this peer's account pass now? The one question that has a memory.
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool;
+    /// A frame that has a peer is of the link itself (rows 7 to 12), from this address, which is of no link scope. For a policy
+    /// that remembers when a peer's session addresses were last heard: the verdict is the same.
+    #[inline(always)]
+    fn note_on_link<B: Bytes + ?Sized>(&self, _frame: &B, _source: Address) {}
     /// The classes in force for the peer. Asked only of a packet that breaks one of a peer's.
     fn peer_in_force(&self, peer: Self::Peer) -> Classes;
     /// The classes in force on the interface. Asked only of a packet that breaks one of an interface's, or that has
@@ -206,11 +210,16 @@ impl<B: Bytes + ?Sized, P: Policy> Asked<'_, B, P> {
     /// Rows 7 to 22.
     #[inline(always)]
     fn ip(&self, ip: &Ip) -> Row {
-        if packet::is_neighbour_discovery(self.frame, ip) && self.is_local(ip.destination) {
-            return row(Reason::NeighbourDiscovery); // 9
-        }
-        if self.is_on_link(ip) {
-            return row(self.on_link(ip)); // 7, 8, 10, 11, 12
+        let is_discovery =
+            packet::is_neighbour_discovery(self.frame, ip) && self.is_local(ip.destination);
+        if is_discovery || self.is_on_link(ip) {
+            if self.peer.is_some() && !is_link_source(ip.source) {
+                self.policy.note_on_link(self.frame, ip.source);
+            }
+            return row(match is_discovery {
+                true => Reason::NeighbourDiscovery, // 9
+                false => self.on_link(ip),          // 7, 8, 10, 11, 12
+            });
         }
         let Some(peer) = self.peer else {
             return row(Reason::UnknownPeer); // 13

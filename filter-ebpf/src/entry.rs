@@ -1,8 +1,8 @@
 //! One packet: find the interface, judge, count, sample, act. The verdict itself is `filter_core`'s.
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use filter_core::layout::{
-    ANY_MAC, Interface, LinkLayer, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample,
-    counter_index, station,
+    ANY_MAC, Interface, LinkLayer, Network, Rules, SAMPLE_BYTES, SAMPLE_WORDS, Sample, Sender,
+    SlotStation, counter_index, station,
 };
 use filter_core::packet::{self, Bytes, Mac, Size, Vlans};
 use filter_core::verdict::{self, Judgement, Listed, Membership, Policy};
@@ -224,6 +224,24 @@ impl<E: Engine> Policy for OnInterface<E> {
     #[inline(always)]
     fn admits_icmp_error(&self, peer: Self::Peer, too_big: bool) -> bool {
         maps::take_icmp_token(E::slot(peer), too_big)
+    }
+
+    #[inline(always)]
+    fn note_on_link<B: Bytes + ?Sized>(&self, frame: &B, source: Address) {
+        // Read once more: every packet would have to carry them along otherwise.
+        let (Ok(macs), Ok(payload)) = (packet::mac_pair(frame), packet::payload(frame)) else {
+            return;
+        };
+        let station = SlotStation {
+            slot: self.interface.slot,
+            vlans: payload.vlans,
+            mac: macs.source,
+        };
+        let sender = Sender {
+            station,
+            address: source,
+        };
+        maps::note_sender(sender, self.interface.record.is_port());
     }
 
     #[inline(always)]

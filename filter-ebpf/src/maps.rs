@@ -11,8 +11,8 @@ use filter_core::Classes;
 use filter_core::layout::station::{self, Found};
 use filter_core::layout::{
     Interface, MAX_FAR_INDICES, MAX_INTERFACES, MAX_TAGGED_NETWORKS, MAX_UNRECORDED, NEAR_IFINDEX,
-    NETWORK_PLACES, Network, PeerKey, Rate, SAMPLE_WORDS, WHOLE_FILTER, Wanted, counter_entries,
-    from_interface_entry, tags_key,
+    NETWORK_PLACES, Network, PeerKey, Rate, SAMPLE_WORDS, SENDER_WORDS, Sender, SenderKey,
+    WHOLE_FILTER, Wanted, counter_entries, from_interface_entry, tags_key,
 };
 use filter_core::packet::{Size, Vlans};
 
@@ -41,6 +41,11 @@ static PEERS: HashMap<PeerKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_P
 
 #[map(name = "stations")]
 static STATIONS: Array<station::Table> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Set by the loader.
+#[map(name = "senders")]
+static SENDERS: HashMap<SenderKey, [u64; SENDER_WORDS]> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Set by the loader.
 #[map(name = "counters")]
@@ -145,16 +150,20 @@ pub fn network(interface: OurInterface, vlans: Vlans) -> Option<&'static Network
     NETWORKS.get(place)
 }
 
-/// The slot of the peer whose station this is.
+/// The slot of the peer whose station this is. A frame was seen from there: this says so.
 #[inline(always)]
 pub fn peer_slot(key: station::Key) -> Option<u32> {
-    let table = STATIONS.get_ptr(0)?.cast::<station::Line>();
+    let table = STATIONS.get_ptr_mut(0)?.cast::<station::Line>();
     // SAFETY: the verifier proved the pointer valid, and no key names a line beyond the last.
     let line = unsafe { table.add(key.line()) };
-    let found = key.find(|place, word| {
-        // SAFETY: a word of that line; user space writes whole aligned words.
-        unsafe { core::ptr::read_volatile(&raw const (*line)[place][word]) }
-    });
+    let found = key.find(
+        |place, word| {
+            // SAFETY: a word of that line; user space writes whole aligned words, or the byte below.
+            unsafe { core::ptr::read_volatile(&raw const (*line)[place][word]) }
+        },
+        // SAFETY: a word of that line.
+        |place| mark_seen(unsafe { (&raw mut (*line)[place][1]).cast() }),
+    );
     match found {
         Found::Slot(slot) => Some(slot),
         Found::NoPeer => None,
@@ -168,9 +177,58 @@ fn peer_slot_elsewhere(key: station::Key) -> Option<u32> {
     let words = [key.word, u64::from(key.vlans)];
     // SAFETY: as long as a key and better aligned; the target is little-endian, so the order is the key's.
     let key = unsafe { &*(&raw const words).cast::<PeerKey>() };
-    // SAFETY: values are plain integers; the loader replaces an element by a new one, it never writes into it.
-    unsafe { PEERS.get(key) }.copied()
+    let value = PEERS.get_ptr_mut(key)?;
+    // SAFETY: the verifier proved the pointer valid; the loader replaces an element by a new one, it never writes into it.
+    let half = unsafe { core::ptr::read_volatile(value) };
+    if half & station::SEEN == 0 {
+        mark_seen(value.cast());
+    }
+    Some(station::slot_of(half))
 }
+
+/// Sets [`station::SEEN`] in the word or value at this place. One byte: what user space writes beside it meanwhile stays.
+#[inline(always)]
+fn mark_seen(word: *mut u8) {
+    // SAFETY: callers pass an aligned word or value that is valid, of which this is a byte.
+    unsafe { core::ptr::write_volatile(word.add(station::SEEN_BYTE), station::SEEN_MARK) };
+}
+
+/// A frame on the link came from this sender. On a `port` its station may stand for any MAC.
+#[inline(always)]
+pub fn note_sender(sender: Sender, is_port: bool) {
+    let [word, tags, hi, lo] = sender.key();
+    bcp38_sender(word, tags | u64::from(is_port) << PORT_BIT, hi, lo);
+}
+
+/// Above VLANs and family.
+const PORT_BIT: u32 = 63;
+
+/// A global function (kernel 5.6): the verifier follows it once, and it is off the path of frames that are not of the link.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bcp38_sender(word: u64, tags: u64, hi: u64, lo: u64) -> u64 {
+    let is_port = tags >> PORT_BIT != 0;
+    let tags = tags & !(1 << PORT_BIT);
+    let mut found = SENDERS.get_ptr_mut([word, tags, hi, lo]);
+    if found.is_none() && is_port {
+        found = SENDERS.get_ptr_mut([word & ANY_MAC_WORD, tags, hi, lo]);
+    }
+    let Some(last) = found else {
+        return 0;
+    };
+    let (last, now) = (last.cast::<u64>(), ticks());
+    // SAFETY: the verifier proved the pointer valid; words are read and written whole. At most once a tick, so that a flood
+    // costs no CPU the cache line.
+    unsafe {
+        if core::ptr::read_volatile(last) != now {
+            core::ptr::write_volatile(last, now);
+        }
+    }
+    now
+}
+
+/// A station's word without its MAC, as [`filter_core::layout::ANY_MAC`]'s is.
+const ANY_MAC_WORD: u64 = !0 << 48;
 
 /// Has the frame judged by the program for frames whose headers lie in several buffers. Comes back only where that one is not
 /// there.

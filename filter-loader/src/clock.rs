@@ -46,10 +46,13 @@ impl Clock {
 
     /// How long until this tick; zero if it is over.
     pub(crate) fn until(&self, tick: u64) -> Result<Duration, Error> {
-        let ticks = tick.saturating_sub(self.now()?);
-        Ok(self
-            .tick
-            .saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
+        Ok(self.length(tick.saturating_sub(self.now()?)))
+    }
+
+    /// How long so many ticks are.
+    pub(crate) fn length(&self, ticks: u64) -> Duration {
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.tick.saturating_mul(ticks)
     }
 }
 

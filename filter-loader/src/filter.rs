@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, TestRunResult};
+use filter_core::layout::station::MAX_SLOTS;
 use filter_core::layout::{
     List, MAX_INTERFACES, SCHEMA, Suspects, WHOLE_FILTER, counter_index, map,
 };
@@ -22,6 +23,7 @@ use crate::mapped::array;
 use crate::object::{self, CHUNK_MIB, CLOCK, Engine, Programs, Shell, Sizes};
 use crate::pin::PinDir;
 use crate::selftest::Lists;
+use crate::senders::Senders;
 use crate::slot::{PeerSlot, fnv};
 use crate::stations::Stations;
 use crate::switch::{self, Holder};
@@ -31,11 +33,13 @@ use crate::tries::Tries;
 mod attachment;
 mod counts;
 mod gate;
+mod heard;
 mod interfaces;
 mod peers;
 mod tagged;
 mod watch;
 
+pub use heard::{Followed, Heard};
 pub use watch::Met;
 
 /// How to load the filter.
@@ -120,6 +124,7 @@ pub struct Filter {
     /// Interfaces whose packets are counted at tc, by name.
     at_tc: BTreeSet<String>,
     stations: Stations,
+    senders: Senders,
     /// Slot → hash of the name that holds it.
     names: BTreeMap<u32, u64>,
     /// Slot of an interface → its index.
@@ -181,7 +186,7 @@ impl Filter {
 
     fn load_with(options: &Options, pins: Option<&PinDir>) -> Result<Self, Error> {
         let sizes = Sizes {
-            max_peers: options.max_peers,
+            max_peers: options.max_peers.min(MAX_SLOTS - MAX_INTERFACES),
             table_chunks: options.table_memory_mib.div_ceil(CHUNK_MIB).max(1),
             samples_per_second: options.samples_per_second,
             icmp_errors_per_second: options.icmp_errors_per_second,
@@ -203,6 +208,7 @@ impl Filter {
         };
         let watch = watch::Watch::map(&ebpf, options.engine)?;
         let stations = Stations::new(&mut ebpf)?;
+        let senders = Senders::new(&mut ebpf)?;
         let mut filter = Self {
             ebpf,
             programs,
@@ -216,6 +222,7 @@ impl Filter {
             former: None,
             hooks: BTreeMap::new(),
             stations,
+            senders,
             names: BTreeMap::new(),
             indices: BTreeMap::new(),
             leading: BTreeMap::new(),

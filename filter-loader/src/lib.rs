@@ -64,6 +64,7 @@ mod occupant;
 mod pin;
 mod samples;
 mod selftest;
+mod senders;
 mod slot;
 mod stations;
 mod stats;
@@ -77,11 +78,11 @@ mod tun;
 pub use attach::{AttachMode, Attached, HookKind};
 pub use device::{Device, InterfaceSpec, NetworkSpec};
 pub use error::Error;
-pub use filter::{Filter, Met, Options, Ran, TEST_IFINDEX};
+pub use filter::{Filter, Followed, Heard, Met, Options, Ran, TEST_IFINDEX};
 pub use filter_core::layout::{LeaseEnd, Station, Wanted};
 pub use former::FormerProgram;
 pub use lease::Lease;
-pub use object::{Engine, Shell};
+pub use object::{Engine, SENDERS_PER_STATION, Shell};
 pub use occupant::{Occupant, program_text, programs_at_tc};
 pub use pin::{
     DEFAULT_PIN_DIR, detach_pinned, left_interfaces, pinned_interfaces, remove_unused_pins,

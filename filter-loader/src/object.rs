@@ -114,6 +114,7 @@ const PINNED: &[&str] = &[
     map::TAGS,
     map::PEERS,
     map::STATIONS,
+    map::SENDERS,
     map::COUNTERS,
     map::UNRECORDED,
     map::SAMPLE_DUE,
@@ -172,16 +173,15 @@ fn load_as(engine: Engine, sizes: &Sizes<'_>, frames: Frames) -> Result<(Ebpf, P
     let samples = Rate::new(sizes.samples_per_second, SAMPLE_BURST, tick);
     let icmp = sizes.icmp_errors_per_second;
     let icmp = Rate::new(icmp, icmp / ICMP_BURST_PART, tick);
+    let stations = sizes.max_peers.saturating_mul(STATIONS_PER_PEER);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("SAMPLE_INTERVAL", &samples.interval, true)
         .override_global("SAMPLE_AHEAD", &samples.ahead, true)
         .override_global("ICMP_INTERVAL", &icmp.interval, true)
         .override_global("ICMP_AHEAD", &icmp.ahead, true)
-        .map_max_entries(
-            map::PEERS,
-            sizes.max_peers.saturating_mul(STATIONS_PER_PEER),
-        )
+        .map_max_entries(map::PEERS, stations)
+        .map_max_entries(map::SENDERS, stations.saturating_mul(SENDERS_PER_STATION))
         .map_max_entries(map::COUNTERS, counter_entries(slots))
         .map_max_entries(map::SAMPLE_DUE, slots)
         .map_max_entries(map::ICMP_DUE, slots)
@@ -256,6 +256,8 @@ fn check_sizes(pins: &Path, engine: Engine, sizes: &Sizes<'_>) -> Result<(), Err
 
 /// Source MACs (times VLANs and interfaces) the peer hash holds per peer, on average.
 const STATIONS_PER_PEER: u32 = 4;
+/// Session addresses that are followed per station the peer hash has room for, on average: see `Filter::follow`.
+pub const SENDERS_PER_STATION: u32 = 4;
 
 /// What a program is made for: where it runs, and what the frames it reads start with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,11 @@
 //! A station is added to the hash, then to the copy, and removed from the copy first. A place of the copy is given to
 //! another station only after a grace period, so no packet sees one station's key with another's slot. The hash is
 //! the authority: what an earlier process left of the copy is brought in line with it.
+//!
+//! The program marks the stations that frames come from, where it finds them: in the copy, or in the hash those that a full line
+//! sends there. The marks are taken from here, and outlive the process.
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
@@ -36,9 +39,12 @@ impl Stations {
         };
         let hash = HashMap::try_from(ebpf.take_map(map::PEERS).ok_or_else(missing)?)
             .map_err(Error::map(map::PEERS))?;
-        let known: Result<_, _> = hash.iter().collect();
+        let known: Result<BTreeMap<PeerKey, u32>, _> = hash.iter().collect();
+        let known = known.map_err(Error::map(map::PEERS))?.into_iter();
         Ok(Self {
-            known: known.map_err(Error::map(map::PEERS))?,
+            known: known
+                .map(|(key, half)| (key, station::slot_of(half)))
+                .collect(),
             hash,
             copy,
             grace: Grace::new()?,
@@ -55,8 +61,12 @@ impl Stations {
         if self.known.get(key) == Some(&slot) {
             return Ok(());
         }
+        let seen = match self.known.contains_key(key) {
+            true => self.read(key)? & station::SEEN,
+            false => 0,
+        };
         self.hash
-            .insert(key, slot, 0)
+            .insert(key, slot | seen, 0)
             .map_err(Error::map(map::PEERS))?;
         self.known.insert(*key, slot);
         self.put(key, slot, |word| word == 0);
@@ -76,6 +86,36 @@ impl Stations {
             self.known.remove(key);
         }
         self.settle()
+    }
+
+    /// The stations that frames came from since the last call, by this process or an earlier one. A system call for each that
+    /// a full line sends to the hash; the others cost a look.
+    pub(crate) fn take_seen(&mut self) -> Result<Vec<PeerKey>, Error> {
+        let mut seen = Vec::new();
+        for (key, &slot) in &self.known {
+            let is_seen = match self.held(key) {
+                Some(place) => take_mark(place),
+                None => {
+                    let is_seen = self.read(key)? & station::SEEN != 0;
+                    if is_seen {
+                        // A new element: nothing is written into one that the program may have found.
+                        self.hash
+                            .insert(key, slot, 0)
+                            .map_err(Error::map(map::PEERS))?;
+                    }
+                    is_seen
+                }
+            };
+            if is_seen {
+                seen.push(*key);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// A station's value in the hash.
+    fn read(&self, key: &PeerKey) -> Result<u32, Error> {
+        self.hash.get(key, 0).map_err(Error::map(map::PEERS))
     }
 
     /// Brings the copy in line with the hash: what stands there and not here goes, what is missing comes. Once, before
@@ -124,7 +164,11 @@ impl Stations {
     fn put(&self, key: &PeerKey, slot: u32, is_free: impl Fn(u64) -> bool) {
         let wanted = Key::of(key).place(slot);
         if let Some(place) = self.held(key) {
-            place[1].store(wanted[1], Ordering::Release);
+            // The program may set one bit meanwhile: only those that differ are turned over.
+            let differs = place[1].load(Ordering::Relaxed) & !u64::from(station::SEEN) ^ wanted[1];
+            if differs != 0 {
+                place[1].fetch_xor(differs, Ordering::AcqRel);
+            }
             return;
         }
         let mut places = self.line(Key::of(key).line()).iter();
@@ -143,7 +187,7 @@ impl Stations {
 
     fn line(&self, line: usize) -> &[[AtomicU64; 2]; PLACES] {
         // SAFETY: below LINES, which is what is mapped; the mapping is aligned to a page and lives as long as self;
-        // the program only reads, whole words.
+        // the program reads whole words, and writes the one byte of a mark.
         unsafe {
             &*self
                 .copy
@@ -152,6 +196,18 @@ impl Stations {
                 .add(line % LINES)
         }
     }
+}
+
+/// Is the place marked? Then it is not any more.
+fn take_mark(place: &[AtomicU64; 2]) -> bool {
+    let byte = place[1]
+        .as_ptr()
+        .cast::<u8>()
+        .wrapping_add(station::SEEN_BYTE);
+    // SAFETY: a byte of the word, which lives as long as the place; the program writes it as one, and in this process only the
+    // caller's thread has the copy.
+    let byte = unsafe { AtomicU8::from_ptr(byte) };
+    byte.load(Ordering::Relaxed) != 0 && byte.swap(0, Ordering::AcqRel) != 0
 }
 
 /// Stores a word of a place.

@@ -4,7 +4,7 @@
 use aya_obj::{Object, ProgramSection};
 use filter_core::Reason;
 use filter_core::layout::{
-    Interface, MAX_INTERFACES, NEAR_IFINDEX, NETWORK_PLACES, Network, map, station,
+    Interface, MAX_INTERFACES, NEAR_IFINDEX, NETWORK_PLACES, Network, SENDER_WORDS, map, station,
 };
 
 fn object(name: &str) -> Object {
@@ -95,6 +95,7 @@ fn the_maps_have_the_layout_of_this_source() {
             (map::TAGS, 8, 4),
             (map::PEERS, 12, 4),
             (map::STATIONS, 4, size_of::<station::Table>() as u32),
+            (map::SENDERS, 32, SENDER_WORDS as u32 * 8),
             (map::COUNTERS, 4, 16),
             (map::SAMPLE_DUE, 4, 8),
             (map::SAMPLES_LOST, 4, 8),

@@ -200,6 +200,11 @@ const CALLS: &[(&str, &[&str])] = &[
             "htab_map_update_elem",
         ],
     ),
+    // Frames of the link itself that have a peer only: a sender, and that of any MAC on a `port`.
+    (
+        "bcp38_sender",
+        &["__htab_map_lookup_elem", "__htab_map_lookup_elem"],
+    ),
     // Violations only.
     ("bcp38_address", &[]),
     ("bcp38_evidence", &[]),

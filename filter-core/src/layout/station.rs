@@ -7,7 +7,20 @@
 //! | words | content |
 //! |---|---|
 //! | 0 | the interface's slot in the high 16 bits, source MAC below; 0 for an empty place |
-//! | 1 | bit 63 set, outer VLAN from bit 48, inner VLAN from bit 32, peer slot in the low half; 0 before it is written |
+//! | 1 | bit 63 set, outer VLAN from bit 48, inner VLAN from bit 32, bit 31 once a frame was seen, peer slot below bit 24; 0 before it is written |
+//!
+//! The low half of word 1 is what the peer hash has as its value, bit 31 included.
+//!
+//! The program sets bit 31 by storing the one byte that holds nothing else ([`SEEN_BYTE`]), and only where it is clear, so that a
+//! flood writes it once; user space clears it. No store of the one undoes what the other wrote beside it. What is left of
+//! races does no harm:
+//!
+//! - A program that found its station just before the place was vacated may store the byte after that. The place has no bit 63
+//!   then, so it is nobody's; and once the grace period is over no such store is left, so the next station starts unseen.
+//! - A frame between user space's look and its clearing stores nothing, as the bit is still set: it counts for that look, which
+//!   is no earlier. One after the clearing sets the bit again.
+//! - Kernels from 6.1 on may give an element of the peer hash to another station before a program that found it has ended. Its
+//!   byte is a *seen* too many of a station that has just come, never a wrong slot.
 //!
 //! Places of a line fill from the first to the last, and none that was used becomes empty while the peer hash has a
 //! station for the line that no place holds. So where the last place is empty, a station that the line does not hold has no peer.
@@ -29,6 +42,24 @@ pub type Table = [Line; LINES];
 /// Word 0 of a place that was given up but that packets in flight may still read: a MAC on the interface of slot 0, which
 /// there is none, so it is never asked for.
 pub const VACATED: u64 = 1 << 47;
+
+/// Bit 31 of word 1, and of a value of the peer hash: a frame came from the station since user space cleared it.
+pub const SEEN: u32 = 1 << 31;
+/// Where the byte of that bit lies in a word or value, and what it is then. The program and the machine are little-endian.
+pub const SEEN_BYTE: usize = 3;
+/// See [`SEEN_BYTE`].
+pub const SEEN_MARK: u8 = (SEEN >> (8 * SEEN_BYTE)) as u8;
+/// Bits that a peer's slot has room for.
+const SLOT_BITS: u32 = 8 * SEEN_BYTE as u32;
+/// Slots end before this number.
+pub const MAX_SLOTS: u32 = 1 << SLOT_BITS;
+
+/// The peer's slot in the low half of word 1, or in a value of the peer hash.
+#[must_use]
+#[inline(always)]
+pub const fn slot_of(half: u32) -> u32 {
+    half & (MAX_SLOTS - 1)
+}
 
 /// Bit 63 of word 1: an unwritten one is no station's, not even without VLANs.
 const WRITTEN: u64 = 1 << 63;
@@ -82,15 +113,18 @@ impl Key {
     }
 
     /// Looks it up. Word 0 of a place is read before word 1, the reverse of how they are written: who sees the one
-    /// sees the other, or none.
+    /// sees the other, or none. A place whose station was not seen yet is handed to `mark`.
     #[must_use]
     #[inline(always)]
-    pub fn find(self, read: impl Fn(usize, usize) -> u64) -> Found {
+    pub fn find(self, read: impl Fn(usize, usize) -> u64, mark: impl Fn(usize)) -> Found {
         for place in 0..PLACES {
             if read(place, 0) == self.word {
                 let what = read(place, 1);
                 if what >> 32 == self.tag() {
-                    return Found::Slot(what as u32);
+                    if what as u32 & SEEN == 0 {
+                        mark(place);
+                    }
+                    return Found::Slot(slot_of(what as u32));
                 }
             }
         }
@@ -128,7 +162,7 @@ pub const fn owner(place: &Place) -> Option<(PeerKey, u32)> {
     let vlans = (what & !WRITTEN) >> 32;
     Some((
         [word as u32, (word >> 32) as u32, vlans as u32],
-        what as u32,
+        slot_of(what as u32),
     ))
 }
 
@@ -154,7 +188,43 @@ mod tests {
     }
 
     fn find(key: Key, line: &Line) -> Found {
-        key.find(|place, word| line[place][word])
+        key.find(|place, word| line[place][word], |_| {})
+    }
+
+    #[test]
+    fn a_station_is_marked_once_and_stays_its_peers() {
+        let mine = key(5, VLANS, 0x02_00_00_00_00_10);
+        for slot in [0, 70, MAX_SLOTS - 1] {
+            let mut line = Line::default();
+            line[2] = mine.place(slot);
+            let marked = core::cell::Cell::new(None);
+            let find =
+                |line: &Line| mine.find(|place, word| line[place][word], |it| marked.set(Some(it)));
+            assert_eq!(find(&line), Found::Slot(slot));
+            assert_eq!(marked.take(), Some(2));
+            // As the program does: one byte.
+            let mut bytes = line[2][1].to_le_bytes();
+            assert_eq!(bytes[SEEN_BYTE], 0, "the byte has nothing else");
+            bytes[SEEN_BYTE] = SEEN_MARK;
+            line[2][1] = u64::from_le_bytes(bytes);
+            assert_eq!(line[2][1], mine.place(slot)[1] | u64::from(SEEN));
+            assert_eq!(find(&line), Found::Slot(slot));
+            assert_eq!(marked.take(), None, "seen already");
+            let owned = owner(&line[2]).map(|(_, slot)| slot);
+            assert_eq!(owned, Some(slot));
+        }
+    }
+
+    /// A program that is late marks a place that was given up.
+    #[test]
+    fn a_mark_in_a_vacated_place_makes_it_nobodys() {
+        let mine = key(5, Vlans::default(), 0x02_00_00_00_00_10);
+        let marked = u64::from(SEEN);
+        for place in [[VACATED, marked], [0, marked], [mine.word, marked]] {
+            assert_eq!(owner(&place), None, "{place:x?}");
+            let line = [place, [0; 2], [0; 2], [0; 2]];
+            assert_eq!(find(mine, &line), Found::NoPeer, "{place:x?}");
+        }
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Filter {
     }
 
     /// The key of a station in the peer hash.
-    fn key_of(&self, station: &Station) -> Result<PeerKey, Error> {
+    pub(super) fn key_of(&self, station: &Station) -> Result<PeerKey, Error> {
         let mut indices = self.indices.iter();
         let found = indices.find(|&(_, &ifindex)| ifindex == station.ifindex);
         let (&slot, _) = found.ok_or(Error::NoRecord(station.ifindex))?;

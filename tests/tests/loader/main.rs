@@ -19,6 +19,8 @@ mod refusals;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod seen;
+#[cfg(test)]
 mod selftest;
 #[cfg(test)]
 mod switch;
