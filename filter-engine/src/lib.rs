@@ -11,7 +11,7 @@
 //! Order matters: tables are made before an interface is attached, and what an earlier process left in force stays
 //! until this one knows better. Never reads a configuration file, never prints, never decides a verdict or when a peer
 //! may be enforced.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use filter_lifecycle::policy::{MissingFact, Withheld};
 use filter_lifecycle::route::{FeedId, RouteEvent};
 use filter_lifecycle::spec::Spec;
 use filter_lifecycle::{Lifecycle, Side, TICK};
-use filter_loader::{Filter, Options as LoaderOptions, PeerTables, Wanted};
+use filter_loader::{Filter, Options as LoaderOptions, PeerSlot, PeerTables, Wanted};
 use nix::errno::Errno;
 
 mod classes;
@@ -209,6 +209,7 @@ impl Engine {
         let replaced = self.take_peers(now)?;
         self.recall_frozen(now, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
+        self.recall_senders(now, &replaced)?;
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
         LeaseKeeper::renew(&self.filter, timers)?;
@@ -270,6 +271,7 @@ impl Engine {
         self.follow_devices(now);
         self.take_samples(now);
         self.take_evidence(now);
+        self.take_seen(now);
         self.take_neighbours(now);
         if now >= self.next_tick {
             self.next_tick = now + TICK;
@@ -421,6 +423,26 @@ impl Engine {
         Ok(self.filter.publish_lists(&lists)?)
     }
 
+    fn recall_senders(
+        &mut self,
+        now: Duration,
+        replaced: &BTreeSet<PeerSlot>,
+    ) -> Result<(), EngineError> {
+        let hands = place::Hands {
+            filter: &mut self.filter,
+            fitted: &self.fitted,
+            slots: &self.slots,
+        };
+        Ok(self.placer.recall(now, &hands, replaced)?)
+    }
+
+    /// Before neighbours are taken in: a station whose entry goes may have sent something just now.
+    fn take_seen(&mut self, now: Duration) {
+        if let Err(error) = self.placer.look(now, &mut self.filter) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
+    }
+
     fn take_neighbours(&mut self, now: Duration) {
         let (learned, followed) = self.follower.work(now);
         if let Err(error) = followed {
@@ -432,10 +454,12 @@ impl Engine {
             fitted: &self.fitted,
             slots: &self.slots,
         };
+        let unfollowed = self.placer.unfollowed();
         let (events, placed) = self.placer.work(now, hands);
         events
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));
+        self.say_unfollowed(unfollowed);
         if let Err(error) = placed {
             self.notices.push(Notice::StationsFailed(error));
         }
@@ -447,11 +471,21 @@ impl Engine {
             fitted: &self.fitted,
             slots: &self.slots,
         };
+        let unfollowed = self.placer.unfollowed();
         let (events, placed) = self.placer.place(now, hands);
         events
             .into_iter()
             .for_each(|event| self.notices.push(Notice::Station(event)));
+        self.say_unfollowed(unfollowed);
         Ok(placed?)
+    }
+
+    /// Says that the data plane has no room for session addresses, where it had until now, and that it has again.
+    fn say_unfollowed(&mut self, before: usize) {
+        let now = self.placer.unfollowed();
+        if (before == 0) != (now == 0) {
+            self.notices.push(Notice::SendersLeftOut(now));
+        }
     }
 }
 

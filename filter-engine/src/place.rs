@@ -9,8 +9,10 @@ use filter_core::packet::Mac;
 use filter_lifecycle::neighbour::MemberSeed;
 use filter_lifecycle::route::{PeerId, Session};
 use filter_lifecycle::spec::{InterfaceId, Peer};
-use filter_lifecycle::stations::{Facts, KnownBy, StationEvent, Stations};
-use filter_loader::{Error, Filter, PeerSlot};
+use filter_lifecycle::stations::{
+    Facts, KnownBy, Moment, Sender, Standing, StationEvent, Stations,
+};
+use filter_loader::{Error, Filter, Followed, PeerSlot};
 
 use crate::fitted::Fitted;
 use crate::follow::Learned;
@@ -18,6 +20,10 @@ use crate::slots::Slots;
 
 /// After an error.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often the data plane is asked which stations frames came from: the age of a station's last frame is so much too short at
+/// most.
+const SEEN_EVERY: Duration = Duration::from_secs(1);
 
 /// The exchanges' member exports, by the names of the interfaces that have one; none for an export
 /// that could not be read, so that what was read of it before stays.
@@ -38,6 +44,12 @@ pub(crate) struct Placer {
     ages_at: Option<Duration>,
     /// The last try failed, and that was reported.
     failed: bool,
+    /// When to ask which stations frames came from.
+    seen_at: Duration,
+    /// Asking failed, and that was reported.
+    is_blind: bool,
+    /// Session addresses, each at a station, whose frames the data plane has no room to note.
+    unfollowed: usize,
 }
 
 fn facts(fitted: &Fitted) -> Facts<'_> {
@@ -62,11 +74,36 @@ impl Placer {
         slots: &Slots,
         replaced: &BTreeSet<PeerSlot>,
     ) {
-        let held = filter
-            .stations()
-            .filter(|(_, slot)| !replaced.contains(slot))
-            .filter_map(|(held, slot)| Some((held, slots.peer(slot)?)));
-        self.stations.inherit(held.collect::<Vec<_>>());
+        self.stations.inherit(held(filter, slots, replaced));
+    }
+
+    /// What an earlier process knew of these peers' session addresses: at which of the stations they were found.
+    pub(crate) fn recall(
+        &mut self,
+        now: Duration,
+        hands: &Hands<'_>,
+        replaced: &BTreeSet<PeerSlot>,
+    ) -> Result<(), Error> {
+        let held: BTreeMap<Station, PeerId> = held(hands.filter, hands.slots, replaced).collect();
+        let has = |&(station, address): &Sender| {
+            let id = held.get(&station);
+            let peer = id.and_then(|&id| hands.fitted.spec().peer(id));
+            let attachments = peer.into_iter().flat_map(|peer| &peer.attachments);
+            let mut addresses = attachments.flat_map(|each| &each.addresses);
+            addresses.any(|each| *each == address)
+        };
+        let heard = hands.filter.heard()?.into_iter();
+        let known = heard.map(|heard| {
+            let Followed {
+                station,
+                address,
+                note,
+            } = heard.of;
+            ((station, address), Standing::of_note(note))
+        });
+        self.stations
+            .recall(now, known.filter(|(sender, _)| has(sender)));
+        Ok(())
     }
 
     /// Peers have other numbers now, or none.
@@ -130,6 +167,30 @@ impl Placer {
         }
     }
 
+    /// Asks which stations frames came from, if it is time to. An error is returned once until it works again.
+    pub(crate) fn look(&mut self, now: Duration, filter: &mut Filter) -> Result<(), Error> {
+        if now < self.seen_at {
+            return Ok(());
+        }
+        self.seen_at = now + SEEN_EVERY;
+        match filter.take_seen() {
+            Ok(seen) => {
+                self.stations.seen(now, seen);
+                self.is_blind = false;
+                Ok(())
+            }
+            Err(error) => {
+                let is_new = !std::mem::replace(&mut self.is_blind, true);
+                if is_new { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// How long ago a frame came from a station, as far as it was seen.
+    pub(crate) fn last_seen(&self, now: Duration, station: &Station) -> Option<Duration> {
+        self.stations.last_seen(station).map(|it| it.age(now))
+    }
+
     /// An interface is on another device now, or a MAC has become ours.
     pub(crate) fn moved(&mut self) {
         self.changed = true;
@@ -144,14 +205,21 @@ impl Placer {
         let due = |at: Option<Duration>| at.is_some_and(|at| now >= at);
         if due(self.ages_at) {
             self.changed = true;
+            // What ends now may have sent something. What cannot be read was heard as before.
+            if let Ok(heard) = hands.filter.heard() {
+                let heard = heard.into_iter().map(|heard| {
+                    let last = heard.ago.map(|ago| Moment::ago(now, ago));
+                    ((heard.of.station, heard.of.address), last)
+                });
+                self.stations.heard(heard.collect());
+            }
         }
         if !self.changed && !due(self.again_at) {
             return (Vec::new(), Ok(()));
         }
         self.again_at = None;
-        self.ages_at = self
-            .stations
-            .age(now, hands.fitted.spec().timers.station_hold);
+        let hold = hands.fitted.spec().timers.station_hold;
+        self.ages_at = self.stations.age(&facts(hands.fitted), now, hold);
         let (events, placed) = self.place(now, hands);
         let said = match placed {
             Ok(()) => {
@@ -184,6 +252,35 @@ impl Placer {
         if placed.as_ref().is_ok_and(|&left_out| left_out > 0) {
             self.again_at = Some(now + RETRY);
         }
-        (events, placed.map(drop))
+        let placed = placed.and_then(|_| self.follow(&facts(hands.fitted), hands.filter));
+        (events, placed)
     }
+
+    /// Has the data plane note when frames come from the peers' session addresses.
+    fn follow(&mut self, facts: &Facts<'_>, filter: &mut Filter) -> Result<(), Error> {
+        let followed = self.stations.followed(facts).into_iter();
+        let followed = followed.map(|((station, address), standing)| Followed {
+            station,
+            address,
+            note: standing.note(),
+        });
+        self.unfollowed = filter.follow(&followed.collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    /// Session addresses, each at a station, whose frames the data plane has no room to note.
+    pub(crate) const fn unfollowed(&self) -> usize {
+        self.unfollowed
+    }
+}
+
+/// The stations in force, but for those of peers that were `replaced`.
+fn held<'a>(
+    filter: &'a Filter,
+    slots: &'a Slots,
+    replaced: &'a BTreeSet<PeerSlot>,
+) -> impl Iterator<Item = (Station, PeerId)> + 'a {
+    let stations = filter.stations();
+    let kept = stations.filter(|(_, slot)| !replaced.contains(slot));
+    kept.filter_map(|(held, slot)| Some((held, slots.peer(slot)?)))
 }

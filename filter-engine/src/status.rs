@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use filter_core::layout::{ANY_MAC, Families, Station};
+use filter_core::layout::Families;
 use filter_core::packet::Mac;
 use filter_core::{Asn, Class, Classes, Mode, Reason};
 use filter_lifecycle::route::{FeedId, PeerId};
 use filter_lifecycle::spec::InterfaceId;
-use filter_lifecycle::stations::KnownBy;
 use filter_lifecycle::status::{ClassStatus, Obstacle};
 use filter_lifecycle::violation::DefaultPointing;
 use filter_lifecycle::{Missing, PeerState};
@@ -170,28 +169,6 @@ impl PeerStatus {
     }
 }
 
-/// From where frames of a peer come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct StationStatus {
-    /// The interface's name; none if it is not configured any more.
-    pub interface: Option<String>,
-    /// The index of its device.
-    pub ifindex: u32,
-    /// What shows that it is the peer's.
-    pub known_by: &'static str,
-    /// The source MAC; none for any.
-    #[cfg_attr(
-        feature = "serde",
-        serde(serialize_with = "filter_lifecycle::json::optional_text")
-    )]
-    pub mac: Option<Mac>,
-    /// The outer tag; none without.
-    pub vlan: Option<u16>,
-    /// The inner tag; none without.
-    pub inner_vlan: Option<u16>,
-}
-
 impl Engine {
     /// What it does now.
     #[must_use]
@@ -209,15 +186,16 @@ impl Engine {
             FeedStatus { up, age, why }
         });
         let seen = self.with_stations();
+        let frames = self.last_frames(now);
         let peers = self
             .slots
             .iter()
-            .map(|(id, _)| self.peer_status(now, id, &seen));
+            .map(|(id, _)| self.peer_status(&frames, id, &seen));
         let interfaces = self
             .fitted
             .spec()
             .interface_ids()
-            .map(|(id, _)| self.interface_status(now, id));
+            .map(|(id, _)| self.interface_status(&frames, id));
         Status {
             schema: SCHEMA,
             lease_left,
@@ -236,18 +214,7 @@ impl Engine {
         }
     }
 
-    /// From where a peer's frames come, and the MACs of no peer that may be its.
-    #[must_use]
-    pub fn macs(&self, id: PeerId) -> (Vec<StationStatus>, Vec<Mac>) {
-        let slot = self.slots.of(id);
-        let stations = self.filter.stations();
-        let mine = stations
-            .filter(|(_, owner)| *owner == slot)
-            .map(|(held, _)| self.station_status(held, id));
-        (mine.collect(), self.sampler.unknown_macs(id))
-    }
-
-    fn interface_status(&self, now: Duration, id: InterfaceId) -> InterfaceStatus {
+    fn interface_status(&self, frames: &LastFrames, id: InterfaceId) -> InterfaceStatus {
         let Attachment {
             ifindex,
             hook,
@@ -270,20 +237,13 @@ impl Engine {
             why,
             left_out: self.devices.left_out(id).to_vec(),
             frame_seen: attached.and_then(|_| self.wire.frame_seen(&interface.name)),
-            contested: self.contested(ifindex),
+            contested: self.contested(frames, ifindex),
             alarms: self.alarms(id),
             classes: self
                 .class_watch
-                .status(now, holder, &self.interface_switch(id)),
+                .status(frames.now, holder, &self.interface_switch(id)),
             counters: self.filter.interface_counters(&interface.name).ok(),
         }
-    }
-
-    fn contested(&self, ifindex: Option<u32>) -> Vec<StationStatus> {
-        let contested = self.filter.contested();
-        let here = contested.filter(|it| Some(it.ifindex) == ifindex);
-        here.map(|it| self.station(it, KnownBy::Neighbour))
-            .collect()
     }
 
     fn alarms(&self, id: InterfaceId) -> Vec<&'static str> {
@@ -298,10 +258,9 @@ impl Engine {
         alarms.map(Reason::name).collect()
     }
 
-    fn peer_status(&self, now: Duration, id: PeerId, seen: &BTreeSet<u32>) -> PeerStatus {
+    fn peer_status(&self, frames: &LastFrames, id: PeerId, seen: &BTreeSet<u32>) -> PeerStatus {
         let (slot, peer) = (self.slots.of(id), &self.fitted.spec().peers[id.0 as usize]);
-        let stations = self.filter.stations();
-        let mine = stations.filter(|(_, owner)| *owner == slot);
+        let now = frames.now;
         let switch = self.peer_switch(now, id, seen);
         let holder = Holder::Peer(slot.number());
         PeerStatus {
@@ -313,9 +272,7 @@ impl Engine {
             mode_in_force: mode_in_force(&switch),
             classes: self.class_watch.status(now, holder, &switch),
             adopted: self.adopted.is(id),
-            stations: mine
-                .map(|(held, _)| self.station_status(held, id))
-                .collect(),
+            stations: self.stations_of(frames, id),
             bypass: self.is_bypassed(id),
             unknown_macs: self.sampler.unknown_macs(id),
             generation: self.publisher.generation(slot),
@@ -381,21 +338,6 @@ impl Engine {
             Obstacle::TagsHidden => Missing::TagsHidden(self.shows_tags(id)?),
             _ => return None,
         })
-    }
-
-    fn station_status(&self, station: Station, id: PeerId) -> StationStatus {
-        self.station(station, self.placer.known_by(&self.fitted, station, id))
-    }
-
-    fn station(&self, station: Station, known_by: KnownBy) -> StationStatus {
-        StationStatus {
-            known_by: known_by.name(),
-            interface: self.interface_name(station.ifindex).map(str::to_owned),
-            ifindex: station.ifindex,
-            mac: (station.mac != ANY_MAC).then_some(station.mac),
-            vlan: (station.vlans.outer != 0).then_some(station.vlans.outer),
-            inner_vlan: (station.vlans.inner != 0).then_some(station.vlans.inner),
-        }
     }
 
     /// Since when each class is as it is: looked at every tick.
@@ -584,7 +526,10 @@ fn mode_in_force(switch: &Switch) -> Option<Mode> {
     }
 }
 
+mod stations;
 #[cfg(feature = "serde")]
 mod written;
+use stations::LastFrames;
+pub use stations::StationStatus;
 #[cfg(feature = "serde")]
 use written::{asn, bypass, counters, families, memory, pointing};

@@ -83,6 +83,25 @@ impl Seen {
     pub const fn is_confirmed(&self) -> bool {
         !matches!(self.proof, Proof::None)
     }
+
+    /// Did a session last there for long enough? That stays so, whatever becomes of the session.
+    #[must_use]
+    pub const fn has_lasted(&self) -> bool {
+        matches!(self.proof, Proof::Whole)
+    }
+}
+
+/// A MAC that its address has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The device the address was on.
+    pub link: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// The MAC.
+    pub mac: Mac,
+    /// Another MAC of the address is confirmed.
+    pub is_replaced: bool,
 }
 
 /// Where one address on a link is and was.
@@ -241,23 +260,73 @@ impl Macs {
     }
 
     /// Ends trials, and forgets MACs that their addresses left `station_hold` ago: the kernel forgets silent neighbours, whose
-    /// frames still come. Returns when it is to be called again at the latest.
-    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
-        for at in self.0.values_mut() {
+    /// frames still come. Because of those a MAC stays until `frames_end`, if that says so and is later. Returns when it is to be
+    /// called again at the latest.
+    pub fn age(
+        &mut self,
+        now: Duration,
+        station_hold: Duration,
+        frames_end: impl Fn(&Left) -> Option<Duration>,
+    ) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        for (&(link, address), at) in &mut self.0 {
             at.pass(now);
-            at.seen
-                .retain(|each| each.until.is_none_or(|until| now < until + station_hold));
+            let confirmed: Vec<Mac> = at
+                .seen
+                .iter()
+                .filter(|each| each.is_confirmed())
+                .map(|each| each.mac)
+                .collect();
+            let end = |each: &Seen| {
+                let left = Left {
+                    link,
+                    address,
+                    mac: each.mac,
+                    is_replaced: confirmed.iter().any(|&mac| mac != each.mac),
+                };
+                let end = each.until? + station_hold;
+                Some(frames_end(&left).map_or(end, |frames| end.max(frames)))
+            };
+            let mut ends = vec![at.trial.map(Trial::end)];
+            at.seen.retain(|each| {
+                let end = end(each);
+                ends.push(end);
+                end.is_none_or(|end| now < end)
+            });
+            let waits = ends.into_iter().flatten().filter(|&end| now < end);
+            next = next.into_iter().chain(waits).min();
         }
         self.0.retain(|_, at| !at.seen.is_empty());
-        let holds = |at: &Whereabouts| {
-            let ends = at.seen.iter().filter_map(|each| each.until);
-            ends.map(|at| at + station_hold).min()
-        };
-        let ends = self
-            .0
-            .values()
-            .flat_map(|at| [at.trial.map(Trial::end), holds(at)]);
-        ends.flatten().min()
+        next
+    }
+
+    /// An earlier process had found the address at this MAC, and a session confirmed it there or not. It counts as left at the
+    /// given time, unless it is known already.
+    pub fn recall(
+        &mut self,
+        now: Duration,
+        (link, address): (u32, IpAddr),
+        (mac, is_confirmed): (Mac, bool),
+    ) {
+        let at = self.0.entry((link, address)).or_default();
+        if at.seen.len() >= MAX_MACS_PER_ADDRESS || at.seen.iter().any(|each| each.mac == mac) {
+            return;
+        }
+        at.seen.push(Seen {
+            mac,
+            until: Some(now),
+            tried: Duration::ZERO,
+            proof: match is_confirmed {
+                true => Proof::Whole,
+                false => Proof::None,
+            },
+        });
+    }
+
+    /// Every address with the device it is on, and each MAC it was seen at.
+    pub fn all(&self) -> impl Iterator<Item = ((u32, IpAddr), &Seen)> {
+        let all = self.0.iter();
+        all.flat_map(|(&place, at)| at.seen.iter().map(move |each| (place, each)))
     }
 
     /// Where the address was seen on this interface, in the order in which it first was.
@@ -296,6 +365,10 @@ mod tests {
             link: LINK,
             address,
         }
+    }
+
+    const fn no_frames(_: &Left) -> Option<Duration> {
+        None
     }
 
     fn last_bytes(macs: &Macs, which: impl Fn(&Seen) -> bool) -> Vec<u8> {
@@ -372,14 +445,14 @@ mod tests {
             macs.learn(at(0), &known(if forged.0 == 0 { 66 } else { 1 }));
             macs.came_up(at(0), place(), true);
             macs.learn(at(forged.0), &known(66));
-            let aged = macs.age(at(forged.0), STATION_HOLD);
+            let aged = macs.age(at(forged.0), STATION_HOLD, no_frames);
             assert_eq!(aged, Some(CONFIRM_AFTER), "{forged:?}");
             if forged.1 < end {
                 macs.learn(at(forged.1), &known(1));
             }
-            macs.age(CONFIRM_AFTER, STATION_HOLD);
+            macs.age(CONFIRM_AFTER, STATION_HOLD, no_frames);
             assert_eq!(confirmed(&macs), [1], "{forged:?}");
-            macs.age(3 * CONFIRM_AFTER, STATION_HOLD);
+            macs.age(3 * CONFIRM_AFTER, STATION_HOLD, no_frames);
             assert_eq!(confirmed(&macs), [1], "{forged:?}");
         }
     }
@@ -393,14 +466,14 @@ mod tests {
         macs.came_up(at(0), place(), true);
         macs.learn(half, &known(66));
         assert_eq!(
-            macs.age(CONFIRM_AFTER, STATION_HOLD),
+            macs.age(CONFIRM_AFTER, STATION_HOLD, no_frames),
             Some(2 * CONFIRM_AFTER)
         );
         assert_eq!(confirmed(&macs), []);
         assert_eq!(last_bytes(&macs, |_| true), [1, 66]);
         macs.learn(CONFIRM_AFTER + half - at(1), &known(1));
         assert_eq!(confirmed(&macs), [], "nothing before it is over");
-        macs.age(2 * CONFIRM_AFTER, STATION_HOLD);
+        macs.age(2 * CONFIRM_AFTER, STATION_HOLD, no_frames);
         assert_eq!(confirmed(&macs), [1]);
     }
 
@@ -412,7 +485,7 @@ mod tests {
         assert!(macs.came_up(at(0), place(), false));
         assert_eq!(confirmed(&macs), []);
         macs.learn(at(5), &known(1));
-        macs.age(CONFIRM_AFTER, STATION_HOLD);
+        macs.age(CONFIRM_AFTER, STATION_HOLD, no_frames);
         assert_eq!(confirmed(&macs), [1]);
     }
 
@@ -420,15 +493,78 @@ mod tests {
     fn a_mac_that_its_address_left_stays_for_station_hold() {
         let mut macs = Macs::default();
         macs.learn(at(0), &known(1));
-        assert_eq!(macs.age(at(5), STATION_HOLD), None);
+        assert_eq!(macs.age(at(5), STATION_HOLD, no_frames), None);
         macs.learn(at(10), &known(2));
         let end = at(10) + STATION_HOLD;
-        assert_eq!(macs.age(end - at(1), STATION_HOLD), Some(end));
+        assert_eq!(macs.age(end - at(1), STATION_HOLD, no_frames), Some(end));
         assert_eq!(last_bytes(&macs, |_| true), [1, 2]);
-        assert_eq!(macs.age(end, STATION_HOLD), None);
+        assert_eq!(macs.age(end, STATION_HOLD, no_frames), None);
         assert_eq!(last_bytes(&macs, |_| true), [2]);
         macs.learn(end, &gone(address()));
-        macs.age(end + STATION_HOLD, STATION_HOLD);
+        macs.age(end + STATION_HOLD, STATION_HOLD, no_frames);
         assert_eq!(macs, Macs::default());
+    }
+
+    /// "Each stays until `station_hold` without a frame", and only frames after the address left it lengthen that.
+    #[test]
+    fn a_mac_that_its_address_left_stays_until_its_frames_end() {
+        for (frames_end, expected) in [(5, STATION_HOLD.as_secs() + 10), (80_000, 80_000)] {
+            let mut macs = Macs::default();
+            macs.learn(at(0), &known(1));
+            macs.learn(at(10), &known(2));
+            let until = |left: &Left| {
+                assert_eq!((left.link, left.address), place());
+                (left.mac.bytes()[5] == 1).then_some(at(frames_end))
+            };
+            let aged = macs.age(at(expected - 1), STATION_HOLD, until);
+            assert_eq!(aged, Some(at(expected)));
+            assert_eq!(last_bytes(&macs, |_| true), [1, 2]);
+            assert_eq!(macs.age(at(expected), STATION_HOLD, until), None);
+            assert_eq!(last_bytes(&macs, |_| true), [2]);
+        }
+    }
+
+    #[test]
+    fn a_mac_is_replaced_once_another_one_of_the_address_is_confirmed() {
+        let is_replaced = |macs: &mut Macs, now| {
+            let found = std::cell::Cell::new(None);
+            macs.age(at(now), STATION_HOLD, |left| {
+                found.set(Some(left.is_replaced));
+                None
+            });
+            found.get()
+        };
+        let mut macs = Macs::default();
+        macs.learn(at(0), &known(1));
+        assert_eq!(is_replaced(&mut macs, 0), None, "it is there");
+        macs.came_up(at(0), place(), true);
+        macs.went_down(at(200), place());
+        macs.learn(at(200), &known(2));
+        assert_eq!(is_replaced(&mut macs, 201), Some(false), "by itself");
+        macs.came_up(at(210), place(), true);
+        assert_eq!(is_replaced(&mut macs, 211), Some(true));
+    }
+
+    #[test]
+    fn what_is_recalled_counts_as_left_and_is_bounded() {
+        let mut macs = Macs::default();
+        let mac = |last| Mac::from_bytes([2, 0, 0, 0, 0, last]);
+        macs.learn(at(0), &known(1));
+        for (last, is_confirmed) in [(1, true), (2, true), (3, false)] {
+            macs.recall(at(7), place(), (mac(last), is_confirmed));
+        }
+        assert_eq!(last_bytes(&macs, |_| true), [1, 2, 3]);
+        assert_eq!(last_bytes(&macs, Seen::is_current), [1]);
+        assert_eq!(
+            confirmed(&macs),
+            [2],
+            "what is known already is known better"
+        );
+        let end = at(7) + STATION_HOLD;
+        assert_eq!(macs.age(at(8), STATION_HOLD, no_frames), Some(end));
+        for last in 4..100 {
+            macs.recall(at(7), place(), (mac(last), true));
+        }
+        assert_eq!(macs.of(LINK, address()).len(), MAX_MACS_PER_ADDRESS);
     }
 }

@@ -472,7 +472,7 @@ pub struct Timers {
     /// `settle_max`: how long a table that is being received is waited for at most, once anything of it came. Default
     /// 300 s.
     pub settle_max: Duration,
-    /// `station_hold`: how long a MAC stays a peer's after the peer's address left it. Default 24 h.
+    /// `station_hold`: how long a MAC stays a peer's after the peer's address left it, and after its last frame. Default 24 h.
     pub station_hold: Duration,
     /// `lease`: how long enforcement outlives the daemon. Default 60 s, at least 5 s.
     pub lease: Duration,

@@ -18,8 +18,12 @@ use crate::route::{PeerId, Session};
 use crate::spec::{Attachment, InterfaceId, InterfaceKind, Peer, Spec};
 
 use claimants::Claimants;
+use frames::{Frames, Recalled};
 
 mod claimants;
+mod frames;
+
+pub use frames::{Moment, Sender, Standing};
 
 /// Which frames a link's neighbours send: the attached interface's index, and the VLANs they come tagged with.
 pub type Places = BTreeMap<u32, (u32, Vlans)>;
@@ -108,6 +112,10 @@ pub struct Stations {
     macs: Macs,
     places: Places,
     owners: BTreeMap<Station, PeerId>,
+    /// All stations and their peers, by the last [`Stations::settle`].
+    assigned: BTreeMap<Station, PeerId>,
+    frames: Frames,
+    recalled: Vec<Recalled>,
     /// Claims that were refused, each reported once.
     refused: BTreeSet<(Station, PeerId)>,
     /// Stations that two peers claim and no session confirms.
@@ -166,6 +174,7 @@ impl Stations {
     /// Where frames of each link's neighbours come in.
     pub fn set_places(&mut self, places: Places) {
         self.places = places;
+        self.take_recalled();
     }
 
     /// The MACs that operators accepted, by the peers' names.
@@ -240,11 +249,6 @@ impl Stations {
         }
     }
 
-    /// Forgets where addresses were too long ago. Returns when it is to be called again at the latest.
-    pub fn age(&mut self, now: Duration, station_hold: Duration) -> Option<Duration> {
-        self.macs.age(now, station_hold)
-    }
-
     /// Is every peer on an interface distinguished by its MACs? Each has a station, and no address whose session is up is without
     /// one: then frames from other MACs are no peer's, but for contested ones, which are not judged.
     #[must_use]
@@ -286,7 +290,7 @@ impl Stations {
 
     /// Peers have other numbers now, or none.
     pub fn renumber(&mut self, number: impl Fn(PeerId) -> Option<PeerId>) {
-        for map in [&mut self.owners, &mut self.inherited] {
+        for map in [&mut self.owners, &mut self.assigned, &mut self.inherited] {
             let old = std::mem::take(map).into_iter();
             *map = old
                 .filter_map(|(station, id)| Some((station, number(id)?)))
@@ -358,6 +362,7 @@ impl Stations {
             }
         }
         self.owners = owners;
+        self.assigned.clone_from(&wanted);
         (wanted, events)
     }
 

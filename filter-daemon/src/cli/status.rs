@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::client::Daemon;
-use super::table::{array, text};
+use super::table::{self, array, short, text};
 use crate::config::duration;
 use crate::control::Request;
 use crate::{names, when};
@@ -281,9 +281,10 @@ impl Row<'_> {
                 .collect();
             let mac = station["mac"].as_str().unwrap_or("any mac");
             let line = format!(
-                "sends from {mac} on {}{}",
+                "sends from {mac} on {}{}, {}",
                 text(station, "interface"),
-                tags.concat()
+                tags.concat(),
+                table::last_seen(station)
             );
             self.line(out, Style::new(), &line)?;
         }
@@ -553,15 +554,6 @@ fn write_rest(out: &mut dyn Write, status: &Value) -> io::Result<()> {
 /// Seconds, as people say them.
 fn ago(seconds: &Value) -> String {
     seconds.as_u64().map_or_else(|| "?".to_owned(), short)
-}
-
-fn short(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]

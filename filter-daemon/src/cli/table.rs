@@ -76,6 +76,24 @@ fn standing(odd: &Value) -> String {
     }
 }
 
+/// When a frame last came from a station.
+pub(super) fn last_seen(station: &Value) -> String {
+    match station["last_seen_seconds"].as_u64() {
+        Some(seconds) => format!("seen {} ago", short(seconds)),
+        None => "no frame seen".to_owned(),
+    }
+}
+
+/// A time in one number.
+pub(super) fn short(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// From where a peer's frames come.
 pub(super) fn macs(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     for station in array(value, "stations") {
@@ -87,10 +105,11 @@ pub(super) fn macs(out: &mut dyn Write, value: &Value) -> io::Result<()> {
         };
         writeln!(
             out,
-            "{:<18} {:<16} {tags:<14} {}",
+            "{:<18} {:<16} {tags:<14} {:<14} {}",
             station["mac"].as_str().unwrap_or("any"),
             text(station, "interface"),
             text(station, "known_by"),
+            last_seen(station),
         )?;
     }
     let unknown: Vec<String> = array(value, "unknown_macs")

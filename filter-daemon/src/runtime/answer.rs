@@ -335,7 +335,7 @@ impl Answering<'_> {
     }
 
     fn macs(&self, id: PeerId) -> Result<Value, String> {
-        let (stations, unknown_macs) = self.engine.macs(id);
+        let (stations, unknown_macs) = self.engine.macs(self.now, id);
         value(Macs {
             peer: &self.config.spec.peers[id.0 as usize].name,
             stations,

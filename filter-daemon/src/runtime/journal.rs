@@ -100,6 +100,7 @@ impl Journal {
             Notice::TrialEnded { peer, mode, why } => {
                 self.record(peers::trial_ended(config, *peer, *mode, *why));
             }
+            Notice::SendersLeftOut(left_out) => self.record(peers::senders_left_out(*left_out)),
             Notice::StationsFailed(error) => self.note("stations-failed", &error.to_string()),
             Notice::KernelFailed(error) => log::error!("{error}"),
             Notice::NeighboursLost(error) => log::warn!("{error}: opening it anew"),

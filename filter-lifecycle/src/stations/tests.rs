@@ -6,6 +6,8 @@ use crate::neighbour::CONFIRM_AFTER;
 use crate::route::Vrf;
 use crate::spec::Interface;
 
+mod frames;
+
 const A: PeerId = PeerId(0);
 const B: PeerId = PeerId(1);
 const C: PeerId = PeerId(2);
@@ -72,7 +74,8 @@ impl World {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now, STATION_HOLD);
+        let now = self.now;
+        self.with(|stations, facts| stations.age(facts, now, STATION_HOLD));
     }
 
     /// Are all distinguished, with sessions up at these addresses?

@@ -79,9 +79,13 @@ fn a_live_status_is_as_documented() {
         "vlan",
         "inner_vlan",
         "known_by",
+        "last_seen_seconds",
+        "last_session_frame_seconds",
     ];
     assert_eq!(station, expected.map(str::to_owned).into());
     assert_eq!(peer["stations"][0]["interface"], "ixp0");
+    let is_seen = |peer: &Value| peer["stations"][0]["last_seen_seconds"].is_u64();
+    scene.daemon.until("its frames to be seen", "p", is_seen);
     for classes in [&peer["classes"], &interface["classes"]] {
         let class = &classes[0];
         let fields = [

@@ -23,6 +23,7 @@ use tests::require_kernel;
 use tests::rig::{NEAR, Pair, Pins};
 
 mod breaker;
+mod silence;
 mod trials;
 
 const BMP_LISTENER: FeedId = FeedId(0);

@@ -9,7 +9,7 @@ use filter_lifecycle::neighbour::{CONFIRM_AFTER, NeighbourEvent};
 use filter_lifecycle::policy::Link;
 use filter_lifecycle::route::PeerId;
 use filter_lifecycle::spec::{InterfaceId, Peer, Spec};
-use filter_lifecycle::stations::{Facts, StationEvent, Stations};
+use filter_lifecycle::stations::{Facts, Moment, StationEvent, Stations};
 
 use super::world::{ONE, session, spec_of};
 
@@ -78,18 +78,36 @@ impl Lan {
         self.with(|stations, facts| stations.session_down(facts, now, session));
     }
 
+    /// The kernel's entry of the address is gone.
+    fn forgotten(&mut self, address: &str) {
+        let (now, address) = (self.now, address.parse().unwrap());
+        let link = LINK;
+        let gone = NeighbourEvent::Gone { link, address };
+        self.with(|stations, facts| stations.learn(facts, now, &gone));
+    }
+
+    /// A frame came from this MAC.
+    fn frame(&mut self, mac: Mac) {
+        self.stations.seen(self.now, [Self::station(mac)]);
+    }
+
+    const fn station(mac: Mac) -> Station {
+        Station {
+            ifindex: LINK,
+            vlans: Vlans::NONE,
+            mac,
+        }
+    }
+
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stations.age(self.now, STATION_HOLD);
+        let now = self.now;
+        self.with(|stations, facts| stations.age(facts, now, STATION_HOLD));
     }
 
     /// Whose frames from this MAC are now.
     fn owner(&mut self, mac: Mac) -> Option<PeerId> {
-        let station = Station {
-            ifindex: LINK,
-            vlans: Vlans::NONE,
-            mac,
-        };
+        let station = Self::station(mac);
         self.with(Stations::settle).0.get(&station).copied()
     }
 
@@ -226,4 +244,47 @@ fn frames_of_no_peer_are_dropped_only_once_every_peer_is_told_apart() {
     lan.answers(P2, SECOND_ROUTER);
     lan.with(Stations::settle);
     assert!(lan.is_whole(&[P1, P2]));
+}
+
+/// "Each stays until `station_hold` (1 day) without a frame": the kernel forgets a neighbour that it does not talk to.
+#[test]
+fn a_router_that_the_kernel_forgot_stays_while_it_sends() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.up(P1);
+    lan.wait(CONFIRM_AFTER);
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    lan.forgotten(P1);
+    for _ in 0..3 {
+        lan.wait(STATION_HOLD - Duration::from_secs(1));
+        lan.frame(ROUTER);
+        assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    }
+    lan.wait(STATION_HOLD - Duration::from_secs(1));
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    lan.wait(Duration::from_secs(1));
+    assert_eq!(lan.owner(ROUTER), None, "silent for a day");
+}
+
+/// "Another confirmed MAC replaces it only if it sent nothing *from that address* since."
+#[test]
+fn a_router_that_was_replaced_stays_only_while_it_sends_from_the_address() {
+    for (is_heard, owner) in [(true, Some(FIRST)), (false, None)] {
+        let mut lan = Lan::new();
+        for router in [ROUTER, OTHER_ROUTER] {
+            lan.answers(P1, router);
+            lan.up(P1);
+            lan.wait(CONFIRM_AFTER);
+            lan.down(P1);
+            assert_eq!(lan.owner(router), Some(FIRST));
+        }
+        lan.now += STATION_HOLD - Duration::from_secs(1);
+        lan.frame(ROUTER);
+        let last = is_heard.then(|| Moment::ago(lan.now, Duration::ZERO));
+        let sender = (Lan::station(ROUTER), P1.parse().unwrap());
+        lan.stations.heard([(sender, last)].into());
+        lan.wait(Duration::from_secs(1));
+        assert_eq!(lan.owner(ROUTER), owner);
+        assert_eq!(lan.owner(OTHER_ROUTER), Some(FIRST));
+    }
 }

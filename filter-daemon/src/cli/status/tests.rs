@@ -30,7 +30,7 @@ fn status() -> Value {
                     class("destinations", Some("ipv6"), false, Some("loading")),
                     class("malformed", None, true, None),
                 ],
-                "stations": [{ "interface": "ixp0", "mac": "02:00:00:00:00:10", "vlan": 100, "inner_vlan": null }],
+                "stations": [{ "interface": "ixp0", "mac": "02:00:00:00:00:10", "vlan": 100, "inner_vlan": null, "last_seen_seconds": 3 }],
                 "ribs": [], "counters": { "permitted": { "passed": { "packets": 7 }, "dropped": { "packets": 0 } } },
             },
             { "name": "other", "asn": 64502, "state": "observing", "classes": [], "families": ["ipv4"], "stations": [],
@@ -86,7 +86,7 @@ fn one_peer_is_shown_with_its_interfaces_and_details_and_an_unknown_one_is_refus
     only(&mut one, "icrc").unwrap();
     let text = shown(&one, true);
     assert!(
-        text.contains("sends from 02:00:00:00:00:10 on ixp0.100"),
+        text.contains("sends from 02:00:00:00:00:10 on ixp0.100, seen 3 s ago"),
         "{text}"
     );
     assert!(text.contains("permitted: 7 passed, 0 dropped"), "{text}");

@@ -51,6 +51,18 @@ pub(super) fn trial_ended(config: &Config, id: PeerId, mode: Mode, why: TrialEnd
     }
 }
 
+/// When frames come from so many session addresses is not noted.
+pub(super) fn senders_left_out(left_out: usize) -> Noted {
+    let text = match left_out {
+        0 => "frames of all session addresses are noted again".to_owned(),
+        _ => format!(
+            "no room to note when frames come from {left_out} session addresses, each at one mac: raise `max_peers` in [limits] and \
+             restart, or write `macs`; of a peer that moved to another mac the neighbour table alone says for how long the former stays"
+        ),
+    };
+    Noted::plain("senders-left-out", text)
+}
+
 /// A peer's MAC.
 pub(super) fn station(config: &Config, event: &StationEvent) -> Noted {
     let mac_of = |event, id, mac, text| Noted {

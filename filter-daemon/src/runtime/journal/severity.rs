@@ -27,7 +27,7 @@ const ERRORS: [&str; 10] = [
 ];
 
 /// Somebody has to look at it.
-const WARNINGS: [&str; 22] = [
+const WARNINGS: [&str; 23] = [
     "asn-mismatch",
     "count-mismatch",
     "coverage-exceeded",
@@ -48,6 +48,7 @@ const WARNINGS: [&str; 22] = [
     "not-watched",
     "records-refused",
     "reload-refused",
+    "senders-left-out",
     "shrink-refused",
     "state-unreadable",
 ];
