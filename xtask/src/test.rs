@@ -43,7 +43,7 @@ pub fn all() -> Result<()> {
     })?;
     let others = other_kernels()?;
     // How both went is said, however the first went.
-    let here = stages.run("tests", 900, || {
+    let here = stages.run("tests", 1080, || {
         cargo(&["test", "--workspace", "--all-features"])
     });
     let there = stages.run("tests on other kernels, begun beside those", 600, || {
