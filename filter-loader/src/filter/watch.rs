@@ -52,8 +52,18 @@ impl Watch {
             watch.slots = info.max_entries();
             let bytes = watch.slots as usize * size_of::<Evidence>();
             watch.evidence = Some(mapped::raw(data, bytes, map::EVIDENCE)?);
+            watch.forget_all();
         }
         Ok(watch)
+    }
+
+    /// What an earlier process did not take was about records whose places are given to others.
+    fn forget_all(&self) {
+        for slot in 0..self.slots {
+            for word in (0..Evidence::WORDS).filter_map(|word| self.word(slot, word)) {
+                word.store(0, Ordering::Release);
+            }
+        }
     }
 
     fn word(&self, slot: u32, word: usize) -> Option<&AtomicU32> {

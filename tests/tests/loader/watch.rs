@@ -1,4 +1,6 @@
 //! Packets that are dropped for what left a peer's sets are evidence that no flood hides, and nothing else is.
+use aya::maps::{Array, Map, MapData};
+use filter_core::layout::{Evidence, map};
 use filter_core::set::PrefixSet;
 use filter_core::{Classes, Family, Mode, Prefix};
 use filter_loader::{
@@ -257,16 +259,18 @@ fn a_restart_watches_for_nothing() {
     if !require_kernel("a_restart_watches_for_nothing") {
         return;
     }
-    let pins = Pins::new();
-
+    let (_pair, pins) = (rig::Pair::new(1500), Pins::new());
+    let native = filter_loader::AttachMode::Native;
     {
         let mut filter = rig::load(&pins.options());
+        rig::guard(&mut filter, native, Mode::Enforce); // what is attached keeps the maps
         let peer = rig::guard_test_runs(&mut filter, Mode::Enforce);
         filter.lease().keep();
         watch(&mut filter, peer, &ALL, &[]);
         filter.run(&build(LOST), 1).unwrap();
     }
     let mut filter = rig::load(&pins.options());
+    rig::guard(&mut filter, native, Mode::Enforce);
     let peer = rig::guard_test_runs(&mut filter, Mode::Enforce);
     filter.lease().keep();
     assert_eq!(filter.take_evidence(), []);
@@ -275,5 +279,34 @@ fn a_restart_watches_for_nothing() {
     watch(&mut filter, peer, &ALL, &[]);
     filter.run(&build(LOST), 1).unwrap();
     assert_eq!(filter.take_evidence(), [met(peer, Family::Ipv4, false)]);
+    filter.detach_all().unwrap();
+}
+
+/// What a process that ended had not taken is about places of records that are given to others now.
+#[test]
+fn evidence_that_nobody_took_is_none_after_a_restart() {
+    if !require_kernel("evidence_that_nobody_took_is_none_after_a_restart") {
+        return;
+    }
+    let (pair, pins) = (rig::Pair::new(1500), Pins::new());
+    let native = filter_loader::AttachMode::Native;
+    {
+        let mut filter = rig::load(&pins.options());
+        let (peer, _) = rig::guard(&mut filter, native, Mode::Enforce);
+        filter.lease().keep();
+        watch(&mut filter, peer, &ALL, &[]);
+        pair.far.send(&build(LOST));
+        pair.passes(GOOD); // so the one before it was dropped
+    }
+    let is_kept = || {
+        let data = MapData::from_pin(pins.path().join(map::EVIDENCE)).unwrap();
+        let all: Array<_, [u32; Evidence::WORDS]> = Map::Array(data).try_into().unwrap();
+        all.iter()
+            .any(|words| words.unwrap() != [0; Evidence::WORDS])
+    };
+    assert!(is_kept(), "or there is nothing to forget");
+    let mut filter = rig::load(&pins.options());
+    assert!(!is_kept());
+    rig::guard(&mut filter, native, Mode::Enforce);
     filter.detach_all().unwrap();
 }
