@@ -209,7 +209,7 @@ impl Engine {
         let replaced = self.take_peers(now)?;
         self.recall_frozen(now, &replaced);
         self.placer.inherit(&self.filter, &self.slots, &replaced);
-        self.recall_senders(now, &replaced)?;
+        self.recall_senders(now, &replaced);
         self.mind_the_lease()?;
         let timers = &self.fitted.spec().timers;
         LeaseKeeper::renew(&self.filter, timers)?;
@@ -423,17 +423,16 @@ impl Engine {
         Ok(self.filter.publish_lists(&lists)?)
     }
 
-    fn recall_senders(
-        &mut self,
-        now: Duration,
-        replaced: &BTreeSet<PeerSlot>,
-    ) -> Result<(), EngineError> {
+    /// The filter does without what is recalled: an error costs no start.
+    fn recall_senders(&mut self, now: Duration, replaced: &BTreeSet<PeerSlot>) {
         let hands = place::Hands {
             filter: &mut self.filter,
             fitted: &self.fitted,
             slots: &self.slots,
         };
-        Ok(self.placer.recall(now, &hands, replaced)?)
+        if let Err(error) = self.placer.recall(now, &hands, replaced) {
+            self.notices.push(Notice::KernelFailed(error));
+        }
     }
 
     /// Before neighbours are taken in: a station whose entry goes may have sent something just now.
@@ -482,6 +481,9 @@ impl Engine {
 
     /// Says that the data plane has no room for session addresses, where it had until now, and that it has again.
     fn say_unfollowed(&mut self, before: usize) {
+        if let Some(error) = self.placer.take_not_followed() {
+            self.notices.push(Notice::KernelFailed(error));
+        }
         let now = self.placer.unfollowed();
         if (before == 0) != (now == 0) {
             self.notices.push(Notice::SendersLeftOut(now));

@@ -50,6 +50,9 @@ pub(crate) struct Placer {
     is_blind: bool,
     /// Session addresses, each at a station, whose frames the data plane has no room to note.
     unfollowed: usize,
+    /// They could not be followed, and that was reported, or waits here to be.
+    is_deaf: bool,
+    not_followed: Option<Error>,
 }
 
 fn facts(fitted: &Fitted) -> Facts<'_> {
@@ -84,13 +87,19 @@ impl Placer {
         hands: &Hands<'_>,
         replaced: &BTreeSet<PeerSlot>,
     ) -> Result<(), Error> {
+        let spec = hands.fitted.spec();
         let held: BTreeMap<Station, PeerId> = held(hands.filter, hands.slots, replaced).collect();
+        let contested: BTreeSet<Station> = hands.filter.contested().collect();
         let has = |&(station, address): &Sender| {
-            let id = held.get(&station);
-            let peer = id.and_then(|&id| hands.fitted.spec().peer(id));
-            let attachments = peer.into_iter().flat_map(|peer| &peer.attachments);
-            let mut addresses = attachments.flat_map(|each| &each.addresses);
-            addresses.any(|each| *each == address)
+            let owner = held.get(&station).copied();
+            let mut peers = spec.peer_ids().filter(|&(id, _)| match owner {
+                Some(owner) => id == owner,
+                None => contested.contains(&station),
+            });
+            peers.any(|(_, peer)| {
+                let mut all = peer.attachments.iter().flat_map(|each| &each.addresses);
+                all.any(|each| *each == address)
+            })
         };
         let heard = hands.filter.heard()?.into_iter();
         let known = heard.map(|heard| {
@@ -161,7 +170,7 @@ impl Placer {
         let facts = facts(fitted);
         for learned in learned {
             match learned {
-                Learned::Places(places) => self.stations.set_places(places),
+                Learned::Places(places) => self.changed |= self.stations.set_places(places),
                 Learned::Event(event) => self.changed |= self.stations.learn(&facts, now, &event),
             }
         }
@@ -173,9 +182,10 @@ impl Placer {
             return Ok(());
         }
         self.seen_at = now + SEEN_EVERY;
-        match filter.take_seen() {
-            Ok(seen) => {
-                self.stations.seen(now, seen);
+        let (seen, read) = filter.take_seen();
+        self.stations.seen(now, seen);
+        match read {
+            Ok(()) => {
                 self.is_blind = false;
                 Ok(())
             }
@@ -205,23 +215,14 @@ impl Placer {
         let due = |at: Option<Duration>| at.is_some_and(|at| now >= at);
         if due(self.ages_at) {
             self.changed = true;
-            // What ends now may have sent something. What cannot be read was heard as before.
-            if let Ok(heard) = hands.filter.heard() {
-                let heard = heard.into_iter().map(|heard| {
-                    let last = heard.ago.map(|ago| Moment::ago(now, ago));
-                    ((heard.of.station, heard.of.address), last)
-                });
-                self.stations.heard(heard.collect());
-            }
         }
         if !self.changed && !due(self.again_at) {
             return (Vec::new(), Ok(()));
         }
         self.again_at = None;
-        let hold = hands.fitted.spec().timers.station_hold;
-        self.ages_at = self.stations.age(&facts(hands.fitted), now, hold);
+        let aged = self.age(now, &hands);
         let (events, placed) = self.place(now, hands);
-        let said = match placed {
+        let said = match aged.and(placed) {
             Ok(()) => {
                 self.failed = false;
                 Ok(())
@@ -233,6 +234,21 @@ impl Placer {
             }
         };
         (events, said)
+    }
+
+    /// Forgets the MACs whose time is over. What ends now may have sent something: as long as that cannot be read, none is.
+    fn age(&mut self, now: Duration, hands: &Hands<'_>) -> Result<(), Error> {
+        self.ages_at = Some(now + RETRY);
+        let heard = hands.filter.heard()?.into_iter().map(|heard| {
+            let last = heard.ago.map(|ago| Moment::ago(now, ago));
+            ((heard.of.station, heard.of.address), last)
+        });
+        self.stations.heard(heard.collect());
+        if !self.is_blind {
+            let hold = hands.fitted.spec().timers.station_hold;
+            self.ages_at = self.stations.age(&facts(hands.fitted), now, hold);
+        }
+        Ok(())
     }
 
     /// From where each peer's frames come, as configured and as learned. Those on an interface without a record are tried
@@ -252,20 +268,38 @@ impl Placer {
         if placed.as_ref().is_ok_and(|&left_out| left_out > 0) {
             self.again_at = Some(now + RETRY);
         }
-        let placed = placed.and_then(|_| self.follow(&facts(hands.fitted), hands.filter));
-        (events, placed)
+        if placed.is_ok() {
+            self.follow(now, &facts(hands.fitted), hands.filter);
+        }
+        (events, placed.map(drop))
     }
 
-    /// Has the data plane note when frames come from the peers' session addresses.
-    fn follow(&mut self, facts: &Facts<'_>, filter: &mut Filter) -> Result<(), Error> {
+    /// Has the data plane note when frames come from the peers' session addresses. The filter does without: an error costs no
+    /// start and no reload, and is tried again.
+    fn follow(&mut self, now: Duration, facts: &Facts<'_>, filter: &mut Filter) {
         let followed = self.stations.followed(facts).into_iter();
         let followed = followed.map(|((station, address), standing)| Followed {
             station,
             address,
             note: standing.note(),
         });
-        self.unfollowed = filter.follow(&followed.collect::<Vec<_>>())?;
-        Ok(())
+        match filter.follow(&followed.collect::<Vec<_>>()) {
+            Ok(unfollowed) => {
+                self.unfollowed = unfollowed;
+                self.is_deaf = false;
+            }
+            Err(error) => {
+                self.again_at = Some(now + RETRY);
+                if !std::mem::replace(&mut self.is_deaf, true) {
+                    self.not_followed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Why session addresses could not be followed, once until they can.
+    pub(crate) const fn take_not_followed(&mut self) -> Option<Error> {
+        self.not_followed.take()
     }
 
     /// Session addresses, each at a station, whose frames the data plane has no room to note.

@@ -58,6 +58,8 @@ pub struct Seen {
     /// For how much of the trial that goes on it was.
     tried: Duration,
     proof: Proof,
+    /// Nothing was known of the address when it was seen there.
+    is_first: bool,
 }
 
 /// What shows that frames of the address come from there, and not only somebody's answer.
@@ -84,6 +86,11 @@ impl Seen {
         !matches!(self.proof, Proof::None)
     }
 
+    /// Was the address here after it was there?
+    fn was_later(&self, other: &Self) -> bool {
+        self.until.is_none_or(|until| Some(until) > other.until)
+    }
+
     /// Did a session last there for long enough? That stays so, whatever becomes of the session.
     #[must_use]
     pub const fn has_lasted(&self) -> bool {
@@ -100,7 +107,12 @@ pub struct Left {
     pub address: IpAddr,
     /// The MAC.
     pub mac: Mac,
-    /// Another MAC of the address is confirmed.
+    /// The address is at another MAC now.
+    pub is_elsewhere: bool,
+    /// That is so, nothing confirms this one, and it was not where the address was first: whoever answers for the address once
+    /// makes such a MAC.
+    pub is_doubtful: bool,
+    /// A session lasted at another MAC of the address, and the address was there later.
     pub is_replaced: bool,
 }
 
@@ -219,6 +231,7 @@ impl Macs {
                 until: None,
                 tried: Duration::ZERO,
                 proof: Proof::None,
+                is_first: at.seen.is_empty(),
             });
             at.limit();
         }
@@ -271,18 +284,17 @@ impl Macs {
         let mut next: Option<Duration> = None;
         for (&(link, address), at) in &mut self.0 {
             at.pass(now);
-            let confirmed: Vec<Mac> = at
-                .seen
-                .iter()
-                .filter(|each| each.is_confirmed())
-                .map(|each| each.mac)
-                .collect();
+            let seen = at.seen.clone();
             let end = |each: &Seen| {
+                let others = || seen.iter().filter(|other| other.mac != each.mac);
+                let is_elsewhere = others().any(Seen::is_current);
                 let left = Left {
                     link,
                     address,
                     mac: each.mac,
-                    is_replaced: confirmed.iter().any(|&mac| mac != each.mac),
+                    is_elsewhere,
+                    is_doubtful: is_elsewhere && !each.is_confirmed() && !each.is_first,
+                    is_replaced: others().any(|other| other.has_lasted() && other.was_later(each)),
                 };
                 let end = each.until? + station_hold;
                 Some(frames_end(&left).map_or(end, |frames| end.max(frames)))
@@ -320,6 +332,7 @@ impl Macs {
                 true => Proof::Whole,
                 false => Proof::None,
             },
+            is_first: false, // nobody noted it
         });
     }
 
@@ -542,7 +555,9 @@ mod tests {
         macs.learn(at(200), &known(2));
         assert_eq!(is_replaced(&mut macs, 201), Some(false), "by itself");
         macs.came_up(at(210), place(), true);
-        assert_eq!(is_replaced(&mut macs, 211), Some(true));
+        assert_eq!(is_replaced(&mut macs, 211), Some(false), "on trial");
+        let lasted = 210 + CONFIRM_AFTER.as_secs();
+        assert_eq!(is_replaced(&mut macs, lasted), Some(true));
     }
 
     #[test]

@@ -171,10 +171,10 @@ impl Stations {
         }
     }
 
-    /// Where frames of each link's neighbours come in.
-    pub fn set_places(&mut self, places: Places) {
+    /// Where frames of each link's neighbours come in. Returns whether [`Stations::settle`] has something to do.
+    pub fn set_places(&mut self, places: Places) -> bool {
         self.places = places;
-        self.take_recalled();
+        self.take_recalled()
     }
 
     /// The MACs that operators accepted, by the peers' names.

@@ -51,8 +51,8 @@ impl Clock {
 
     /// How long so many ticks are.
     pub(crate) fn length(&self, ticks: u64) -> Duration {
-        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
-        self.tick.saturating_mul(ticks)
+        let nanos = self.tick.as_nanos().saturating_mul(ticks.into());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 

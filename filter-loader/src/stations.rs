@@ -89,28 +89,34 @@ impl Stations {
     }
 
     /// The stations that frames came from since the last call, by this process or an earlier one. A system call for each that
-    /// a full line sends to the hash; the others cost a look.
-    pub(crate) fn take_seen(&mut self) -> Result<Vec<PeerKey>, Error> {
-        let mut seen = Vec::new();
-        for (key, &slot) in &self.known {
-            let is_seen = match self.held(key) {
-                Some(place) => take_mark(place),
-                None => {
-                    let is_seen = self.read(key)? & station::SEEN != 0;
-                    if is_seen {
-                        // A new element: nothing is written into one that the program may have found.
-                        self.hash
-                            .insert(key, slot, 0)
-                            .map_err(Error::map(map::PEERS))?;
-                    }
-                    is_seen
-                }
+    /// a full line sends to the hash; the others cost a look. The first error comes beside what was taken all the same: marks that
+    /// are taken are gone.
+    pub(crate) fn take_seen(&mut self) -> (Vec<PeerKey>, Result<(), Error>) {
+        let (mut seen, mut read) = (Vec::new(), Ok(()));
+        let known = Vec::from_iter(self.known.iter().map(|(&key, &slot)| (key, slot)));
+        for (key, slot) in known {
+            let is_seen = match self.held(&key) {
+                Some(place) => Ok(take_mark(place)),
+                None => self.take_mark_in_hash(&key, slot),
             };
-            if is_seen {
-                seen.push(*key);
+            match is_seen {
+                Ok(true) => seen.push(key),
+                Ok(false) => {}
+                Err(error) => read = read.and(Err(error)),
             }
         }
-        Ok(seen)
+        (seen, read)
+    }
+
+    fn take_mark_in_hash(&mut self, key: &PeerKey, slot: u32) -> Result<bool, Error> {
+        let is_seen = self.read(key)? & station::SEEN != 0;
+        if is_seen {
+            // A new element: nothing is written into one that the program may have found.
+            self.hash
+                .insert(key, slot, 0)
+                .map_err(Error::map(map::PEERS))?;
+        }
+        Ok(is_seen)
     }
 
     /// A station's value in the hash.

@@ -1,5 +1,6 @@
 //! Where frames come from, as the kernel has it, and when the last one came. Never decides which peer a station is of.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::layout::{ANY_MAC, Station};
@@ -52,8 +53,8 @@ pub struct StationStatus {
 /// When frames last came, for one status.
 pub(super) struct LastFrames {
     pub(super) now: Duration,
-    /// By station: how long ago its peer's session addresses were heard there.
-    heard: BTreeMap<Station, Duration>,
+    /// By station: how long ago each session address was heard there.
+    heard: BTreeMap<Station, Vec<(IpAddr, Duration)>>,
 }
 
 impl Engine {
@@ -66,22 +67,27 @@ impl Engine {
 
     pub(super) fn stations_of(&self, frames: &LastFrames, id: PeerId) -> Vec<StationStatus> {
         let slot = self.slots.of(id);
+        let peer = self.fitted.spec().peer(id).into_iter();
+        let attachments = peer.flat_map(|peer| &peer.attachments);
+        let its: BTreeSet<IpAddr> = attachments
+            .flat_map(|each| each.addresses.iter().copied())
+            .collect();
         let stations = self.filter.stations();
         let mine = stations.filter(|(_, owner)| *owner == slot);
         mine.map(|(held, _)| {
             let known_by = self.placer.known_by(&self.fitted, held, id);
-            self.station(frames, held, known_by)
+            self.station(frames, (held, known_by), |address| its.contains(address))
         })
         .collect()
     }
 
     /// What cannot be read was not seen.
     pub(super) fn last_frames(&self, now: Duration) -> LastFrames {
-        let mut heard: BTreeMap<Station, Duration> = BTreeMap::new();
+        let mut heard: BTreeMap<Station, Vec<_>> = BTreeMap::new();
         for each in self.filter.heard().unwrap_or_default() {
             if let Some(ago) = each.ago {
-                let last = heard.entry(each.of.station).or_insert(ago);
-                *last = ago.min(*last);
+                let here = heard.entry(each.of.station).or_default();
+                here.push((each.of.address, ago));
             }
         }
         LastFrames { now, heard }
@@ -94,12 +100,20 @@ impl Engine {
     ) -> Vec<StationStatus> {
         let contested = self.filter.contested();
         let here = contested.filter(|it| Some(it.ifindex) == ifindex);
-        here.map(|it| self.station(frames, it, KnownBy::Neighbour))
+        here.map(|it| self.station(frames, (it, KnownBy::Neighbour), |_| true))
             .collect()
     }
 
-    fn station(&self, frames: &LastFrames, station: Station, known_by: KnownBy) -> StationStatus {
-        let heard = frames.heard.get(&station).copied();
+    /// `is_its`: the session addresses that count.
+    fn station(
+        &self,
+        frames: &LastFrames,
+        (station, known_by): (Station, KnownBy),
+        is_its: impl Fn(&IpAddr) -> bool,
+    ) -> StationStatus {
+        let heard = frames.heard.get(&station).into_iter().flatten();
+        let heard = heard.filter(|(address, _)| is_its(address));
+        let heard = heard.map(|&(_, ago)| ago).min();
         let seen = self.placer.last_seen(frames.now, &station);
         StationStatus {
             known_by: known_by.name(),

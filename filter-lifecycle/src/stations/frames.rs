@@ -171,8 +171,9 @@ impl Stations {
             .collect();
     }
 
-    /// Hands over what is recalled of these devices.
-    pub(super) fn take_recalled(&mut self) {
+    /// Hands over what is recalled of these devices. Returns whether that was anything.
+    pub(super) fn take_recalled(&mut self) -> bool {
+        let before = self.recalled.len();
         let (places, macs) = (&self.places, &mut self.macs);
         self.recalled.retain(|it| {
             let (station, address) = it.sender;
@@ -184,25 +185,32 @@ impl Stations {
             macs.recall(it.at, (link, address), (station.mac, it.is_confirmed));
             false
         });
+        self.recalled.len() < before
     }
 
     /// Forgets where addresses were too long ago: a MAC stays for `station_hold` after its address has left it, and after the
     /// last frame.
     ///
-    /// Any frame of the station counts as long as nothing else is known of address and station. Where another MAC of that
-    /// address is confirmed, or the station is another peer's or contested, only frames *from that address* do; of one that is
-    /// not followed, none.
+    /// Any frame of the station counts as long as nothing else is known of address and station. Where a session lasted at
+    /// another MAC of that address since, or the station is another peer's, only frames *from that address* do; of one that
+    /// is not followed, none. A contested station's frames count for those whose address is at no other MAC now: or somebody who
+    /// answers once for another address would take the station from a peer that has no session. No frame counts for a MAC at
+    /// which the address may never have been ([`Left::is_doubtful`]): or one answer would last for ever.
     /// Returns when it is to be called again at the latest.
     pub fn age(&mut self, facts: &Facts<'_>, now: Duration, hold: Duration) -> Option<Duration> {
         let (frames, places, assigned) = (&self.frames, &self.places, &self.assigned);
+        let contested = &self.contested;
         let last = |left: &Left| {
+            if left.is_doubtful {
+                return None;
+            }
             let place = *places.get(&left.link)?;
             let sender = (station_at(place, left.mac), left.address);
-            let is_its = || {
-                let owner = assigned.get(&sender.0);
-                owner.is_some_and(|&id| has_address(facts, id, sender))
+            let may_be_its = || match assigned.get(&sender.0) {
+                Some(&id) => has_address(facts, id, sender),
+                None => contested.contains(&sender.0) && !left.is_elsewhere,
             };
-            let last = if !left.is_replaced && is_its() {
+            let last = if !left.is_replaced && may_be_its() {
                 frames.of_station(&sender, now)
             } else {
                 frames.of_sender(&sender)

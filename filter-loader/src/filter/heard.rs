@@ -33,11 +33,12 @@ impl Filter {
     /// but none on an interface that nothing leads to.
     ///
     /// # Errors
-    /// Map errors.
-    pub fn take_seen(&mut self) -> Result<Vec<Station>, Error> {
-        let seen = self.stations.take_seen()?;
+    /// The first map error, beside the stations that could be read: what was taken is not there again.
+    pub fn take_seen(&mut self) -> (Vec<Station>, Result<(), Error>) {
+        let (seen, read) = self.stations.take_seen();
         let on_devices = seen.iter().map(SlotStation::from_key);
-        Ok(on_devices.filter_map(|held| self.on_device(held)).collect())
+        let seen = on_devices.filter_map(|held| self.on_device(held));
+        (seen.collect(), read)
     }
 
     /// From now on these session addresses are followed, at these stations, and no others: see [`Filter::heard`]. Name those

@@ -169,3 +169,108 @@ fn a_former_router_outlives_the_daemon() {
     assert_eq!(scene.macs(), [ROUTER, NEXT_ROUTER]);
     scene.end();
 }
+
+/// It has just sent from the address when a session comes up at the next one: what was heard is asked whenever a MAC may go.
+#[test]
+fn a_former_router_that_sent_from_the_address_just_now_stays() {
+    if !require_kernel("a_former_router_that_sent_from_the_address_just_now_stays") {
+        return;
+    }
+    let mut scene = Scene::with(on_a_lan(), None);
+    scene.found_at(ROUTER);
+    scene.session_lasts();
+    scene.found_at(NEXT_ROUTER);
+    scene.wait(BEFORE_END);
+    scene.all_pass(GOOD);
+    scene.wait(HOLD - BEFORE_END + 2);
+    assert_eq!(scene.macs(), [ROUTER], "kept by its frames");
+    scene.wait(1000);
+    scene.all_pass(OF_THE_SESSION);
+    scene.session_lasts(); // at the next router
+    assert_eq!(scene.macs(), [ROUTER, NEXT_ROUTER]);
+    scene.end();
+}
+
+const OTHER: PeerId = PeerId(1);
+
+/// Another peer on it, of which no session is known either.
+fn two_on_a_lan() -> Spec {
+    let mut spec = on_a_lan();
+    let attachment = Attachment::new(InterfaceId(0), vec!["192.0.2.20".parse().unwrap()]);
+    spec.peers.push(Peer {
+        mode: Mode::Enforce,
+        ..Peer::new("other", Asn::new(64999), attachment)
+    });
+    spec
+}
+
+impl Scene {
+    fn macs_of_other(&mut self) -> Vec<Option<Mac>> {
+        let now = self.now;
+        let (stations, _) = self.engine().macs(now, OTHER);
+        stations.iter().map(|station| station.mac).collect()
+    }
+
+    fn contested(&mut self) -> Vec<Option<Mac>> {
+        let now = self.now;
+        let interface = &self.engine().status(now).interfaces[0];
+        interface.contested.iter().map(|it| it.mac).collect()
+    }
+
+    /// A stranger asks for us, and says that the other peer's address is at that MAC.
+    fn other_is_said_to_be_at(&mut self, last: u8) {
+        let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
+        body.extend(mac(last).bytes());
+        body.extend([192, 0, 2, 20]);
+        body.extend([0; 6]);
+        body.extend([192, 0, 2, 1]);
+        body.resize(46, 0);
+        let request = frame::ethernet(Mac::from_bytes([0xff; 6]), mac(0x66), 0x0806, &body);
+        let said = format!("192.0.2.20 lladdr {}", mac(last));
+        tests::wire::until("the kernel believes it", || {
+            self.pair.far.send(&request); // not heeded in the second after another
+            tests::netns::ip(&format!("neigh show dev {NEAR}")).contains(&said)
+        });
+        self.wait(1);
+    }
+}
+
+#[test]
+fn one_forged_request_takes_no_mac_from_a_peer_that_the_kernel_forgot() {
+    if !require_kernel("one_forged_request_takes_no_mac_from_a_peer_that_the_kernel_forgot") {
+        return;
+    }
+    let mut scene = Scene::with(two_on_a_lan(), None);
+    scene.found_at(ROUTER);
+    scene.other_is_said_to_be_at(0x55);
+    scene.forgotten();
+    scene.other_is_said_to_be_at(ROUTER); // forged
+    assert_eq!(scene.contested(), [Some(mac(ROUTER))]);
+    scene.other_is_said_to_be_at(0x55);
+    for _ in 0..3 {
+        _ = scene.passed(GOOD);
+        scene.wait(BEFORE_END);
+    }
+    assert_eq!(scene.macs(), [ROUTER]);
+    assert_eq!(scene.macs_of_other(), [Some(mac(0x55))]);
+    scene.end();
+}
+
+#[test]
+fn a_contested_mac_outlives_the_daemon() {
+    if !require_kernel("a_contested_mac_outlives_the_daemon") {
+        return;
+    }
+    let pins = Pins::new();
+    let mut scene = Scene::with(two_on_a_lan(), Some(pins.path().to_owned()));
+    scene.found_at(ROUTER);
+    scene.other_is_said_to_be_at(ROUTER);
+    scene.forgotten();
+    tests::netns::ip(&format!("neigh del 192.0.2.20 dev {NEAR}"));
+    scene.wait(2);
+    assert_eq!(scene.contested(), [Some(mac(ROUTER))]);
+    scene.load_with(two_on_a_lan(), Some(pins.path().to_owned()), |_| {});
+    scene.wait(2);
+    assert_eq!(scene.contested(), [Some(mac(ROUTER))]);
+    scene.end();
+}

@@ -55,6 +55,12 @@ fn filter(engine: Engine) -> (Filter, filter_loader::PeerSlot) {
     (filter, peer)
 }
 
+fn take_seen(filter: &mut Filter) -> Vec<Station> {
+    let (seen, read) = filter.take_seen();
+    read.unwrap();
+    seen
+}
+
 fn here(name: &str) -> Station {
     station(TEST_IFINDEX, name)
 }
@@ -107,14 +113,14 @@ fn a_station_is_seen_for_frames_since_the_last_look() {
     }
     for &engine in engines(TEST) {
         let (mut filter, _) = filter(engine);
-        assert_eq!(filter.take_seen().unwrap(), []);
+        assert_eq!(take_seen(&mut filter), []);
         for frame in [GOOD, rig::SPOOFED, ARP, NOT_FOR_US, BGP] {
             filter.run(&build(frame), 1000).unwrap();
-            assert_eq!(filter.take_seen().unwrap(), [here("icrc")], "{frame}");
-            assert_eq!(filter.take_seen().unwrap(), [], "{frame}");
+            assert_eq!(take_seen(&mut filter), [here("icrc")], "{frame}");
+            assert_eq!(take_seen(&mut filter), [], "{frame}");
         }
         send_from(&mut filter, &here("nobody"));
-        assert_eq!(filter.take_seen().unwrap(), []);
+        assert_eq!(take_seen(&mut filter), []);
     }
 }
 
@@ -133,8 +139,8 @@ fn stations_beyond_a_line_of_the_quick_copy_are_seen_all_the_same() {
             for _ in 0..2 {
                 send_from(&mut filter, station);
             }
-            assert_eq!(filter.take_seen().unwrap(), [*station]);
-            assert_eq!(filter.take_seen().unwrap(), []);
+            assert_eq!(take_seen(&mut filter), [*station]);
+            assert_eq!(take_seen(&mut filter), []);
         }
         // Whoever's they become: what was seen was seen.
         for station in &stations {
@@ -142,13 +148,13 @@ fn stations_beyond_a_line_of_the_quick_copy_are_seen_all_the_same() {
         }
         let owned: BTreeMap<Station, _> = stations.iter().map(|&it| (it, other)).collect();
         filter.assign_stations(&owned, &BTreeSet::new()).unwrap();
-        let seen = BTreeSet::from_iter(filter.take_seen().unwrap());
+        let seen = BTreeSet::from_iter(take_seen(&mut filter));
         assert_eq!(seen, stations.iter().copied().collect());
         // What is placed anew starts unseen, whoever had the place before.
         stations.iter().for_each(|it| send_from(&mut filter, it));
         filter.set_stations(other, &[]).unwrap();
         filter.set_stations(icrc, &stations).unwrap();
-        assert_eq!(filter.take_seen().unwrap(), []);
+        assert_eq!(take_seen(&mut filter), []);
     }
 }
 
@@ -215,7 +221,7 @@ fn session_addresses_are_heard_wherever_a_frame_has_a_peer() {
     filter.assign_stations(&nobodys, &contested).unwrap();
     filter.follow(&[followed("icrc", V4, 1)]).unwrap();
     filter.run(&build(BGP), 1).unwrap();
-    assert_eq!(filter.take_seen().unwrap(), [here("icrc")]);
+    assert_eq!(take_seen(&mut filter), [here("icrc")]);
     assert_eq!(heard(&filter).len(), 1, "contested");
 
     let any = Station {
@@ -231,7 +237,7 @@ fn session_addresses_are_heard_wherever_a_frame_has_a_peer() {
     };
     filter.follow(&[of_any]).unwrap();
     filter.run(&build(BGP), 1).unwrap();
-    assert_eq!(filter.take_seen().unwrap(), [any]);
+    assert_eq!(take_seen(&mut filter), [any]);
     assert_eq!(heard(&filter), [(any, V4.parse().unwrap())]);
 
     filter.test_at(Shell::Tc);
@@ -248,7 +254,7 @@ fn session_addresses_are_heard_wherever_a_frame_has_a_peer() {
     filter.follow(&[of_tagged]).unwrap();
     let frame = "eth src=icrc dst=us / vlan 100 / ipv6 2001:db8:ffff::10 > 2001:db8:ffff::1 tcp";
     filter.run(&build(frame), 1).unwrap();
-    assert_eq!(filter.take_seen().unwrap(), [tagged]);
+    assert_eq!(take_seen(&mut filter), [tagged]);
     assert_eq!(heard(&filter), [(tagged, V6.parse().unwrap())]);
 }
 
@@ -325,7 +331,7 @@ fn what_was_seen_and_heard_outlives_the_process() {
         assert_eq!(pair.near.receive(), frame);
     }
     let mut filter = rig::load(&pins.options());
-    let seen = BTreeSet::from_iter(filter.take_seen().unwrap());
+    let seen = BTreeSet::from_iter(take_seen(&mut filter));
     assert_eq!(seen, stations.iter().copied().collect());
     let found = filter.heard().unwrap();
     assert_eq!(found.len(), 1);
@@ -336,7 +342,7 @@ fn what_was_seen_and_heard_outlives_the_process() {
         stations.len(),
         "and they are its peer's"
     );
-    assert_eq!(filter.take_seen().unwrap(), []);
+    assert_eq!(take_seen(&mut filter), []);
     filter
         .attach(&spec, filter_loader::AttachMode::Native)
         .unwrap();

@@ -212,3 +212,100 @@ fn what_is_recalled_is_as_if_the_daemon_had_not_restarted() {
     world.wait(SECOND);
     assert_eq!(world.settle().1, [(0, 0x22, B), (0, 0x77, A)]);
 }
+
+/// Both known from a route server alone.
+fn without_sessions() -> World {
+    let mut world = World::new();
+    world.spec.peers[1].attachments[0].macs = vec![];
+    world.learn(LINK, PEER_A, 0x33);
+    world.learn(LINK, PEER_B, 0x44);
+    world.settle();
+    world
+}
+
+impl World {
+    /// These MACs send all the time.
+    fn days(&mut self, days: u32, sending: &[u8]) {
+        for _ in 0..days * 48 {
+            self.now += HOUR / 2;
+            for &each in sending {
+                self.frame(each);
+            }
+            self.wait(Duration::ZERO);
+            self.settle();
+        }
+    }
+}
+
+/// A stranger says once that B's address is at A's MAC, of which the kernel has forgotten A's: it gains nothing that lasts.
+#[test]
+fn one_forged_answer_takes_no_mac_from_a_peer_without_a_session() {
+    for forgotten_for in [Duration::from_secs(60), 3 * STATION_HOLD] {
+        let mut world = without_sessions();
+        world.gone(PEER_A);
+        while world.now < forgotten_for {
+            world.now += HOUR;
+            world.frame(0x33);
+            world.wait(Duration::ZERO);
+        }
+        assert_eq!(world.owner(0x33), Some(A));
+        world.learn(LINK, PEER_B, 0x33); // forged
+        assert_eq!(world.owner(0x33), None, "contested");
+        world.now += SECOND;
+        world.learn(LINK, PEER_B, 0x44); // B answers
+        world.days(2, &[0x33, 0x44]);
+        assert_eq!((world.owner(0x33), world.owner(0x44)), (Some(A), Some(B)));
+    }
+}
+
+/// Nor does its own MAC stay another's by what it sends, not even from that address.
+#[test]
+fn a_mac_that_answered_once_is_its_peers_no_longer_than_the_hold() {
+    let mut world = without_sessions();
+    world.learn(LINK, PEER_B, 0x66); // forged
+    assert_eq!(world.owner(0x66), Some(B), "as nothing shows better");
+    world.learn(LINK, PEER_B, 0x44);
+    world.heard(&[(0x66, PEER_B, Some(Duration::ZERO))]);
+    world.days(2, &[0x66, 0x44]);
+    assert_eq!((world.owner(0x66), world.owner(0x44)), (None, Some(B)));
+    // Where the address was first it may be still: two routers that take turns.
+    world.learn(LINK, PEER_B, 0x55);
+    world.days(2, &[0x55, 0x44]);
+    assert_eq!((world.owner(0x55), world.owner(0x44)), (Some(B), Some(B)));
+}
+
+/// A session that has not lasted replaces nothing: if it ends, nothing brings back what was forgotten for it.
+#[test]
+fn a_trial_that_lapses_has_cost_no_confirmed_mac() {
+    let mut world = World::new();
+    world.learn(LINK, PEER_A, 0x33);
+    world.confirm(PEER_A);
+    world.settle();
+    world.gone(PEER_A);
+    world.days(2, &[0x33]);
+    world.learn(LINK, PEER_A, 0x66); // forged, and then the session comes up
+    world.up(PEER_A);
+    world.wait(10 * SECOND);
+    assert_eq!(world.owner(0x33), Some(A));
+    world.down(PEER_A);
+    world.wait(SECOND);
+    assert_eq!((world.owner(0x33), world.owner(0x66)), (Some(A), None));
+}
+
+/// Two routers, each confirmed, and a restart: which of them the address left later nobody knows.
+#[test]
+fn two_confirmed_macs_do_not_replace_each_other() {
+    let mut world = World::new();
+    let both = [0x33, 0x44];
+    world.stations.inherit(both.map(|last| (at(last), A)));
+    let known = both.map(|last| (sender(last, PEER_A), Standing::Confirmed));
+    world.stations.recall(Duration::ZERO, known);
+    world.settle();
+    let places = [(LINK, (LINK, Vlans::NONE))].into();
+    world.stations.set_places(places);
+    world.with(|stations, facts| {
+        stations.learn(facts, Duration::ZERO, &NeighbourEvent::Complete);
+    });
+    world.days(2, &both);
+    assert_eq!((world.owner(0x33), world.owner(0x44)), (Some(A), Some(A)));
+}
