@@ -288,3 +288,30 @@ fn a_router_that_was_replaced_stays_only_while_it_sends_from_the_address() {
         assert_eq!(lan.owner(OTHER_ROUTER), Some(FIRST));
     }
 }
+
+/// With the MAC of a peer that the kernel has forgotten, or with the stranger's own: neither stays the other peer's for longer
+/// than the hold, whatever comes from there.
+#[test]
+fn one_forged_answer_gains_nothing_that_lasts() {
+    let mut lan = Lan::new();
+    lan.answers(P1, ROUTER);
+    lan.answers(P2, SECOND_ROUTER);
+    lan.forgotten(P1);
+    lan.frame(ROUTER);
+    lan.answers(P2, ROUTER); // forged
+    assert_eq!((lan.owner(ROUTER), lan.contested()), (None, vec![ROUTER]));
+    lan.answers(P2, STRANGER); // forged
+    assert_eq!(lan.owner(STRANGER), Some(SECOND), "nothing shows better");
+    lan.answers(P2, SECOND_ROUTER);
+    let rounds = 2 * STATION_HOLD.as_secs() / CONFIRM_AFTER.as_secs();
+    for _ in 0..rounds {
+        lan.wait(CONFIRM_AFTER);
+        for each in [ROUTER, SECOND_ROUTER, STRANGER] {
+            lan.frame(each);
+        }
+        _ = lan.owner(ROUTER);
+    }
+    assert_eq!(lan.owner(ROUTER), Some(FIRST));
+    assert_eq!(lan.owner(SECOND_ROUTER), Some(SECOND));
+    assert_eq!((lan.owner(STRANGER), lan.contested()), (None, vec![]));
+}
