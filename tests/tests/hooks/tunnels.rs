@@ -75,6 +75,13 @@ fn a_tun_device_is_a_port_without_macs() {
     assert_eq!(attached["hook"], "tc", "{attached:#}");
     assert_eq!(attached["hook_why"], "the device has no ethernet header");
     daemon.until_state("p", "observing");
+    // What it observes is known before it is in the kernel: until then packets are `unjudged`.
+    let judged = || counted(&daemon, "source-unannounced").0;
+    wait_for("packets to be judged by the peer's table", WITHIN, || {
+        tun.send(&stage.packet(SPOOFED, OURS));
+        (judged() > 0).then_some(())
+    });
+    let (before, _) = (judged(), received(&socket));
     // Observed, spoofed packets reach us: what drops them below is the filter.
     assert_eq!(arrive(&mut stage, &tun, &socket, &daemon, SPOOFED), PACKETS);
     daemon.set_mode("p", filter_core::Mode::Enforce);
@@ -83,7 +90,8 @@ fn a_tun_device_is_a_port_without_macs() {
     assert_eq!(arrive(&mut stage, &tun, &socket, &daemon, SPOOFED), 0);
     let packets = PACKETS as u64;
     assert_eq!(counted(&daemon, "permitted"), (packets, 0));
-    assert_eq!(counted(&daemon, "source-unannounced"), (packets, packets));
+    let spoofed = counted(&daemon, "source-unannounced");
+    assert_eq!(spoofed, (before + packets, packets));
     let samples = daemon.violations();
     assert!(!samples.is_empty(), "violations are sampled");
     daemon.stop();

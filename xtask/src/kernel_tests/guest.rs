@@ -10,7 +10,7 @@ use crate::command::Result;
 /// Seconds a guest may take, tests and all. Emulation beside other tests is slow; one that hangs costs this much.
 const BOOT_LIMIT: &str = "2100";
 /// How much a guest gives way to the tests that run beside it: those wait for most of their time, and count milliseconds.
-const NICENESS: &str = "19";
+const NICENESS: &str = "10";
 /// What timeout(1) ends with when it had to end the emulator.
 const LIMIT_REACHED: i32 = 124;
 /// What a guest needs: its image unpacked, and the maps of the test that runs.
