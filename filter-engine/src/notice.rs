@@ -108,8 +108,8 @@ pub enum Notice {
     /// The breaker's evidence of a peer is no more than samples for now: what left its tables although nothing withdrew it could
     /// not be watched for.
     NotWatched(PeerId, filter_loader::Error),
-    /// The data plane has no room to note when frames come from so many session addresses, each at a station: where another MAC
-    /// of one is confirmed, the kernel's neighbour entry alone says for how long its former one stays the peer's. 0 if there
+    /// The data plane has no room to note when frames come from so many session addresses, each at a station: where a session
+    /// has lasted at another MAC of one, the kernel's neighbour entry alone says for how long its former one stays the peer's. 0 if there
     /// is room for all again.
     SendersLeftOut(usize),
     /// The peers' MACs could not be written; tried again.
