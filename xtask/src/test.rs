@@ -49,7 +49,10 @@ pub fn all() -> Result<()> {
     let there = stages.run("tests on other kernels, begun beside those", 600, || {
         others.map_or(Ok(()), ended)
     });
-    here.and(there)?;
+    let failed: Vec<String> = [here, there].into_iter().filter_map(Result::err).collect();
+    if !failed.is_empty() {
+        return Err(failed.join("\n"));
+    }
     stages.print();
     Ok(())
 }
