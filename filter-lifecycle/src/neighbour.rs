@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_is_replaced_once_another_one_of_the_address_is_confirmed() {
+    fn a_mac_is_replaced_once_a_session_has_lasted_at_another_one() {
         let is_replaced = |macs: &mut Macs, now| {
             let found = std::cell::Cell::new(None);
             macs.age(at(now), STATION_HOLD, |left| {

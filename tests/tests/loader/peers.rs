@@ -174,7 +174,7 @@ fn a_peer_too_many_is_refused_with_the_numbers() {
 }
 
 /// Stations whose places are all in one line of the quick copy.
-fn in_one_line(count: usize) -> Vec<Station> {
+pub(super) fn in_one_line(count: usize) -> Vec<Station> {
     let first = station(TEST_IFINDEX, "icrc");
     let line = |station: &Station| Key::new(station.ifindex, station.vlans, station.mac).line();
     (0x02_00_00_01_00_00..)

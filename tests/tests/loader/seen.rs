@@ -4,14 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use filter_core::Mode;
-use filter_core::layout::station::{Key, PLACES};
-use filter_core::packet::{Mac, Vlans};
+use filter_core::layout::station::PLACES;
+use filter_core::packet::Vlans;
 use filter_loader::{
     Engine, Filter, Followed, Heard, InterfaceSpec, SENDERS_PER_STATION, Shell, Station,
     TEST_IFINDEX,
 };
 use tests::kernel::{engines, require_kernel};
 use tests::rig::{self, GOOD, Pins, build, station};
+
+use super::peers::in_one_line;
 
 const ARP: &str = "eth src=icrc dst=broadcast / arp";
 const NOT_FOR_US: &str = "eth src=icrc dst=other / ipv4 45.146.194.1 > 198.51.100.1 udp";
@@ -63,20 +65,6 @@ fn take_seen(filter: &mut Filter) -> Vec<Station> {
 
 fn here(name: &str) -> Station {
     station(TEST_IFINDEX, name)
-}
-
-/// Stations whose places are all in one line of the quick copy.
-fn in_one_line(count: usize) -> Vec<Station> {
-    let first = here("icrc");
-    let line = |station: &Station| Key::new(station.ifindex, station.vlans, station.mac).line();
-    (0x02_00_00_01_00_00..)
-        .map(|mac| Station {
-            mac: Mac::from_bits(mac),
-            ..first
-        })
-        .filter(|station| line(station) == line(&first))
-        .take(count)
-        .collect()
 }
 
 /// A good frame, from there.
