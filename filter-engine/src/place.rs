@@ -9,21 +9,19 @@ use filter_core::packet::Mac;
 use filter_lifecycle::neighbour::MemberSeed;
 use filter_lifecycle::route::{PeerId, Session};
 use filter_lifecycle::spec::{InterfaceId, Peer};
-use filter_lifecycle::stations::{
-    Facts, KnownBy, Moment, Sender, Standing, StationEvent, Stations,
-};
-use filter_loader::{Error, Filter, Followed, PeerSlot};
+use filter_lifecycle::stations::{Facts, KnownBy, StationEvent, Stations};
+use filter_loader::{Error, Filter, PeerSlot};
 
 use crate::fitted::Fitted;
 use crate::follow::Learned;
 use crate::slots::Slots;
 
+mod frames;
+
+use frames::Listening;
+
 /// After an error.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How often the data plane is asked which stations frames came from: the age of a station's last frame is so much too short at
-/// most.
-const SEEN_EVERY: Duration = Duration::from_secs(1);
 
 /// The exchanges' member exports, by the names of the interfaces that have one; none for an export
 /// that could not be read, so that what was read of it before stays.
@@ -31,6 +29,21 @@ pub type Exports = BTreeMap<String, Option<Vec<MemberSeed>>>;
 
 /// By peer: MACs that an operator accepted for it.
 pub type AcceptedMacs = BTreeMap<String, BTreeSet<Mac>>;
+
+/// What is tried again and again until it works.
+#[derive(Debug, Default)]
+struct Trying {
+    /// It failed last time, and that was said.
+    failed: bool,
+}
+
+impl Trying {
+    /// An error is returned once until it works again.
+    fn said_once(&mut self, tried: Result<(), Error>) -> Result<(), Error> {
+        let was_said = std::mem::replace(&mut self.failed, tried.is_err());
+        if was_said { Ok(()) } else { tried }
+    }
+}
 
 /// The stations, and whether they have to be written.
 #[derive(Debug, Default)]
@@ -42,17 +55,8 @@ pub(crate) struct Placer {
     again_at: Option<Duration>,
     /// When a MAC has been left for so long that it is forgotten.
     ages_at: Option<Duration>,
-    /// The last try failed, and that was reported.
-    failed: bool,
-    /// When to ask which stations frames came from.
-    seen_at: Duration,
-    /// Asking failed, and that was reported.
-    is_blind: bool,
-    /// Session addresses, each at a station, whose frames the data plane has no room to note.
-    unfollowed: usize,
-    /// They could not be followed, and that was reported, or waits here to be.
-    is_deaf: bool,
-    not_followed: Option<Error>,
+    placing: Trying,
+    listening: Listening,
 }
 
 fn facts(fitted: &Fitted) -> Facts<'_> {
@@ -78,41 +82,6 @@ impl Placer {
         replaced: &BTreeSet<PeerSlot>,
     ) {
         self.stations.inherit(held(filter, slots, replaced));
-    }
-
-    /// What an earlier process knew of these peers' session addresses: at which of the stations they were found.
-    pub(crate) fn recall(
-        &mut self,
-        now: Duration,
-        hands: &Hands<'_>,
-        replaced: &BTreeSet<PeerSlot>,
-    ) -> Result<(), Error> {
-        let spec = hands.fitted.spec();
-        let held: BTreeMap<Station, PeerId> = held(hands.filter, hands.slots, replaced).collect();
-        let contested: BTreeSet<Station> = hands.filter.contested().collect();
-        let has = |&(station, address): &Sender| {
-            let owner = held.get(&station).copied();
-            let mut peers = spec.peer_ids().filter(|&(id, _)| match owner {
-                Some(owner) => id == owner,
-                None => contested.contains(&station),
-            });
-            peers.any(|(_, peer)| {
-                let mut all = peer.attachments.iter().flat_map(|each| &each.addresses);
-                all.any(|each| *each == address)
-            })
-        };
-        let heard = hands.filter.heard()?.into_iter();
-        let known = heard.map(|heard| {
-            let Followed {
-                station,
-                address,
-                note,
-            } = heard.of;
-            ((station, address), Standing::of_note(note))
-        });
-        self.stations
-            .recall(now, known.filter(|(sender, _)| has(sender)));
-        Ok(())
     }
 
     /// Peers have other numbers now, or none.
@@ -176,31 +145,6 @@ impl Placer {
         }
     }
 
-    /// Asks which stations frames came from, if it is time to. An error is returned once until it works again.
-    pub(crate) fn look(&mut self, now: Duration, filter: &mut Filter) -> Result<(), Error> {
-        if now < self.seen_at {
-            return Ok(());
-        }
-        self.seen_at = now + SEEN_EVERY;
-        let (seen, read) = filter.take_seen();
-        self.stations.seen(now, seen);
-        match read {
-            Ok(()) => {
-                self.is_blind = false;
-                Ok(())
-            }
-            Err(error) => {
-                let is_new = !std::mem::replace(&mut self.is_blind, true);
-                if is_new { Err(error) } else { Ok(()) }
-            }
-        }
-    }
-
-    /// How long ago a frame came from a station, as far as it was seen.
-    pub(crate) fn last_seen(&self, now: Duration, station: &Station) -> Option<Duration> {
-        self.stations.last_seen(station).map(|it| it.age(now))
-    }
-
     /// An interface is on another device now, or a MAC has become ours.
     pub(crate) fn moved(&mut self) {
         self.changed = true;
@@ -222,33 +166,11 @@ impl Placer {
         self.again_at = None;
         let aged = self.age(now, &hands);
         let (events, placed) = self.place(now, hands);
-        let said = match aged.and(placed) {
-            Ok(()) => {
-                self.failed = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.again_at = Some(now + RETRY);
-                let is_new = !std::mem::replace(&mut self.failed, true);
-                if is_new { Err(error) } else { Ok(()) }
-            }
-        };
-        (events, said)
-    }
-
-    /// Forgets the MACs whose time is over. What ends now may have sent something: as long as that cannot be read, none is.
-    fn age(&mut self, now: Duration, hands: &Hands<'_>) -> Result<(), Error> {
-        self.ages_at = Some(now + RETRY);
-        let heard = hands.filter.heard()?.into_iter().map(|heard| {
-            let last = heard.ago.map(|ago| Moment::ago(now, ago));
-            ((heard.of.station, heard.of.address), last)
-        });
-        self.stations.heard(heard.collect());
-        if !self.is_blind {
-            let hold = hands.fitted.spec().timers.station_hold;
-            self.ages_at = self.stations.age(&facts(hands.fitted), now, hold);
+        let tried = aged.and(placed);
+        if tried.is_err() {
+            self.again_at = Some(now + RETRY);
         }
-        Ok(())
+        (events, self.placing.said_once(tried))
     }
 
     /// From where each peer's frames come, as configured and as learned. Those on an interface without a record are tried
@@ -273,39 +195,6 @@ impl Placer {
         }
         (events, placed.map(drop))
     }
-
-    /// Has the data plane note when frames come from the peers' session addresses. The filter does without: an error costs no
-    /// start and no reload, and is tried again.
-    fn follow(&mut self, now: Duration, facts: &Facts<'_>, filter: &mut Filter) {
-        let followed = self.stations.followed(facts).into_iter();
-        let followed = followed.map(|((station, address), standing)| Followed {
-            station,
-            address,
-            note: standing.note(),
-        });
-        match filter.follow(&followed.collect::<Vec<_>>()) {
-            Ok(unfollowed) => {
-                self.unfollowed = unfollowed;
-                self.is_deaf = false;
-            }
-            Err(error) => {
-                self.again_at = Some(now + RETRY);
-                if !std::mem::replace(&mut self.is_deaf, true) {
-                    self.not_followed = Some(error);
-                }
-            }
-        }
-    }
-
-    /// Why session addresses could not be followed, once until they can.
-    pub(crate) const fn take_not_followed(&mut self) -> Option<Error> {
-        self.not_followed.take()
-    }
-
-    /// Session addresses, each at a station, whose frames the data plane has no room to note.
-    pub(crate) const fn unfollowed(&self) -> usize {
-        self.unfollowed
-    }
 }
 
 /// The stations in force, but for those of peers that were `replaced`.
@@ -317,4 +206,28 @@ fn held<'a>(
     let stations = filter.stations();
     let kept = stations.filter(|(_, slot)| !replaced.contains(slot));
     kept.filter_map(|(held, slot)| Some((held, slots.peer(slot)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_said_once_until_it_works_again() {
+        let mut trying = Trying::default();
+        for (fails, is_said) in [
+            (false, false),
+            (true, true),
+            (true, false),
+            (false, false),
+            (true, true),
+        ] {
+            let tried = if fails {
+                Err(Error::NoRecord(5))
+            } else {
+                Ok(())
+            };
+            assert_eq!(trying.said_once(tried).is_err(), is_said);
+        }
+    }
 }
